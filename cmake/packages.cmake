@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: BSD-3-Clause
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(IBVERBS REQUIRED IMPORTED_TARGET libibverbs)
+pkg_check_modules(RDMACM REQUIRED IMPORTED_TARGET librdmacm)
+pkg_check_modules(PMEM2 REQUIRED IMPORTED_TARGET libpmem2)
+pkg_check_modules(URING REQUIRED IMPORTED_TARGET liburing)
+pkg_check_modules(JSONC REQUIRED IMPORTED_TARGET json-c)
+pkg_check_modules(CONFIG REQUIRED IMPORTED_TARGET libconfig)
+pkg_check_modules(SYSTEMD REQUIRED IMPORTED_TARGET libsystemd)
+pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)

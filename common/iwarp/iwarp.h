@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * RDMA without an adapter or a kernel module: MPA, DDP and RDMAP over TCP in this process
+ * (RFC 5040, 5041, 5044, 6581). Speaks to iWARP adapters and to Linux siw.
+ */
+#ifndef LEASEHOLD_IWARP_H
+#define LEASEHOLD_IWARP_H
+
+#include "fabric/fabric.h"
+
+enum iwarp_crc {
+	IWARP_CRC_AUTO, /* on, unless both ends are loopback or both opt out */
+	IWARP_CRC_ON,
+	IWARP_CRC_OFF, /* opt out: off if the peer opts out too */
+};
+
+enum iwarp_memory {
+	IWARP_MEMORY_ANY,    /* pinned and ODP both accepted (it does neither: it copies) */
+	IWARP_MEMORY_PINNED, /* behave as an adapter without ODP */
+	IWARP_MEMORY_ODP,    /* behave as an adapter that refuses to pin file memory */
+};
+
+struct iwarp_options {
+	enum iwarp_crc crc;
+	enum iwarp_memory memory;
+	bool no_windows; /* behave as an adapter without memory windows */
+};
+
+/** Opens the software fabric; it has one device, "iwarp". `options` NULL: all defaults. */
+MUST_CHECK int iwarp_fabric_open(const struct iwarp_options *options, struct fabric **f,
+				 struct errtext *err);
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Threads for what may block: the registrar (one thread) and the workers. Work is a struct embedded
+ * in what it is about; `run` is called on a pool thread, then `done` on the loop that asked.
+ */
+#ifndef LEASEHOLD_POOL_H
+#define LEASEHOLD_POOL_H
+
+#include "util/loop.h"
+
+struct pool;
+
+struct work {
+	struct list link;
+	void (*run)(struct work *work);
+	void (*done)(struct work *work); /* or NULL: the work may free itself in run */
+	struct loop *reply;		 /* where done runs */
+	struct loop_msg msg;
+};
+
+/** `threads` threads named "NAME/0" … */
+MUST_CHECK int pool_new(const char *name, unsigned int threads, struct pool **pool);
+/** Runs what was submitted, then ends the threads. */
+void pool_free(struct pool *pool);
+
+enum pool_urgency {
+	POOL_NORMAL,
+	POOL_URGENT, /* before everything normal that has not started: a recall's work */
+};
+
+/** Any thread; never fails. The struct must stay alive until done was called. */
+void pool_submit(struct pool *pool, struct work *work, enum pool_urgency urgency,
+		 void (*run)(struct work *work), void (*done)(struct work *work),
+		 struct loop *reply);
+
+#endif

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Names and conversions of what is on the wire. Pure, any thread. */
+#include "wire/wire.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+
+static const struct {
+	uint16_t status;
+	int err; /* 0: this status has no errno of its own */
+	const char *text;
+} statuses[] = {
+	{NVME_SC_SUCCESS, 0, "success"},
+	{NVME_SC_INVALID_OPCODE, EOPNOTSUPP, "invalid command opcode"},
+	{NVME_SC_INVALID_FIELD, EINVAL, "invalid field in command"},
+	{NVME_SC_CID_CONFLICT, 0, "command identifier conflict"},
+	{NVME_SC_DATA_TRANSFER_ERROR, 0, "data transfer error"},
+	{NVME_SC_INTERNAL, EIO, "internal error"},
+	{NVME_SC_ABORT_REQUESTED, ECANCELED, "command abort requested"},
+	{NVME_SC_ABORT_SQ_DELETED, 0, "aborted: queue deleted"},
+	{NVME_SC_INVALID_NS, ENXIO, "invalid namespace"},
+	{NVME_SC_COMMAND_SEQUENCE, 0, "command sequence error"},
+	{NVME_SC_SGL_INVALID_COUNT, 0, "invalid number of SGL descriptors"},
+	{NVME_SC_SGL_INVALID_DATA, 0, "data SGL length invalid"},
+	{NVME_SC_SGL_INVALID_TYPE, 0, "SGL descriptor type invalid"},
+	{NVME_SC_SGL_OFFSET_INVALID, 0, "SGL offset invalid"},
+	{NVME_SC_HOSTID_INCONSISTENT, 0, "host identifier inconsistent"},
+	{NVME_SC_KA_EXPIRED, ETIMEDOUT, "keep alive expired"},
+	{NVME_SC_KA_INVALID, 0, "keep alive timeout invalid"},
+	{NVME_SC_TRANSIENT_TRANSPORT, EAGAIN, "transient transport error"},
+	{NVME_SC_LBA_RANGE, ERANGE, "LBA out of range"},
+	{NVME_SC_CAP_EXCEEDED, ENOSPC, "capacity exceeded"},
+	{NVME_SC_NS_NOT_READY, ENODEV, "namespace not ready"},
+	{NVME_SC_RESERVATION_CONFLICT, 0, "reservation conflict"},
+	{NVME_SC_AEN_LIMIT, 0, "asynchronous event limit exceeded"},
+	{NVME_SC_INVALID_LOG_PAGE, 0, "invalid log page"},
+	{NVME_SC_FEATURE_NOT_SAVEABLE, 0, "feature not saveable"},
+	{NVME_SC_FEATURE_NOT_CHANGEABLE, 0, "feature not changeable"},
+	{NVME_SC_CONNECT_FORMAT, 0, "incompatible connect format"},
+	{NVME_SC_CONNECT_BUSY, 0, "controller busy"},
+	{NVME_SC_CONNECT_INVALID_PARAM, ENOENT, "connect invalid parameters"},
+	{NVME_SC_CONNECT_INVALID_HOST, EACCES, "connect invalid host"},
+	{NVME_SC_AUTH_REQUIRED, 0, "authentication required"},
+	{NVME_SC_WRITE_FAULT, 0, "write fault"},
+	{NVME_SC_READ_ERROR, 0, "unrecovered read error"},
+	{NVME_SC_COMPARE_FAILED, 0, "compare failure"},
+	{NVME_SC_ACCESS_DENIED, EPERM, "access denied"},
+	{LH_SC_STALE_GENERATION, ESTALE, "the grant is of an older generation"},
+	{LH_SC_NOT_BACKED, ENODATA, "not backed: holes or shared blocks (acquire with ALLOCATE)"},
+	{LH_SC_RECALLING, EINPROGRESS, "the range is being recalled"},
+	{LH_SC_CONFLICT, EBUSY, "another client holds the range"},
+	{LH_SC_NO_DIRECT_QUEUE, ENOTCONN, "no such direct queue"},
+	{LH_SC_LIMIT, EDQUOT, "a limit of the target is reached"},
+	{LH_SC_NO_DIRECT, ENOTSUP, "no direct access to this export on this device"},
+};
+
+#define STATUS_MASK 0x7ff
+
+const char *nvme_status_text(uint16_t status)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(statuses); i++) {
+		if (statuses[i].status == (status & STATUS_MASK))
+			return statuses[i].text;
+	}
+	return "unknown status";
+}
+
+uint16_t nvme_status_from_errno(int err)
+{
+	if (err < 0)
+		err = -err;
+	if (err == 0)
+		return NVME_SC_SUCCESS;
+	for (size_t i = 0; i < ARRAY_SIZE(statuses); i++) {
+		if (statuses[i].err == err)
+			return statuses[i].status;
+	}
+	return NVME_SC_INTERNAL;
+}
+
+int nvme_status_to_errno(uint16_t status)
+{
+	if ((status & STATUS_MASK) == NVME_SC_SUCCESS)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(statuses); i++) {
+		if (statuses[i].status == (status & STATUS_MASK) && statuses[i].err)
+			return -statuses[i].err;
+	}
+	return -EIO;
+}
+
+const char *lh_rung_text(enum lh_rung rung)
+{
+	switch (rung) {
+	case LH_RUNG_NONE:
+		return "none";
+	case LH_RUNG_PINNED:
+		return "pinned";
+	case LH_RUNG_ODP:
+		return "odp";
+	case LH_RUNG_STAGED:
+		return "staged";
+	}
+	return "unknown";
+}
+
+const char *lh_durability_text(enum lh_durability durability)
+{
+	switch (durability) {
+	case LH_DURABLE_NONE:
+		return "none";
+	case LH_DURABLE_COMMIT:
+		return "commit";
+	case LH_DURABLE_READ_AFTER_WRITE:
+		return "read-after-write";
+	case LH_DURABLE_FLUSH:
+		return "flush";
+	}
+	return "unknown";
+}
+
+const char *lh_export_state_text(enum lh_export_state state)
+{
+	switch (state) {
+	case LH_EXPORT_SERVING:
+		return "serving";
+	case LH_EXPORT_RECALLING:
+		return "recalling";
+	case LH_EXPORT_REACQUIRING:
+		return "reacquiring";
+	case LH_EXPORT_OFFLINE:
+		return "offline";
+	}
+	return "unknown";
+}
+
+int nqn_check(const char *nqn, size_t size)
+{
+	size_t len = strnlen(nqn, size);
+
+	if (len == size || len > NVME_NQN_MAX || len < 12 || strncmp(nqn, "nqn.", 4) != 0)
+		return -EINVAL;
+	for (int i = 4; i < 11; i++) {
+		if (i == 8 ? nqn[i] != '-' : !isdigit((unsigned char)nqn[i]))
+			return -EINVAL;
+	}
+	return nqn[11] == '.' ? 0 : -EINVAL;
+}
+
+int export_name_check(const char *name)
+{
+	size_t len = strnlen(name, LH_NAME_BYTES);
+
+	if (len == 0 || len == LH_NAME_BYTES || !isalnum((unsigned char)name[0]))
+		return -EINVAL;
+	for (size_t i = 0; i < len; i++) {
+		if (!isalnum((unsigned char)name[i]) && !strchr("-_.", name[i]))
+			return -EINVAL;
+	}
+	return 0;
+}
