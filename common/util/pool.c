@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Threads for what may block. The lock covers the two lists and `ending`; it is never held while
+ * work runs.
+ */
+#include "util/pool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/thread.h"
+
+struct pool_thread {
+	struct pool *pool;
+	unsigned int index;
+	pthread_t thread;
+};
+
+struct pool {
+	pthread_mutex_t lock;
+	pthread_cond_t more;
+	struct list urgent, normal;
+	bool ending;
+
+	char *name;
+	unsigned int started;
+	struct pool_thread threads[];
+};
+
+static void call_done(struct loop_msg *msg)
+{
+	struct work *work = container_of(msg, struct work, msg);
+
+	work->done(work);
+}
+
+/* The next work, or NULL to end. */
+static struct work *take(struct pool *pool)
+{
+	struct list *l = NULL;
+
+	(void)pthread_mutex_lock(&pool->lock);
+	for (;;) {
+		l = list_pop(&pool->urgent);
+		if (!l)
+			l = list_pop(&pool->normal);
+		if (l || pool->ending)
+			break;
+		(void)pthread_cond_wait(&pool->more, &pool->lock);
+	}
+	(void)pthread_mutex_unlock(&pool->lock);
+	return l ? list_entry(l, struct work, link) : NULL;
+}
+
+static void *thread_main(void *arg)
+{
+	struct pool_thread *thread = arg;
+	struct pool *pool = thread->pool;
+	struct work *work;
+	char suffix[12];
+
+	(void)snprintf(suffix, sizeof(suffix), "/%u", thread->index);
+	thread_name_self(pool->name, suffix);
+	while ((work = take(pool))) {
+		/* Without `done`, run may free the work. */
+		bool reply = work->done != NULL;
+
+		work->run(work);
+		if (reply)
+			loop_post(work->reply, &work->msg, call_done);
+	}
+	return NULL;
+}
+
+int pool_new(const char *name, unsigned int threads, struct pool **pool)
+{
+	struct pool *p = calloc(1, sizeof(*p) + threads * sizeof(p->threads[0]));
+
+	assert(threads > 0);
+	if (!p)
+		return -ENOMEM;
+	p->name = strdup(name);
+	if (!p->name) {
+		free(p);
+		return -ENOMEM;
+	}
+	(void)pthread_mutex_init(&p->lock, NULL);
+	(void)pthread_cond_init(&p->more, NULL);
+	list_init(&p->urgent);
+	list_init(&p->normal);
+	for (; p->started < threads; p->started++) {
+		struct pool_thread *thread = &p->threads[p->started];
+		int err;
+
+		*thread = (struct pool_thread){.pool = p, .index = p->started};
+		err = thread_start(&thread->thread, thread_main, thread);
+		if (err) {
+			pool_free(p);
+			return err;
+		}
+	}
+	*pool = p;
+	return 0;
+}
+
+void pool_free(struct pool *pool)
+{
+	if (!pool)
+		return;
+	(void)pthread_mutex_lock(&pool->lock);
+	pool->ending = true;
+	(void)pthread_cond_broadcast(&pool->more);
+	(void)pthread_mutex_unlock(&pool->lock);
+	for (unsigned int i = 0; i < pool->started; i++)
+		(void)pthread_join(pool->threads[i].thread, NULL);
+	assert(list_empty(&pool->urgent) && list_empty(&pool->normal));
+	(void)pthread_cond_destroy(&pool->more);
+	(void)pthread_mutex_destroy(&pool->lock);
+	free(pool->name);
+	free(pool);
+}
+
+void pool_submit(struct pool *pool, struct work *work, enum pool_urgency urgency,
+		 void (*run)(struct work *work), void (*done)(struct work *work),
+		 struct loop *reply)
+{
+	assert(!done || reply);
+	work->run = run;
+	work->done = done;
+	work->reply = reply;
+	(void)pthread_mutex_lock(&pool->lock);
+	list_push(urgency == POOL_URGENT ? &pool->urgent : &pool->normal, &work->link);
+	(void)pthread_cond_signal(&pool->more);
+	(void)pthread_mutex_unlock(&pool->lock);
+}
