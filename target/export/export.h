@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * An export: one file of the storage host (its identity, descriptor, lock), and views of it: what
+ * the file is at one moment, mapped. The only room that opens, maps, allocates and persists files.
+ *
+ * Threads: everything here may sleep in the file system and is for worker threads, but where said.
+ * Nothing here creates RDMA keys; nothing here is called without the caller holding the tenure,
+ * where said.
+ */
+#ifndef LEASEHOLD_EXPORT_H
+#define LEASEHOLD_EXPORT_H
+
+#include "util/util.h"
+#include "wire/direct.h"
+
+#include <sys/types.h>
+
+enum export_medium {
+	EXPORT_DAX,	   /* fsdax: MAP_SYNC works; durable once persisted */
+	EXPORT_MEMORY,	   /* tmpfs, hugetlbfs: can be pinned; gone with the power */
+	EXPORT_PAGE_CACHE, /* any other file system; software fabric only; Flush is fdatasync */
+};
+
+/** "fsdax", "memory", "page cache". */
+const char *export_medium_text(enum export_medium medium);
+
+enum export_prepare {
+	EXPORT_PREPARE_NONE,	 /* holes stay holes until somebody writes to them */
+	EXPORT_PREPARE_ALLOCATE, /* fill all holes when the export is added */
+};
+
+/** What the configuration says of an export. Strings are copied. */
+struct export_config {
+	const char *name; /* export_name_check() passed */
+	const char *path;
+	uint32_t lba_bytes; /* 512 or 4096 */
+	enum export_prepare prepare;
+	bool read_only;
+	bool software_fabric_only; /* every listener is: page-cache files are then allowed */
+	const char *runtime_dir;   /* lock files, one by device and inode */
+	const char *state_dir;	   /* identity; "" : none kept, UUID derived from name and file */
+};
+
+struct export_identity {
+	uint8_t uuid[16];
+	uint8_t nguid[16];
+};
+
+struct export;
+
+/**
+ * Checks the path (regular file, not empty, size a multiple of the LBA or rounded down to it with a
+ * warning), takes the lock file *before* open(2) (an open would recall the other owner's lease),
+ * opens O_RDWR | O_NONBLOCK, reads or creates the identity. Takes no lease, maps nothing.
+ * Errors, each with a sentence that says what to do: -ENOENT, -EISDIR, -EINVAL (empty, not a
+ * regular file), -EBUSY (served already, by us or by another daemon: named), -EACCES,
+ * -EWOULDBLOCK (another process holds a lease), -EMEDIUMTYPE (page-cache file and a listener of
+ * real RDMA), -ESTALE (identity mismatch).
+ */
+MUST_CHECK int export_open(const struct export_config *config, struct export **e,
+			   struct errtext *err);
+/** Every view must be freed. Removes the lock file. */
+void export_close(struct export *e);
+
+/* Any thread. */
+const char *export_name(const struct export *e);
+const char *export_path(const struct export *e);
+const struct export_identity *export_identity(const struct export *e);
+enum export_medium export_medium(const struct export *e);
+uint32_t export_lba_bytes(const struct export *e);
+bool export_read_only(const struct export *e);
+/** The only O_RDWR open file description of the file; the lease rides on it. */
+int export_fd(const struct export *e);
+
+/** What block writes and Flush mean here, for Identify: true unless the medium is DAX. */
+bool export_volatile_cache(const struct export *e);
+/** Best level a direct grant can promise: LH_DURABLE_COMMIT on DAX, else LH_DURABLE_NONE. */
+enum lh_durability export_durability(const struct export *e);
+
+/**
+ * Who has the file open or mapped, from /proc, for people: "postgres (pid 812), cat (pid 991)".
+ * Writes "" if nobody is seen (no permission). Returns the number found.
+ */
+int export_holders(const struct export *e, char *text, size_t size);
+
+/* ---- views ---------------------------------------------------------------------------------- */
+
+/** Part of the file that may be registered: allocated, written, unshared. */
+struct export_run {
+	uint64_t offset; /* bytes, page-aligned */
+	uint64_t length; /* bytes, page-aligned (the last one may reach past the size) */
+};
+
+/**
+ * The file at one moment. Immutable; made and freed by its owner (the holding), read by all.
+ * [base, base + size) is mapped shared, MAP_SYNC on DAX, at 2 MiB alignment when it is large.
+ */
+struct view {
+	struct export *export;
+	uint32_t generation;
+	uint8_t *base;
+	uint64_t size_bytes;	/* of the file, rounded down to the LBA */
+	uint64_t mapped_bytes;
+	uint64_t backed_bytes;	/* sum of the runs */
+	uint64_t hole_bytes;	/* holes and unwritten extents that stay */
+	uint64_t shared_bytes;	/* clones */
+	const struct export_run *runs; /* ascending, disjoint, not touching */
+	unsigned int nr_runs;
+};
+
+/** The size of the file now, rounded down to the LBA. 0 or -errno; -ENOLINK: deleted. */
+MUST_CHECK int export_size(const struct export *e, uint64_t *bytes);
+
+/**
+ * Looks at size and extents, fills unwritten extents through the mapping's own faults, syncs,
+ * looks again, maps, and pre-faults every run for writing (MADV_POPULATE_WRITE; never load + store).
+ * Under tenure. -ENODATA: size 0 now. On memory file systems nothing is shared and SEEK_HOLE tells
+ * the holes. A view of nothing but holes has no runs and is no error.
+ */
+MUST_CHECK int view_new(struct export *e, uint32_t generation, struct view **view,
+			struct errtext *err);
+void view_free(struct view *view);
+
+/**
+ * Fills the holes of [offset, offset + length) (fallocate with KEEP_SIZE, then prepared like in
+ * view_new()), and makes a view of the same generation and mapping with the runs there are now.
+ * Shared blocks stay shared and out of the runs. Under tenure. The old view stays valid until freed.
+ */
+MUST_CHECK int view_allocate(const struct view *old, uint64_t offset, uint64_t length,
+			     struct view **view, struct errtext *err);
+
+/** True if [offset, offset + length) lies inside one run. Any thread. */
+bool view_backed(const struct view *view, uint64_t offset, uint64_t length);
+
+/** The run that holds `offset`, else the next one after it, else NULL. Any thread. */
+const struct export_run *view_run_at(const struct view *view, uint64_t offset);
+
+/* ---- bytes ---------------------------------------------------------------------------------- */
+
+/**
+ * Makes [offset, offset + length) of the mapping durable: on DAX by the persist function of
+ * libpmem2 (nothing on eADR), on other media nothing (their cache is volatile and said to be).
+ * Guarded: -ERANGE past the end of the file, -EIO if the medium failed. Any thread; costs as much
+ * as the range is long (reactors: up to 64 KiB).
+ */
+MUST_CHECK int view_persist(const struct view *view, uint64_t offset, uint64_t length);
+
+/** Flush: fdatasync where the cache is volatile and durable work exists, else nothing. */
+MUST_CHECK int export_flush(const struct export *e);
+
+/**
+ * Copies into the file through the mapping and persists, never extending it: -ERANGE if it was
+ * truncated under us, -ENOSPC, -EIO (poison, a dead device). What was copied before the failing
+ * page stays. Needs no tenure. The file-system path of block writes.
+ */
+MUST_CHECK int view_copy_in(const struct view *view, uint64_t offset, const void *src,
+			    uint64_t length);
+
+/** The same outwards; holes read as zeros without being filled. Reactors use io_uring on export_fd(). */
+MUST_CHECK int view_copy_out(const struct view *view, uint64_t offset, void *dst, uint64_t length);
+
+/**
+ * Copies between any two addresses, one of which may lie in a view: -EFAULT instead of SIGBUS. Any
+ * thread. For the software fabric's copies (iwarp_set_copy_hook()).
+ */
+MUST_CHECK int export_guarded_copy(void *dst, const void *src, size_t length);
+
+/** Installs the SIGBUS handler; once, before threads. Other SIGBUS still end the process. */
+MUST_CHECK int export_guard_init(void);
+
+#endif

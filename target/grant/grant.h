@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Holdings and grants. A holding is one export as we hold it now: tenure, view, regions, grants and
+ * the recall that takes all of it back and gets it again. It is the only caller of tenure, the owner
+ * of views and regions, and calls no one above: clients and reactors are reached through
+ * holding_ops, wired in main.c.
+ *
+ * Threads: every function here runs on the control loop. What blocks is handed to the registrar
+ * (keys) and the workers (files). Callbacks come back on the control loop.
+ *
+ *   OFFLINE -> STARTING -> SERVING -> RECALLING -> RELEASED -> (STARTING, generation + 1) ...
+ */
+#ifndef LEASEHOLD_GRANT_H
+#define LEASEHOLD_GRANT_H
+
+#include "export/export.h"
+#include "fabric/fabric.h"
+#include "region/region.h"
+#include "util/loop.h"
+#include "util/pool.h"
+
+#define GRANT_MAX_DEVICES 8
+
+#define GRANT_DEFAULT_DEADLINE_MS    1000 /* ask first; then fence */
+#define GRANT_DEFAULT_MAX_PER_CLIENT 4096
+#define GRANT_DEFAULT_EXPIRY_MS	     60000 /* a client's grants, unless renewed */
+
+struct holding;
+struct grant_client;
+
+/**
+ * What reactors work with: immutable, one per (holding, generation, extent map). regions[i] belongs
+ * to device i of holding_env, NULL where the device has no rung (file-system path only).
+ */
+struct serving {
+	struct holding *holding;
+	const struct view *view;
+	const struct region *regions[GRANT_MAX_DEVICES];
+};
+
+/**
+ * How a holding reaches the block and direct queues. All are called on the control loop and return
+ * at once; each `done` is posted to the control loop exactly once.
+ */
+struct holding_ops {
+	/**
+	 * From now on reactors serve this holding with `s` (NULL: no bytes at all, the export is
+	 * offline). done: no request, commit or copy uses any earlier serving any more: it may be freed.
+	 */
+	void (*publish)(void *ctx, struct holding *h, const struct serving *s,
+			struct loop_msg *done, void (*fn)(struct loop_msg *));
+	/**
+	 * Block commands take the file-system path of the current serving; no new work request names
+	 * its keys. done: no block work request that names them is in flight. Commits still run.
+	 */
+	void (*quiesce)(void *ctx, struct holding *h, struct loop_msg *done,
+			void (*fn)(struct loop_msg *));
+	/** Commits of the current generation are refused as stale. done: none is in flight. */
+	void (*seal)(void *ctx, struct holding *h, struct loop_msg *done,
+		     void (*fn)(struct loop_msg *));
+	/** Block queue pairs that still have work on the quiesced keys go to error, now. */
+	void (*fence_block)(void *ctx, struct holding *h);
+	/** Sends Recall on the client's direct queue (and rings the doorbell event). */
+	void (*tell)(void *ctx, struct grant_client *client, struct holding *h, uint32_t generation,
+		     uint32_t deadline_ms);
+	/** Size, state, generation or rung changed: events to controllers (enum lh_change). */
+	void (*changed)(void *ctx, struct holding *h, unsigned int change);
+};
+
+/** Shared by all holdings of the daemon. Must outlive them. */
+struct holding_env {
+	struct loop *control;
+	struct pool *registrar;
+	struct pool *workers;
+	struct fabric_device *devices[GRANT_MAX_DEVICES];
+	struct fabric_pd *block_pds[GRANT_MAX_DEVICES]; /* of the block queue pairs */
+	unsigned int nr_devices;
+	const struct holding_ops *ops;
+	void *ops_ctx;
+	uint32_t deadline_ms;
+	uint32_t grant_expiry_ms;
+	uint32_t max_grants_per_client;
+};
+
+struct holding_config {
+	struct export_config export;
+	uint32_t nsid;
+	enum region_choice registration;
+	bool wait_if_busy; /* else refused when another process has the file open at start */
+};
+
+enum holding_state {
+	HOLDING_OFFLINE,  /* no tenure wanted: failed to start, or stopped; see holding_why() */
+	HOLDING_STARTING, /* open, tenure, self-test, view, registration under way, or waiting */
+	HOLDING_SERVING,
+	HOLDING_RECALLING, /* block commands on the file-system path; grants going */
+	HOLDING_RELEASED,  /* the landlord has its blocks; waiting for the tenure to be free again */
+};
+
+MUST_CHECK int holding_new(const struct holding_env *env, const struct holding_config *config,
+			   struct holding **h);
+
+/** Opens, takes the tenure, probes, registers, publishes. done(arg, 0 or -errno, sentence) once. */
+void holding_start(struct holding *h, void (*done)(void *arg, int err, const char *why), void *arg);
+
+/** Recalls what is granted, deregisters, releases the tenure, closes. done once; then free. */
+void holding_stop(struct holding *h, void (*done)(void *arg), void *arg);
+void holding_free(struct holding *h);
+
+/** A lease signal came: every holding looks at its tenure. */
+void holding_scan(struct holding *h);
+
+/* ---- clients and grants ---------------------------------------------------------------------- */
+
+/** What a client is to a grant: its direct queue's device, protection domain and queue pair. */
+struct grant_client_config {
+	unsigned int device; /* index in holding_env.devices */
+	struct fabric_pd *pd;
+	struct fabric_conn *conn; /* fenced at a deadline */
+	void *user;
+	char name[128]; /* host NQN and address, for status and logs */
+};
+
+MUST_CHECK int grant_client_new(const struct holding_env *env, const struct grant_client_config *c,
+				struct grant_client **client);
+/** The direct queue is dead (fenced or closed): kills every key of it. done once all are dead. */
+void grant_client_gone(struct grant_client *client, void (*done)(void *arg), void *arg);
+void grant_client_free(struct grant_client *client);
+void *grant_client_user(const struct grant_client *client);
+
+struct grant_want {
+	uint64_t offset; /* bytes, LH_GRANT_ALIGN-aligned */
+	uint64_t length;
+	unsigned int access; /* enum lh_grant_access */
+	bool allocate;
+	uint32_t generation; /* 0: any */
+};
+
+/** One Acquire's answer; valid during the callback only. */
+struct grant_answer {
+	uint16_t status; /* NVMe status */
+	uint32_t generation;
+	enum lh_durability durability;
+	uint32_t expiry_ms;
+	uint64_t covered_length;
+	unsigned int count;
+	struct lh_grant grants[LH_ACQUIRE_MAX_GRANTS]; /* wire format */
+};
+
+/** done(arg, answer) once, on the control loop, also if the client goes away meanwhile. */
+void grant_acquire(struct holding *h, struct grant_client *client, const struct grant_want *want,
+		   void (*done)(void *arg, const struct grant_answer *answer), void *arg);
+
+/**
+ * Kills every grant of the client inside [offset, offset + length) of that generation, then
+ * done(arg, status). Grants that reach outside the range are left. Releasing nothing is a success;
+ * a generation newer than ours is LH_SC_STALE_GENERATION.
+ */
+void grant_release(struct holding *h, struct grant_client *client, uint64_t offset, uint64_t length,
+		   uint32_t generation, void (*done)(void *arg, uint16_t status), void *arg);
+
+/** Extends the life of all grants of the client; returns an NVMe status and the new life in ms. */
+uint16_t grant_renew(struct grant_client *client, uint32_t *expiry_ms);
+
+/* ---- what status shows ------------------------------------------------------------------------ */
+
+/** CLOCK_MONOTONIC nanoseconds of one recall; 0: did not happen (yet). */
+struct recall_timeline {
+	uint32_t generation; /* that was recalled */
+	uint64_t seen_ns;
+	uint64_t told_ns;
+	uint64_t drained_ns;  /* no block work request of ours on it any more */
+	uint64_t released_ns; /* the last client's Release came, or the fence */
+	uint64_t fenced_ns;   /* 0: nobody had to be */
+	uint64_t keys_dead_ns;
+	uint64_t unlocked_ns;
+	uint64_t retaken_ns;
+	uint64_t serving_ns; /* registered again, generation + 1 */
+	unsigned int clients, grants, fenced_clients;
+};
+
+struct holding_status {
+	const char *name, *path;
+	uint32_t nsid;
+	enum holding_state state;
+	char why[ERRTEXT_BYTES]; /* why it is not serving, or which rung and why */
+	uint32_t generation;
+	enum export_medium medium;
+	uint64_t size_bytes, backed_bytes, hole_bytes, shared_bytes;
+	unsigned int grants, clients, keys;
+	uint64_t recalls;
+	struct region_probe probes[GRANT_MAX_DEVICES];
+	struct recall_timeline last;
+};
+
+void holding_status(const struct holding *h, struct holding_status *status);
+
+/* Constant while the holding lives; any thread. */
+uint32_t holding_nsid(const struct holding *h);
+const char *holding_name(const struct holding *h);
+const struct holding_config *holding_config(const struct holding *h);
+/** NULL before it was first opened. Then constant until holding_free(). Any thread. */
+const struct export *holding_export(const struct holding *h);
+
+#endif

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The only room that creates RDMA keys over file memory: the self-test of each adapter, the block
+ * regions (local keys for our own READs and WRITEs) and the keys of grants.
+ *
+ * Everything here blocks and runs on the registrar (or, the self-test, on a worker at start), but
+ * region_find(), which is the reactors' data path.
+ */
+#ifndef LEASEHOLD_REGION_H
+#define LEASEHOLD_REGION_H
+
+#include "export/export.h"
+#include "fabric/fabric.h"
+#include "wire/direct.h"
+
+#define REGION_SLICE_BYTES GIB(1) /* one registration covers at most this much */
+#define REGION_MAX_SLICES  4096	  /* runs beyond this many are left to the file-system path */
+
+/** What the self-test found for one device and the memory of one file system. */
+struct region_probe {
+	enum lh_rung rung; /* best that works: PINNED, ODP or NONE */
+	bool iova;	   /* a freely chosen address works: grants get random ones */
+	bool windows;	   /* type-2 windows enforce bounds and queue pair */
+	uint64_t dereg_ns_per_gib; /* measured */
+	char why[256];	   /* for people: what failed, at which step, on which kind */
+};
+
+enum region_choice {
+	REGION_AUTO, /* pinned, then ODP */
+	REGION_PINNED,
+	REGION_ODP,
+};
+
+/**
+ * Proves by doing, on loopback queue pairs and a probe file in the directory of `e` (linked until
+ * everything is deregistered; stale ones removed), graded, stopping a kind at its first failure:
+ * odd offsets over several packets as remote target and as local source and sink, near iova, far
+ * iova (ODP: only after near), overrun of the MR, wrong queue pair, wrong protection domain, use after
+ * invalidate. Returns 0 with rung NONE where nothing works; -errno if it could not even try.
+ */
+MUST_CHECK int region_probe(struct fabric_device *dev, const struct export *e,
+			    enum region_choice choice, struct region_probe *result,
+			    struct errtext *err);
+
+/* ---- block regions --------------------------------------------------------------------------- */
+
+struct region_slice {
+	uint64_t offset; /* bytes in the file */
+	uint64_t length;
+	uint32_t lkey;
+};
+
+/** The registrations of one view in one protection domain. Immutable once made. */
+struct region;
+
+/** Registers the runs of `view`, local access only. All or nothing. */
+MUST_CHECK int region_new(struct fabric_pd *pd, const struct view *view, enum lh_rung rung,
+			  struct region **region, struct errtext *err);
+
+/** Deregisters: when it returns 0 every key of it is dead. On -errno those left can be retried. */
+MUST_CHECK int region_free(struct region *region);
+
+/**
+ * The slice that holds `offset`, or NULL (hole, shared, unregistered). Lock-free, any thread while
+ * the region lives.
+ */
+const struct region_slice *region_find(const struct region *region, uint64_t offset);
+
+unsigned int region_count(const struct region *region); /* keys in it */
+
+/* ---- keys of grants -------------------------------------------------------------------------- */
+
+/** One client's key over [offset, offset + length) of a view, in the client's protection domain. */
+struct grant_key {
+	uint64_t offset;
+	uint64_t length;
+	uint64_t address; /* for the client: random where iova is proven */
+	uint32_t rkey;
+	struct fabric_mr *mr;
+};
+
+/** `access`: enum lh_grant_access. The range must be backed (view_backed()), under tenure. */
+MUST_CHECK int grant_key_new(struct fabric_pd *pd, const struct view *view, uint64_t offset,
+			     uint64_t length, unsigned int access, const struct region_probe *probe,
+			     struct grant_key *key);
+/** When it returns 0 the key is dead: the proof. Idempotent. */
+MUST_CHECK int grant_key_kill(struct grant_key *key);
+
+/** Keys alive now over file memory, of both kinds: must be 0 before a tenure is released. */
+unsigned int region_keys_alive(const struct view *view);
+
+#endif
