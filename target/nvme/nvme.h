@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The NVMe over Fabrics target: listeners, controllers, queues, commands, and the direct extension.
+ * The queue machine is written once, above the fabric.
+ *
+ * Threads: the functions here run on the control loop. Connection events arrive there; queue pairs
+ * are made and destroyed on the registrar; queues and their requests belong to one reactor each;
+ * grants and recalls are asked for by messages to the control loop.
+ */
+#ifndef LEASEHOLD_NVME_H
+#define LEASEHOLD_NVME_H
+
+#include "fabric/fabric.h"
+#include "grant/grant.h"
+#include "reactor/reactor.h"
+
+#define NVME_DEFAULT_QUEUE_DEPTH     128
+#define NVME_DEFAULT_MAX_IO_QUEUES   32	      /* per controller */
+#define NVME_DEFAULT_MAX_CONTROLLERS 256
+#define NVME_DEFAULT_MAX_CONNECTIONS 1024
+#define NVME_DEFAULT_INLINE_BYTES    4096     /* in-capsule data */
+#define NVME_DEFAULT_MDTS_BYTES	     MIB(1)
+#define NVME_DEFAULT_FIRST_COMMAND_MS 5000    /* a queue that sends no Connect is dropped */
+#define NVME_DEFAULT_BOUNCE_BYTES     MIB(16) /* per reactor and device: the file-system path's buffers */
+
+struct nvme_target;
+
+struct nvme_limits {
+	unsigned int queue_depth;
+	unsigned int max_io_queues;
+	unsigned int max_controllers;
+	unsigned int max_connections;
+	uint32_t inline_bytes;
+	uint32_t mdts_bytes;
+	uint32_t first_command_ms;
+	uint64_t bounce_bytes;
+};
+
+struct nvme_env {
+	struct loop *control;
+	struct pool *registrar;
+	struct pool *workers;
+	struct reactor *const *reactors;
+	unsigned int nr_reactors;
+	const struct holding_env *holdings; /* devices and block protection domains, same order */
+	struct nvme_limits limits;
+	const char *version; /* firmware revision shown to hosts */
+};
+
+MUST_CHECK int nvme_target_new(const struct nvme_env *env, struct nvme_target **t);
+
+/** How holdings reach queues; the context is the target. Wired in main.c. */
+const struct holding_ops *nvme_holding_ops(void);
+
+/** One subsystem by NQN; namespaces are holdings, by their configured nsid. Before listening. */
+struct nvme_subsystem;
+MUST_CHECK int nvme_subsystem_new(struct nvme_target *t, const char *nqn,
+				  struct nvme_subsystem **s);
+MUST_CHECK int nvme_subsystem_add(struct nvme_subsystem *s, struct holding *h);
+
+/** Listens; `err` says what to do (-EADDRINUSE: the port is taken, -ENODEV …). */
+MUST_CHECK int nvme_target_listen(struct nvme_target *t, struct fabric *f,
+				  const struct sockaddr *addr, struct errtext *err);
+
+/** Refuses new connections, disconnects all, waits for queue pairs to go. done once. */
+void nvme_target_stop(struct nvme_target *t, void (*done)(void *arg), void *arg);
+void nvme_target_free(struct nvme_target *t);
+
+/* ---- what status shows ------------------------------------------------------------------------ */
+
+struct nvme_controller_status {
+	uint16_t cntlid;
+	const char *hostnqn;
+	const char *subnqn;
+	char address[64];  /* of the host */
+	const char *fabric; /* "verbs", "iwarp" */
+	unsigned int io_queues;
+	unsigned int direct_queues;
+	uint32_t kato_ms;
+};
+
+/** Calls fn for each controller, on the control loop, during the call. */
+void nvme_target_each_controller(struct nvme_target *t,
+				 void (*fn)(const struct nvme_controller_status *status, void *arg),
+				 void *arg);
+
+struct nvme_listener_status {
+	const char *fabric;
+	char address[64];
+};
+void nvme_target_each_listener(struct nvme_target *t,
+			       void (*fn)(const struct nvme_listener_status *status, void *arg),
+			       void *arg);
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A reactor: one thread, its loop, and one completion queue per adapter. It owns its connections,
+ * queue pairs and requests for life; only it posts to them and polls them. It polls while busy and
+ * sleeps when idle.
+ *
+ * Every work request's wr_id is the address of a struct reactor_wr: a completion is one indirect
+ * call, no look-up.
+ */
+#ifndef LEASEHOLD_REACTOR_H
+#define LEASEHOLD_REACTOR_H
+
+#include "fabric/fabric.h"
+#include "util/loop.h"
+
+#define REACTOR_MAX_DEVICES	8
+#define REACTOR_DEFAULT_SPIN_US 50 /* of polling after the last work, before sleeping */
+#define REACTOR_CQ_ENTRIES	16384
+
+struct reactor;
+
+struct reactor_wr {
+	/** On the reactor's thread; `wc` is valid during the call. */
+	void (*done)(struct reactor_wr *wr, const struct fabric_wc *wc);
+};
+
+static inline uint64_t reactor_wr_id(struct reactor_wr *wr)
+{
+	return (uint64_t)(uintptr_t)wr;
+}
+
+/** A reactor with a completion queue on each device; runs from reactor_start() to reactor_free(). */
+MUST_CHECK int reactor_new(unsigned int index, struct fabric_device *const devices[],
+			   unsigned int nr_devices, uint64_t spin_ns, struct reactor **r);
+MUST_CHECK int reactor_start(struct reactor *r);
+/** Stops the thread. Its connections must be destroyed. */
+void reactor_free(struct reactor *r);
+
+struct loop *reactor_loop(struct reactor *r);
+unsigned int reactor_index(const struct reactor *r);
+struct fabric_cq *reactor_cq(struct reactor *r, const struct fabric_device *dev);
+
+/**
+ * pread(2) by io_uring: `done` on the reactor's loop with what pread would return (-errno, or bytes,
+ * fewer at the end of the file). `fd` stays open, `buf` valid until then. Reactor's thread only.
+ */
+struct reactor_read {
+	void (*done)(struct reactor_read *read, int result);
+	int fd;
+	void *buf;
+	uint32_t length;
+	uint64_t offset;
+	struct reactor_read *next;
+};
+void reactor_pread(struct reactor *r, struct reactor_read *read);
+
+#endif
