@@ -22,7 +22,7 @@
 #include <sys/socket.h>
 
 #define FABRIC_MAX_SGE		 16  /* scatter/gather entries of one work request, any implementation */
-#define FABRIC_PRIVATE_DATA_MAX	 56  /* what a connect request can carry everywhere (RDMA CM over IB) */
+#define FABRIC_PRIVATE_DATA_MAX	 56  /* of a connect or an accept, everywhere (RDMA CM over IB) */
 #define FABRIC_REJECT_DATA_MAX	 148 /* what a reject can carry everywhere */
 
 enum fabric_access {
@@ -53,6 +53,7 @@ struct fabric_device_info {
 	uint32_t max_mr;
 	uint32_t max_qp_wr;
 	uint32_t max_sge;
+	uint32_t max_read_sge;	 /* of a READ; 1 on iWARP adapters */
 	uint32_t max_read_depth; /* RDMA READs in flight per queue pair, either direction */
 	uint32_t max_inline_bytes; /* 0: FABRIC_F_INLINE is ignored */
 };
@@ -101,9 +102,13 @@ int fabric_pd_free(struct fabric_pd *pd);
 struct fabric_device *fabric_pd_device(const struct fabric_pd *pd);
 
 /**
- * Registers [addr, addr + length). `iova` is the address the peer will use for `addr`: pass
- * (uint64_t)(uintptr_t)addr where it is not chosen. Blocks. -EOPNOTSUPP: this kind of memory cannot
- * be registered this way (fsdax pinned; ODP on a device without it).
+ * Registers [addr, addr + length), length > 0. `iova` is the address the peer will use for `addr`:
+ * pass (uint64_t)(uintptr_t)addr where it is not chosen; a chosen one is congruent to the address
+ * modulo the page size. REMOTE_WRITE implies LOCAL_WRITE. Blocks.
+ * -EOPNOTSUPP: this kind of memory cannot be registered this way (fsdax pinned; ODP on a device
+ * without it). -EFAULT: not mapped, or not writable. -ENOMEM: the adapter has no room, or pinning
+ * would pass RLIMIT_MEMLOCK (the kernel has one error for both; ODP pins nothing, and CAP_IPC_LOCK
+ * lifts the limit: systemd's LimitMEMLOCK=infinity).
  */
 MUST_CHECK int fabric_mr_reg(struct fabric_pd *pd, void *addr, uint64_t length, uint64_t iova,
 			     unsigned int access, struct fabric_mr **mr);
@@ -115,6 +120,7 @@ MUST_CHECK int fabric_mr_reg(struct fabric_pd *pd, void *addr, uint64_t length, 
  */
 int fabric_mr_dereg(struct fabric_mr *mr);
 
+/** A window whose BIND_MW did not complete with FABRIC_OK is good for nothing but fabric_mw_free(). */
 MUST_CHECK int fabric_mw_alloc(struct fabric_pd *pd, struct fabric_mw **mw);
 /** Revokes a bound window too, with the guarantee of fabric_mr_dereg(). Needs no work request. */
 int fabric_mw_free(struct fabric_mw *mw);
@@ -154,7 +160,7 @@ struct fabric_wc {
 	uint64_t wr_id;
 	struct fabric_conn *conn;
 	enum fabric_status status;
-	enum fabric_op op; /* not valid unless status is FABRIC_OK, but RECV against the rest is */
+	enum fabric_op op; /* unless status is FABRIC_OK: RECV, or any other; SEND_INV is SEND */
 	uint32_t byte_len; /* receives */
 	uint32_t flags;
 	uint32_t inv_rkey;
@@ -204,6 +210,7 @@ enum fabric_flush_level {
 	FABRIC_FLUSH_PERSISTENT,
 };
 
+/** wr_id comes back in the completion, here and in receives; bit 63 must be clear (used below). */
 struct fabric_send_wr {
 	struct fabric_send_wr *next;
 	uint64_t wr_id;
@@ -272,14 +279,18 @@ enum fabric_cm_type {
 	FABRIC_CM_ESTABLISHED,
 	FABRIC_CM_REJECTED,    /* client: private data is the peer's reason, if it gave one */
 	FABRIC_CM_FAILED,      /* client: `error` says why (-ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH …) */
-	FABRIC_CM_DISCONNECTED, /* the peer or the wire is gone; the queue pair is in error */
-	FABRIC_CM_DEVICE_GONE,
+	/*
+	 * The peer or the wire is gone; the queue pair is in error. At most once a connection, also on
+	 * a server whose accept came to nothing; may follow one's own fabric_disconnect() too.
+	 */
+	FABRIC_CM_DISCONNECTED,
+	FABRIC_CM_DEVICE_GONE, /* of `conn`, or of `listener` where conn is NULL */
 };
 
 struct fabric_cm_event {
 	enum fabric_cm_type type;
 	struct fabric_conn *conn;
-	struct fabric_listener *listener; /* CONNECT_REQUEST */
+	struct fabric_listener *listener; /* CONNECT_REQUEST, DEVICE_GONE */
 	int error;
 	uint8_t responder_resources; /* CONNECT_REQUEST, ESTABLISHED: what the peer asks for or grants */
 	uint8_t initiator_depth;
@@ -322,7 +333,12 @@ int fabric_disconnect(struct fabric_conn *conn);
  */
 int fabric_conn_fence(struct fabric_conn *conn);
 
-/** Destroys queue pair and connection. Completions not yet polled are lost. Blocks. */
+/**
+ * Destroys queue pair and connection, in any state; a peer still connected sees a disconnect.
+ * Completions not yet polled are lost: none of this connection is returned once this was called.
+ * Blocks. Where it is not called on the CM's thread the caller sees to it that this thread is not
+ * at work on an event of the connection.
+ */
 void fabric_conn_destroy(struct fabric_conn *conn);
 
 void fabric_conn_set_user(struct fabric_conn *conn, void *user);
