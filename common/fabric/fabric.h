@@ -21,9 +21,9 @@
 
 #include <sys/socket.h>
 
-#define FABRIC_MAX_SGE		 16  /* scatter/gather entries of one work request, any implementation */
-#define FABRIC_PRIVATE_DATA_MAX	 56  /* of a connect or an accept, everywhere (RDMA CM over IB) */
-#define FABRIC_REJECT_DATA_MAX	 148 /* what a reject can carry everywhere */
+#define FABRIC_MAX_SGE		16 /* scatter/gather entries of one work request, any implementation */
+#define FABRIC_PRIVATE_DATA_MAX 56  /* of a connect or an accept, everywhere (RDMA CM over IB) */
+#define FABRIC_REJECT_DATA_MAX	148 /* what a reject can carry everywhere */
 
 enum fabric_access {
 	FABRIC_ACCESS_LOCAL_WRITE = 1 << 0, /* may be a receive buffer or the sink of a READ */
@@ -36,25 +36,25 @@ enum fabric_access {
 };
 
 enum fabric_transport {
-	FABRIC_TRANSPORT_IB,	/* InfiniBand or RoCE */
+	FABRIC_TRANSPORT_IB, /* InfiniBand or RoCE */
 	FABRIC_TRANSPORT_IWARP, /* a READ needs a sink that the peer can name: see fabric_device_info */
 };
 
 /** What a device says of itself. Claims only: region/probe finds out what is true. */
 struct fabric_device_info {
-	char name[64];		   /* "rxe0", "mlx5_0", "iwarp" */
+	char name[64]; /* "rxe0", "mlx5_0", "iwarp" */
 	enum fabric_transport transport;
-	bool software_fabric;	   /* our own iwarp: every rung exists, page-cache files allowed */
-	bool odp;		   /* claims READ + WRITE + SEND on demand for RC */
-	bool windows_type2;	   /* claims type-2 memory windows */
-	bool flush;		   /* claims RDMA FLUSH, and this build can post it */
+	bool software_fabric; /* our own iwarp: every rung exists, page-cache files allowed */
+	bool odp;	      /* claims READ + WRITE + SEND on demand for RC */
+	bool windows_type2;   /* claims type-2 memory windows */
+	bool flush;	      /* claims RDMA FLUSH, and this build can post it */
 	bool read_sink_needs_bounce; /* hardware iWARP: never use a region as the sink of a READ */
 	uint64_t max_mr_bytes;
 	uint32_t max_mr;
 	uint32_t max_qp_wr;
 	uint32_t max_sge;
-	uint32_t max_read_sge;	 /* of a READ; 1 on iWARP adapters */
-	uint32_t max_read_depth; /* RDMA READs in flight per queue pair, either direction */
+	uint32_t max_read_sge;	   /* of a READ; 1 on iWARP adapters */
+	uint32_t max_read_depth;   /* RDMA READs in flight per queue pair, either direction */
 	uint32_t max_inline_bytes; /* 0: FABRIC_F_INLINE is ignored */
 };
 
@@ -193,7 +193,8 @@ void fabric_srq_destroy(struct fabric_srq *srq);
 /* ---- work requests -------------------------------------------------------------------------- */
 
 struct fabric_sge {
-	uint64_t addr; /* an address in the MR of lkey (its iova space is the process's for local use) */
+	uint64_t
+		addr; /* an address in the MR of lkey (its iova space is the process's for local use) */
 	uint32_t length;
 	uint32_t lkey;
 };
@@ -201,8 +202,9 @@ struct fabric_sge {
 enum fabric_wr_flags {
 	FABRIC_F_SIGNALED = 1 << 0, /* a completion on success; failures always complete */
 	FABRIC_F_SOLICITED = 1 << 1,
-	FABRIC_F_INLINE = 1 << 2, /* copied at post time; lkey ignored; ≤ max_inline of the queue pair */
-	FABRIC_F_FENCE = 1 << 3,  /* after earlier READs of this queue have completed */
+	FABRIC_F_INLINE =
+		1 << 2, /* copied at post time; lkey ignored; ≤ max_inline of the queue pair */
+	FABRIC_F_FENCE = 1 << 3, /* after earlier READs of this queue have completed */
 };
 
 enum fabric_flush_level {
@@ -220,7 +222,7 @@ struct fabric_send_wr {
 	unsigned int num_sge;
 	uint64_t remote_addr; /* WRITE, READ, FLUSH */
 	uint32_t rkey;	      /* WRITE, READ, FLUSH; the key to kill for SEND_INV and LOCAL_INV */
-	struct {	      /* BIND_MW: afterwards mw->rkey is the new key, also in `rkey` above on return */
+	struct { /* BIND_MW: afterwards mw->rkey is the new key, also in `rkey` above on return */
 		struct fabric_mw *mw;
 		struct fabric_mr *mr;
 		uint64_t addr; /* in the MR's iova space; also what the peer names */
@@ -274,11 +276,11 @@ struct fabric_conn_param {
 };
 
 enum fabric_cm_type {
-	FABRIC_CM_RESOLVED,	   /* client: fabric_conn_device() is known: create the queue pair, connect */
+	FABRIC_CM_RESOLVED, /* client: fabric_conn_device() is known: create the queue pair, connect */
 	FABRIC_CM_CONNECT_REQUEST, /* server: `conn` is new: create the queue pair and accept, or reject */
 	FABRIC_CM_ESTABLISHED,
-	FABRIC_CM_REJECTED,    /* client: private data is the peer's reason, if it gave one */
-	FABRIC_CM_FAILED,      /* client: `error` says why (-ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH …) */
+	FABRIC_CM_REJECTED, /* client: private data is the peer's reason, if it gave one */
+	FABRIC_CM_FAILED, /* client: `error` says why (-ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH …) */
 	/*
 	 * The peer or the wire is gone; the queue pair is in error. At most once a connection, also on
 	 * a server whose accept came to nothing; may follow one's own fabric_disconnect() too.

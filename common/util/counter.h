@@ -37,12 +37,12 @@ static inline void counter_add(struct counter *c, uint64_t n)
 	atomic_fetch_add_explicit(&c->shards[counter_shard()].value, n, memory_order_relaxed);
 }
 
-#define DEFINE_COUNTER(variable, text, help_text)                                                  \
-	static struct counter variable = {.name = (text), .help = (help_text)};                    \
-	__attribute__((constructor)) static void variable##_register(void)                         \
-	{                                                                                          \
-		counter_register(&variable);                                                       \
-	}                                                                                          \
+#define DEFINE_COUNTER(variable, text, help_text)                               \
+	static struct counter variable = {.name = (text), .help = (help_text)}; \
+	__attribute__((constructor)) static void variable##_register(void)      \
+	{                                                                       \
+		counter_register(&variable);                                    \
+	}                                                                       \
 	static_assert(true, "semicolon")
 
 #endif

@@ -66,7 +66,7 @@ static inline struct list *list_pop(struct list *head)
 /** Loops over the links of a list; the body must not take `pos` out (use the _safe form). */
 #define list_for_each(pos, head) for (pos = (head)->next; pos != (head); pos = pos->next)
 
-#define list_for_each_safe(pos, tmp, head)                                                         \
+#define list_for_each_safe(pos, tmp, head) \
 	for (pos = (head)->next, tmp = pos->next; pos != (head); pos = tmp, tmp = pos->next)
 
 #endif

@@ -55,8 +55,8 @@ void log_line(enum log_level level, const char *fmt, ...)
 
 		(void)clock_gettime(CLOCK_REALTIME, &ts);
 		(void)localtime_r(&ts.tv_sec, &tm);
-		n = snprintf(line, sizeof(line), "%02d:%02d:%02d.%06ld %-7s ", tm.tm_hour, tm.tm_min,
-			     tm.tm_sec, ts.tv_nsec / 1000, levels[level].name);
+		n = snprintf(line, sizeof(line), "%02d:%02d:%02d.%06ld %-7s ", tm.tm_hour,
+			     tm.tm_min, tm.tm_sec, ts.tv_nsec / 1000, levels[level].name);
 	}
 	used = n < 0 ? 0 : (size_t)n;
 	va_start(ap, fmt);

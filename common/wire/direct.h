@@ -77,7 +77,8 @@ enum lh_rung {
 };
 
 enum lh_durability {
-	LH_DURABLE_NONE = 0, /* nothing survives power loss (tmpfs), or only after fsync-class work */
+	LH_DURABLE_NONE =
+		0, /* nothing survives power loss (tmpfs), or only after fsync-class work */
 	LH_DURABLE_COMMIT = 1,
 	LH_DURABLE_READ_AFTER_WRITE = 2,
 	LH_DURABLE_FLUSH = 3,
@@ -108,16 +109,16 @@ struct lh_export_log {
 	le64 change_count; /* differs if anything changed */
 	le32 count;
 	le32 entry_bytes; /* sizeof(struct lh_export_entry); newer targets may append fields */
-	/* entries follow */
+			  /* entries follow */
 };
 static_assert(sizeof(struct lh_export_log) == 16, "lh_export_log");
 
 /* ---- log page C1h: recalls and changes, newest last ---- */
 
 enum lh_change {
-	LH_CHANGE_RECALL = 1,	/* stop, commit, release */
-	LH_CHANGE_REGRANT = 2,	/* Acquire will work again; `generation` is the new one */
-	LH_CHANGE_EXPORT = 3,	/* size, rung or presence changed */
+	LH_CHANGE_RECALL = 1,  /* stop, commit, release */
+	LH_CHANGE_REGRANT = 2, /* Acquire will work again; `generation` is the new one */
+	LH_CHANGE_EXPORT = 3,  /* size, rung or presence changed */
 };
 
 struct lh_change_entry {
@@ -224,7 +225,8 @@ enum lh_status {
 	LH_SC_CONFLICT = 0x7c3,	  /* another client holds it */
 	LH_SC_NO_DIRECT_QUEUE = 0x7c4,
 	LH_SC_LIMIT = 0x7c5,
-	LH_SC_NO_DIRECT = 0x7c6, /* this export cannot be granted on this device: use block commands */
+	LH_SC_NO_DIRECT =
+		0x7c6, /* this export cannot be granted on this device: use block commands */
 };
 
 /* ---- direct queue: connection ---- */
@@ -271,7 +273,8 @@ enum lh_msg_type {
 	LH_MSG_COMMIT = 2,    /* client: lh_msg_commit */
 	LH_MSG_COMMITTED = 3, /* target: status in the header, tag of the Commit */
 	LH_MSG_RECALL = 4,    /* target: lh_msg_recall */
-	LH_MSG_CREDIT = 5,    /* either, nothing but credits; consumes none itself beyond a reserve of 1 */
+	LH_MSG_CREDIT =
+		5, /* either, nothing but credits; consumes none itself beyond a reserve of 1 */
 };
 
 /**
@@ -313,7 +316,8 @@ struct lh_msg_recall {
 };
 static_assert(sizeof(struct lh_msg_recall) == 48, "lh_msg_recall");
 
-#define LH_MSG_MAX_BYTES (sizeof(struct lh_msg_commit) + LH_COMMIT_MAX_RANGES * sizeof(struct lh_commit_range))
+#define LH_MSG_MAX_BYTES \
+	(sizeof(struct lh_msg_commit) + LH_COMMIT_MAX_RANGES * sizeof(struct lh_commit_range))
 #define LH_MSG_DEFAULT_CREDITS 16
 
 #endif

@@ -15,11 +15,11 @@ typedef uint16_t le16;
 typedef uint32_t le32;
 typedef uint64_t le64;
 
-#define NVME_NQN_BYTES	256 /* field size; the text is at most 223 bytes and a NUL */
-#define NVME_NQN_MAX	223
-#define NVME_DISCOVERY_NQN "nqn.2014-08.org.nvmexpress.discovery"
-#define NVME_RDMA_PORT	4420
-#define NVME_NSID_ALL	0xffffffffu
+#define NVME_NQN_BYTES	    256 /* field size; the text is at most 223 bytes and a NUL */
+#define NVME_NQN_MAX	    223
+#define NVME_DISCOVERY_NQN  "nqn.2014-08.org.nvmexpress.discovery"
+#define NVME_RDMA_PORT	    4420
+#define NVME_NSID_ALL	    0xffffffffu
 #define NVME_CNTLID_DYNAMIC 0xffffu
 
 /* ---- SGL descriptors (NVMe base 2.0 §4.1.2.1; NVMe-oF 1.1 §4.4.1, §7.3.5) ---- */
@@ -84,7 +84,7 @@ static inline void nvme_offset_sgl_set(struct nvme_sgl_desc *d, uint64_t offset,
 
 /* ---- commands and completions ---- */
 
-#define NVME_FLAGS_SGL 0x40 /* PSDT 01b: SGL in dptr; all that fabrics allow */
+#define NVME_FLAGS_SGL	     0x40 /* PSDT 01b: SGL in dptr; all that fabrics allow */
 #define NVME_FLAGS_FUSE_MASK 0x03
 
 struct nvme_command {
@@ -259,13 +259,13 @@ enum nvme_property {
 	NVME_PROP_NSSR = 0x20,
 };
 
-#define NVME_CC_EN	      (1u << 0)
-#define NVME_CC_SHN_MASK      (3u << 14)
-#define NVME_CSTS_RDY	      (1u << 0)
-#define NVME_CSTS_CFS	      (1u << 1)
-#define NVME_CSTS_SHST_DONE   (2u << 2)
-#define NVME_VS_1_4	      0x00010400u
-#define NVME_VS_2_0	      0x00020000u
+#define NVME_CC_EN	    (1u << 0)
+#define NVME_CC_SHN_MASK    (3u << 14)
+#define NVME_CSTS_RDY	    (1u << 0)
+#define NVME_CSTS_CFS	    (1u << 1)
+#define NVME_CSTS_SHST_DONE (2u << 2)
+#define NVME_VS_1_4	    0x00010400u
+#define NVME_VS_2_0	    0x00020000u
 
 /* ---- RDMA CM private data (NVMe-oF 1.1 §7.3.6) ---- */
 
@@ -351,7 +351,7 @@ enum nvme_aen_type {
 	NVME_AEN_VENDOR = 7,
 };
 #define NVME_AEN_NOTICE_NS_CHANGED 0x00
-#define NVME_AEN_CFG_NS_ATTR (1u << 8) /* feature 0Bh */
+#define NVME_AEN_CFG_NS_ATTR	   (1u << 8) /* feature 0Bh */
 
 struct nvme_power_state {
 	le16 max_power;

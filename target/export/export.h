@@ -99,11 +99,11 @@ struct view {
 	struct export *export;
 	uint32_t generation;
 	uint8_t *base;
-	uint64_t size_bytes;	/* of the file, rounded down to the LBA */
+	uint64_t size_bytes; /* of the file, rounded down to the LBA */
 	uint64_t mapped_bytes;
-	uint64_t backed_bytes;	/* sum of the runs */
-	uint64_t hole_bytes;	/* holes and unwritten extents that stay */
-	uint64_t shared_bytes;	/* clones */
+	uint64_t backed_bytes;	       /* sum of the runs */
+	uint64_t hole_bytes;	       /* holes and unwritten extents that stay */
+	uint64_t shared_bytes;	       /* clones */
 	const struct export_run *runs; /* ascending, disjoint, not touching */
 	unsigned int nr_runs;
 };

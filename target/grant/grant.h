@@ -94,7 +94,7 @@ enum holding_state {
 	HOLDING_STARTING, /* open, tenure, self-test, view, registration under way, or waiting */
 	HOLDING_SERVING,
 	HOLDING_RECALLING, /* block commands on the file-system path; grants going */
-	HOLDING_RELEASED,  /* the landlord has its blocks; waiting for the tenure to be free again */
+	HOLDING_RELEASED, /* the landlord has its blocks; waiting for the tenure to be free again */
 };
 
 MUST_CHECK int holding_new(const struct holding_env *env, const struct holding_config *config,

@@ -14,14 +14,15 @@
 #include "grant/grant.h"
 #include "reactor/reactor.h"
 
-#define NVME_DEFAULT_QUEUE_DEPTH     128
-#define NVME_DEFAULT_MAX_IO_QUEUES   32	      /* per controller */
-#define NVME_DEFAULT_MAX_CONTROLLERS 256
-#define NVME_DEFAULT_MAX_CONNECTIONS 1024
-#define NVME_DEFAULT_INLINE_BYTES    4096     /* in-capsule data */
-#define NVME_DEFAULT_MDTS_BYTES	     MIB(1)
-#define NVME_DEFAULT_FIRST_COMMAND_MS 5000    /* a queue that sends no Connect is dropped */
-#define NVME_DEFAULT_BOUNCE_BYTES     MIB(16) /* per reactor and device: the file-system path's buffers */
+#define NVME_DEFAULT_QUEUE_DEPTH      128
+#define NVME_DEFAULT_MAX_IO_QUEUES    32 /* per controller */
+#define NVME_DEFAULT_MAX_CONTROLLERS  256
+#define NVME_DEFAULT_MAX_CONNECTIONS  1024
+#define NVME_DEFAULT_INLINE_BYTES     4096 /* in-capsule data */
+#define NVME_DEFAULT_MDTS_BYTES	      MIB(1)
+#define NVME_DEFAULT_FIRST_COMMAND_MS 5000 /* a queue that sends no Connect is dropped */
+#define NVME_DEFAULT_BOUNCE_BYTES \
+	MIB(16) /* per reactor and device: the file-system path's buffers */
 
 struct nvme_target;
 
@@ -72,7 +73,7 @@ struct nvme_controller_status {
 	uint16_t cntlid;
 	const char *hostnqn;
 	const char *subnqn;
-	char address[64];  /* of the host */
+	char address[64];   /* of the host */
 	const char *fabric; /* "verbs", "iwarp" */
 	unsigned int io_queues;
 	unsigned int direct_queues;

@@ -18,11 +18,11 @@
 
 /** What the self-test found for one device and the memory of one file system. */
 struct region_probe {
-	enum lh_rung rung; /* best that works: PINNED, ODP or NONE */
-	bool iova;	   /* a freely chosen address works: grants get random ones */
-	bool windows;	   /* type-2 windows enforce bounds and queue pair */
+	enum lh_rung rung;	   /* best that works: PINNED, ODP or NONE */
+	bool iova;		   /* a freely chosen address works: grants get random ones */
+	bool windows;		   /* type-2 windows enforce bounds and queue pair */
 	uint64_t dereg_ns_per_gib; /* measured */
-	char why[256];	   /* for people: what failed, at which step, on which kind */
+	char why[256];		   /* for people: what failed, at which step, on which kind */
 };
 
 enum region_choice {

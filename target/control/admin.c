@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The admin socket: connections, lines in, lines out. Control loop only; never blocks: a client
+ * that does not read its answer is closed when its buffer is full.
+ *
+ *   → {"v":1,"cmd":"status"}
+ *   ← {"v":1,"ok":true,"result":{…}}        or {"v":1,"ok":false,"error":"sentence"}
+ */
+#include "control/verbs.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define ADMIN_VERSION		1
+#define ADMIN_MAX_CONNECTIONS	32
+#define ADMIN_MAX_REQUEST_BYTES 65536
+#define ADMIN_MAX_ANSWER_BYTES	MIB(64) /* unread by one client */
+
+struct admin {
+	struct admin_env env;
+	struct loop_fd listener;
+	char path[PATH_MAX];
+	struct list connections;
+	unsigned int nr_connections;
+};
+
+struct admin_connection {
+	struct loop_fd lfd;
+	struct admin *admin;
+	struct list link;
+	char request[ADMIN_MAX_REQUEST_BYTES];
+	size_t request_bytes;
+	char *answer; /* what could not be written yet */
+	size_t answer_bytes;
+};
+
+static void connection_close(struct admin_connection *c)
+{
+	loop_del_fd(c->admin->env.control, &c->lfd);
+	(void)close(c->lfd.fd);
+	list_del(&c->link);
+	c->admin->nr_connections--;
+	free(c->answer);
+	free(c);
+}
+
+/** Writes what it can and keeps the rest. False: the connection is to be closed. */
+static bool connection_send(struct admin_connection *c, const char *text, size_t len)
+{
+	char *joined;
+
+	if (c->answer_bytes + len > ADMIN_MAX_ANSWER_BYTES)
+		return false;
+	if (c->answer_bytes == 0) {
+		ssize_t n = send(c->lfd.fd, text, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			return false;
+		if (n > 0) {
+			text += n;
+			len -= (size_t)n;
+		}
+	}
+	if (len == 0)
+		return true;
+	joined = realloc(c->answer, c->answer_bytes + len);
+	if (!joined)
+		return false;
+	memcpy(joined + c->answer_bytes, text, len);
+	c->answer = joined;
+	c->answer_bytes += len;
+	return loop_mod_fd(c->admin->env.control, &c->lfd, EPOLLIN | EPOLLOUT) == 0;
+}
+
+static bool connection_flush(struct admin_connection *c)
+{
+	ssize_t n = send(c->lfd.fd, c->answer, c->answer_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR;
+	memmove(c->answer, c->answer + n, c->answer_bytes - (size_t)n);
+	c->answer_bytes -= (size_t)n;
+	if (c->answer_bytes > 0)
+		return true;
+	return loop_mod_fd(c->admin->env.control, &c->lfd, EPOLLIN) == 0;
+}
+
+/** Finds and runs the verb. `result` is set on success. */
+static int answer(const struct admin_env *env, const char *line, struct json_object **result,
+		  struct errtext *err)
+{
+	struct json_object *request = json_tokener_parse(line);
+	struct json_object *field;
+	const char *name;
+	int rc = -EOPNOTSUPP;
+
+	if (!request || !json_object_is_type(request, json_type_object)) {
+		json_object_put(request);
+		return errtext_set(
+			err, -EINVAL,
+			"not a JSON object on one line: send {\"v\":1,\"cmd\":\"status\"}");
+	}
+	if (!json_object_object_get_ex(request, "v", &field) ||
+	    json_object_get_int(field) != ADMIN_VERSION) {
+		json_object_put(request);
+		return errtext_set(err, -EPROTO, "\"v\" must be %d, the version of this protocol",
+				   ADMIN_VERSION);
+	}
+	if (!json_object_object_get_ex(request, "cmd", &field) ||
+	    !json_object_is_type(field, json_type_string)) {
+		json_object_put(request);
+		return errtext_set(err, -EINVAL, "\"cmd\" is missing");
+	}
+	name = json_object_get_string(field);
+	errtext_set(err, 0, "unknown cmd \"%.64s\"; this daemon knows status and stats", name);
+	for (const struct admin_verb *v = admin_verbs; v->name; v++) {
+		if (strcmp(name, v->name) == 0) {
+			rc = v->answer(env, request, result, err);
+			break;
+		}
+	}
+	json_object_put(request);
+	return rc;
+}
+
+static bool connection_line(struct admin_connection *c, const char *line)
+{
+	struct json_object *reply = json_object_new_object();
+	struct json_object *result = NULL;
+	struct errtext err = {""};
+	const char *text;
+	bool alive;
+	int rc = answer(&c->admin->env, line, &result, &err);
+
+	json_object_object_add(reply, "v", json_object_new_int(ADMIN_VERSION));
+	json_object_object_add(reply, "ok", json_object_new_boolean(rc == 0));
+	if (rc == 0)
+		json_object_object_add(reply, "result", result);
+	else
+		json_object_object_add(reply, "error", json_object_new_string(err.text));
+	text = json_object_to_json_string_ext(reply, JSON_C_TO_STRING_PLAIN |
+							     JSON_C_TO_STRING_NOSLASHESCAPE);
+	alive = connection_send(c, text, strlen(text)) && connection_send(c, "\n", 1);
+	json_object_put(reply);
+	return alive;
+}
+
+/** Reads once and answers every whole line. False: the connection is to be closed. */
+static bool connection_read(struct admin_connection *c)
+{
+	char *line = c->request;
+	char *end;
+	ssize_t n = read(c->lfd.fd, c->request + c->request_bytes,
+			 sizeof(c->request) - c->request_bytes);
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR;
+	if (n == 0)
+		return false;
+	c->request_bytes += (size_t)n;
+	while ((end = memchr(line, '\n', c->request_bytes))) {
+		*end = '\0';
+		if (!connection_line(c, line))
+			return false;
+		c->request_bytes -= (size_t)(end + 1 - line);
+		line = end + 1;
+	}
+	memmove(c->request, line, c->request_bytes);
+	if (c->request_bytes == sizeof(c->request)) {
+		static const char too_long[] = "{\"v\":1,\"ok\":false,\"error\":\"a request is "
+					       "longer than 65536 bytes\"}\n";
+
+		(void)connection_send(c, too_long, sizeof(too_long) - 1);
+		return false;
+	}
+	return true;
+}
+
+static void connection_ready(struct loop_fd *lfd, uint32_t events)
+{
+	struct admin_connection *c = container_of(lfd, struct admin_connection, lfd);
+	bool alive = true;
+
+	if (events & EPOLLOUT)
+		alive = connection_flush(c);
+	if (alive && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
+		alive = connection_read(c);
+	if (!alive)
+		connection_close(c);
+}
+
+static void listener_ready(struct loop_fd *lfd, uint32_t events)
+{
+	struct admin *a = container_of(lfd, struct admin, listener);
+	int fd = accept4(lfd->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct admin_connection *c;
+
+	(void)events;
+	if (fd < 0)
+		return;
+	c = a->nr_connections < ADMIN_MAX_CONNECTIONS ? calloc(1, sizeof(*c)) : NULL;
+	if (!c) {
+		(void)close(fd);
+		return;
+	}
+	c->admin = a;
+	c->lfd.fd = fd;
+	c->lfd.fn = connection_ready;
+	if (loop_add_fd(a->env.control, &c->lfd, EPOLLIN) != 0) {
+		(void)close(fd);
+		free(c);
+		return;
+	}
+	a->nr_connections++;
+	list_push(&a->connections, &c->link);
+}
+
+/** True if a daemon answers at that address. */
+static bool is_alive(const struct sockaddr_un *addr)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool alive;
+
+	if (fd < 0)
+		return false;
+	alive = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0;
+	(void)close(fd);
+	return alive;
+}
+
+static int listen_at(const char *path, int *out, struct errtext *err)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct stat st;
+	mode_t mask;
+	int fd, rc;
+
+	if (strlen(path) >= sizeof(addr.sun_path))
+		return errtext_set(err, -ENAMETOOLONG,
+				   "admin socket %s: longer than %zu bytes; set admin_socket", path,
+				   sizeof(addr.sun_path) - 1);
+	memcpy(addr.sun_path, path, strlen(path) + 1);
+	if (lstat(path, &st) == 0) {
+		if (!S_ISSOCK(st.st_mode))
+			return errtext_set(err, -EEXIST,
+					   "admin socket %s: something else is there; remove it or "
+					   "set admin_socket",
+					   path);
+		if (is_alive(&addr))
+			return errtext_set(
+				err, -EADDRINUSE,
+				"admin socket %s: another leaseholdd answers there; stop "
+				"it or set admin_socket and runtime_dir",
+				path);
+		(void)unlink(path);
+	}
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return errtext_set(err, -errno, "admin socket: %s", strerror(errno));
+	mask = umask(0177);
+	rc = bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0 ? 0 : -errno;
+	(void)umask(mask);
+	if (rc == 0 && listen(fd, ADMIN_MAX_CONNECTIONS) != 0)
+		rc = -errno;
+	if (rc) {
+		(void)close(fd);
+		return errtext_set(err, rc, "admin socket %s: %s", path, strerror(-rc));
+	}
+	*out = fd;
+	return 0;
+}
+
+int admin_new(const struct admin_env *env, struct admin **admin, struct errtext *err)
+{
+	struct admin *a = calloc(1, sizeof(*a));
+	int rc;
+
+	if (!a)
+		return errtext_set(err, -ENOMEM, "admin socket: out of memory");
+	a->env = *env;
+	list_init(&a->connections);
+	(void)snprintf(a->path, sizeof(a->path), "%s", env->config->admin_socket);
+	if (mkdir(env->config->runtime_dir, 0755) != 0 && errno != EEXIST) {
+		rc = errtext_set(err, -errno, "runtime_dir %s: %s", env->config->runtime_dir,
+				 strerror(errno));
+		goto out_free;
+	}
+	rc = listen_at(a->path, &a->listener.fd, err);
+	if (rc)
+		goto out_free;
+	a->listener.fn = listener_ready;
+	rc = loop_add_fd(env->control, &a->listener, EPOLLIN);
+	if (rc) {
+		errtext_set(err, rc, "admin socket: %s", strerror(-rc));
+		goto out_close;
+	}
+	*admin = a;
+	return 0;
+
+out_close:
+	(void)close(a->listener.fd);
+	(void)unlink(a->path);
+out_free:
+	free(a);
+	return rc;
+}
+
+void admin_free(struct admin *admin)
+{
+	struct list *l, *tmp;
+
+	if (!admin)
+		return;
+	list_for_each_safe (l, tmp, &admin->connections)
+		connection_close(list_entry(l, struct admin_connection, link));
+	loop_del_fd(admin->env.control, &admin->listener);
+	(void)close(admin->listener.fd);
+	(void)unlink(admin->path);
+	free(admin);
+}

@@ -1,0 +1,540 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The configuration file (libconfig). Every group is described by a table of its keys: a key that
+ * is not in it, has another type or is out of range is an error that names file, line and key.
+ * Runs before there are threads.
+ */
+#include "control/control.h"
+
+#include "wire/wire.h"
+
+#include <errno.h>
+#include <libconfig.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum key_type {
+	KEY_UINT, /* uint32_t or unsigned int */
+	KEY_U64,  /* uint64_t, also "64M" */
+	KEY_BOOL,
+	KEY_TEXT,  /* char array of `max` bytes */
+	KEY_ENUM,  /* one of `words`, stored as an int */
+	KEY_GROUP, /* read elsewhere */
+};
+
+struct key {
+	const char *name;
+	enum key_type type;
+	size_t offset;
+	uint64_t min, max;
+	const char *const *words; /* KEY_ENUM: NULL ends */
+	bool required;
+};
+
+static const char *const fabric_words[] = {"verbs", "iwarp", NULL};
+static const char *const crc_words[] = {"auto", "on", "off", NULL};
+static const char *const memory_words[] = {"any", "pinned", "odp", NULL};
+static const char *const prepare_words[] = {"none", "allocate", NULL};
+static const char *const registration_words[] = {"auto", "pinned", "odp", NULL};
+static const char *const busy_words[] = {"refuse", "wait", NULL};
+static const char *const tenure_words[] = {"lease", NULL};
+static const char *const level_words[] = {"error", "warning", "notice", "info", "debug", NULL};
+
+/* Enumerations are read into ints here and converted once, below. */
+struct raw_listener {
+	int fabric;
+	char address[256];
+	uint32_t port;
+};
+
+struct raw_export {
+	char name[LH_NAME_BYTES];
+	char path[PATH_MAX];
+	uint32_t nsid;
+	uint32_t lba;
+	int prepare;
+	int registration;
+	int busy;
+	int tenure;
+	bool read_only;
+};
+
+struct raw_top {
+	int log_level;
+	int crc;
+	int memory;
+	bool windows;
+};
+
+#define TOP(field)    offsetof(struct daemon_config, field)
+#define LIMITS(field) offsetof(struct nvme_limits, field)
+
+static const struct key top_keys[] = {
+	{"nqn", KEY_TEXT, TOP(nqn), 1, NVME_NQN_BYTES},
+	{"runtime_dir", KEY_TEXT, TOP(runtime_dir), 1, PATH_MAX},
+	{"state_dir", KEY_TEXT, TOP(state_dir), 0, PATH_MAX},
+	{"admin_socket", KEY_TEXT, TOP(admin_socket), 1, PATH_MAX},
+	{"reactors", KEY_UINT, TOP(reactors), 1, CONTROL_MAX_REACTORS},
+	{"worker_threads", KEY_UINT, TOP(worker_threads), 1, CONTROL_MAX_WORKERS},
+	{"busy_poll_us", KEY_UINT, TOP(busy_poll_us), 0, 1000000},
+	{"recall_deadline_ms", KEY_UINT, TOP(recall_deadline_ms), 1, 600000},
+	{"grant_expiry_ms", KEY_UINT, TOP(grant_expiry_ms), 1000, 86400000},
+	{"max_grants_per_client", KEY_UINT, TOP(max_grants_per_client), 1, 1u << 20},
+	{"log_level", KEY_GROUP},
+	{"iwarp", KEY_GROUP},
+	{"limits", KEY_GROUP},
+	{"listeners", KEY_GROUP},
+	{"exports", KEY_GROUP},
+	{NULL},
+};
+
+static const struct key level_keys[] = {
+	{"log_level", KEY_ENUM, offsetof(struct raw_top, log_level), .words = level_words},
+	{NULL},
+};
+
+static const struct key iwarp_keys[] = {
+	{"crc", KEY_ENUM, offsetof(struct raw_top, crc), .words = crc_words},
+	{"memory", KEY_ENUM, offsetof(struct raw_top, memory), .words = memory_words},
+	{"windows", KEY_BOOL, offsetof(struct raw_top, windows)},
+	{NULL},
+};
+
+static const struct key limit_keys[] = {
+	{"queue_depth", KEY_UINT, LIMITS(queue_depth), 2, 1024},
+	{"max_io_queues", KEY_UINT, LIMITS(max_io_queues), 1, 128},
+	{"max_controllers", KEY_UINT, LIMITS(max_controllers), 1, 65519},
+	{"max_connections", KEY_UINT, LIMITS(max_connections), 1, 65535},
+	{"inline_bytes", KEY_UINT, LIMITS(inline_bytes), 0, 16384},
+	{"mdts_bytes", KEY_UINT, LIMITS(mdts_bytes), 4096, 8u << 20},
+	{"first_command_ms", KEY_UINT, LIMITS(first_command_ms), 100, 600000},
+	{"bounce_bytes", KEY_U64, LIMITS(bounce_bytes), MIB(1), GIB(4)},
+	{NULL},
+};
+
+static const struct key listener_keys[] = {
+	{"fabric", KEY_ENUM, offsetof(struct raw_listener, fabric), .words = fabric_words,
+	 .required = true},
+	{"address", KEY_TEXT, offsetof(struct raw_listener, address), 1, 256, .required = true},
+	{"port", KEY_UINT, offsetof(struct raw_listener, port), 1, 65535},
+	{NULL},
+};
+
+static const struct key export_keys[] = {
+	{"name", KEY_TEXT, offsetof(struct raw_export, name), 1, LH_NAME_BYTES, .required = true},
+	{"path", KEY_TEXT, offsetof(struct raw_export, path), 1, PATH_MAX, .required = true},
+	{"nsid", KEY_UINT, offsetof(struct raw_export, nsid), 1, CONTROL_MAX_EXPORTS},
+	{"lba", KEY_UINT, offsetof(struct raw_export, lba), 512, 4096},
+	{"prepare", KEY_ENUM, offsetof(struct raw_export, prepare), .words = prepare_words},
+	{"registration", KEY_ENUM, offsetof(struct raw_export, registration),
+	 .words = registration_words},
+	{"busy", KEY_ENUM, offsetof(struct raw_export, busy), .words = busy_words},
+	{"tenure", KEY_ENUM, offsetof(struct raw_export, tenure), .words = tenure_words},
+	{"read_only", KEY_BOOL, offsetof(struct raw_export, read_only)},
+	{NULL},
+};
+
+/** "FILE:LINE: KEY: sentence"; always -EINVAL. */
+static int bad(const struct daemon_config *c, const config_setting_t *s, struct errtext *err,
+	       const char *fmt, ...) PRINTF_LIKE(4, 5);
+
+static int bad(const struct daemon_config *c, const config_setting_t *s, struct errtext *err,
+	       const char *fmt, ...)
+{
+	const char *name = config_setting_name(s);
+	char sentence[ERRTEXT_BYTES / 2];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(sentence, sizeof(sentence), fmt, ap);
+	va_end(ap);
+	return errtext_set(err, -EINVAL, "%s:%u: %s%s%s", c->file, config_setting_source_line(s),
+			   name ? name : "", name ? ": " : "", sentence);
+}
+
+static void list_words(const char *const *words, char *text, size_t size)
+{
+	size_t used = 0;
+
+	text[0] = '\0';
+	for (; *words && used < size; words++) {
+		int n = snprintf(text + used, size - used, "%s\"%s\"", used ? ", " : "", *words);
+
+		used += n > 0 ? (size_t)n : 0;
+	}
+}
+
+static int read_number(const struct daemon_config *c, const struct key *k,
+		       const config_setting_t *s, uint64_t *value, struct errtext *err)
+{
+	int type = config_setting_type(s);
+	long long v;
+
+	if (type == CONFIG_TYPE_STRING && k->type == KEY_U64) {
+		if (size_parse(config_setting_get_string(s), value) != 0)
+			return bad(c, s, err, "expected a size like 4096, \"64k\" or \"1G\"");
+	} else if (type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64) {
+		v = config_setting_get_int64(s);
+		if (v < 0)
+			return bad(c, s, err, "expected a number from %llu to %llu, not %lld",
+				   (unsigned long long)k->min, (unsigned long long)k->max, v);
+		*value = (uint64_t)v;
+	} else {
+		return bad(c, s, err, "expected a number from %llu to %llu",
+			   (unsigned long long)k->min, (unsigned long long)k->max);
+	}
+	if (*value < k->min || *value > k->max)
+		return bad(c, s, err, "expected a number from %llu to %llu, not %llu",
+			   (unsigned long long)k->min, (unsigned long long)k->max,
+			   (unsigned long long)*value);
+	return 0;
+}
+
+static int read_text(const struct daemon_config *c, const struct key *k, const config_setting_t *s,
+		     char *out, struct errtext *err)
+{
+	const char *text;
+
+	if (config_setting_type(s) != CONFIG_TYPE_STRING)
+		return bad(c, s, err, "expected a text in quotes");
+	text = config_setting_get_string(s);
+	if (strlen(text) < k->min)
+		return bad(c, s, err, "must not be empty");
+	if (strlen(text) >= k->max)
+		return bad(c, s, err, "longer than %llu bytes", (unsigned long long)k->max - 1);
+	memcpy(out, text, strlen(text) + 1);
+	return 0;
+}
+
+static int read_word(const struct daemon_config *c, const struct key *k, const config_setting_t *s,
+		     int *out, struct errtext *err)
+{
+	char all[256];
+
+	list_words(k->words, all, sizeof(all));
+	if (config_setting_type(s) == CONFIG_TYPE_STRING) {
+		const char *text = config_setting_get_string(s);
+
+		for (int i = 0; k->words[i]; i++) {
+			if (strcmp(text, k->words[i]) == 0) {
+				*out = i;
+				return 0;
+			}
+		}
+		return bad(c, s, err, "expected one of %s, not \"%s\"", all, text);
+	}
+	return bad(c, s, err, "expected one of %s", all);
+}
+
+static int read_key(const struct daemon_config *c, const struct key *k, const config_setting_t *s,
+		    void *base, struct errtext *err)
+{
+	char *field = (char *)base + k->offset;
+	uint64_t number;
+	int rc;
+
+	switch (k->type) {
+	case KEY_UINT:
+		rc = read_number(c, k, s, &number, err);
+		if (rc == 0)
+			*(uint32_t *)(void *)field = (uint32_t)number;
+		return rc;
+	case KEY_U64:
+		rc = read_number(c, k, s, &number, err);
+		if (rc == 0)
+			*(uint64_t *)(void *)field = number;
+		return rc;
+	case KEY_BOOL:
+		if (config_setting_type(s) != CONFIG_TYPE_BOOL)
+			return bad(c, s, err, "expected true or false");
+		*(bool *)(void *)field = config_setting_get_bool(s);
+		return 0;
+	case KEY_TEXT:
+		return read_text(c, k, s, field, err);
+	case KEY_ENUM:
+		return read_word(c, k, s, (int *)(void *)field, err);
+	case KEY_GROUP:
+		return 0;
+	}
+	return -EINVAL;
+}
+
+/** Reads every key of a group by its table; what the table lacks is an error. */
+static int read_group(const struct daemon_config *c, const struct key *keys,
+		      const config_setting_t *group, void *base, struct errtext *err)
+{
+	for (int i = 0; i < config_setting_length(group); i++) {
+		const config_setting_t *s = config_setting_get_elem(group, (unsigned int)i);
+		const struct key *k = keys;
+		int rc;
+
+		while (k->name && strcmp(k->name, config_setting_name(s)) != 0)
+			k++;
+		if (!k->name) {
+			char known[256];
+			size_t used = 0;
+
+			for (k = keys; k->name && used < sizeof(known); k++)
+				used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s",
+							 used ? ", " : "", k->name);
+			return bad(c, s, err, "unknown key; known here: %s", known);
+		}
+		rc = read_key(c, k, s, base, err);
+		if (rc)
+			return rc;
+	}
+	for (const struct key *k = keys; k->name; k++) {
+		if (k->required && !config_setting_get_member(group, k->name))
+			return bad(c, group, err, "the key \"%s\" is missing", k->name);
+	}
+	return 0;
+}
+
+/** Looks up a list of groups, "( { … }, { … } )". */
+static int find_list(const struct daemon_config *c, const config_t *file, const char *name,
+		     int limit, const config_setting_t **list, struct errtext *err)
+{
+	const config_setting_t *s = config_lookup(file, name);
+
+	if (!s)
+		return errtext_set(err, -EINVAL,
+				   "%s: the list \"%s\" is missing: add %s = ( { … } );", c->file,
+				   name, name);
+	if (!config_setting_is_list(s) || config_setting_length(s) == 0)
+		return bad(c, s, err, "expected a list of groups: %s = ( { … }, { … } );", name);
+	if (config_setting_length(s) > limit)
+		return bad(c, s, err, "at most %d entries", limit);
+	for (int i = 0; i < config_setting_length(s); i++) {
+		const config_setting_t *e = config_setting_get_elem(s, (unsigned int)i);
+
+		if (!config_setting_is_group(e))
+			return bad(c, e, err, "expected a group: { … }");
+	}
+	*list = s;
+	return 0;
+}
+
+static int read_listeners(struct daemon_config *c, const config_t *file, struct errtext *err)
+{
+	const config_setting_t *list;
+	int rc = find_list(c, file, "listeners", CONTROL_MAX_LISTENERS, &list, err);
+
+	for (int i = 0; rc == 0 && i < config_setting_length(list); i++) {
+		const config_setting_t *s = config_setting_get_elem(list, (unsigned int)i);
+		struct raw_listener raw = {.port = NVME_RDMA_PORT};
+		struct config_listener *l = &c->listeners[c->nr_listeners];
+
+		rc = read_group(c, listener_keys, s, &raw, err);
+		if (rc)
+			break;
+		l->software = raw.fabric == 1;
+		memcpy(l->host, raw.address, sizeof(l->host));
+		l->port = (uint16_t)raw.port;
+		l->line = config_setting_source_line(s);
+		c->nr_listeners++;
+	}
+	return rc;
+}
+
+static int check_export(const struct daemon_config *c, const config_setting_t *s,
+			const struct config_export *e, struct errtext *err)
+{
+	if (export_name_check(e->name) != 0)
+		return bad(c, s, err,
+			   "name \"%s\": use 1 to 63 letters, digits, '-', '_', '.', first a "
+			   "letter or digit",
+			   e->name);
+	if (e->path[0] != '/')
+		return bad(c, s, err, "path \"%s\": expected an absolute path", e->path);
+	if (e->lba_bytes != 512 && e->lba_bytes != 4096)
+		return bad(c, s, err, "lba: expected 512 or 4096, not %u", e->lba_bytes);
+	for (const struct config_export *o = c->exports; o < e; o++) {
+		if (strcmp(o->name, e->name) == 0)
+			return bad(c, s, err, "name \"%s\" is used already at line %u", e->name,
+				   o->line);
+		if (o->nsid == e->nsid)
+			return bad(c, s, err, "nsid %u is used already by \"%s\" at line %u",
+				   e->nsid, o->name, o->line);
+	}
+	return 0;
+}
+
+static int read_exports(struct daemon_config *c, const config_t *file, struct errtext *err)
+{
+	const config_setting_t *list;
+	int rc = find_list(c, file, "exports", CONTROL_MAX_EXPORTS, &list, err);
+
+	if (rc)
+		return rc;
+	c->exports = calloc((size_t)config_setting_length(list), sizeof(*c->exports));
+	if (!c->exports)
+		return errtext_set(err, -ENOMEM, "%s: out of memory", c->file);
+	for (int i = 0; i < config_setting_length(list); i++) {
+		const config_setting_t *s = config_setting_get_elem(list, (unsigned int)i);
+		struct raw_export raw = {.lba = 4096, .nsid = (uint32_t)i + 1};
+		struct config_export *e = &c->exports[i];
+
+		rc = read_group(c, export_keys, s, &raw, err);
+		if (rc)
+			return rc;
+		memcpy(e->name, raw.name, sizeof(e->name));
+		memcpy(e->path, raw.path, sizeof(e->path));
+		e->nsid = raw.nsid;
+		e->lba_bytes = raw.lba;
+		e->prepare = raw.prepare ? EXPORT_PREPARE_ALLOCATE : EXPORT_PREPARE_NONE;
+		e->registration = (enum region_choice)raw.registration;
+		e->wait_if_busy = raw.busy == 1;
+		e->read_only = raw.read_only;
+		e->line = config_setting_source_line(s);
+		rc = check_export(c, s, e, err);
+		if (rc)
+			return rc;
+		c->nr_exports++;
+	}
+	return 0;
+}
+
+/** A group at the top level, if it is there. */
+static int read_section(const struct daemon_config *c, const config_t *file, const char *name,
+			const struct key *keys, void *base, struct errtext *err)
+{
+	const config_setting_t *s = config_lookup(file, name);
+
+	if (!s)
+		return 0;
+	if (!config_setting_is_group(s))
+		return bad(c, s, err, "expected a group: %s = { … };", name);
+	return read_group(c, keys, s, base, err);
+}
+
+static int set_defaults(struct daemon_config *c, struct errtext *err)
+{
+	const char *run = getenv("XDG_RUNTIME_DIR");
+
+	(void)snprintf(c->nqn, sizeof(c->nqn), "%s", LH_DEFAULT_NQN);
+	(void)snprintf(c->state_dir, sizeof(c->state_dir), "%s", CONTROL_DEFAULT_STATE_DIR);
+	if (geteuid() == 0)
+		(void)snprintf(c->runtime_dir, sizeof(c->runtime_dir), "/run/leasehold");
+	else if (run)
+		(void)snprintf(c->runtime_dir, sizeof(c->runtime_dir), "%s/leasehold", run);
+	else
+		return errtext_set(err, -EINVAL,
+				   "not root and XDG_RUNTIME_DIR is not set: there is no place for "
+				   "lock files; set it");
+	c->reactors = 1;
+	c->worker_threads = CONTROL_DEFAULT_WORKERS;
+	c->busy_poll_us = REACTOR_DEFAULT_SPIN_US;
+	c->recall_deadline_ms = GRANT_DEFAULT_DEADLINE_MS;
+	c->grant_expiry_ms = GRANT_DEFAULT_EXPIRY_MS;
+	c->max_grants_per_client = GRANT_DEFAULT_MAX_PER_CLIENT;
+	c->limits = (struct nvme_limits){
+		.queue_depth = NVME_DEFAULT_QUEUE_DEPTH,
+		.max_io_queues = NVME_DEFAULT_MAX_IO_QUEUES,
+		.max_controllers = NVME_DEFAULT_MAX_CONTROLLERS,
+		.max_connections = NVME_DEFAULT_MAX_CONNECTIONS,
+		.inline_bytes = NVME_DEFAULT_INLINE_BYTES,
+		.mdts_bytes = NVME_DEFAULT_MDTS_BYTES,
+		.first_command_ms = NVME_DEFAULT_FIRST_COMMAND_MS,
+		.bounce_bytes = NVME_DEFAULT_BOUNCE_BYTES,
+	};
+	return 0;
+}
+
+static int check_top(struct daemon_config *c, const config_t *file, struct errtext *err)
+{
+	const config_setting_t *root = config_root_setting(file);
+	const config_setting_t *s;
+
+	if (nqn_check(c->nqn, sizeof(c->nqn)) != 0) {
+		s = config_lookup(file, "nqn");
+		return bad(c, s ? s : root, err,
+			   "expected an NQN like nqn.2026-11.org.example:name, not \"%s\"", c->nqn);
+	}
+	if (!is_pow2(c->limits.mdts_bytes)) {
+		s = config_lookup(file, "limits.mdts_bytes");
+		return bad(c, s ? s : root, err, "expected a power of two, not %u",
+			   c->limits.mdts_bytes);
+	}
+	if (c->limits.inline_bytes % 16 != 0) {
+		s = config_lookup(file, "limits.inline_bytes");
+		return bad(c, s ? s : root, err, "expected a multiple of 16, not %u",
+			   c->limits.inline_bytes);
+	}
+	if (c->admin_socket[0] == '\0') {
+		int n = snprintf(c->admin_socket, sizeof(c->admin_socket), "%s/admin.sock",
+				 c->runtime_dir);
+
+		if (n < 0 || (size_t)n >= sizeof(c->admin_socket))
+			return errtext_set(err, -EINVAL, "%s: runtime_dir: too long", c->file);
+	}
+	return 0;
+}
+
+static int read_all(struct daemon_config *c, const config_t *file, struct errtext *err)
+{
+	const config_setting_t *root = config_root_setting(file);
+	const config_setting_t *level = config_lookup(file, "log_level");
+	struct raw_top raw = {.log_level = LOG_LEVEL_INFO, .windows = true};
+	int rc = set_defaults(c, err);
+
+	if (rc == 0)
+		rc = read_group(c, top_keys, root, c, err);
+	if (rc == 0 && level)
+		rc = read_key(c, level_keys, level, &raw, err);
+	if (rc == 0)
+		rc = read_section(c, file, "iwarp", iwarp_keys, &raw, err);
+	if (rc == 0)
+		rc = read_section(c, file, "limits", limit_keys, &c->limits, err);
+	if (rc == 0)
+		rc = read_listeners(c, file, err);
+	if (rc == 0)
+		rc = read_exports(c, file, err);
+	if (rc == 0)
+		rc = check_top(c, file, err);
+	c->log_level = (enum log_level)raw.log_level;
+	c->iwarp.crc = (enum iwarp_crc)raw.crc;
+	c->iwarp.memory = (enum iwarp_memory)raw.memory;
+	c->iwarp.no_windows = !raw.windows;
+	return rc;
+}
+
+int config_load(const char *file, struct daemon_config **config, struct errtext *err)
+{
+	struct daemon_config *c = calloc(1, sizeof(*c));
+	config_t parsed;
+	int rc;
+
+	if (!c)
+		return errtext_set(err, -ENOMEM, "out of memory");
+	(void)snprintf(c->file, sizeof(c->file), "%s", file);
+	config_init(&parsed);
+	errno = 0;
+	if (config_read_file(&parsed, file) != CONFIG_TRUE) {
+		if (config_error_type(&parsed) == CONFIG_ERR_FILE_IO)
+			rc = errtext_set(err, errno ? -errno : -EIO, "%s: cannot be read: %s", file,
+					 strerror(errno ? errno : EIO));
+		else
+			rc = errtext_set(err, -EINVAL, "%s:%d: %s", file,
+					 config_error_line(&parsed), config_error_text(&parsed));
+	} else {
+		rc = read_all(c, &parsed, err);
+	}
+	config_destroy(&parsed);
+	if (rc) {
+		config_free(c);
+		return rc;
+	}
+	*config = c;
+	return 0;
+}
+
+void config_free(struct daemon_config *config)
+{
+	if (!config)
+		return;
+	free(config->exports);
+	free(config);
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * How people reach the daemon: the configuration file and the admin socket.
+ *
+ * Threads: the configuration is read before threads exist; the admin socket lives on the control
+ * loop, and so does everything it calls.
+ */
+#ifndef LEASEHOLD_CONTROL_H
+#define LEASEHOLD_CONTROL_H
+
+#include "grant/grant.h"
+#include "iwarp/iwarp.h"
+#include "nvme/nvme.h"
+#include "util/log.h"
+
+#include <limits.h>
+#include <sys/socket.h>
+
+#define CONTROL_MAX_LISTENERS 16
+#define CONTROL_MAX_EXPORTS   1024
+#define CONTROL_MAX_REACTORS  64
+#define CONTROL_MAX_WORKERS   256
+
+#define CONTROL_DEFAULT_WORKERS	  4
+#define CONTROL_DEFAULT_CONFIG	  "/etc/leasehold/leaseholdd.conf"
+#define CONTROL_DEFAULT_STATE_DIR "/var/lib/leasehold"
+
+/* ---- configuration --------------------------------------------------------------------------- */
+
+struct config_listener {
+	bool software; /* iwarp, else verbs */
+	char host[256];
+	uint16_t port;
+	unsigned int line; /* in the file, for messages */
+};
+
+struct config_export {
+	char name[LH_NAME_BYTES];
+	char path[PATH_MAX];
+	uint32_t nsid;
+	uint32_t lba_bytes;
+	enum export_prepare prepare;
+	enum region_choice registration;
+	bool read_only;
+	bool wait_if_busy;
+	unsigned int line;
+};
+
+struct daemon_config {
+	char file[PATH_MAX];
+	char nqn[NVME_NQN_BYTES];
+	char runtime_dir[PATH_MAX];
+	char state_dir[PATH_MAX];
+	char admin_socket[PATH_MAX];
+	enum log_level log_level;
+	unsigned int reactors;
+	unsigned int worker_threads;
+	uint32_t busy_poll_us;
+	uint32_t recall_deadline_ms;
+	uint32_t grant_expiry_ms;
+	uint32_t max_grants_per_client;
+	struct iwarp_options iwarp;
+	struct nvme_limits limits;
+	struct config_listener listeners[CONTROL_MAX_LISTENERS];
+	unsigned int nr_listeners;
+	struct config_export *exports;
+	unsigned int nr_exports;
+};
+
+/**
+ * Reads and checks a file. On an error `err` says "FILE:LINE: KEY: what was expected", and the
+ * result is not to be used. -ENOENT, -EINVAL. Files and addresses named in it are not looked at.
+ */
+MUST_CHECK int config_load(const char *file, struct daemon_config **config, struct errtext *err);
+void config_free(struct daemon_config *config);
+
+/* ---- admin socket ---------------------------------------------------------------------------- */
+
+/** What the socket's verbs talk about. Must outlive it. */
+struct admin_env {
+	struct loop *control;
+	const struct daemon_config *config;
+	const struct holding_env *holdings_env;
+	struct holding *const *holdings;
+	unsigned int nr_holdings;
+	struct nvme_target *target;
+	const char *version;
+};
+
+struct admin;
+
+/**
+ * Listens at config->admin_socket, mode 0600: one JSON request a line, one JSON answer a line
+ * (docs: leasehold-admin(7)). -EADDRINUSE: a living daemon answers there; a dead one's is replaced.
+ */
+MUST_CHECK int admin_new(const struct admin_env *env, struct admin **admin, struct errtext *err);
+/** Closes every connection and removes the socket. */
+void admin_free(struct admin *admin);
+
+#endif

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The verbs `status` and `stats`: what the daemon is and does, as JSON. Reads snapshots only; runs
+ * on the control loop and never sleeps.
+ */
+#include "control/verbs.h"
+
+#include "util/counter.h"
+#include "wire/wire.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+static uint64_t started_ns;
+
+__attribute__((constructor)) static void remember_start(void)
+{
+	started_ns = now_ns();
+}
+
+static void put_text(struct json_object *o, const char *key, const char *text)
+{
+	json_object_object_add(o, key, json_object_new_string(text));
+}
+
+static void put_number(struct json_object *o, const char *key, uint64_t v)
+{
+	json_object_object_add(o, key, json_object_new_uint64(v));
+}
+
+static void put_bool(struct json_object *o, const char *key, bool v)
+{
+	json_object_object_add(o, key, json_object_new_boolean(v));
+}
+
+static const char *state_text(enum holding_state state)
+{
+	switch (state) {
+	case HOLDING_OFFLINE:
+		return "offline";
+	case HOLDING_STARTING:
+		return "starting";
+	case HOLDING_SERVING:
+		return "serving";
+	case HOLDING_RECALLING:
+		return "recalling";
+	case HOLDING_RELEASED:
+		return "released";
+	}
+	return "unknown";
+}
+
+static struct json_object *daemon_json(const struct admin_env *env)
+{
+	struct json_object *o = json_object_new_object();
+
+	put_text(o, "version", env->version);
+	put_number(o, "pid", (uint64_t)getpid());
+	put_number(o, "uptime_s", (now_ns() - started_ns) / NS_PER_S);
+	put_text(o, "config", env->config->file);
+	put_text(o, "nqn", env->config->nqn);
+	put_number(o, "reactors", env->config->reactors);
+	put_number(o, "recall_deadline_ms", env->config->recall_deadline_ms);
+	return o;
+}
+
+static struct json_object *devices_json(const struct admin_env *env)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (unsigned int i = 0; i < env->holdings_env->nr_devices; i++) {
+		const struct fabric_device_info *info =
+			fabric_device_info(env->holdings_env->devices[i]);
+		struct json_object *o = json_object_new_object();
+
+		put_text(o, "name", info->name);
+		put_text(o, "fabric", info->software_fabric ? "iwarp" : "verbs");
+		put_bool(o, "claims_odp", info->odp);
+		put_bool(o, "claims_windows", info->windows_type2);
+		put_bool(o, "claims_flush", info->flush);
+		json_object_array_add(list, o);
+	}
+	return list;
+}
+
+static struct json_object *timeline_json(const struct recall_timeline *t)
+{
+	struct json_object *o = json_object_new_object();
+
+	put_number(o, "generation", t->generation);
+	put_number(o, "clients", t->clients);
+	put_number(o, "grants", t->grants);
+	put_number(o, "fenced_clients", t->fenced_clients);
+	put_number(o, "seen_ns", t->seen_ns);
+	put_number(o, "told_ns", t->told_ns);
+	put_number(o, "drained_ns", t->drained_ns);
+	put_number(o, "released_ns", t->released_ns);
+	put_number(o, "fenced_ns", t->fenced_ns);
+	put_number(o, "keys_dead_ns", t->keys_dead_ns);
+	put_number(o, "unlocked_ns", t->unlocked_ns);
+	put_number(o, "retaken_ns", t->retaken_ns);
+	put_number(o, "serving_ns", t->serving_ns);
+	return o;
+}
+
+static struct json_object *rungs_json(const struct admin_env *env, const struct holding_status *s)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (unsigned int i = 0; i < env->holdings_env->nr_devices; i++) {
+		const struct region_probe *p = &s->probes[i];
+		struct json_object *o = json_object_new_object();
+
+		put_text(o, "device", fabric_device_info(env->holdings_env->devices[i])->name);
+		put_text(o, "rung", lh_rung_text(p->rung));
+		put_bool(o, "iova_proven", p->iova);
+		put_bool(o, "windows_proven", p->windows);
+		put_number(o, "dereg_us_per_gib", p->dereg_ns_per_gib / NS_PER_US);
+		put_text(o, "why", p->why);
+		json_object_array_add(list, o);
+	}
+	return list;
+}
+
+static struct json_object *holding_json(const struct admin_env *env, const struct holding *h)
+{
+	const struct export *e = holding_export(h);
+	struct json_object *o = json_object_new_object();
+	struct holding_status s;
+
+	holding_status(h, &s);
+	put_text(o, "name", s.name);
+	put_number(o, "nsid", s.nsid);
+	put_text(o, "path", s.path);
+	put_text(o, "state", state_text(s.state));
+	put_text(o, "why", s.why);
+	if (e) {
+		char uuid[UUID_TEXT_BYTES];
+
+		uuid_format(export_identity(e)->uuid, uuid);
+		put_text(o, "uuid", uuid);
+		put_number(o, "lba_bytes", export_lba_bytes(e));
+		put_bool(o, "volatile_cache", export_volatile_cache(e));
+		put_text(o, "medium", export_medium_text(s.medium));
+	}
+	put_text(o, "tenure", "lease");
+	put_number(o, "generation", s.generation);
+	put_number(o, "size_bytes", s.size_bytes);
+	put_number(o, "backed_bytes", s.backed_bytes);
+	put_number(o, "hole_bytes", s.hole_bytes);
+	put_number(o, "shared_bytes", s.shared_bytes);
+	put_number(o, "grants", s.grants);
+	put_number(o, "clients", s.clients);
+	put_number(o, "keys", s.keys);
+	put_number(o, "recalls", s.recalls);
+	json_object_object_add(o, "rungs", rungs_json(env, &s));
+	if (s.recalls)
+		json_object_object_add(o, "last_recall", timeline_json(&s.last));
+	return o;
+}
+
+static void add_controller(const struct nvme_controller_status *status, void *arg)
+{
+	struct json_object *o = json_object_new_object();
+
+	put_number(o, "cntlid", status->cntlid);
+	put_text(o, "hostnqn", status->hostnqn);
+	put_text(o, "subnqn", status->subnqn);
+	put_text(o, "address", status->address);
+	put_text(o, "fabric", status->fabric);
+	put_number(o, "io_queues", status->io_queues);
+	put_number(o, "direct_queues", status->direct_queues);
+	put_number(o, "kato_ms", status->kato_ms);
+	json_object_array_add(arg, o);
+}
+
+static void add_listener(const struct nvme_listener_status *status, void *arg)
+{
+	struct json_object *o = json_object_new_object();
+
+	put_text(o, "fabric", status->fabric);
+	put_text(o, "address", status->address);
+	json_object_array_add(arg, o);
+}
+
+static int answer_status(const struct admin_env *env, struct json_object *request,
+			 struct json_object **result, struct errtext *err)
+{
+	struct json_object *o = json_object_new_object();
+	struct json_object *listeners = json_object_new_array();
+	struct json_object *exports = json_object_new_array();
+	struct json_object *clients = json_object_new_array();
+
+	(void)request;
+	(void)err;
+	nvme_target_each_listener(env->target, add_listener, listeners);
+	for (unsigned int i = 0; i < env->nr_holdings; i++)
+		json_object_array_add(exports, holding_json(env, env->holdings[i]));
+	nvme_target_each_controller(env->target, add_controller, clients);
+	json_object_object_add(o, "daemon", daemon_json(env));
+	json_object_object_add(o, "devices", devices_json(env));
+	json_object_object_add(o, "listeners", listeners);
+	json_object_object_add(o, "exports", exports);
+	json_object_object_add(o, "clients", clients);
+	*result = o;
+	return 0;
+}
+
+static int answer_stats(const struct admin_env *env, struct json_object *request,
+			struct json_object **result, struct errtext *err)
+{
+	struct json_object *o = json_object_new_object();
+
+	(void)env;
+	(void)request;
+	(void)err;
+	for (const struct counter *c = counter_first(); c; c = c->next)
+		put_number(o, c->name, counter_read(c));
+	*result = o;
+	return 0;
+}
+
+const struct admin_verb admin_verbs[] = {
+	{"status", answer_status},
+	{"stats", answer_stats},
+	{NULL, NULL},
+};

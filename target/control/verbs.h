@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Inside the room: what the admin socket can be asked. Control loop. */
+#ifndef LEASEHOLD_CONTROL_VERBS_H
+#define LEASEHOLD_CONTROL_VERBS_H
+
+#include "control/control.h"
+
+#include <json-c/json.h>
+
+/** Answers one request: 0 and a new `result`, or -errno and a sentence. */
+typedef int admin_verb_fn(const struct admin_env *env, struct json_object *request,
+			  struct json_object **result, struct errtext *err);
+
+struct admin_verb {
+	const char *name;
+	admin_verb_fn *answer;
+};
+
+/** All verbs; a NULL name ends. */
+extern const struct admin_verb admin_verbs[];
+
+#endif

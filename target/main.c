@@ -1,0 +1,514 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * leaseholdd: wires the rooms together, starts and stops them. The main thread is the control
+ * thread. Start: configuration, fabrics, threads, exports (all of them or none), listeners. Stop
+ * (SIGTERM, SIGINT): queues, then exports, then threads; a second signal changes nothing.
+ */
+#include "control/control.h"
+#include "export/export.h"
+#include "fabric/verbs.h"
+#include "grant/grant.h"
+#include "iwarp/iwarp.h"
+#include "nvme/nvme.h"
+#include "reactor/reactor.h"
+#include "tenure/tenure.h"
+#include "util/log.h"
+#include "util/loop.h"
+#include "util/pool.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <netdb.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#define VERSION LEASEHOLD_VERSION
+
+struct daemon {
+	struct daemon_config *config;
+	struct loop *control;
+	struct pool *registrar;
+	struct pool *workers;
+	struct fabric *fabrics[2]; /* iwarp, verbs; NULL where no listener uses it */
+	struct reactor *reactors[CONTROL_MAX_REACTORS];
+	unsigned int nr_reactors;
+	struct holding_env holdings_env;
+	struct holding **holdings;
+	unsigned int nr_holdings;
+	unsigned int starting; /* exports whose start has not ended */
+	unsigned int stopping; /* exports whose stop has not ended */
+	struct nvme_target *target;
+	struct tenure_watch *lease_watch;
+	struct admin *admin;
+	struct loop_fd signals;
+	bool ending;
+	int exit_code;
+};
+
+enum {
+	FABRIC_SOFTWARE,
+	FABRIC_VERBS,
+};
+
+static void begin_stop(struct daemon *d);
+
+/* ---- start ----------------------------------------------------------------------------------- */
+
+static void raise_limit(int resource, const char *name)
+{
+	struct rlimit limit;
+
+	if (getrlimit(resource, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(resource, &limit) != 0)
+		log_warning("%s cannot be raised to its hard limit: %s", name, strerror(errno));
+}
+
+static int open_fabrics(struct daemon *d, struct errtext *err)
+{
+	bool wanted[2] = {false, false};
+	struct holding_env *env = &d->holdings_env;
+	int rc = 0;
+
+	for (unsigned int i = 0; i < d->config->nr_listeners; i++)
+		wanted[d->config->listeners[i].software ? FABRIC_SOFTWARE : FABRIC_VERBS] = true;
+	if (wanted[FABRIC_SOFTWARE]) {
+		rc = iwarp_fabric_open(&d->config->iwarp, &d->fabrics[FABRIC_SOFTWARE], err);
+		iwarp_set_copy_hook(export_guarded_copy);
+	}
+	if (rc == 0 && wanted[FABRIC_VERBS])
+		rc = verbs_fabric_open(&d->fabrics[FABRIC_VERBS], err);
+	for (int f = 0; rc == 0 && f < 2; f++) {
+		for (unsigned int i = 0; d->fabrics[f] && i < fabric_device_count(d->fabrics[f]);
+		     i++) {
+			struct fabric_device *dev = fabric_device_at(d->fabrics[f], i);
+
+			if (env->nr_devices == GRANT_MAX_DEVICES) {
+				log_warning("adapter %s is left out: at most %d are used",
+					    fabric_device_info(dev)->name, GRANT_MAX_DEVICES);
+				continue;
+			}
+			env->devices[env->nr_devices] = dev;
+			rc = fabric_pd_alloc(dev, &env->block_pds[env->nr_devices]);
+			if (rc)
+				return errtext_set(err, rc, "adapter %s: no protection domain: %s",
+						   fabric_device_info(dev)->name, strerror(-rc));
+			env->nr_devices++;
+		}
+	}
+	return rc;
+}
+
+static int start_threads(struct daemon *d, struct errtext *err)
+{
+	struct holding_env *env = &d->holdings_env;
+	int rc = pool_new("registrar", 1, &d->registrar);
+
+	if (rc == 0)
+		rc = pool_new("worker", d->config->worker_threads, &d->workers);
+	for (unsigned int i = 0; rc == 0 && i < d->config->reactors; i++) {
+		rc = reactor_new(i, env->devices, env->nr_devices,
+				 d->config->busy_poll_us * NS_PER_US, &d->reactors[i]);
+		if (rc == 0)
+			rc = reactor_start(d->reactors[i]);
+		if (rc == 0)
+			d->nr_reactors++;
+	}
+	return rc ? errtext_set(err, rc, "threads cannot be started: %s", strerror(-rc)) : 0;
+}
+
+static void scan_leases(void *arg)
+{
+	struct daemon *d = arg;
+
+	for (unsigned int i = 0; i < d->nr_holdings; i++)
+		holding_scan(d->holdings[i]);
+}
+
+/** Where `host` is a name or an address; the first one found. */
+static int listen_at(struct daemon *d, const struct config_listener *l, struct errtext *err)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+	struct addrinfo *found;
+	struct errtext why;
+	char port[8];
+	int rc;
+
+	(void)snprintf(port, sizeof(port), "%u", l->port);
+	rc = getaddrinfo(l->host, port, &hints, &found);
+	if (rc)
+		return errtext_set(err, -EADDRNOTAVAIL, "%s:%u: listener address \"%s\": %s",
+				   d->config->file, l->line, l->host, gai_strerror(rc));
+	rc = nvme_target_listen(d->target, d->fabrics[l->software ? FABRIC_SOFTWARE : FABRIC_VERBS],
+				found->ai_addr, &why);
+	freeaddrinfo(found);
+	if (rc)
+		return errtext_set(err, rc, "%.100s:%u: listener %s port %u: %.300s",
+				   d->config->file, l->line, l->host, l->port, why.text);
+	log_info("listening on %s:%u (%s)", l->host, l->port, l->software ? "iwarp" : "verbs");
+	return 0;
+}
+
+static void fail_start(struct daemon *d)
+{
+	d->exit_code = EXIT_FAILURE;
+	begin_stop(d);
+}
+
+/** All exports are there, or wait for a file that is busy: hosts may come. */
+static void exports_ready(struct daemon *d)
+{
+	struct admin_env env = {
+		.control = d->control,
+		.config = d->config,
+		.holdings_env = &d->holdings_env,
+		.holdings = d->holdings,
+		.nr_holdings = d->nr_holdings,
+		.target = d->target,
+		.version = VERSION,
+	};
+	struct errtext err;
+
+	for (unsigned int i = 0; i < d->config->nr_listeners; i++) {
+		if (listen_at(d, &d->config->listeners[i], &err) != 0) {
+			log_error("%s", err.text);
+			fail_start(d);
+			return;
+		}
+	}
+	if (admin_new(&env, &d->admin, &err) != 0) {
+		log_error("%s", err.text);
+		fail_start(d);
+		return;
+	}
+	(void)sd_notify(0, "READY=1");
+	log_notice("leaseholdd %s is ready: %u export(s), %u listener(s), admin socket %s", VERSION,
+		   d->nr_holdings, d->config->nr_listeners, d->config->admin_socket);
+}
+
+static void export_started(void *arg, int rc, const char *why)
+{
+	struct daemon *d = arg;
+
+	if (rc) {
+		log_error("%s", why);
+		d->exit_code = EXIT_FAILURE;
+	} else {
+		log_info("%s", why);
+	}
+	if (--d->starting > 0 || d->ending)
+		return;
+	if (d->exit_code != EXIT_SUCCESS)
+		fail_start(d);
+	else
+		exports_ready(d);
+}
+
+/** True if no listener needs a real adapter: page-cache files may then be served. */
+static bool software_only(const struct daemon_config *c)
+{
+	for (unsigned int i = 0; i < c->nr_listeners; i++) {
+		if (!c->listeners[i].software)
+			return false;
+	}
+	return true;
+}
+
+static int make_holdings(struct daemon *d, struct nvme_subsystem *subsystem)
+{
+	const struct daemon_config *c = d->config;
+	int rc = 0;
+
+	d->holdings = calloc(c->nr_exports, sizeof(struct holding *));
+	if (!d->holdings)
+		return -ENOMEM;
+	for (unsigned int i = 0; rc == 0 && i < c->nr_exports; i++) {
+		const struct config_export *e = &c->exports[i];
+		struct holding_config config = {
+			.export =
+				{
+					.name = e->name,
+					.path = e->path,
+					.lba_bytes = e->lba_bytes,
+					.prepare = e->prepare,
+					.read_only = e->read_only,
+					.software_fabric_only = software_only(c),
+					.runtime_dir = c->runtime_dir,
+					.state_dir = c->state_dir,
+				},
+			.nsid = e->nsid,
+			.registration = e->registration,
+			.wait_if_busy = e->wait_if_busy,
+		};
+
+		rc = holding_new(&d->holdings_env, &config, &d->holdings[i]);
+		if (rc)
+			break;
+		d->nr_holdings++;
+		rc = nvme_subsystem_add(subsystem, d->holdings[i]);
+	}
+	return rc;
+}
+
+static int make_target(struct daemon *d, struct errtext *err)
+{
+	struct holding_env *env = &d->holdings_env;
+	struct nvme_env nvme = {
+		.control = d->control,
+		.registrar = d->registrar,
+		.workers = d->workers,
+		.reactors = d->reactors,
+		.nr_reactors = d->nr_reactors,
+		.holdings = env,
+		.limits = d->config->limits,
+		.version = VERSION,
+	};
+	struct nvme_subsystem *subsystem;
+	int rc;
+
+	env->control = d->control;
+	env->registrar = d->registrar;
+	env->workers = d->workers;
+	env->ops = nvme_holding_ops();
+	env->deadline_ms = d->config->recall_deadline_ms;
+	env->grant_expiry_ms = d->config->grant_expiry_ms;
+	env->max_grants_per_client = d->config->max_grants_per_client;
+	rc = nvme_target_new(&nvme, &d->target);
+	env->ops_ctx = d->target;
+	if (rc == 0)
+		rc = nvme_subsystem_new(d->target, d->config->nqn, &subsystem);
+	if (rc == 0)
+		rc = make_holdings(d, subsystem);
+	if (rc == 0)
+		rc = tenure_watch_new(d->control, scan_leases, d, &d->lease_watch);
+	return rc ? errtext_set(err, rc, "the target cannot be set up: %s", strerror(-rc)) : 0;
+}
+
+/* ---- stop ------------------------------------------------------------------------------------ */
+
+static void export_stopped(void *arg)
+{
+	struct daemon *d = arg;
+
+	if (--d->stopping == 0)
+		loop_stop(d->control);
+}
+
+static void target_stopped(void *arg)
+{
+	struct daemon *d = arg;
+
+	d->stopping = d->nr_holdings;
+	for (unsigned int i = 0; i < d->nr_holdings; i++)
+		holding_stop(d->holdings[i], export_stopped, d);
+	if (d->nr_holdings == 0)
+		loop_stop(d->control);
+}
+
+static void begin_stop(struct daemon *d)
+{
+	if (d->ending)
+		return;
+	d->ending = true;
+	(void)sd_notify(0, "STOPPING=1");
+	admin_free(d->admin);
+	d->admin = NULL;
+	nvme_target_stop(d->target, target_stopped, d);
+}
+
+static void signal_ready(struct loop_fd *lfd, uint32_t events)
+{
+	struct daemon *d = container_of(lfd, struct daemon, signals);
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(lfd->fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	log_notice("%s: stopping", info.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
+	begin_stop(d);
+}
+
+static void tear_down(struct daemon *d)
+{
+	for (unsigned int i = 0; i < d->nr_holdings; i++)
+		holding_free(d->holdings[i]);
+	free(d->holdings);
+	nvme_target_free(d->target);
+	tenure_watch_free(d->lease_watch);
+	for (unsigned int i = 0; i < d->config->reactors; i++) {
+		if (d->reactors[i])
+			reactor_free(d->reactors[i]);
+	}
+	if (d->registrar)
+		pool_free(d->registrar);
+	if (d->workers)
+		pool_free(d->workers);
+	for (unsigned int i = 0; i < d->holdings_env.nr_devices; i++) {
+		if (d->holdings_env.block_pds[i])
+			(void)fabric_pd_free(d->holdings_env.block_pds[i]);
+	}
+	for (int f = 0; f < 2; f++) {
+		if (d->fabrics[f])
+			fabric_close(d->fabrics[f]);
+	}
+	if (d->control) {
+		loop_del_fd(d->control, &d->signals);
+		loop_free(d->control);
+	}
+	(void)close(d->signals.fd);
+	config_free(d->config);
+}
+
+/* ---- the program ----------------------------------------------------------------------------- */
+
+static int watch_signals(struct daemon *d)
+{
+	sigset_t set;
+	int rc;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+	(void)signal(SIGPIPE, SIG_IGN);
+	tenure_block_signals();
+	d->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	d->signals.fn = signal_ready;
+	rc = d->signals.fd < 0 ? -errno : loop_new("control", &d->control);
+	return rc ? rc : loop_add_fd(d->control, &d->signals, EPOLLIN);
+}
+
+static int run(struct daemon_config *config)
+{
+	struct daemon d = {.config = config};
+	struct errtext err = {"out of memory"};
+	int rc;
+
+	raise_limit(RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK");
+	raise_limit(RLIMIT_NOFILE, "RLIMIT_NOFILE");
+	rc = watch_signals(&d);
+	if (rc == 0)
+		rc = export_guard_init();
+	if (rc == 0)
+		rc = open_fabrics(&d, &err);
+	if (rc == 0)
+		rc = start_threads(&d, &err);
+	if (rc == 0)
+		rc = make_target(&d, &err);
+	if (rc) {
+		log_error("%s", err.text);
+		exit(EXIT_FAILURE);
+	}
+	d.starting = d.nr_holdings;
+	for (unsigned int i = 0; i < d.nr_holdings; i++)
+		holding_start(d.holdings[i], export_started, &d);
+	loop_run(d.control);
+	rc = d.exit_code;
+	tear_down(&d);
+	if (rc == EXIT_SUCCESS)
+		log_notice("stopped");
+	return rc;
+}
+
+static void usage(FILE *out)
+{
+	(void)fputs("Usage: leaseholdd [--config FILE] [--check] [--log-level LEVEL]\n"
+		    "\n"
+		    "Serves files to remote hosts over RDMA, straight from and into their memory,\n"
+		    "under kernel leases. Runs in the foreground; stops on SIGTERM or SIGINT.\n"
+		    "\n"
+		    "  -c, --config FILE      read FILE (default " CONTROL_DEFAULT_CONFIG ")\n"
+		    "      --check            check the file, say what is wrong with it, and exit\n"
+		    "      --log-level LEVEL  error, warning, notice, info or debug\n"
+		    "      --version          print the version\n"
+		    "  -h, --help             print this\n"
+		    "\n"
+		    "A first configuration:\n"
+		    "\n"
+		    "  listeners = ( { fabric = \"iwarp\"; address = \"127.0.0.1\"; } );\n"
+		    "  exports = ( { name = \"data\"; path = \"/mnt/pmem/data\"; } );\n"
+		    "\n"
+		    "then, from a client: leasehold list iwarp://127.0.0.1\n"
+		    "Exit status: 0 stopped cleanly or --check passed, 1 failed, 2 wrong usage.\n"
+		    "See leaseholdd(8) and leaseholdd.conf(5).\n",
+		    out);
+}
+
+int main(int argc, char **argv)
+{
+	enum {
+		OPT_CHECK = 256,
+		OPT_LEVEL,
+		OPT_VERSION,
+	};
+	static const struct option options[] = {
+		{"config", required_argument, NULL, 'c'},
+		{"check", no_argument, NULL, OPT_CHECK},
+		{"log-level", required_argument, NULL, OPT_LEVEL},
+		{"version", no_argument, NULL, OPT_VERSION},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	const char *file = CONTROL_DEFAULT_CONFIG;
+	struct daemon_config *config;
+	struct errtext err;
+	enum log_level level = LOG_LEVEL_INFO;
+	bool check = false, level_given = false;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+		switch (option) {
+		case 'c':
+			file = optarg;
+			break;
+		case OPT_CHECK:
+			check = true;
+			break;
+		case OPT_LEVEL:
+			if (log_parse_level(optarg, &level) != 0) {
+				(void)fprintf(
+					stderr,
+					"leaseholdd: --log-level %s: expected error, warning, "
+					"notice, info or debug\n",
+					optarg);
+				return 2;
+			}
+			level_given = true;
+			break;
+		case OPT_VERSION:
+			(void)puts("leaseholdd " VERSION);
+			return EXIT_SUCCESS;
+		case 'h':
+			usage(stdout);
+			return EXIT_SUCCESS;
+		default:
+			usage(stderr);
+			return 2;
+		}
+	}
+	if (optind < argc) {
+		(void)fprintf(stderr, "leaseholdd: what is \"%s\"? See leaseholdd --help\n",
+			      argv[optind]);
+		return 2;
+	}
+	if (config_load(file, &config, &err) != 0) {
+		(void)fprintf(stderr, "leaseholdd: %s\n", err.text);
+		return EXIT_FAILURE;
+	}
+	if (check) {
+		(void)printf("%s: fine: %u export(s), %u listener(s)\n", file, config->nr_exports,
+			     config->nr_listeners);
+		config_free(config);
+		return EXIT_SUCCESS;
+	}
+	log_set_level(level_given ? level : config->log_level);
+	return run(config);
+}
