@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# The parts of scripts/check: one function each. A part reports each test with pass, fail or skip.
+# Sourced by scripts/check; needs common.sh and $results.
+
+pass() { echo "PASS $1" >>"$results"; }
+fail() {
+	echo "FAIL $1: $2" >>"$results"
+	echo "FAIL $1: $2"
+}
+skip() {
+	echo "SKIP $1: $2" >>"$results"
+	echo "SKIP $1: $2"
+}
+count() { grep -c "^$1 " "$results"; }
+
+part_descriptions=(
+	"build:the release build with gcc, warnings are errors; who includes what"
+	"unit:unit tests of every room"
+	"e2e:the daemon and the command line over the software fabric"
+	"vm:end-to-end tests over verbs with ODP in the testbed VM, on ext4 and on xfs"
+	"clang:the same build with clang"
+	"format:clang-format on C, shellcheck on scripts"
+	"tidy:clang-tidy"
+	"asan:unit and end-to-end tests under AddressSanitizer and UBSan"
+	"tsan:threaded unit tests and the end-to-end tests under ThreadSanitizer"
+)
+
+describe_part() {
+	local d
+	for d in "${part_descriptions[@]}"; do
+		[ "${d%%:*}" = "$1" ] && echo "${d#*:}"
+	done
+}
+list_parts() {
+	local d
+	for d in "${part_descriptions[@]}"; do printf '%-8s %s\n' "${d%%:*}" "${d#*:}"; done
+}
+part_needs_vm() { [ "$1" = vm ]; }
+
+# Adds the tests of a ctest run to the results.
+run_ctest() {
+	local build=$1 name=$2
+	shift 2
+	(cd "$build" && ctest --output-on-failure --output-junit "$work/ctest.xml" "$@") >"$work/ctest.log" 2>&1
+	local rc=$?
+	[ $rc -eq 0 ] || sed -n '1,200p' "$work/ctest.log"
+	python3 - "$work/ctest.xml" "$name" >>"$results" <<'P'
+import sys, xml.etree.ElementTree as tree
+for case in tree.parse(sys.argv[1]).getroot().iter('testcase'):
+    name = sys.argv[2] + '/' + case.get('name')
+    if case.get('status') == 'run':
+        print('PASS', name)
+    elif case.find('skipped') is not None:
+        out = (case.findtext('system-out') or '').strip().splitlines()
+        why = next((l for l in out if 'skip' in l.lower()), 'see the log')
+        print('SKIP', name + ':', why)
+    else:
+        print('FAIL', name + ': ctest')
+P
+	return $rc
+}
+
+# Runs tests/e2e/run and adds its lines to the results.
+run_e2e() {
+	local name=$1 rc
+	shift
+	"$@" | tee "$work/e2e.log" | grep -E '^(PASS|FAIL|SKIP) ' >"$work/e2e.lines"
+	rc=${PIPESTATUS[0]}
+	grep -hvE '^PASS ' "$work/e2e.log"
+	sed "s|^\([A-Z]*\) |\1 $name/|" "$work/e2e.lines" >>"$results"
+	[ -s "$work/e2e.lines" ] || fail "$name" "the run reported no test (exit status $rc)"
+	return "$rc"
+}
+
+part_build() {
+	need_packages "${packages_build[@]}" "${packages_run[@]}"
+	if build_preset release; then pass build/release; else
+		fail build/release "see above"
+		return 1
+	fi
+	if "$root/tests/includes"; then pass build/includes; else fail build/includes "a header is included outside its room"; fi
+}
+
+part_unit() {
+	ensure_build release && run_ctest "$root/build-release" unit -L unit -j 2
+}
+
+part_e2e() {
+	ensure_build release && run_e2e e2e "$root/tests/e2e/run" --bin "$root/build-release"
+}
+
+part_vm() {
+	local fs
+	ensure_build release || return 1
+	"$root/scripts/testbed" --prepare || {
+		fail vm/prepare "the testbed could not be set up"
+		return 1
+	}
+	for fs in ext4 xfs; do
+		run_e2e "vm-$fs" "$root/scripts/testbed" --quiet --fs "$fs" -- \
+			"$root/tests/e2e/run" --bin "$root/build-release" --fabric verbs
+	done
+	run_e2e vm-stock "$root/scripts/testbed" --quiet --rdma stock -- \
+		"$root/tests/e2e/run" --bin "$root/build-release" --fabric verbs stock-refused
+}
+
+part_clang() {
+	need_packages "${packages_build[@]}" "${packages_lint[@]}"
+	if build_preset clang; then pass build/clang; else fail build/clang "see above"; fi
+}
+
+part_format() {
+	need_packages "${packages_lint[@]}"
+	local files scripts
+	mapfile -t files < <(cd "$root" && git ls-files '*.c' '*.h' | grep -v '^tests/testbed/')
+	if (cd "$root" && clang-format-19 --dry-run -Werror "${files[@]}"); then pass format/c; else fail format/c "run clang-format-19 -i"; fi
+	mapfile -t scripts < <(cd "$root" && git ls-files scripts tests .ci | while read -r f; do
+		head -c 30 "$f" | grep -qE '^#!.*\b(ba)?sh' && echo "$f"
+	done)
+	if (cd "$root" && shellcheck -x -S warning "${scripts[@]}"); then pass format/shell; else fail format/shell "shellcheck"; fi
+}
+
+part_tidy() {
+	need_packages "${packages_build[@]}" "${packages_lint[@]}"
+	local files
+	ensure_build clang || return 1
+	mapfile -t files < <(cd "$root" && git ls-files 'common/*.c' 'target/*.c' 'initiator/*.c')
+	if (cd "$root" && printf '%s\n' "${files[@]}" | xargs -P "$(nproc)" -n 4 clang-tidy-19 -p build-clang --quiet >"$work/tidy.log" 2>/dev/null); then
+		pass tidy
+	else
+		grep -E 'error|warning' "$work/tidy.log" | sort -u | head -60
+		fail tidy "clang-tidy"
+	fi
+}
+
+part_asan() {
+	need_packages "${packages_build[@]}" "${packages_run[@]}"
+	if build_preset asan; then pass build/asan; else fail build/asan "see above"; return 1; fi
+	run_ctest "$root/build-asan" asan -L unit -j 2
+	run_e2e asan-e2e "$root/tests/e2e/run" --bin "$root/build-asan" --slow 5
+}
+
+part_tsan() {
+	need_packages "${packages_build[@]}" "${packages_run[@]}"
+	if build_preset tsan; then pass build/tsan; else fail build/tsan "see above"; return 1; fi
+	run_ctest "$root/build-tsan" tsan -L threads -j 2
+	run_e2e tsan-e2e "$root/tests/e2e/run" --bin "$root/build-tsan" --slow 10
+}
+
+# A part run alone builds what it needs.
+ensure_build() {
+	[ -x "$root/build-$1/target/leaseholdd" ] && [ "$1" = release ] && (cd "$root" && cmake --build --preset release >/dev/null 2>&1) && return 0
+	need_packages "${packages_build[@]}" "${packages_run[@]}"
+	[ "$1" = clang ] && need_packages "${packages_lint[@]}"
+	build_preset "$1"
+}
