@@ -193,8 +193,7 @@ void fabric_srq_destroy(struct fabric_srq *srq);
 /* ---- work requests -------------------------------------------------------------------------- */
 
 struct fabric_sge {
-	uint64_t
-		addr; /* an address in the MR of lkey (its iova space is the process's for local use) */
+	uint64_t addr; /* in the iova space of lkey's MR; with FABRIC_F_INLINE the process's */
 	uint32_t length;
 	uint32_t lkey;
 };
