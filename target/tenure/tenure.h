@@ -9,32 +9,42 @@
 #include "util/loop.h"
 
 enum tenure_state {
-	TENURE_HELD,	 /* ours, nobody waits */
-	TENURE_BREAKING, /* ours, and somebody sleeps until we let go */
-	TENURE_NONE,	 /* not ours (never taken, let go, or broken by force) */
+	TENURE_HELD,	 /* ours, nobody wants the file */
+	TENURE_BREAKING, /* ours still; somebody sleeps until we let go, or tried without sleeping */
+	TENURE_NONE,	 /* not ours: never taken, let go, or broken by force when time was up */
 };
 
-/** Blocks the lease signals (SIGIO and one real-time signal) in the calling thread: in main(),
- *  before any thread is made. */
+/** Blocks the lease signals (SIGIO and SIGRTMIN + 1) in the calling thread: in main(), before any
+ *  thread is made. */
 void tenure_block_signals(void);
 
-/** Calls broken(arg) on `loop` for every batch of lease signals: scan with tenure_check(). */
+/**
+ * Calls broken(arg) on `loop`, its thread, for every batch of lease signals: scan with
+ * tenure_check(). Breaks are not counted, and a batch may tell of no break at all. What was broken
+ * before the watch was made is told too, but only if tenure_block_signals() came before that.
+ */
 struct tenure_watch;
 MUST_CHECK int tenure_watch_new(struct loop *loop, void (*broken)(void *arg), void *arg,
 				struct tenure_watch **watch);
+/** The loop's thread. */
 void tenure_watch_free(struct tenure_watch *watch);
 
 /**
- * Takes the write lease on an open file description (F_SETOWN, F_SETSIG, F_SETLEASE; checked).
- * Worker thread. -EAGAIN: somebody else has the file open (or mapped); -EACCES: not the owner and
- * no CAP_LEASE; -EINVAL: the file system has no leases.
+ * Takes the write lease on an open file description (F_SETOWN_EX, F_SETSIG, F_SETLEASE; checked).
+ * Our own mappings through that description do not matter. Worker thread.
+ * -EAGAIN: somebody else has the file open or mapped, or came just now; -EACCES: not the file's
+ * owner and no CAP_LEASE; -EINVAL: the file system has no leases.
  */
 MUST_CHECK int tenure_take(int fd);
 
 /** Lets go. The landlord goes on from here. Any thread, does not sleep. Idempotent. */
 void tenure_release(int fd);
 
-/** Any thread, does not sleep. */
+/**
+ * Any thread. While the tenure is held, one fcntl(2). Else F_GETLEASE tells the same of a lease that
+ * is being broken and of one that is gone, so /proc/self/fdinfo is read; if that fails, the answer
+ * is TENURE_BREAKING: a recall that finds nothing to recall does no harm.
+ */
 enum tenure_state tenure_check(int fd);
 
 /** The kernel's patience, seconds of /proc/sys/fs/lease-break-time; -errno if unreadable. */
@@ -42,12 +52,14 @@ int tenure_break_time_s(void);
 
 /**
  * Tells when it may be worth trying tenure_take() again: after a close(2) of the file by others
- * (inotify), and by a timer that backs off from 1 ms to 250 ms. `retry` runs on `loop` until
- * tenure_retry_stop().
+ * (inotify), and by a timer that backs off from 1 ms to 250 ms and starts over at a close. Opens
+ * nothing. `retry` runs on `loop`, its thread, until tenure_retry_free(), which it may call itself.
+ * Without inotify (its limits) the timer alone must do. -ENOMEM.
  */
 struct tenure_retry;
 MUST_CHECK int tenure_retry_new(struct loop *loop, int fd, void (*retry)(void *arg), void *arg,
 				struct tenure_retry **r);
+/** The loop's thread. */
 void tenure_retry_free(struct tenure_retry *r);
 
 #endif
