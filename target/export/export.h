@@ -51,11 +51,12 @@ struct export;
 /**
  * Checks the path (regular file, not empty, size a multiple of the LBA or rounded down to it with a
  * warning), takes the lock file *before* open(2) (an open would recall the other owner's lease),
- * opens O_RDWR | O_NONBLOCK, reads or creates the identity. Takes no lease, maps nothing.
+ * opens O_RDWR | O_NONBLOCK, reads or creates the identity. Takes no lease, keeps nothing mapped.
  * Errors, each with a sentence that says what to do: -ENOENT, -EISDIR, -EINVAL (empty, not a
  * regular file), -EBUSY (served already, by us or by another daemon: named), -EACCES,
  * -EWOULDBLOCK (another process holds a lease), -EMEDIUMTYPE (page-cache file and a listener of
- * real RDMA), -ESTALE (identity mismatch).
+ * real RDMA), -ESTALE (identity mismatch), -EBADMSG (the identity file makes no sense: file and
+ * line named), others of the system. Worker thread.
  */
 MUST_CHECK int export_open(const struct export_config *config, struct export **e,
 			   struct errtext *err);
@@ -71,6 +72,9 @@ uint32_t export_lba_bytes(const struct export *e);
 bool export_read_only(const struct export *e);
 /** The only O_RDWR open file description of the file; the lease rides on it. */
 int export_fd(const struct export *e);
+/** What to log of the export when it was opened (no DAX, sparse, size not of whole blocks): sentence
+ *  `i` from 0 on, NULL behind the last. */
+const char *export_warning(const struct export *e, unsigned int i);
 
 /** What block writes and Flush mean here, for Identify: true unless the medium is DAX. */
 bool export_volatile_cache(const struct export *e);
@@ -101,11 +105,13 @@ struct view {
 	uint8_t *base;
 	uint64_t size_bytes; /* of the file, rounded down to the LBA */
 	uint64_t mapped_bytes;
-	uint64_t backed_bytes;	       /* sum of the runs */
-	uint64_t hole_bytes;	       /* holes and unwritten extents that stay */
+	/* These three make up the file's size, which exceeds size_bytes by less than an LBA. */
+	uint64_t backed_bytes;	       /* in runs */
+	uint64_t hole_bytes;	       /* holes, and what else makes no run of whole pages */
 	uint64_t shared_bytes;	       /* clones */
 	const struct export_run *runs; /* ascending, disjoint, not touching */
 	unsigned int nr_runs;
+	struct mapping *mapping; /* the room's own */
 };
 
 /** The size of the file now, rounded down to the LBA. 0 or -errno; -ENOLINK: deleted. */
@@ -114,8 +120,10 @@ MUST_CHECK int export_size(const struct export *e, uint64_t *bytes);
 /**
  * Looks at size and extents, fills unwritten extents through the mapping's own faults, syncs,
  * looks again, maps, and pre-faults every run for writing (MADV_POPULATE_WRITE; never load + store).
- * Under tenure. -ENODATA: size 0 now. On memory file systems nothing is shared and SEEK_HOLE tells
- * the holes. A view of nothing but holes has no runs and is no error.
+ * Under tenure. -ENODATA: size 0 now; -ENOLINK: deleted. On memory file systems nothing is shared
+ * and SEEK_HOLE tells the holes (hugetlbfs has none: every page is got here). Page-cache files are
+ * not pre-faulted and keep their unwritten extents, which count as backed. A view of nothing but
+ * holes has no runs and is no error.
  */
 MUST_CHECK int view_new(struct export *e, uint32_t generation, struct view **view,
 			struct errtext *err);
@@ -140,7 +148,7 @@ const struct export_run *view_run_at(const struct view *view, uint64_t offset);
 /**
  * Makes [offset, offset + length) of the mapping durable: on DAX by the persist function of
  * libpmem2 (nothing on eADR), on other media nothing (their cache is volatile and said to be).
- * Guarded: -ERANGE past the end of the file, -EIO if the medium failed. Any thread; costs as much
+ * Guarded: -ERANGE past the view or the file, -EIO if the medium failed. Any thread; costs as much
  * as the range is long (reactors: up to 64 KiB).
  */
 MUST_CHECK int view_persist(const struct view *view, uint64_t offset, uint64_t length);
@@ -156,16 +164,43 @@ MUST_CHECK int export_flush(const struct export *e);
 MUST_CHECK int view_copy_in(const struct view *view, uint64_t offset, const void *src,
 			    uint64_t length);
 
-/** The same outwards; holes read as zeros without being filled. Reactors use io_uring on export_fd(). */
+/**
+ * The same outwards (by pread(2)): -ERANGE, -EIO. Holes read as zeros without being filled, which
+ * reading the mapping would do on memory file systems. Reactors use io_uring on export_fd().
+ */
 MUST_CHECK int view_copy_out(const struct view *view, uint64_t offset, void *dst, uint64_t length);
 
 /**
  * Copies between any two addresses, one of which may lie in a view: -EFAULT instead of SIGBUS. Any
- * thread. For the software fabric's copies (iwarp_set_copy_hook()).
+ * thread. For the software fabric's copies (iwarp_set_copy_hook()). Like all that is guarded it
+ * unblocks SIGBUS in the calling thread, for good.
  */
 MUST_CHECK int export_guarded_copy(void *dst, const void *src, size_t length);
 
 /** Installs the SIGBUS handler; once, before threads. Other SIGBUS still end the process. */
 MUST_CHECK int export_guard_init(void);
+
+/* ---- scratch -------------------------------------------------------------------------------- */
+
+/**
+ * A file of its own in the export's folder (".leasehold-probe-PID-N"), for the self-test of
+ * adapters: allocated, mapped as a view is and pre-faulted. Linked until freed.
+ */
+struct export_scratch {
+	uint8_t *base; /* at 2 MiB alignment */
+	uint64_t bytes;
+	int fd;
+	int dir;
+	char name[64];
+};
+
+/** At least `bytes`. Removes what dead processes have left there. */
+MUST_CHECK int export_scratch_new(const struct export *e, uint64_t bytes,
+				  struct export_scratch *scratch, struct errtext *err);
+/** Nothing may be registered over it. */
+void export_scratch_free(struct export_scratch *scratch);
+
+/** Which file system the file lies on. 0 or -errno. */
+MUST_CHECK int export_device(const struct export *e, dev_t *device);
 
 #endif

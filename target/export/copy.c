@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The file-system path: bytes into the file through its mapping, out of it by pread(2), and made
+ * durable. Needs no tenure, so the file may be truncated and its blocks moved at any moment; what
+ * must never happen is that a write makes the file longer or is acknowledged though it is lost.
+ * Any thread that may sleep; view_persist() any.
+ */
+#include "file.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "guard.h"
+#include "mapping.h"
+
+#define SLICE_BYTES 4096
+
+int export_fault_errno(const struct export *e, uint64_t offset, int si_code)
+{
+	enum extent_kind kind;
+	uint64_t bytes;
+	int ret = export_file_bytes(e, &bytes);
+
+	if (ret)
+		return -EIO;
+	if (offset >= align_up(bytes, export_page_bytes()))
+		return -ERANGE;
+	if (si_code == BUS_MCEERR_AR)
+		return -EIO;
+	/* A block that is there and ours needs no space. */
+	ret = extents_kind_at(e->fd, align_down(offset, export_page_bytes()), &kind);
+	return !ret && kind != EXTENT_DATA ? -ENOSPC : -EIO;
+}
+
+static int fault_errno(const struct view *view, const struct guard_fault *fault)
+{
+	uint64_t offset = (uint64_t)((const uint8_t *)fault->address - view->base);
+
+	/* Not in the view: it was the caller's memory. */
+	if ((const uint8_t *)fault->address < view->base || offset >= view->mapped_bytes)
+		return -EFAULT;
+	return export_fault_errno(view->export, offset, fault->code);
+}
+
+/* -ERANGE if the file does not reach the end of the range now. */
+static int check_end(const struct view *view, uint64_t offset, uint64_t length)
+{
+	uint64_t bytes;
+	int ret = export_file_bytes(view->export, &bytes);
+
+	if (ret)
+		return ret;
+	return range_ok(offset, length, bytes) ? 0 : -ERANGE;
+}
+
+struct persist {
+	const struct view *view;
+	uint64_t offset, length;
+};
+
+static void persist(void *arg)
+{
+	const struct persist *p = arg;
+
+	p->view->mapping->persist(p->view->base + p->offset, p->length);
+}
+
+int view_persist(const struct view *view, uint64_t offset, uint64_t length)
+{
+	struct persist p = {.view = view, .offset = offset, .length = length};
+	struct guard_fault fault;
+
+	if (!range_ok(offset, length, view->size_bytes))
+		return -ERANGE;
+	if (!view->mapping->persist)
+		return 0;
+	return guard_run(persist, &p, &fault) ? fault_errno(view, &fault) : 0;
+}
+
+struct copy_in {
+	const struct mapping *mapping;
+	uint8_t *dst;
+	const uint8_t *src;
+	uint64_t length;
+};
+
+/* DAX: past the caches, page by page in ascending order, durable at the end. */
+static void copy_in_dax(void *arg)
+{
+	struct copy_in *c = arg;
+
+	while (c->length > 0) {
+		uint64_t n = min_u64(c->length, SLICE_BYTES - (uintptr_t)c->dst % SLICE_BYTES);
+
+		(void)c->mapping->memcpy(c->dst, c->src, n,
+					 PMEM2_F_MEM_NONTEMPORAL | PMEM2_F_MEM_NODRAIN);
+		c->dst += n;
+		c->src += n;
+		c->length -= n;
+	}
+	c->mapping->drain();
+}
+
+int view_copy_in(const struct view *view, uint64_t offset, const void *src, uint64_t length)
+{
+	struct copy_in c = {
+		.mapping = view->mapping,
+		.dst = view->base + offset,
+		.src = src,
+		.length = length,
+	};
+	struct guard_fault fault;
+	int ret;
+
+	if (!range_ok(offset, length, view->size_bytes))
+		return -ERANGE;
+	ret = check_end(view, offset, length);
+	if (ret)
+		return ret;
+	if (view->export->medium == EXPORT_DAX)
+		ret = guard_run(copy_in_dax, &c, &fault);
+	else
+		ret = guard_copy(c.dst, src, length, &fault);
+	if (ret)
+		return fault_errno(view, &fault);
+	/*
+	 * The file ends inside a page that stays writable to its last byte. If it was cut there
+	 * meanwhile, what was copied is in no file.
+	 */
+	return check_end(view, offset, length);
+}
+
+/* Not through the mapping: on memory file systems a read fault fills the hole. */
+int view_copy_out(const struct view *view, uint64_t offset, void *dst, uint64_t length)
+{
+	uint8_t *p = dst;
+
+	if (!range_ok(offset, length, view->size_bytes))
+		return -ERANGE;
+	while (length > 0) {
+		ssize_t n = pread(view->export->fd, p, length, (off_t)offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -ERANGE;
+		p += n;
+		offset += (uint64_t)n;
+		length -= (uint64_t)n;
+	}
+	return 0;
+}

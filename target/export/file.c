@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * An export's birth and end: which file it is, whether it may be served, its only open file
+ * description. Takes no lease and keeps nothing mapped. Worker threads.
+ */
+#include "file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "extents.h"
+#include "identity.h"
+
+/* How often another file may take the name's place while we look. */
+#define OPEN_ATTEMPTS 5
+
+uint64_t export_page_bytes(void)
+{
+	return (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* ---- is it a file to serve? ------------------------------------------------------------------ */
+
+static int check_kind(const struct stat *st, const char *path, uint32_t lba_bytes,
+		      struct errtext *err)
+{
+	if (S_ISDIR(st->st_mode))
+		return errtext_set(err, -EISDIR, "%s is a directory: name a file", path);
+	if (!S_ISREG(st->st_mode))
+		return errtext_set(err, -EINVAL, "%s is not a regular file", path);
+	if (st->st_size == 0)
+		return errtext_set(err, -EINVAL, "%s is empty: give it a size first (truncate -s)",
+				   path);
+	if ((uint64_t)st->st_size < lba_bytes)
+		return errtext_set(err, -EINVAL, "%s is smaller than a block of %u bytes", path,
+				   lba_bytes);
+	return 0;
+}
+
+static int say_open(int error, const char *path, struct errtext *err)
+{
+	switch (error) {
+	case ENOENT:
+		return errtext_set(err, -ENOENT, "%s does not exist", path);
+	case EWOULDBLOCK:
+		return errtext_set(err, -EWOULDBLOCK,
+				   "another process holds a lease on %s: stop it, or serve another "
+				   "file",
+				   path);
+	case ETXTBSY:
+		return errtext_set(err, -ETXTBSY, "%s is a program or swap file in use", path);
+	default:
+		return errtext_set(err, -error, "cannot open %s for reading and writing: %s", path,
+				   strerror(error));
+	}
+}
+
+/* Locks, then opens: the other order would recall the lease of who serves the file already. */
+static int open_locked(struct export *e, const struct export_config *config, struct errtext *err)
+{
+	struct stat named, opened;
+	struct errtext why;
+	int ret;
+
+	if (stat(e->path, &named))
+		return say_open(errno, e->path, err);
+	ret = check_kind(&named, e->path, e->lba_bytes, err);
+	if (ret)
+		return ret;
+	ret = lockfile_take(config->runtime_dir, &named, e->name, &e->lock, &why);
+	if (ret)
+		return errtext_set(err, ret, "%s: %.400s", e->path, why.text);
+	e->fd = open(e->path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	if (e->fd < 0) {
+		ret = say_open(errno, e->path, err);
+		goto drop_lock;
+	}
+	if (fstat(e->fd, &opened)) {
+		ret = say_open(errno, e->path, err);
+		goto close_fd;
+	}
+	if (opened.st_dev != named.st_dev || opened.st_ino != named.st_ino) {
+		ret = errtext_set(err, -EAGAIN, "%s was replaced while it was opened", e->path);
+		goto close_fd;
+	}
+	ret = check_kind(&opened, e->path, e->lba_bytes, err);
+	if (ret)
+		goto close_fd;
+	e->dev = opened.st_dev;
+	e->ino = opened.st_ino;
+	return 0;
+
+close_fd:
+	(void)close(e->fd);
+drop_lock:
+	lockfile_drop(&e->lock);
+	return ret;
+}
+
+/* Does by trying: flags and mount options promise more than mmap(2) keeps. */
+static bool map_sync_works(int fd)
+{
+	size_t page = export_page_bytes();
+	void *p = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED_VALIDATE | MAP_SYNC, fd, 0);
+
+	if (p == MAP_FAILED)
+		return false;
+	(void)munmap(p, page);
+	return true;
+}
+
+static int find_medium(struct export *e, bool software_fabric_only, struct errtext *err)
+{
+	struct statfs fs;
+
+	if (fstatfs(e->fd, &fs))
+		return errtext_set(err, -errno, "cannot look at the file system of %s: %s", e->path,
+				   strerror(errno));
+	if (fs.f_type == TMPFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC)
+		e->medium = EXPORT_MEMORY;
+	else if (map_sync_works(e->fd))
+		e->medium = EXPORT_DAX;
+	else
+		e->medium = EXPORT_PAGE_CACHE;
+	if (e->medium == EXPORT_PAGE_CACHE && !software_fabric_only)
+		return errtext_set(
+			err, -EMEDIUMTYPE,
+			"%s is on a file system without DAX, which adapters cannot reach: "
+			"put it on one mounted with dax, on tmpfs or on hugetlbfs, or have "
+			"only listeners of the software fabric",
+			e->path);
+	return 0;
+}
+
+/* ---- what is worth a warning ------------------------------------------------------------------ */
+
+static int warn(struct export *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+static int warn(struct export *e, const char *fmt, ...)
+{
+	va_list ap;
+	char *text;
+	int n;
+
+	assert(e->nr_warnings < EXPORT_MAX_WARNINGS);
+	va_start(ap, fmt);
+	n = vasprintf(&text, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		return -ENOMEM;
+	e->warnings[e->nr_warnings++] = text;
+	return 0;
+}
+
+static int warn_of_holes(struct export *e, uint64_t bytes)
+{
+	struct extents x;
+	struct stat st;
+	uint64_t holes = bytes;
+	int ret;
+
+	/* Also right on tmpfs, which tells fallocated pages from holes only by their number. */
+	if (fstat(e->fd, &st) || (uint64_t)st.st_blocks * 512 >= bytes)
+		return 0;
+	ret = extents_read(e->fd, 0, bytes, false, &x);
+	for (size_t i = 0; i < x.nr; i++)
+		holes -= x.list[i].length;
+	extents_free(&x);
+	if (ret || holes == 0)
+		return ret == -ENOMEM ? ret : 0; /* only a warning is lost */
+	return warn(e,
+		    "%s is sparse: %llu of %llu bytes are in holes and are not served directly; "
+		    "prepare = allocate fills them",
+		    e->path, (unsigned long long)holes, (unsigned long long)bytes);
+}
+
+static int find_warnings(struct export *e)
+{
+	uint64_t bytes, rest;
+	int ret = export_file_bytes(e, &bytes);
+
+	if (ret)
+		return ret;
+	rest = bytes % e->lba_bytes;
+	if (e->medium == EXPORT_PAGE_CACHE)
+		ret = warn(e,
+			   "%s is on a file system without DAX: what is written is in the page "
+			   "cache until a host flushes",
+			   e->path);
+	if (!ret && rest)
+		ret = warn(
+			e, "%s has %llu bytes, not a multiple of %u: the last %llu are not served",
+			e->path, (unsigned long long)bytes, e->lba_bytes, (unsigned long long)rest);
+	if (!ret && e->prepare == EXPORT_PREPARE_NONE)
+		ret = warn_of_holes(e, bytes);
+	return ret;
+}
+
+/* ---- birth and end --------------------------------------------------------------------------- */
+
+static void free_strings(struct export *e)
+{
+	for (unsigned int i = 0; i < e->nr_warnings; i++)
+		free(e->warnings[i]);
+	free(e->name);
+	free(e->path);
+	free(e);
+}
+
+int export_open(const struct export_config *config, struct export **e, struct errtext *err)
+{
+	struct export *new = calloc(1, sizeof(*new));
+	int ret = -EAGAIN;
+
+	if (!new)
+		return errtext_set(err, -ENOMEM, "out of memory");
+	new->name = strdup(config->name);
+	new->path = strdup(config->path);
+	new->lba_bytes = config->lba_bytes;
+	new->prepare = config->prepare;
+	new->read_only = config->read_only;
+	if (!new->name || !new->path) {
+		ret = errtext_set(err, -ENOMEM, "out of memory");
+		goto free_export;
+	}
+	if (config->lba_bytes != 512 && config->lba_bytes != 4096) {
+		ret = errtext_set(err, -EINVAL, "blocks of %u bytes: 512 and 4096 are possible",
+				  config->lba_bytes);
+		goto free_export;
+	}
+	for (int i = 0; ret == -EAGAIN && i < OPEN_ATTEMPTS; i++)
+		ret = open_locked(new, config, err);
+	if (ret)
+		goto free_export;
+	ret = find_medium(new, config->software_fabric_only, err);
+	if (!ret)
+		ret = identity_get(config->state_dir, new->name, new->fd, &new->identity, err);
+	if (ret)
+		goto close_file;
+	ret = find_warnings(new);
+	if (ret) {
+		ret = errtext_set(err, ret, "cannot look at %s: %s", new->path, strerror(-ret));
+		goto close_file;
+	}
+	*e = new;
+	return 0;
+
+close_file:
+	(void)close(new->fd);
+	lockfile_drop(&new->lock);
+free_export:
+	free_strings(new);
+	return ret;
+}
+
+void export_close(struct export *e)
+{
+	if (!e)
+		return;
+	(void)close(e->fd);
+	lockfile_drop(&e->lock);
+	free_strings(e);
+}
+
+/* ---- what it is ------------------------------------------------------------------------------ */
+
+const char *export_medium_text(enum export_medium medium)
+{
+	switch (medium) {
+	case EXPORT_DAX:
+		return "fsdax";
+	case EXPORT_MEMORY:
+		return "memory";
+	case EXPORT_PAGE_CACHE:
+		return "page cache";
+	}
+	return "unknown";
+}
+
+const char *export_name(const struct export *e)
+{
+	return e->name;
+}
+
+const char *export_path(const struct export *e)
+{
+	return e->path;
+}
+
+const struct export_identity *export_identity(const struct export *e)
+{
+	return &e->identity;
+}
+
+enum export_medium export_medium(const struct export *e)
+{
+	return e->medium;
+}
+
+uint32_t export_lba_bytes(const struct export *e)
+{
+	return e->lba_bytes;
+}
+
+bool export_read_only(const struct export *e)
+{
+	return e->read_only;
+}
+
+int export_fd(const struct export *e)
+{
+	return e->fd;
+}
+
+const char *export_warning(const struct export *e, unsigned int i)
+{
+	return i < e->nr_warnings ? e->warnings[i] : NULL;
+}
+
+bool export_volatile_cache(const struct export *e)
+{
+	return e->medium != EXPORT_DAX;
+}
+
+enum lh_durability export_durability(const struct export *e)
+{
+	return e->medium == EXPORT_DAX ? LH_DURABLE_COMMIT : LH_DURABLE_NONE;
+}
+
+int export_file_bytes(const struct export *e, uint64_t *bytes)
+{
+	struct stat st;
+
+	if (fstat(e->fd, &st))
+		return -errno;
+	*bytes = (uint64_t)st.st_size;
+	return 0;
+}
+
+int export_size(const struct export *e, uint64_t *bytes)
+{
+	struct stat st;
+
+	if (fstat(e->fd, &st))
+		return -errno;
+	if (st.st_nlink == 0)
+		return -ENOLINK;
+	*bytes = align_down((uint64_t)st.st_size, e->lba_bytes);
+	return 0;
+}
+
+int export_flush(const struct export *e)
+{
+	if (e->medium != EXPORT_PAGE_CACHE)
+		return 0; /* DAX: durable when acknowledged; memory: never */
+	return fdatasync(e->fd) ? -errno : 0;
+}

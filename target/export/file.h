@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What an export is inside this room. For the room's own files. */
+#ifndef LEASEHOLD_EXPORT_FILE_H
+#define LEASEHOLD_EXPORT_FILE_H
+
+#include "export/export.h"
+#include "lockfile.h"
+
+#define EXPORT_MAX_WARNINGS 3
+
+struct export
+{
+	char *name;
+	char *path;
+	uint32_t lba_bytes;
+	enum export_prepare prepare;
+	bool read_only;
+	enum export_medium medium;
+	struct export_identity identity;
+	int fd;
+	dev_t dev;
+	ino_t ino;
+	struct lockfile lock;
+	char *warnings[EXPORT_MAX_WARNINGS];
+	unsigned int nr_warnings;
+};
+
+/** Size in bytes, not rounded. 0 or -errno. */
+MUST_CHECK int export_file_bytes(const struct export *e, uint64_t *bytes);
+
+/** Bytes of a page of the machine's. */
+uint64_t export_page_bytes(void);
+
+/**
+ * Why touching the byte at `offset` of a mapping raised SIGBUS with `si_code` (0: unknown):
+ * -ERANGE, -ENOSPC or -EIO.
+ */
+int export_fault_errno(const struct export *e, uint64_t offset, int si_code);
+
+#endif

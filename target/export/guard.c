@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * SIGBUS as an error code: a file can be truncated, and a medium can fail, between any check and
+ * the access. Each thread says when it touches file memory; a fault then ends the copy, not the
+ * process. Any other SIGBUS does what it did before. Any thread; nothing here sleeps or locks.
+ */
+#include "guard.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#define COPY_SLICE_BYTES 4096
+
+#if defined(__SANITIZE_THREAD__)
+#define COPY_UNSEEN
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define COPY_UNSEEN
+#endif
+#endif
+
+struct guard {
+	sigjmp_buf env;
+	volatile sig_atomic_t armed;
+	bool unblocked;
+	struct guard_fault fault;
+};
+
+/* initial-exec: the handler must not end up in malloc() by its first look at the variable. */
+static _Thread_local struct guard guard __attribute__((tls_model("initial-exec")));
+
+static struct sigaction before;
+static atomic_bool installed;
+
+static void on_sigbus(int sig, siginfo_t *info, void *context)
+{
+	(void)context;
+	/* si_code <= 0: somebody sent it, no access of ours. */
+	if (guard.armed && info->si_code > 0) {
+		guard.fault = (struct guard_fault){.address = info->si_addr, .code = info->si_code};
+		guard.armed = 0;
+		siglongjmp(guard.env, 1);
+	}
+	/* Not ours: with the old action back, the same access (or the raise) happens again. */
+	(void)sigaction(sig, &before, NULL);
+	if (info->si_code <= 0)
+		(void)raise(sig);
+}
+
+int export_guard_init(void)
+{
+	/* SA_NODEFER: SIGBUS is not blocked in the handler, so leaving it by a jump needs no
+	 * sigprocmask(2), neither then nor in each sigsetjmp(). */
+	struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER};
+
+	if (atomic_exchange(&installed, true))
+		return 0;
+	(void)sigemptyset(&action.sa_mask);
+	if (sigaction(SIGBUS, &action, &before)) {
+		atomic_store(&installed, false);
+		return -errno;
+	}
+	return 0;
+}
+
+/* A fault with SIGBUS blocked kills the process, and our threads start with all signals blocked. */
+static void unblock(void)
+{
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGBUS);
+	(void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	guard.unblocked = true;
+}
+
+int guard_run(void (*fn)(void *arg), void *arg, struct guard_fault *fault)
+{
+	assert(!guard.armed && atomic_load_explicit(&installed, memory_order_relaxed));
+	if (!guard.unblocked)
+		unblock();
+	if (sigsetjmp(guard.env, 0)) {
+		*fault = guard.fault;
+		return -EFAULT;
+	}
+	guard.armed = 1;
+	atomic_signal_fence(memory_order_seq_cst);
+	fn(arg);
+	atomic_signal_fence(memory_order_seq_cst);
+	guard.armed = 0;
+	return 0;
+}
+
+struct copy {
+	uint8_t *dst;
+	const uint8_t *src;
+	size_t length;
+};
+
+static void copy_slice(uint8_t *dst, const uint8_t *src, size_t length)
+{
+#ifdef COPY_UNSEEN
+	/* Remote hosts race on file memory by nature: nothing for the sanitizer to judge. */
+	__asm__ volatile("rep movsb" : "+D"(dst), "+S"(src), "+c"(length) : : "memory");
+#else
+	memcpy(dst, src, length);
+#endif
+}
+
+/* By slices: memcpy() may begin anywhere in its range. */
+static void copy(void *arg)
+{
+	struct copy *c = arg;
+
+	while (c->length > 0) {
+		size_t n = min_u64(c->length, COPY_SLICE_BYTES);
+
+		copy_slice(c->dst, c->src, n);
+		c->dst += n;
+		c->src += n;
+		c->length -= n;
+	}
+}
+
+int guard_copy(void *dst, const void *src, size_t length, struct guard_fault *fault)
+{
+	struct copy c = {.dst = dst, .src = src, .length = length};
+
+	return guard_run(copy, &c, fault);
+}
+
+int export_guarded_copy(void *dst, const void *src, size_t length)
+{
+	struct guard_fault fault;
+
+	return guard_copy(dst, src, length, &fault);
+}

@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * An export's identity: the UUID and NGUID that hosts know it by, and the file they were given to,
+ * told by file-system UUID, inode and inode generation. A host that finds another file under a UUID
+ * it knows would take it for its own disk, so a mismatch is an error that a person resolves.
+ * Worker threads.
+ *
+ *   uuid=4f0c5f0e-0f5b-4c7e-9d3a-0a4d6f3b2c11
+ *   nguid=7d444840-9dc0-41d1-b245-5ffdce74fad2
+ *   filesystem_uuid=...   (where the kernel tells it)
+ *   filesystem_id=...     (f_fsid; compared only without filesystem_uuid)
+ *   inode=12
+ *   inode_generation=...  (where there is one)
+ */
+#include "identity.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#define IDENTITY_MAX_BYTES 4096
+
+/* linux/fs.h of Linux 6.9; older headers lack it, older kernels answer ENOTTY. */
+struct fs_uuid {
+	uint8_t len;
+	uint8_t uuid[16];
+};
+#define IOC_GETFSUUID _IOR(0x15, 0, struct fs_uuid)
+
+enum key {
+	KEY_UUID,
+	KEY_NGUID,
+	KEY_FS_UUID,
+	KEY_FS_ID,
+	KEY_INODE,
+	KEY_GENERATION,
+	NR_KEYS,
+};
+
+static const char *const key_names[NR_KEYS] = {
+	[KEY_UUID] = "uuid",	       [KEY_NGUID] = "nguid", [KEY_FS_UUID] = "filesystem_uuid",
+	[KEY_FS_ID] = "filesystem_id", [KEY_INODE] = "inode", [KEY_GENERATION] = "inode_generation",
+};
+
+#define REQUIRED_KEYS (1u << KEY_UUID | 1u << KEY_NGUID | 1u << KEY_FS_ID | 1u << KEY_INODE)
+
+struct record {
+	unsigned int have; /* bit by enum key */
+	struct export_identity identity;
+	uint8_t fs_uuid[16];
+	uint64_t fs_id;
+	uint64_t inode;
+	uint64_t generation;
+	dev_t dev; /* not kept: numbers change from boot to boot */
+};
+
+/* ---- the file as it is ----------------------------------------------------------------------- */
+
+static int look(int fd, struct record *r)
+{
+	struct fs_uuid fs_uuid = {0};
+	struct statfs fs;
+	struct stat st;
+	int generation;
+
+	if (fstat(fd, &st) || fstatfs(fd, &fs))
+		return -errno;
+	*r = (struct record){.have = 1u << KEY_FS_ID | 1u << KEY_INODE};
+	r->inode = st.st_ino;
+	r->dev = st.st_dev;
+	memcpy(&r->fs_id, &fs.f_fsid, sizeof(r->fs_id));
+	if (!ioctl(fd, IOC_GETFSUUID, &fs_uuid) && fs_uuid.len == sizeof(r->fs_uuid)) {
+		memcpy(r->fs_uuid, fs_uuid.uuid, sizeof(r->fs_uuid));
+		r->have |= 1u << KEY_FS_UUID;
+	}
+	if (!ioctl(fd, FS_IOC_GETVERSION, &generation)) {
+		r->generation = (uint32_t)generation;
+		r->have |= 1u << KEY_GENERATION;
+	}
+	return 0;
+}
+
+/* What differs, for people; NULL if nothing does. What only one side knows proves nothing. */
+static const char *difference(const struct record *was, const struct record *is)
+{
+	unsigned int both = was->have & is->have;
+
+	if (both & 1u << KEY_FS_UUID) {
+		if (memcmp(was->fs_uuid, is->fs_uuid, sizeof(was->fs_uuid)))
+			return "file system";
+	} else if (was->fs_id != is->fs_id) {
+		return "file system";
+	}
+	if (was->inode != is->inode)
+		return "inode";
+	if (both & 1u << KEY_GENERATION && was->generation != is->generation)
+		return "inode generation";
+	return NULL;
+}
+
+/* ---- text ------------------------------------------------------------------------------------ */
+
+static int parse_number(const char *text, int base, uint64_t *value)
+{
+	char *end;
+
+	if (*text == '\0' || strspn(text, "0123456789abcdef") != strlen(text))
+		return -EINVAL;
+	errno = 0;
+	*value = strtoull(text, &end, base);
+	return errno || *end != '\0' ? -EINVAL : 0;
+}
+
+static int parse_value(struct record *r, enum key key, const char *text)
+{
+	switch (key) {
+	case KEY_UUID:
+		return uuid_parse(text, r->identity.uuid);
+	case KEY_NGUID:
+		return uuid_parse(text, r->identity.nguid);
+	case KEY_FS_UUID:
+		return uuid_parse(text, r->fs_uuid);
+	case KEY_FS_ID:
+		return parse_number(text, 16, &r->fs_id);
+	case KEY_INODE:
+		return parse_number(text, 10, &r->inode);
+	case KEY_GENERATION:
+		return parse_number(text, 10, &r->generation);
+	case NR_KEYS:
+		break;
+	}
+	return -EINVAL;
+}
+
+static int parse_line(struct record *r, char *line)
+{
+	char *value = strchr(line, '=');
+
+	if (line[0] == '#' || line[0] == '\0')
+		return 0;
+	if (!value)
+		return -EINVAL;
+	*value++ = '\0';
+	for (enum key key = 0; key < NR_KEYS; key++) {
+		if (strcmp(line, key_names[key]))
+			continue;
+		if (r->have & 1u << key)
+			return -EINVAL;
+		r->have |= 1u << key;
+		return parse_value(r, key, value);
+	}
+	return -EINVAL;
+}
+
+/* Takes `text` apart in place. */
+static int parse(char *text, const char *path, struct record *r, struct errtext *err)
+{
+	unsigned int line = 0;
+
+	*r = (struct record){0};
+	while (text) {
+		char *end = strchr(text, '\n');
+
+		line++;
+		if (end)
+			*end++ = '\0';
+		if (parse_line(r, text))
+			return errtext_set(
+				err, -EBADMSG,
+				"%s line %u makes no sense: mend the file, or remove it to "
+				"give the export a new identity",
+				path, line);
+		text = end;
+	}
+	for (enum key key = 0; key < NR_KEYS; key++)
+		if (REQUIRED_KEYS & ~r->have & 1u << key)
+			return errtext_set(
+				err, -EBADMSG,
+				"%s line %u: the file ends without %s: mend the file, or "
+				"remove it to give the export a new identity",
+				path, line, key_names[key]);
+	return 0;
+}
+
+static void format_uuid(FILE *out, enum key key, const uint8_t uuid[16])
+{
+	char text[UUID_TEXT_BYTES];
+
+	uuid_format(uuid, text);
+	(void)fprintf(out, "%s=%s\n", key_names[key], text);
+}
+
+/* Returns a text to free, or NULL. */
+static char *format(const struct record *r)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	if (!out)
+		return NULL;
+	format_uuid(out, KEY_UUID, r->identity.uuid);
+	format_uuid(out, KEY_NGUID, r->identity.nguid);
+	if (r->have & 1u << KEY_FS_UUID)
+		format_uuid(out, KEY_FS_UUID, r->fs_uuid);
+	(void)fprintf(out, "%s=%016llx\n", key_names[KEY_FS_ID], (unsigned long long)r->fs_id);
+	(void)fprintf(out, "%s=%llu\n", key_names[KEY_INODE], (unsigned long long)r->inode);
+	if (r->have & 1u << KEY_GENERATION)
+		(void)fprintf(out, "%s=%llu\n", key_names[KEY_GENERATION],
+			      (unsigned long long)r->generation);
+	if (fclose(out)) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}
+
+/* ---- the state directory --------------------------------------------------------------------- */
+
+/* Makes a directory that may be there, and makes sure it stays. */
+static int make_dir(const char *parent, const char *path)
+{
+	int fd, ret = 0;
+
+	if (mkdir(path, 0700))
+		return errno == EEXIST ? 0 : -errno;
+	fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return 0; /* not ours to sync: then its owner made it */
+	if (fsync(fd))
+		ret = -errno;
+	(void)close(fd);
+	return ret;
+}
+
+/* A descriptor of <state_dir>/exports, or -errno. */
+static int open_dir(const char *state_dir)
+{
+	char *parent, *path;
+	int ret = -ENOMEM;
+
+	if (asprintf(&parent, "%s/..", state_dir) < 0)
+		return -ENOMEM;
+	if (asprintf(&path, "%s/exports", state_dir) < 0)
+		goto free_parent;
+	ret = make_dir(parent, state_dir);
+	if (!ret)
+		ret = make_dir(state_dir, path);
+	if (!ret) {
+		ret = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (ret < 0)
+			ret = -errno;
+	}
+	free(path);
+free_parent:
+	free(parent);
+	return ret;
+}
+
+/* Reads the whole file and ends it with a NUL. -ENOENT: there is none. */
+static int read_text(int dir, const char *name, char text[IDENTITY_MAX_BYTES])
+{
+	size_t len = 0;
+	int fd, ret = 0;
+
+	fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0)
+		return -errno;
+	while (len < IDENTITY_MAX_BYTES - 1) {
+		ssize_t n = read(fd, text + len, IDENTITY_MAX_BYTES - 1 - len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			ret = -errno;
+		if (n <= 0)
+			break;
+		len += (size_t)n;
+	}
+	(void)close(fd);
+	text[len] = '\0';
+	/* A NUL would hide what follows it; turned into a line of its own it is found. */
+	for (size_t i = 0; i < len; i++)
+		if (text[i] == '\0')
+			text[i] = '?';
+	return ret;
+}
+
+/* Either the whole new file is there after a crash, or none. */
+static int write_text(int dir, const char *name, const char *text)
+{
+	char temporary[LH_NAME_BYTES + 32];
+	int fd, ret;
+
+	(void)snprintf(temporary, sizeof(temporary), ".%s.%d.tmp", name, (int)getpid());
+	fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -errno;
+	ret = write_full(fd, text, strlen(text));
+	if (!ret && fsync(fd))
+		ret = -errno;
+	(void)close(fd);
+	if (!ret && renameat(dir, temporary, dir, name))
+		ret = -errno;
+	if (ret) {
+		(void)unlinkat(dir, temporary, 0);
+		return ret;
+	}
+	return fsync(dir) ? -errno : 0;
+}
+
+static int create(int dir, const char *path, const char *name, struct record *r,
+		  struct errtext *err)
+{
+	char *text;
+	int ret;
+
+	uuid_random(r->identity.uuid);
+	uuid_random(r->identity.nguid);
+	text = format(r);
+	ret = text ? write_text(dir, name, text) : -ENOMEM;
+	free(text);
+	if (ret)
+		return errtext_set(err, ret, "cannot write %s: %s", path, strerror(-ret));
+	return 0;
+}
+
+static int get_kept(int dir, const char *path, const char *name, struct record *now,
+		    struct errtext *err)
+{
+	char text[IDENTITY_MAX_BYTES];
+	const char *what;
+	struct record kept;
+	int ret;
+
+	ret = read_text(dir, name, text);
+	if (ret == -ENOENT)
+		return create(dir, path, name, now, err);
+	if (ret)
+		return errtext_set(err, ret, "cannot read %s: %s", path, strerror(-ret));
+	ret = parse(text, path, &kept, err);
+	if (ret)
+		return ret;
+	what = difference(&kept, now);
+	if (what)
+		return errtext_set(
+			err, -ESTALE,
+			"not the file that export %s was (another %s): hosts would take it "
+			"for the disk they know; remove %s to adopt the new file",
+			name, what, path);
+	now->identity = kept.identity;
+	return 0;
+}
+
+/* ---- without a state directory --------------------------------------------------------------- */
+
+/* FNV-1a with 128 bits. */
+static void hash(unsigned __int128 *h, const void *data, size_t len)
+{
+	const unsigned __int128 prime = ((unsigned __int128)1 << 88) + 0x13b;
+	const uint8_t *p = data;
+
+	for (size_t i = 0; i < len; i++)
+		*h = (*h ^ p[i]) * prime;
+}
+
+/* A version-8 UUID (RFC 9562 §5.8): ours to define, the same as long as the file stays. */
+static void derive(const char *kind, const char *name, const struct record *r, uint8_t out[16])
+{
+	unsigned __int128 h =
+		(unsigned __int128)0x6c62272e07bb0142 << 64 | 0x62b821756295c58d; /* FNV offset */
+	uint64_t numbers[2] = {r->dev, r->inode};
+
+	hash(&h, kind, strlen(kind) + 1);
+	hash(&h, name, strlen(name) + 1);
+	hash(&h, numbers, sizeof(numbers));
+	for (int i = 0; i < 16; i++)
+		out[i] = (uint8_t)(h >> (120 - 8 * i));
+	out[6] = (uint8_t)((out[6] & 0x0f) | 0x80);
+	out[8] = (uint8_t)((out[8] & 0x3f) | 0x80);
+}
+
+int identity_get(const char *state_dir, const char *name, int fd, struct export_identity *identity,
+		 struct errtext *err)
+{
+	struct record now = {0};
+	char *path;
+	int dir, ret;
+
+	if (name[0] == '\0' || name[0] == '.' || strchr(name, '/') || strlen(name) >= LH_NAME_BYTES)
+		return errtext_set(err, -EINVAL, "not an export's name");
+	ret = look(fd, &now);
+	if (ret)
+		return errtext_set(err, ret, "cannot tell which file it is: %s", strerror(-ret));
+	if (state_dir[0] == '\0') {
+		derive("uuid", name, &now, identity->uuid);
+		derive("nguid", name, &now, identity->nguid);
+		return 0;
+	}
+	dir = open_dir(state_dir);
+	if (dir < 0)
+		return errtext_set(err, dir, "cannot use the state directory %s: %s", state_dir,
+				   strerror(-dir));
+	if (asprintf(&path, "%s/exports/%s", state_dir, name) < 0) {
+		ret = errtext_set(err, -ENOMEM, "out of memory");
+		goto close_dir;
+	}
+	ret = get_kept(dir, path, name, &now, err);
+	if (!ret)
+		*identity = now.identity;
+	free(path);
+close_dir:
+	(void)close(dir);
+	return ret;
+}

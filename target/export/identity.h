@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Who an export is, across restarts. For the room's own files. */
+#ifndef LEASEHOLD_EXPORT_IDENTITY_H
+#define LEASEHOLD_EXPORT_IDENTITY_H
+
+#include "export/export.h"
+
+/**
+ * Reads `<state_dir>/exports/<name>` and compares it with the open file, or makes both identity and
+ * file. With state_dir "" the identity is derived from name, device and inode. Worker thread.
+ * -ESTALE: another file than the one the identity was given to. -EBADMSG: the identity file makes
+ * no sense; the sentence names file and line.
+ */
+MUST_CHECK int identity_get(const char *state_dir, const char *name, int fd,
+			    struct export_identity *identity, struct errtext *err);
+
+#endif

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * One lock file by device and inode, in one directory that all daemons of the machine share, so
+ * that no file is served twice. It is taken before the file is opened: our open(2) would recall the
+ * lease of who serves it already. flock(2) belongs to the open file description, so it also refuses
+ * the same inode twice in one process; the kernel lets go of it if we die.
+ * Worker threads.
+ */
+#include "lockfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#define OWNER_TEXT_BYTES 128
+
+/* The owner's words, for people. They may not be there yet. */
+static int say_busy(int fd, struct errtext *err)
+{
+	char text[OWNER_TEXT_BYTES] = "", name[64] = "";
+	int pid = 0;
+
+	if (pread(fd, text, sizeof(text) - 1, 0) <= 0 ||
+	    sscanf(text, "pid %d export %63[A-Za-z0-9._-]", &pid, name) != 2)
+		return errtext_set(err, -EBUSY, "served already by another leaseholdd");
+	if (pid == (int)getpid())
+		return errtext_set(err, -EBUSY, "served already by this daemon as export %s", name);
+	return errtext_set(err, -EBUSY, "served already by leaseholdd pid %d as export %s", pid,
+			   name);
+}
+
+/* 0, -EAGAIN if the owner removed the file meanwhile, or an error with its sentence. */
+static int try_take(const char *path, const char *name, int *out, struct errtext *err)
+{
+	char text[OWNER_TEXT_BYTES];
+	struct stat ours, named;
+	int fd, ret;
+
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK, 0644);
+	if (fd < 0)
+		return errtext_set(err, -errno, "cannot open lock file %s: %s", path,
+				   strerror(errno));
+	if (flock(fd, LOCK_EX | LOCK_NB)) {
+		ret = errno == EWOULDBLOCK ? say_busy(fd, err)
+					   : errtext_set(err, -errno, "cannot lock %s: %s", path,
+							 strerror(errno));
+		goto close_fd;
+	}
+	ret = -EAGAIN;
+	if (fstat(fd, &ours) || stat(path, &named) || ours.st_dev != named.st_dev ||
+	    ours.st_ino != named.st_ino)
+		goto close_fd;
+	(void)snprintf(text, sizeof(text), "pid %d export %s\n", (int)getpid(), name);
+	ret = ftruncate(fd, 0) ? -errno : write_full(fd, text, strlen(text));
+	if (ret) {
+		(void)unlink(path);
+		ret = errtext_set(err, ret, "cannot write lock file %s: %s", path, strerror(-ret));
+		goto close_fd;
+	}
+	*out = fd;
+	return 0;
+
+close_fd:
+	(void)close(fd);
+	return ret;
+}
+
+int lockfile_take(const char *dir, const struct stat *st, const char *name, struct lockfile *lock,
+		  struct errtext *err)
+{
+	char *path;
+	int fd = -1, ret = -EAGAIN;
+
+	if (mkdir(dir, 0755) && errno != EEXIST)
+		return errtext_set(err, -errno, "cannot make the runtime directory %s: %s", dir,
+				   strerror(errno));
+	if (asprintf(&path, "%s/lock-%u:%u-%llu", dir, major(st->st_dev), minor(st->st_dev),
+		     (unsigned long long)st->st_ino) < 0)
+		return errtext_set(err, -ENOMEM, "out of memory");
+	while (ret == -EAGAIN)
+		ret = try_take(path, name, &fd, err);
+	if (ret) {
+		free(path);
+		return ret;
+	}
+	*lock = (struct lockfile){.fd = fd, .path = path};
+	return 0;
+}
+
+void lockfile_drop(struct lockfile *lock)
+{
+	/* While still locked: who opened it before will see that it is no longer named. */
+	(void)unlink(lock->path);
+	(void)close(lock->fd);
+	free(lock->path);
+}

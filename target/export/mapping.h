@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A file's bytes in memory. For the room's own files. */
+#ifndef LEASEHOLD_EXPORT_MAPPING_H
+#define LEASEHOLD_EXPORT_MAPPING_H
+
+#include "extents.h"
+
+#include <libpmem2.h>
+#include <stdatomic.h>
+
+#define HUGE_PAGE_BYTES MIB(2)
+
+/** The whole file, mapped shared; views of one generation share it. */
+struct mapping {
+	atomic_uint references;
+	struct pmem2_map *map;
+	struct pmem2_vm_reservation *reservation; /* of addresses */
+	uint8_t *base;				  /* 2 MiB-aligned if the file is as large */
+	uint64_t bytes;				  /* of the file, rounded up to a page */
+	bool small_pages_only;
+	/* DAX only */
+	pmem2_persist_fn persist;
+	pmem2_drain_fn drain;
+	pmem2_memcpy_fn memcpy;
+};
+
+/** Maps `file_bytes` of the export. Worker thread. */
+MUST_CHECK int mapping_new(const struct export *e, uint64_t file_bytes, struct mapping **mapping,
+			   struct errtext *err);
+struct mapping *mapping_get(struct mapping *m);
+void mapping_put(struct mapping *m);
+
+/**
+ * Faults [offset, offset + length) in for writing, in slices. The file system allocates, zeroes and
+ * converts as for a write, but no byte that is there changes. -EIO, -ENOSPC, -ERANGE, -ENOMEM.
+ */
+MUST_CHECK int mapping_populate(const struct mapping *m, const struct export *e, uint64_t offset,
+				uint64_t length);
+
+/**
+ * On DAX: huge pages only where a whole one lies inside a run. A fault for a huge page allocates
+ * all the blocks under it, so next to a punched hole it would fill the hole.
+ */
+MUST_CHECK int mapping_keep_holes(struct mapping *m, const struct export *e,
+				  const struct runs *runs);
+
+#endif

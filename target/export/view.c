@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Views: a file prepared for registration, and what there was to register. A view is made in one
+ * go, under tenure, and never changes; the mapping under it is shared with the views that
+ * view_allocate() makes of it. Worker threads, but for the lookups.
+ */
+#include "file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "mapping.h"
+
+/* ---- preparation ----------------------------------------------------------------------------- */
+
+#define KIND(k) (1u << (k))
+
+/* What may be registered. Through the page cache everything that cannot fail for lack of space may,
+ * however the file system keeps it; only clones stay out, there as elsewhere. */
+static unsigned int registrable(const struct export *e)
+{
+	if (e->medium == EXPORT_PAGE_CACHE)
+		return KIND(EXTENT_DATA) | KIND(EXTENT_UNWRITTEN) | KIND(EXTENT_OTHER);
+	return KIND(EXTENT_DATA);
+}
+
+static int sync_file(const struct export *e)
+{
+	return fsync(e->fd) ? -errno : 0;
+}
+
+/* Allocates what is a hole in [offset, offset + length), and nothing behind the end. */
+static int fill_holes(const struct export *e, uint64_t offset, uint64_t length)
+{
+	while (fallocate(e->fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length))
+		if (errno != EINTR)
+			return -errno;
+	return 0;
+}
+
+/*
+ * tmpfs tells a page that fallocate(2) got from a hole only by st_blocks. If the file has a block
+ * for each of its bytes there are no holes, whatever SEEK_HOLE says.
+ */
+static bool memory_all_there(const struct export *e)
+{
+	struct stat st;
+
+	return !fstat(e->fd, &st) && (uint64_t)st.st_blocks * 512 >= (uint64_t)st.st_size;
+}
+
+static int fill_unwritten(const struct mapping *m, const struct export *e, uint64_t from,
+			  uint64_t to, const struct extents *x, bool *filled)
+{
+	for (size_t i = 0; i < x->nr; i++) {
+		uint64_t lo = max_u64(x->list[i].offset, from);
+		uint64_t hi = min_u64(x->list[i].offset + x->list[i].length, to);
+		int ret;
+
+		if (x->list[i].kind != EXTENT_UNWRITTEN || lo >= hi)
+			continue;
+		/* A block is a page here: DAX has no smaller ones. */
+		ret = mapping_populate(m, e, lo, hi - lo);
+		if (ret)
+			return ret;
+		*filled = true;
+	}
+	return 0;
+}
+
+/* DAX: zeroes and converts the unwritten extents of [from, to) by faulting them in. */
+static int prepare_dax(struct mapping *m, const struct export *e, uint64_t from, uint64_t to,
+		       uint64_t size, struct extents *x)
+{
+	struct runs whole = {0};
+	bool filled = false;
+	int ret;
+
+	ret = runs_build(x, KIND(EXTENT_DATA) | KIND(EXTENT_UNWRITTEN), size, &whole);
+	if (!ret)
+		ret = mapping_keep_holes(m, e, &whole);
+	free(whole.list);
+	if (!ret)
+		ret = fill_unwritten(m, e, from, to, x, &filled);
+	if (!ret && filled)
+		ret = sync_file(e);
+	if (ret || !filled)
+		return ret;
+	extents_free(x);
+	return extents_read(e->fd, 0, m->bytes, true, x);
+}
+
+/*
+ * Makes ready what there is (and, with `allocate`, what there is not) in [from, to), two page
+ * bounds; leaves the extents of the whole file in `x`. The caller frees them in any case.
+ */
+static int prepare(struct mapping *m, const struct export *e, uint64_t from, uint64_t to,
+		   bool allocate, uint64_t size, struct extents *x)
+{
+	int ret = 0;
+
+	*x = (struct extents){0};
+	if (allocate)
+		ret = fill_holes(e, from, to - from);
+	if (!ret && e->medium == EXPORT_MEMORY && (allocate || memory_all_there(e)))
+		ret = mapping_populate(m, e, from, to - from);
+	if (!ret)
+		ret = extents_read(e->fd, 0, m->bytes, true, x);
+	if (!ret && e->medium == EXPORT_DAX)
+		ret = prepare_dax(m, e, from, to, size, x);
+	return ret;
+}
+
+static int say(struct errtext *err, int ret, const struct export *e)
+{
+	switch (ret) {
+	case -ENOSPC:
+	case -EDQUOT:
+		return errtext_set(err, ret, "no space on the file system to prepare %s", e->path);
+	case -ERANGE:
+		return errtext_set(err, ret, "%s shrank while it was prepared", e->path);
+	case -EIO:
+		return errtext_set(err, ret, "the memory of %s is damaged or gone", e->path);
+	default:
+		return errtext_set(err, ret, "cannot prepare %s: %s", e->path, strerror(-ret));
+	}
+}
+
+/* ---- birth and end --------------------------------------------------------------------------- */
+
+/* Makes a view on `m`, which it takes over on success. Runs inside [from, to) are faulted in. */
+static int make(struct export *e, uint32_t generation, struct mapping *m, uint64_t file_bytes,
+		uint64_t from, uint64_t to, bool allocate, struct view **view, struct errtext *err)
+{
+	struct view *v = calloc(1, sizeof(*v));
+	struct runs runs = {0};
+	struct extents x = {0};
+	int ret = v ? prepare(m, e, from, to, allocate, file_bytes, &x) : -ENOMEM;
+
+	if (!ret)
+		ret = runs_build(&x, registrable(e), file_bytes, &runs);
+	extents_free(&x);
+	for (unsigned int i = 0; !ret && i < runs.nr && e->medium != EXPORT_PAGE_CACHE; i++) {
+		uint64_t lo = max_u64(runs.list[i].offset, from);
+		uint64_t hi = min_u64(runs.list[i].offset + runs.list[i].length, to);
+
+		if (lo < hi)
+			ret = mapping_populate(m, e, lo, hi - lo);
+	}
+	if (ret) {
+		free(runs.list);
+		free(v);
+		return say(err, ret, e);
+	}
+	*v = (struct view){
+		.export = e,
+		.generation = generation,
+		.base = m->base,
+		.size_bytes = align_down(file_bytes, e->lba_bytes),
+		.mapped_bytes = m->bytes,
+		.backed_bytes = runs.backed_bytes,
+		.hole_bytes = file_bytes - runs.backed_bytes - runs.shared_bytes,
+		.shared_bytes = runs.shared_bytes,
+		.runs = runs.list,
+		.nr_runs = runs.nr,
+		.mapping = m,
+	};
+	*view = v;
+	return 0;
+}
+
+/* The size to make a view of; not rounded. */
+static int look(const struct export *e, uint64_t *file_bytes, struct errtext *err)
+{
+	uint64_t bytes;
+	int ret = export_size(e, &bytes);
+
+	if (ret == -ENOLINK)
+		return errtext_set(err, ret, "%s was deleted", e->path);
+	if (!ret && bytes == 0)
+		return errtext_set(err, -ENODATA, "%s is empty now", e->path);
+	if (!ret)
+		ret = export_file_bytes(e, file_bytes);
+	if (ret)
+		return errtext_set(err, ret, "cannot look at %s: %s", e->path, strerror(-ret));
+	return 0;
+}
+
+int view_new(struct export *e, uint32_t generation, struct view **view, struct errtext *err)
+{
+	struct mapping *m;
+	uint64_t bytes;
+	int ret;
+
+	ret = look(e, &bytes, err);
+	if (!ret)
+		ret = mapping_new(e, bytes, &m, err);
+	if (ret)
+		return ret;
+	ret = make(e, generation, m, bytes, 0, m->bytes, e->prepare == EXPORT_PREPARE_ALLOCATE,
+		   view, err);
+	if (ret)
+		mapping_put(m);
+	return ret;
+}
+
+int view_allocate(const struct view *old, uint64_t offset, uint64_t length, struct view **view,
+		  struct errtext *err)
+{
+	struct export *e = old->export;
+	struct mapping *m = old->mapping;
+	uint64_t page = export_page_bytes(), bytes;
+	int ret;
+
+	if (length == 0 || !range_ok(offset, length, old->size_bytes))
+		return errtext_set(err, -ERANGE, "outside %s", e->path);
+	ret = look(e, &bytes, err);
+	if (ret)
+		return ret;
+	/* Under tenure it has the size it had; else the mapping would not fit it. */
+	if (align_up(bytes, page) != m->bytes)
+		return errtext_set(err, -ERANGE, "%s has another size now", e->path);
+	ret = make(e, old->generation, mapping_get(m), bytes, align_down(offset, page),
+		   align_up(offset + length, page), true, view, err);
+	if (ret)
+		mapping_put(m);
+	return ret;
+}
+
+void view_free(struct view *view)
+{
+	if (!view)
+		return;
+	mapping_put(view->mapping);
+	free((void *)view->runs);
+	free(view);
+}
+
+/* ---- lookups: any thread --------------------------------------------------------------------- */
+
+const struct export_run *view_run_at(const struct view *view, uint64_t offset)
+{
+	unsigned int lo = 0, hi = view->nr_runs;
+
+	/* The first run that ends behind `offset`. */
+	while (lo < hi) {
+		unsigned int mid = lo + (hi - lo) / 2;
+
+		if (view->runs[mid].offset + view->runs[mid].length <= offset)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < view->nr_runs ? &view->runs[lo] : NULL;
+}
+
+bool view_backed(const struct view *view, uint64_t offset, uint64_t length)
+{
+	const struct export_run *r = view_run_at(view, offset);
+
+	return r && offset >= r->offset && range_ok(offset - r->offset, length, r->length);
+}
