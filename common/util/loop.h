@@ -72,7 +72,7 @@ MUST_CHECK int loop_mod_fd(struct loop *loop, struct loop_fd *lfd, uint32_t even
 /** Takes it off; it will not be called any more, not even in this turn. Does not close it. */
 void loop_del_fd(struct loop *loop, struct loop_fd *lfd);
 
-/** Arms or re-arms at an absolute time of now_ns(). -ENOMEM. */
+/** Arms or re-arms at an absolute time of now_ns(). */
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t deadline_ns);
 void loop_timer_cancel(struct loop *loop, struct loop_timer *timer);
 static inline bool loop_timer_armed(const struct loop_timer *timer)

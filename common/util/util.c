@@ -110,7 +110,8 @@ int size_parse(const char *text, uint64_t *bytes)
 	if (!isdigit((unsigned char)text[0]))
 		return -EINVAL;
 	errno = 0;
-	v = strtoull(text, &end, 0);
+	v = strtoull(text, &end,
+		     text[0] == '0' && tolower((unsigned char)text[1]) == 'x' ? 16 : 10);
 	if (errno)
 		return -ERANGE;
 	if (*end != '\0') {

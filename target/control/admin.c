@@ -118,7 +118,7 @@ static int answer(const struct admin_env *env, const char *line, struct json_obj
 		return errtext_set(err, -EINVAL, "\"cmd\" is missing");
 	}
 	name = json_object_get_string(field);
-	errtext_set(err, 0, "unknown cmd \"%.64s\"; this daemon knows status and stats", name);
+	errtext_set(err, rc, "unknown cmd \"%.64s\"; this daemon knows status and stats", name);
 	for (const struct admin_verb *v = admin_verbs; v->name; v++) {
 		if (strcmp(name, v->name) == 0) {
 			rc = v->answer(env, request, result, err);

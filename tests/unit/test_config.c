@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* The configuration file: what is read, and that each mistake is told with its line and key. */
+#include "control/control.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LISTENERS "listeners = ( { fabric = \"iwarp\"; address = \"127.0.0.1\"; } );\n"
+#define EXPORTS	  "exports = ( { name = \"a\"; path = \"/tmp/a\"; } );\n"
+
+/** Loads `text` from a file named "conf" in a fresh folder. */
+static int load(const char *text, struct daemon_config **config, struct errtext *err)
+{
+	char folder[] = "/tmp/leasehold-config-XXXXXX";
+	char path[64];
+	FILE *f;
+	int rc;
+
+	assert_non_null(mkdtemp(folder));
+	(void)snprintf(path, sizeof(path), "%s/conf", folder);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	assert_true(fputs(text, f) >= 0);
+	assert_int_equal(fclose(f), 0);
+	rc = config_load(path, config, err);
+	(void)unlink(path);
+	(void)rmdir(folder);
+	return rc;
+}
+
+static void refuse(const char *text, const char *expected)
+{
+	struct daemon_config *config = NULL;
+	struct errtext err = {""};
+
+	assert_int_equal(load(text, &config, &err), -EINVAL);
+	assert_null(config);
+	if (!strstr(err.text, expected))
+		fail_msg("expected \"%s\" in \"%s\"", expected, err.text);
+}
+
+static void test_defaults(void **state)
+{
+	struct daemon_config *c;
+	struct errtext err;
+
+	(void)state;
+	assert_int_equal(load(LISTENERS EXPORTS, &c, &err), 0);
+	assert_string_equal(c->nqn, LH_DEFAULT_NQN);
+	assert_int_equal(c->nr_listeners, 1);
+	assert_true(c->listeners[0].software);
+	assert_int_equal(c->listeners[0].port, NVME_RDMA_PORT);
+	assert_int_equal(c->nr_exports, 1);
+	assert_string_equal(c->exports[0].path, "/tmp/a");
+	assert_int_equal(c->exports[0].nsid, 1);
+	assert_int_equal(c->exports[0].lba_bytes, 4096);
+	assert_int_equal(c->recall_deadline_ms, GRANT_DEFAULT_DEADLINE_MS);
+	assert_false(c->iwarp.no_windows);
+	config_free(c);
+}
+
+static void test_everything_said(void **state)
+{
+	static const char text[] =
+		"nqn = \"nqn.2026-11.org.example:x\"; reactors = 2; worker_threads = 8;\n"
+		"busy_poll_us = 0; recall_deadline_ms = 250; grant_expiry_ms = 5000;\n"
+		"log_level = \"debug\"; runtime_dir = \"/tmp/r\"; state_dir = \"\";\n"
+		"iwarp = { crc = \"on\"; memory = \"odp\"; windows = false; };\n"
+		"limits = { queue_depth = 64; inline_bytes = 8192; bounce_bytes = \"64M\"; };\n"
+		"listeners = ( { fabric = \"verbs\"; address = \"::\"; port = 4421; } );\n"
+		"exports = ( { name = \"b\"; path = \"/b\"; nsid = 7; lba = 512;\n"
+		"  prepare = \"allocate\"; registration = \"odp\"; busy = \"wait\";\n"
+		"  tenure = \"lease\"; read_only = true; } );\n";
+	struct daemon_config *c;
+	struct errtext err;
+
+	(void)state;
+	assert_int_equal(load(text, &c, &err), 0);
+	assert_int_equal(c->reactors, 2);
+	assert_int_equal(c->log_level, LOG_LEVEL_DEBUG);
+	assert_string_equal(c->admin_socket, "/tmp/r/admin.sock");
+	assert_string_equal(c->state_dir, "");
+	assert_int_equal(c->iwarp.crc, IWARP_CRC_ON);
+	assert_int_equal(c->iwarp.memory, IWARP_MEMORY_ODP);
+	assert_true(c->iwarp.no_windows);
+	assert_int_equal(c->limits.bounce_bytes, MIB(64));
+	assert_false(c->listeners[0].software);
+	assert_int_equal(c->exports[0].nsid, 7);
+	assert_int_equal(c->exports[0].prepare, EXPORT_PREPARE_ALLOCATE);
+	assert_int_equal(c->exports[0].registration, REGION_ODP);
+	assert_true(c->exports[0].wait_if_busy);
+	assert_true(c->exports[0].read_only);
+	config_free(c);
+}
+
+static void test_mistakes_name_line_and_key(void **state)
+{
+	(void)state;
+	refuse(EXPORTS, "\"listeners\" is missing");
+	refuse(LISTENERS, "\"exports\" is missing");
+	refuse(LISTENERS EXPORTS "colour = 3;\n", "conf:3: colour: unknown key; known here: nqn");
+	refuse(LISTENERS EXPORTS "reactors = \"two\";\n", "conf:3: reactors: expected a number");
+	refuse(LISTENERS EXPORTS "reactors = 0;\n",
+	       "conf:3: reactors: expected a number from 1 to");
+	refuse(LISTENERS EXPORTS "reactors = -1;\n", "not -1");
+	refuse(LISTENERS EXPORTS "nqn = \"x\";\n", "conf:3: nqn: expected an NQN");
+	refuse(LISTENERS EXPORTS "iwarp = 3;\n", "conf:3: iwarp: expected a group");
+	refuse(LISTENERS EXPORTS "iwarp = { windows = 1; };\n", "windows: expected true or false");
+	refuse(LISTENERS EXPORTS "log_level = \"loud\";\n", "expected one of \"error\"");
+	refuse(LISTENERS EXPORTS "limits = { mdts_bytes = 5000; };\n", "expected a power of two");
+	refuse(LISTENERS EXPORTS "limits = { bounce_bytes = \"12x\"; };\n", "expected a size");
+	refuse(LISTENERS "exports = ( { name = \"a\" } );\n",
+	       "conf:2: the key \"path\" is missing");
+	refuse(LISTENERS "exports = ( { name = \"-a\"; path = \"/a\" } );\n", "name \"-a\"");
+	refuse(LISTENERS "exports = ( { name = \"a\"; path = \"a\" } );\n", "absolute path");
+	refuse(LISTENERS "exports = ( { name = \"a\"; path = \"/a\"; lba = 1000; } );\n",
+	       "expected 512 or 4096");
+	refuse(LISTENERS "exports = ( { name = \"a\"; path = \"/a\"; },\n"
+			 " { name = \"a\"; path = \"/b\"; } );\n",
+	       "conf:3: name \"a\" is used already at line 2");
+	refuse(LISTENERS "exports = ( { name = \"a\"; path = \"/a\"; nsid = 2; },\n"
+			 " { name = \"b\"; path = \"/b\"; } );\n",
+	       "nsid 2 is used already");
+	refuse(LISTENERS "exports = ( 3 );\n", "expected a group");
+	refuse(LISTENERS "exports = ( );\n", "expected a list of groups");
+	refuse("listeners = ( { fabric = \"tcp\"; address = \"x\"; } );\n" EXPORTS,
+	       "conf:1: fabric: expected one of \"verbs\", \"iwarp\", not \"tcp\"");
+	refuse("listeners = ( { fabric = \"iwarp\"; address = \"x\"; port = 70000; } );\n" EXPORTS,
+	       "conf:1: port: expected a number from 1 to 65535, not 70000");
+	refuse("listeners = (\n", "conf:");
+}
+
+static void test_missing_file(void **state)
+{
+	struct daemon_config *config;
+	struct errtext err;
+
+	(void)state;
+	assert_int_equal(config_load("/nonexistent/leaseholdd.conf", &config, &err), -ENOENT);
+	assert_non_null(strstr(err.text, "/nonexistent/leaseholdd.conf: cannot be read"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_everything_said),
+		cmocka_unit_test(test_mistakes_name_line_and_key),
+		cmocka_unit_test(test_missing_file),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
