@@ -22,7 +22,7 @@ part_descriptions=(
 	"format:clang-format on C, shellcheck on scripts"
 	"tidy:clang-tidy"
 	"asan:unit and end-to-end tests under AddressSanitizer and UBSan"
-	"tsan:threaded unit tests and the end-to-end tests under ThreadSanitizer"
+	"tsan:unit tests and tests under ThreadSanitizer"
 )
 
 describe_part() {
@@ -143,7 +143,7 @@ part_asan() {
 part_tsan() {
 	need_packages "${packages_build[@]}" "${packages_run[@]}"
 	if build_preset tsan; then pass build/tsan; else fail build/tsan "see above"; return 1; fi
-	run_ctest "$root/build-tsan" tsan -L threads -j 2
+	run_ctest "$root/build-tsan" tsan -L unit -j 2
 	run_e2e tsan-e2e "$root/tests/e2e/run" --bin "$root/build-tsan" --slow 10
 }
 
