@@ -35,12 +35,18 @@ enum region_choice {
  * Proves by doing, on loopback queue pairs and a probe file in the directory of `e` (linked until
  * everything is deregistered; stale ones removed), graded, stopping a kind at its first failure:
  * odd offsets over several packets as remote target and as local source and sink, near iova, far
- * iova (ODP: only after near), overrun of the MR, wrong queue pair, wrong protection domain, use after
- * invalidate. Returns 0 with rung NONE where nothing works; -errno if it could not even try.
+ * iova (ODP: only after near), overrun of the MR, wrong protection domain, use after invalidate; for
+ * windows also bounds, another queue pair, and both ways of revoking. An iova or windows that fail
+ * cost only themselves. Returns 0 with rung NONE where nothing works; -errno if it could not even
+ * try. A worker's; takes seconds at worst (PROBE_COMPLETION_MS a step); what was found is remembered
+ * for the device, the file system and the medium, so that a hundred exports do not take a hundred.
  */
 MUST_CHECK int region_probe(struct fabric_device *dev, const struct export *e,
 			    enum region_choice choice, struct region_probe *result,
 			    struct errtext *err);
+
+/** Forgets what was found for the device (NULL: for all); before its fabric is closed. */
+void region_probe_forget(const struct fabric_device *dev);
 
 /* ---- block regions --------------------------------------------------------------------------- */
 
@@ -60,6 +66,18 @@ MUST_CHECK int region_new(struct fabric_pd *pd, const struct view *view, enum lh
 /** Deregisters: when it returns 0 every key of it is dead. On -errno those left can be retried. */
 MUST_CHECK int region_free(struct region *region);
 
+/*
+ * The same a slice at a time, so that the registrar can turn to a recall in between:
+ * region_begin() registers nothing; region_step() one slice (and those that `old`, a region of the
+ * same mapping or NULL, has registered already: they are shared); region_shrink() deregisters one.
+ * Both return 1 if there is more to do, 0 if not, or -errno (nothing lost: try again, or shrink).
+ * `old` must live during the call only.
+ */
+MUST_CHECK int region_begin(struct fabric_pd *pd, const struct view *view, enum lh_rung rung,
+			    struct region **region);
+MUST_CHECK int region_step(struct region *region, const struct region *old, struct errtext *err);
+MUST_CHECK int region_shrink(struct region *region);
+
 /**
  * The slice that holds `offset`, or NULL (hole, shared, unregistered). Lock-free, any thread while
  * the region lives.
@@ -76,7 +94,8 @@ struct grant_key {
 	uint64_t length;
 	uint64_t address; /* for the client: random where iova is proven */
 	uint32_t rkey;
-	struct fabric_mr *mr;
+	struct fabric_mr *mr; /* NULL: dead */
+	const struct export *export;
 };
 
 /** `access`: enum lh_grant_access. The range must be backed (view_backed()), under tenure. */
@@ -86,7 +105,10 @@ MUST_CHECK int grant_key_new(struct fabric_pd *pd, const struct view *view, uint
 /** When it returns 0 the key is dead: the proof. Idempotent. */
 MUST_CHECK int grant_key_kill(struct grant_key *key);
 
-/** Keys alive now over file memory, of both kinds: must be 0 before a tenure is released. */
+/**
+ * Keys alive now over the memory of the view's export, of both kinds and of all its views: must be 0
+ * before a tenure is released. Any thread.
+ */
 unsigned int region_keys_alive(const struct view *view);
 
 #endif

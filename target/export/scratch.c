@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Scratch files: for the self-test of adapters, on the export's own file system and prepared as its
+ * own memory is. Workers. A scratch file is linked until it is freed, so that a process that dies
+ * with its memory pinned leaves no unlinked one behind (the kernel would hang in its exit); who
+ * comes later removes what is left: the owner's flock(2) tells the living from the dead.
+ */
+#include "export/export.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "util/log.h"
+
+#define SCRATCH_PREFIX	   ".leasehold-probe-"
+#define SCRATCH_NAME_BYTES 64
+#define SCRATCH_ATTEMPTS   16
+#define SCRATCH_ALIGN	   MIB(2)
+#define HUGETLBFS_FS_MAGIC 0x958458f6
+
+static atomic_uint scratch_counter;
+
+/* The folder of the file itself, which a link may hide. */
+static int open_folder(const struct export *e, struct stat *st, int *dir)
+{
+	char link[64], path[PATH_MAX];
+	ssize_t n;
+	char *slash;
+
+	if (fstat(export_fd(e), st) != 0)
+		return -errno;
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", export_fd(e));
+	n = readlink(link, path, sizeof(path) - 1);
+	if (n < 0)
+		return -errno;
+	path[n] = '\0';
+	slash = strrchr(path, '/');
+	if (!slash || path[0] != '/')
+		return -ENOENT;
+	slash[slash == path ? 1 : 0] = '\0';
+	*dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return *dir < 0 ? -errno : 0;
+}
+
+/* Removes what processes that are gone have left. */
+static void remove_stale(int dir)
+{
+	DIR *d;
+	int copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct dirent *entry;
+
+	d = copy < 0 ? NULL : fdopendir(copy);
+	if (!d) {
+		if (copy >= 0)
+			(void)close(copy);
+		return;
+	}
+	while ((entry = readdir(d))) {
+		int fd;
+
+		if (strncmp(entry->d_name, SCRATCH_PREFIX, strlen(SCRATCH_PREFIX)) != 0)
+			continue;
+		fd = openat(dir, entry->d_name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0 && unlinkat(dir, entry->d_name, 0) == 0)
+			log_info("removed %s, left by a process that is gone", entry->d_name);
+		(void)close(fd);
+	}
+	(void)closedir(d);
+}
+
+/* Makes the file and locks it. Between the two another process may take it for stale. */
+static int create(int dir, char name[SCRATCH_NAME_BYTES], int *result)
+{
+	for (int i = 0; i < SCRATCH_ATTEMPTS; i++) {
+		struct stat st;
+		int fd;
+
+		(void)snprintf(name, SCRATCH_NAME_BYTES, SCRATCH_PREFIX "%d-%u", (int)getpid(),
+			       atomic_fetch_add(&scratch_counter, 1));
+		fd = openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+		if (fd < 0 && errno == EEXIST)
+			continue;
+		if (fd < 0)
+			return -errno;
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 && st.st_nlink == 1) {
+			*result = fd;
+			return 0;
+		}
+		(void)close(fd);
+	}
+	return -EBUSY;
+}
+
+/* What the mapping is aligned to: huge pages where there may be some. */
+static uint64_t scratch_align(int fd)
+{
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) == 0 && (unsigned long)fs.f_type == HUGETLBFS_FS_MAGIC)
+		return max_u64(SCRATCH_ALIGN, (uint64_t)fs.f_bsize);
+	return SCRATCH_ALIGN;
+}
+
+static int map(const struct export *e, struct export_scratch *s, uint64_t align)
+{
+	int flags = export_medium(e) == EXPORT_DAX ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED;
+	uint64_t room = s->bytes + align;
+	uint8_t *reserved = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *base;
+	uint64_t before;
+	int err = 0;
+
+	if (reserved == MAP_FAILED)
+		return -errno;
+	before = align_up((uint64_t)(uintptr_t)reserved, align) - (uint64_t)(uintptr_t)reserved;
+	base = reserved + before;
+	if (mmap(base, s->bytes, PROT_READ | PROT_WRITE, flags | MAP_FIXED, s->fd, 0) ==
+	    MAP_FAILED) {
+		err = -errno;
+		(void)munmap(reserved, room);
+		return err;
+	}
+	if (before > 0)
+		(void)munmap(reserved, before);
+	if (before < align)
+		(void)munmap(base + s->bytes, align - before);
+	s->base = base;
+	return madvise(base, s->bytes, MADV_POPULATE_WRITE) == 0 ? 0 : -errno;
+}
+
+int export_scratch_new(const struct export *e, uint64_t bytes, struct export_scratch *scratch,
+		       struct errtext *text)
+{
+	struct export_scratch s = {.fd = -1, .dir = -1};
+	struct stat file, st;
+	uint64_t align;
+	int err = open_folder(e, &file, &s.dir);
+
+	if (err)
+		return errtext_set(text, err, "the folder of %s cannot be opened: %s",
+				   export_path(e), strerror(-err));
+	remove_stale(s.dir);
+	err = create(s.dir, s.name, &s.fd);
+	if (err) {
+		(void)close(s.dir);
+		return errtext_set(text, err, "no file for the self-test can be made beside %s: %s",
+				   export_path(e), strerror(-err));
+	}
+	align = scratch_align(s.fd);
+	s.bytes = align_up(bytes, align);
+	if (fstat(s.fd, &st) != 0)
+		err = -errno;
+	else if (st.st_dev != file.st_dev)
+		err = -EXDEV;
+	if (err == 0)
+		err = -posix_fallocate(s.fd, 0, (off_t)s.bytes);
+	if (err == 0)
+		err = map(e, &s, align);
+	if (err == 0 && fsync(s.fd) != 0 && errno != EINVAL)
+		err = -errno;
+	if (err) {
+		export_scratch_free(&s);
+		return errtext_set(
+			text, err, "%llu KiB for the self-test beside %s: %s (room must be there)",
+			(unsigned long long)(bytes / KIB(1)), export_path(e), strerror(-err));
+	}
+	*scratch = s;
+	return 0;
+}
+
+void export_scratch_free(struct export_scratch *s)
+{
+	if (s->base)
+		(void)munmap(s->base, s->bytes);
+	(void)unlinkat(s->dir, s->name, 0);
+	(void)close(s->fd);
+	(void)close(s->dir);
+	*s = (struct export_scratch){.fd = -1, .dir = -1};
+}
+
+int export_device(const struct export *e, dev_t *device)
+{
+	struct stat st;
+
+	if (fstat(export_fd(e), &st) != 0)
+		return -errno;
+	*device = st.st_dev;
+	return 0;
+}
