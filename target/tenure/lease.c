@@ -16,6 +16,8 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "closes.h"
+
 #define LEASE_SIGNAL   (SIGRTMIN + 1) /* queued, one for each break, as long as there is room */
 #define SIGNALS_A_READ 16
 
@@ -77,6 +79,7 @@ int tenure_watch_new(struct loop *loop, void (*broken)(void *arg), void *arg,
 	ret = loop_add_fd(loop, &w->lfd, EPOLLIN);
 	if (ret)
 		goto close_fd;
+	closes_start(loop);
 	*watch = w;
 	return 0;
 
@@ -91,6 +94,7 @@ void tenure_watch_free(struct tenure_watch *watch)
 {
 	if (!watch)
 		return;
+	closes_stop();
 	loop_del_fd(watch->loop, &watch->lfd);
 	(void)close(watch->lfd.fd);
 	free(watch);

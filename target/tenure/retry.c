@@ -13,18 +13,30 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
+#include "closes.h"
+
 #define RETRY_FIRST_NS (1 * NS_PER_MS)
 #define RETRY_LAST_NS  (250 * NS_PER_MS)
 #define EVENTS_BYTES   1024
+#define NO_WATCH       (-1)
 
 struct tenure_retry {
 	struct loop *loop;
-	struct loop_fd lfd; /* fd -1: no inotify */
 	struct loop_timer timer;
 	uint64_t wait_ns; /* that the timer is armed with */
 	void (*retry)(void *arg);
 	void *arg;
+	struct list link; /* in closes.retries */
+	int wd;		  /* NO_WATCH: timer only */
+	bool closed;	  /* told so in this batch of events */
 };
+
+/* The lease signals, and so their watch, are the whole process's; this goes with them. */
+static struct {
+	struct loop *loop; /* NULL: not started */
+	struct loop_fd lfd;
+	struct list retries;
+} closes = {.retries = LIST_INIT(closes.retries)};
 
 static void arm(struct tenure_retry *r, uint64_t wait_ns)
 {
@@ -40,40 +52,90 @@ static void on_timer(struct loop_timer *timer)
 	r->retry(r->arg); /* may free r */
 }
 
-static void on_close(struct loop_fd *lfd, uint32_t events)
-{
-	struct tenure_retry *r = container_of(lfd, struct tenure_retry, lfd);
-	_Alignas(struct inotify_event) char buf[EVENTS_BYTES];
-	bool any = false;
+/* ---- closes ---------------------------------------------------------------------------------- */
 
-	(void)events;
-	while (read(lfd->fd, buf, sizeof(buf)) > 0)
-		any = true;
-	if (!any)
-		return;
-	arm(r, RETRY_FIRST_NS);
-	r->retry(r->arg); /* may free r */
+static void mark_closed(int wd, bool all)
+{
+	struct list *l;
+
+	list_for_each (l, &closes.retries) {
+		struct tenure_retry *r = list_entry(l, struct tenure_retry, link);
+
+		if (all || r->wd == wd)
+			r->closed = true;
+	}
 }
 
+static struct tenure_retry *next_closed(void)
+{
+	struct list *l;
+
+	list_for_each (l, &closes.retries) {
+		struct tenure_retry *r = list_entry(l, struct tenure_retry, link);
+
+		if (r->closed)
+			return r;
+	}
+	return NULL;
+}
+
+static void on_closes(struct loop_fd *lfd, uint32_t events)
+{
+	_Alignas(struct inotify_event) char buf[EVENTS_BYTES];
+	struct tenure_retry *r;
+	ssize_t n;
+
+	(void)events;
+	while ((n = read(lfd->fd, buf, sizeof(buf))) > 0) {
+		for (ssize_t at = 0; at < n;) {
+			const struct inotify_event *e = (const void *)(buf + at);
+
+			if (!(e->mask & IN_IGNORED)) /* of a watch that we removed */
+				mark_closed(e->wd, e->mask & IN_Q_OVERFLOW);
+			at += (ssize_t)(sizeof(*e) + e->len);
+		}
+	}
+	/* From the start each time: a callback may free any of them. */
+	while ((r = next_closed())) {
+		r->closed = false;
+		arm(r, RETRY_FIRST_NS);
+		r->retry(r->arg); /* may free r */
+	}
+}
+
+void closes_start(struct loop *loop)
+{
+	assert(!closes.loop);
+	closes.lfd = (struct loop_fd){.fn = on_closes};
+	closes.lfd.fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	if (closes.lfd.fd < 0)
+		return;
+	if (loop_add_fd(loop, &closes.lfd, EPOLLIN)) {
+		(void)close(closes.lfd.fd);
+		return;
+	}
+	closes.loop = loop;
+}
+
+void closes_stop(void)
+{
+	assert(list_empty(&closes.retries));
+	if (!closes.loop)
+		return;
+	loop_del_fd(closes.loop, &closes.lfd);
+	(void)close(closes.lfd.fd);
+	closes.loop = NULL;
+}
+
+/* ---- birth and end --------------------------------------------------------------------------- */
+
 /* The link in /proc leads to the inode without opening it: an open would break a lease. */
-static int watch_closes(struct tenure_retry *r, int fd)
+static int watch_inode(int fd)
 {
 	char path[64];
-	int ret;
 
-	r->lfd.fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	if (r->lfd.fd < 0)
-		return -errno;
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	if (inotify_add_watch(r->lfd.fd, path, IN_CLOSE_WRITE | IN_CLOSE_NOWRITE) < 0)
-		ret = -errno;
-	else
-		ret = loop_add_fd(r->loop, &r->lfd, EPOLLIN);
-	if (ret) {
-		(void)close(r->lfd.fd);
-		r->lfd.fd = -1;
-	}
-	return ret;
+	return inotify_add_watch(closes.lfd.fd, path, IN_CLOSE_WRITE | IN_CLOSE_NOWRITE);
 }
 
 int tenure_retry_new(struct loop *loop, int fd, void (*retry)(void *arg), void *arg,
@@ -83,10 +145,13 @@ int tenure_retry_new(struct loop *loop, int fd, void (*retry)(void *arg), void *
 
 	if (!new)
 		return -ENOMEM;
-	*new = (struct tenure_retry){.loop = loop, .retry = retry, .arg = arg};
-	new->lfd = (struct loop_fd){.fd = -1, .fn = on_close};
+	*new = (struct tenure_retry){.loop = loop, .retry = retry, .arg = arg, .wd = NO_WATCH};
 	new->timer.fn = on_timer;
-	(void)watch_closes(new, fd);
+	list_init(&new->link);
+	if (closes.loop == loop) {
+		new->wd = watch_inode(fd);
+		list_push(&closes.retries, &new->link);
+	}
 	arm(new, RETRY_FIRST_NS);
 	*r = new;
 	return 0;
@@ -97,9 +162,8 @@ void tenure_retry_free(struct tenure_retry *r)
 	if (!r)
 		return;
 	loop_timer_cancel(r->loop, &r->timer);
-	if (r->lfd.fd >= 0) {
-		loop_del_fd(r->loop, &r->lfd);
-		(void)close(r->lfd.fd);
-	}
+	list_del(&r->link);
+	if (r->wd >= 0)
+		(void)inotify_rm_watch(closes.lfd.fd, r->wd);
 	free(r);
 }

@@ -21,12 +21,13 @@ void tenure_block_signals(void);
 /**
  * Calls broken(arg) on `loop`, its thread, for every batch of lease signals: scan with
  * tenure_check(). Breaks are not counted, and a batch may tell of no break at all. What was broken
- * before the watch was made is told too, but only if tenure_block_signals() came before that.
+ * before the watch was made is told too, if tenure_block_signals() came before that. One in a
+ * process, as the signals are.
  */
 struct tenure_watch;
 MUST_CHECK int tenure_watch_new(struct loop *loop, void (*broken)(void *arg), void *arg,
 				struct tenure_watch **watch);
-/** The loop's thread. */
+/** The loop's thread, after the last tenure_retry_free(). */
 void tenure_watch_free(struct tenure_watch *watch);
 
 /**
@@ -53,8 +54,9 @@ int tenure_break_time_s(void);
 /**
  * Tells when it may be worth trying tenure_take() again: after a close(2) of the file by others
  * (inotify), and by a timer that backs off from 1 ms to 250 ms and starts over at a close. Opens
- * nothing. `retry` runs on `loop`, its thread, until tenure_retry_free(), which it may call itself.
- * Without inotify (its limits) the timer alone must do. -ENOMEM.
+ * nothing and does not sleep. `retry` runs on `loop`, its thread, until tenure_retry_free(), which
+ * it may call itself. Without a tenure_watch on the same loop, or if inotify is at its limits, the
+ * timer alone must do. -ENOMEM.
  */
 struct tenure_retry;
 MUST_CHECK int tenure_retry_new(struct loop *loop, int fd, void (*retry)(void *arg), void *arg,
