@@ -74,4 +74,5 @@ modules_make() { # NAME
 	siw) config=(CONFIG_RDMA_SIW=m) ;;
 	esac
 	buildroot_enter make -C "/usr/src/linux-headers-$kernel" M=/build "${config[@]}" modules
+	buildroot_enter find /build -name '*.ko' -exec strip --strip-debug {} +
 }

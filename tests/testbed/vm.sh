@@ -68,7 +68,7 @@ settings_write() {
 	results=${results:+$(realpath "$results")}
 	{
 		printf 'fs=%q rdma=%q klp=%q keep=%q\n' "$fs" "$rdma" "$klp" "$keep"
-		printf 'results=%q checkout=%q cwd=%q\n' "${results:+yes}" "$checkout" "$PWD"
+		printf 'results=%q checkout=%q cwd=%q timeout=%q\n' "${results:+yes}" "$checkout" "$PWD" "$timeout"
 		printf 'environment=(%s)\n' "$(quoted "${environment[@]}")"
 		printf 'command=(%s)\n' "$(quoted "${command[@]}")"
 	} > "$dir/settings"
@@ -151,7 +151,7 @@ log_finish() {
 }
 
 judge() {
-	local status acquired released
+	local status acquired released stuck
 
 	sed -n 's/^note //p' "$work/report" | while IFS= read -r line; do say "$line"; done
 	trouble_find > "$work/trouble"
@@ -161,11 +161,13 @@ judge() {
 	fi
 	grep -q '^ready ' "$work/report" || not_up
 	status=$(sed -n 's/^exit //p' "$work/report")
-	[ -n "$status" ] || not_finished
-	read -r acquired released < <(sed -n 's/^pins //p' "$work/report")
-	[ "$acquired" = "$released" ] ||
+	read -r acquired released < <(sed -n 's/^pins //p' "$work/report") || true
+	[ "${acquired:-}" = "${released:-}" ] ||
 		die pins "$((acquired - released)) pages are still pinned ($acquired pinned, $released released);" \
-			"the command returned $status"
+			"the command returned ${status:-nothing} (console log: $log)"
+	stuck=$(sed -n 's/^stuck //p' "$work/report")
+	[ -z "$stuck" ] || die kernel "processes that no signal ends: $stuck(console log: $log)"
+	[ -n "$status" ] || not_finished
 	exit "$status"
 }
 
