@@ -122,7 +122,10 @@ int fabric_mr_dereg(struct fabric_mr *mr);
 
 /** A window whose BIND_MW did not complete with FABRIC_OK is good for nothing but fabric_mw_free(). */
 MUST_CHECK int fabric_mw_alloc(struct fabric_pd *pd, struct fabric_mw **mw);
-/** Revokes a bound window too, with the guarantee of fabric_mr_dereg(). Needs no work request. */
+/**
+ * Revokes a bound window too; needs no work request. No access begins through the key once it has
+ * returned; one that was being placed at that moment may land, as with fabric_conn_fence().
+ */
 int fabric_mw_free(struct fabric_mw *mw);
 
 /* ---- completion queues and receive queues --------------------------------------------------- */
@@ -317,6 +320,7 @@ int fabric_listener_addr(const struct fabric_listener *listener, struct sockaddr
 /** Starts towards `dst`; FABRIC_CM_RESOLVED or FABRIC_CM_FAILED follows within timeout_ms. */
 MUST_CHECK int fabric_resolve(struct fabric_cm *cm, const struct sockaddr *dst,
 			      unsigned int timeout_ms, void *user, struct fabric_conn **conn);
+/** -ENOMEM: more than the device can; -ENOTCONN: the peer that asked has gone meanwhile. */
 MUST_CHECK int fabric_qp_create(struct fabric_conn *conn, const struct fabric_qp_attr *attr);
 MUST_CHECK int fabric_connect(struct fabric_conn *conn, const struct fabric_conn_param *param);
 /** After fabric_qp_create() and the posting of receives. The connecting side must send first. */
@@ -328,14 +332,17 @@ int fabric_reject(struct fabric_conn *conn, const void *private_data, uint8_t le
 int fabric_disconnect(struct fabric_conn *conn);
 
 /**
- * Queue pair to error. Any thread, idempotent. When it returns, nothing the peer sends on this
- * connection touches memory any more, and nothing of ours on it will. Posted requests complete as
- * flushed at the next poll.
+ * Queue pair to error. Any thread, idempotent. When it returns, nothing that the peer sends on this
+ * connection is placed any more and nothing of ours on it begins. What an adapter was placing at
+ * that very moment may still land (soft-RoCE: the rest of one packet; the software fabric:
+ * nothing); fabric_mr_dereg() waits for it, so that is the proof. Posted requests complete as
+ * flushed, soon, in later polls.
  */
 int fabric_conn_fence(struct fabric_conn *conn);
 
 /**
  * Destroys queue pair and connection, in any state; a peer still connected sees a disconnect.
+ * Windows bound on it are freed or invalidated first: soft-RoCE would wait 50 s for each.
  * Completions not yet polled are lost: none of this connection is returned once this was called.
  * Blocks. Where it is not called on the CM's thread the caller sees to it that this thread is not
  * at work on an event of the connection.

@@ -336,6 +336,9 @@ int verbs_qp_create(struct fabric_conn *base, const struct fabric_qp_attr *attr)
 	errno = 0;
 	if (conn->cm.id) {
 		rc = verbs_cm_result(rdma_create_qp_ex(conn->cm.id, &init));
+		/* Limits were checked: it is the kernel's id that is in no state for it. */
+		if (rc == -EINVAL && conn->state == VERBS_CONN_REQUESTED)
+			rc = -ENOTCONN;
 		conn->qp = rc ? NULL : conn->cm.id->qp;
 	} else {
 		conn->qp = ibv_create_qp_ex(dev->ctx, &init);
@@ -387,6 +390,10 @@ void verbs_qp_destroy(struct verbs_conn *conn)
 	conn->qp = NULL;
 }
 
+/*
+ * rxe's tasks may be in the middle of a packet when this returns; nothing that a program can call
+ * waits for them but destroying the queue pair or deregistering the memory, which both do.
+ */
 int verbs_conn_fence(struct fabric_conn *base)
 {
 	struct verbs_conn *conn = verbs_conn(base);

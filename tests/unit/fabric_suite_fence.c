@@ -129,6 +129,13 @@ static unsigned int changes(const uint8_t *mem, uint8_t *copy)
 	return n;
 }
 
+/* An adapter may finish what it was placing; see fabric_conn_fence(). */
+static void settle(const struct rig *rig)
+{
+	if (!rig->info->software_fabric)
+		usleep(20000);
+}
+
 enum killer {
 	KILL_FENCE_TARGET,
 	KILL_FENCE_OWN,
@@ -178,9 +185,11 @@ static void flood_round(struct rig *rig, enum killer killer, unsigned int round,
 		switch (killer) {
 		case KILL_FENCE_TARGET:
 			rc = fabric_conn_fence(rig->b.conn[0]);
+			settle(rig);
 			break;
 		case KILL_FENCE_OWN:
 			rc = fabric_conn_fence(rig->a.conn[0]);
+			settle(rig);
 			break;
 		case KILL_DEREG:
 			rig_dereg(rig, mr);
@@ -188,6 +197,7 @@ static void flood_round(struct rig *rig, enum killer killer, unsigned int round,
 			break;
 		case KILL_WINDOW:
 			rig_window_free(rig, mw);
+			settle(rig);
 			break;
 		}
 		changed = changes(mem, copy);

@@ -72,6 +72,7 @@ void rig_connect(struct rig *rig, unsigned int i);
 void rig_request(struct rig *rig, unsigned int i);
 void rig_resolve(struct rig *rig, unsigned int i, const struct sockaddr_storage *to);
 void rig_qp(struct rig *rig, struct side *side, unsigned int i);
+int rig_qp_try(struct rig *rig, struct side *side, unsigned int i);
 
 /** Polls both completion queues and both CM channels once. */
 void rig_pump(struct rig *rig);
