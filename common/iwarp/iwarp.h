@@ -30,4 +30,15 @@ struct iwarp_options {
 MUST_CHECK int iwarp_fabric_open(const struct iwarp_options *options, struct fabric **f,
 				 struct errtext *err);
 
+typedef int iwarp_copy_fn(void *dst, const void *src, size_t len);
+
+/**
+ * What copies between the room's own buffers and registered memory, where no system call does it
+ * (small units, and every unit with CRC). It returns 0, or -EFAULT if a page of the file behind the
+ * memory is gone, where memcpy() would raise SIGBUS; the peer or the work request then gets an access
+ * error. The process that serves files installs its guarded copy here, before the first connection.
+ * NULL: plain memcpy(), the default. One hook per process.
+ */
+void iwarp_set_copy_hook(iwarp_copy_fn *copy);
+
 #endif
