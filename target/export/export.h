@@ -97,7 +97,8 @@ struct export_run {
 
 /**
  * The file at one moment. Immutable; made and freed by its owner (the holding), read by all.
- * [base, base + size) is mapped shared, MAP_SYNC on DAX, at 2 MiB alignment when it is large.
+ * [base, base + size) is mapped shared, MAP_SYNC on DAX, at 2 MiB alignment (of the
+ * huge page on hugetlbfs).
  */
 struct view {
 	struct export *export;

@@ -16,6 +16,7 @@ struct export
 	enum export_prepare prepare;
 	bool read_only;
 	enum export_medium medium;
+	uint64_t map_align; /* of the mapping: a huge page of the medium */
 	struct export_identity identity;
 	int fd;
 	dev_t dev;

@@ -16,17 +16,21 @@
 /* Pieces with advice of their own; each costs the kernel up to two areas of the 65,530. */
 #define MAX_ADVISED_PIECES 1024
 
+/* Below this are errors of libpmem2's own; the others are -errno. (Its pmem2_err_to_errno() is
+ * declared but missing from the library, as of 1.12.) */
+#define PMEM2_OWN_ERRORS (-100000)
+
 static int say(struct errtext *err, int pmem2_err, const struct export *e)
 {
-	int ret = -pmem2_err_to_errno(pmem2_err);
+	int ret = pmem2_err <= PMEM2_OWN_ERRORS ? -EINVAL : pmem2_err;
 
 	return errtext_set(err, ret, "cannot map %s: %s", e->path, pmem2_errormsg());
 }
 
-/* Addresses for the mapping, at 2 MiB alignment; libpmem2 alone would align to a page. */
-static int reserve(struct mapping *m, struct pmem2_config *config)
+/* Addresses for the mapping, at huge page alignment; libpmem2 alone would align to a page. */
+static int reserve(struct mapping *m, const struct export *e, struct pmem2_config *config)
 {
-	size_t size = m->bytes + HUGE_PAGE_BYTES;
+	size_t size = m->bytes + e->map_align;
 	uintptr_t at;
 	int ret = pmem2_vm_reservation_new(&m->reservation, NULL, size);
 
@@ -34,10 +38,16 @@ static int reserve(struct mapping *m, struct pmem2_config *config)
 		return ret;
 	at = (uintptr_t)pmem2_vm_reservation_get_address(m->reservation);
 	ret = pmem2_config_set_vm_reservation(config, m->reservation,
-					      align_up(at, HUGE_PAGE_BYTES) - at);
+					      align_up(at, e->map_align) - at);
 	if (ret)
 		(void)pmem2_vm_reservation_delete(&m->reservation);
 	return ret;
+}
+
+static void unmap(struct mapping *m)
+{
+	(void)pmem2_map_delete(&m->map);
+	(void)pmem2_vm_reservation_delete(&m->reservation);
 }
 
 static int map_file(struct mapping *m, const struct export *e, uint64_t file_bytes,
@@ -49,9 +59,7 @@ static int map_file(struct mapping *m, const struct export *e, uint64_t file_byt
 	ret = pmem2_config_set_required_store_granularity(config, dax ? PMEM2_GRANULARITY_CACHE_LINE
 								      : PMEM2_GRANULARITY_PAGE);
 	if (!ret)
-		ret = pmem2_config_set_length(config, file_bytes);
-	if (!ret)
-		ret = reserve(m, config);
+		ret = reserve(m, e, config);
 	if (ret)
 		return say(err, ret, e);
 	ret = pmem2_map_new(&m->map, config, source);
@@ -60,8 +68,14 @@ static int map_file(struct mapping *m, const struct export *e, uint64_t file_byt
 		(void)pmem2_vm_reservation_delete(&m->reservation);
 		return ret;
 	}
+	/* A length that is not of whole pages cannot be asked for: it is the file's, whatever it is. */
+	if (pmem2_map_get_size(m->map) != file_bytes) {
+		unmap(m);
+		return errtext_set(err, -ERANGE, "%s changed its size while it was mapped",
+				   e->path);
+	}
 	m->base = pmem2_map_get_address(m->map);
-	assert((uintptr_t)m->base % HUGE_PAGE_BYTES == 0);
+	assert((uintptr_t)m->base % e->map_align == 0);
 	if (dax) {
 		m->persist = pmem2_get_persist_fn(m->map);
 		m->drain = pmem2_get_drain_fn(m->map);
@@ -114,8 +128,7 @@ void mapping_put(struct mapping *m)
 {
 	if (atomic_fetch_sub_explicit(&m->references, 1, memory_order_acq_rel) != 1)
 		return;
-	(void)pmem2_map_delete(&m->map);
-	(void)pmem2_vm_reservation_delete(&m->reservation);
+	unmap(m);
 	free(m);
 }
 

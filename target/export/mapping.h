@@ -15,7 +15,7 @@ struct mapping {
 	atomic_uint references;
 	struct pmem2_map *map;
 	struct pmem2_vm_reservation *reservation; /* of addresses */
-	uint8_t *base;				  /* 2 MiB-aligned if the file is as large */
+	uint8_t *base;				  /* at export.map_align */
 	uint64_t bytes;				  /* of the file, rounded up to a page */
 	bool small_pages_only;
 	/* DAX only */

@@ -27,15 +27,22 @@
 
 static char test_dir[PATH_BYTES]; /* of the current round */
 
-/** `name` in the folder; valid until the eighth call after it. */
+#define MAX_PATHS 64
+
+/** `name` in the folder; the text stays as it is. */
 static inline const char *in_dir(const char *name)
 {
-	static char paths[8][2 * PATH_BYTES];
-	static unsigned int next;
-	char *path = paths[next++ % 8];
+	static char paths[MAX_PATHS][2 * PATH_BYTES];
+	char path[2 * PATH_BYTES];
+	unsigned int i;
 
-	(void)snprintf(path, sizeof(paths[0]), "%s/%s", test_dir, name);
-	return path;
+	(void)snprintf(path, sizeof(path), "%s/%s", test_dir, name);
+	for (i = 0; i < MAX_PATHS && paths[i][0]; i++)
+		if (!strcmp(paths[i], path))
+			return paths[i];
+	assert_true(i < MAX_PATHS);
+	memcpy(paths[i], path, sizeof(path));
+	return paths[i];
 }
 
 static inline int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)

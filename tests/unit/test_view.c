@@ -1,0 +1,466 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Views: what of a file may be registered, and that preparing it takes nothing away. */
+#include "test_export_rig.h"
+
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+
+#include "tenure/tenure.h"
+
+#define PAGE KIB(4)
+
+/* Every byte of [offset, offset + bytes) is what fill_file() wrote, or 0, read by read(2). */
+static void check_file(const char *name, uint64_t offset, uint64_t bytes, bool filled)
+{
+	int fd = open(in_dir(name), O_RDONLY | O_CLOEXEC);
+	uint8_t *buf = malloc(bytes);
+
+	assert_true(fd >= 0);
+	assert_non_null(buf);
+	assert_int_equal(pread(fd, buf, bytes, (off_t)offset), bytes);
+	for (uint64_t i = 0; i < bytes; i++)
+		if (buf[i] != (filled ? fill_byte(offset + i) : 0))
+			fail_msg("byte %llu is %u", (unsigned long long)(offset + i), buf[i]);
+	free(buf);
+	(void)close(fd);
+}
+
+/* The runs are these, pairs of offset and length; 0, 0 ends. */
+static void check_runs(const struct view *view, const uint64_t *expected)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < view->nr_runs; i++)
+		print_message("run %u: %llu + %llu\n", i, (unsigned long long)view->runs[i].offset,
+			      (unsigned long long)view->runs[i].length);
+	for (; expected[1]; expected += 2, n++) {
+		assert_true(n < view->nr_runs);
+		assert_int_equal(view->runs[n].offset, expected[0]);
+		assert_int_equal(view->runs[n].length, expected[1]);
+	}
+	assert_int_equal(view->nr_runs, n);
+}
+
+#define RUNS(...) ((const uint64_t[]){__VA_ARGS__, 0, 0})
+
+/* A view under tenure, which making it must not break. */
+static struct view *leased_view(struct export *e)
+{
+	struct view *view;
+
+	assert_int_equal(tenure_take(export_fd(e)), 0);
+	view = must_view(e);
+	assert_int_equal(tenure_check(export_fd(e)), TENURE_HELD);
+	return view;
+}
+
+static void drop(struct view *view)
+{
+	struct export *e = view->export;
+
+	view_free(view);
+	export_close(e); /* and the lease goes with it */
+}
+
+static void test_full(void **state)
+{
+	struct view *view;
+
+	(void)state;
+	make_file("a", MIB(5));
+	fill_file("a", 0, MIB(5));
+	view = leased_view(open_file("a"));
+	assert_int_equal((uintptr_t)view->base % MIB(2), 0);
+	assert_int_equal(view->generation, 1);
+	assert_int_equal(view->size_bytes, MIB(5));
+	assert_int_equal(view->mapped_bytes, MIB(5));
+	assert_int_equal(view->backed_bytes, MIB(5));
+	assert_int_equal(view->hole_bytes, 0);
+	assert_int_equal(view->shared_bytes, 0);
+	check_runs(view, RUNS(0, MIB(5)));
+	for (uint64_t at = 0; at < MIB(5); at += 511)
+		assert_int_equal(view->base[at], fill_byte(at));
+	assert_true(view_backed(view, 0, MIB(5)));
+	assert_false(view_backed(view, 1, MIB(5)));
+	assert_false(view_backed(view, MIB(5), 1));
+	assert_false(view_backed(view, UINT64_MAX, 2));
+	assert_ptr_equal(view_run_at(view, MIB(5) - 1), &view->runs[0]);
+	assert_null(view_run_at(view, MIB(5)));
+	drop(view);
+}
+
+static void test_odd_sizes(void **state)
+{
+	static const uint64_t sizes[] = {512,  513,	   4095,       4096,
+					 4097, MIB(2) - 1, MIB(2) + 1, 1048576 + 1234};
+
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_SIZE(sizes); i++) {
+		struct view *view;
+
+		make_file("a", sizes[i]);
+		fill_file("a", 0, sizes[i]);
+		view = leased_view(open_file("a"));
+		assert_int_equal(view->size_bytes, align_down(sizes[i], 512));
+		assert_int_equal(view->mapped_bytes, align_up(sizes[i], PAGE));
+		assert_int_equal(view->backed_bytes, sizes[i]);
+		assert_int_equal(view->hole_bytes, 0);
+		check_runs(view, RUNS(0, align_up(sizes[i], PAGE)));
+		drop(view);
+		assert_int_equal(file_bytes("a"), sizes[i]);
+		check_file("a", 0, sizes[i], true);
+	}
+}
+
+static void test_shrunk_to_nothing(void **state)
+{
+	struct export *e;
+	struct errtext err;
+	struct view *view;
+
+	(void)state;
+	make_file("a", MIB(1));
+	e = open_file("a");
+	assert_int_equal(ftruncate(export_fd(e), 511), 0);
+	assert_int_equal(view_new(e, 1, &view, &err), -ENODATA);
+	export_close(e);
+}
+
+static void test_sparse(void **state)
+{
+	uint64_t before;
+	struct view *view;
+
+	(void)state;
+	make_file("a", MIB(8));
+	view = leased_view(open_file("a"));
+	check_runs(view, RUNS(0, 0));
+	assert_int_equal(view->hole_bytes, MIB(8));
+	assert_null(view_run_at(view, 0));
+	drop(view);
+
+	fill_file("a", KIB(64), KIB(64));
+	fill_file("a", MIB(1), PAGE);
+	fill_file("a", MIB(6), MIB(2));
+	before = allocated_bytes("a");
+	view = leased_view(open_file("a"));
+	check_runs(view, RUNS(KIB(64), KIB(64), MIB(1), PAGE, MIB(6), MIB(2)));
+	assert_int_equal(view->backed_bytes, MIB(2) + KIB(64) + PAGE);
+	assert_int_equal(view->hole_bytes, MIB(6) - KIB(64) - PAGE);
+	assert_ptr_equal(view_run_at(view, 0), &view->runs[0]);
+	assert_ptr_equal(view_run_at(view, KIB(128)), &view->runs[1]);
+	assert_ptr_equal(view_run_at(view, MIB(1) + PAGE), &view->runs[2]);
+	assert_true(view_backed(view, KIB(64), KIB(64)));
+	assert_false(view_backed(view, KIB(64), KIB(64) + 1));
+	assert_false(view_backed(view, KIB(64) - 1, 2));
+	assert_false(view_backed(view, 0, 1));
+	assert_int_equal(allocated_bytes("a"), before);
+	drop(view);
+	assert_int_equal(allocated_bytes("a"), before);
+	check_file("a", 0, KIB(64), false);
+	check_file("a", KIB(64), KIB(64), true);
+	check_file("a", MIB(6), MIB(2), true);
+}
+
+/* Huge pages must not fill what was punched beside a run. */
+static void test_punched(void **state)
+{
+	uint64_t before;
+	struct view *view;
+
+	(void)state;
+	make_file("a", MIB(16));
+	alter_file("a", 0, 0, MIB(16));
+	fill_file("a", 0, MIB(16));
+	alter_file("a", FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, MIB(2), MIB(1));
+	alter_file("a", FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, MIB(7), MIB(1));
+	alter_file("a", FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, MIB(10), PAGE);
+	before = allocated_bytes("a");
+	view = leased_view(open_file("a"));
+	assert_int_equal(allocated_bytes("a"), before);
+	check_runs(view,
+		   RUNS(0, MIB(2), MIB(3), MIB(4), MIB(8), MIB(2), MIB(10) + PAGE, MIB(6) - PAGE));
+	assert_int_equal(view->hole_bytes, MIB(2) + PAGE);
+	/* Nor must writes to the runs, later. */
+	for (unsigned int i = 0; i < view->nr_runs; i++)
+		for (uint64_t at = 0; at < view->runs[i].length; at += PAGE) {
+			volatile uint8_t *p = view->base + view->runs[i].offset + at;
+
+			*p = *p;
+		}
+	assert_int_equal(allocated_bytes("a"), before);
+	drop(view);
+	check_file("a", 0, MIB(2), true);
+	check_file("a", MIB(2), MIB(1), false);
+	check_file("a", MIB(3), MIB(4), true);
+	check_file("a", MIB(10), PAGE, false);
+}
+
+static void test_unwritten(void **state)
+{
+	uint64_t before;
+	struct view *view;
+
+	(void)state;
+	make_file("a", MIB(8));
+	alter_file("a", 0, MIB(1), MIB(6)); /* a hole at both ends */
+	fill_file("a", MIB(3), KIB(64));
+	before = allocated_bytes("a");
+	view = leased_view(open_file("a"));
+	if (export_medium(view->export) == EXPORT_MEMORY)
+		/* tmpfs does not tell such pages from holes. */
+		check_runs(view, RUNS(MIB(3), KIB(64)));
+	else
+		check_runs(view, RUNS(MIB(1), MIB(6)));
+	/* Converting part of an extent may take a block for the extent tree. */
+	assert_in_range(allocated_bytes("a"), before, before + KIB(64));
+	drop(view);
+	check_file("a", 0, MIB(3), false);
+	check_file("a", MIB(3), KIB(64), true);
+	check_file("a", MIB(3) + KIB(64), MIB(5) - KIB(64), false);
+
+	/* All of it: tmpfs can tell that by the number of blocks. */
+	alter_file("a", 0, 0, MIB(8));
+	view = leased_view(open_file("a"));
+	check_runs(view, RUNS(0, MIB(8)));
+	drop(view);
+	check_file("a", MIB(3), KIB(64), true);
+	check_file("a", MIB(4), MIB(4), false);
+}
+
+/* What is preallocated behind the end is no part of the file, and the end stays where it is. */
+static void test_preallocated(void **state)
+{
+	struct view *view;
+
+	(void)state;
+	make_file("a", MIB(1) + 512);
+	fill_file("a", 0, MIB(1) + 512);
+	alter_file("a", FALLOC_FL_KEEP_SIZE, 0, MIB(4));
+	view = leased_view(open_file("a"));
+	check_runs(view, RUNS(0, MIB(1) + PAGE));
+	assert_int_equal(view->backed_bytes, MIB(1) + 512);
+	drop(view);
+	assert_int_equal(file_bytes("a"), MIB(1) + 512);
+}
+
+static void test_prepare_allocate(void **state)
+{
+	struct export_config config = config_of("a");
+	struct view *view;
+
+	(void)state;
+	make_file("a", MIB(6) + 512);
+	fill_file("a", MIB(3), KIB(64));
+	config.prepare = EXPORT_PREPARE_ALLOCATE;
+	view = leased_view(must_open(&config));
+	check_runs(view, RUNS(0, MIB(6) + PAGE));
+	assert_int_equal(view->hole_bytes, 0);
+	drop(view);
+	assert_int_equal(file_bytes("a"), MIB(6) + 512);
+	assert_true(allocated_bytes("a") >= MIB(6) + 512);
+	check_file("a", 0, MIB(3), false);
+	check_file("a", MIB(3), KIB(64), true);
+}
+
+static void test_view_allocate(void **state)
+{
+	struct view *view, *more;
+	struct errtext err;
+
+	(void)state;
+	make_file("a", MIB(8));
+	fill_file("a", MIB(3), KIB(64));
+	view = leased_view(open_file("a"));
+	check_runs(view, RUNS(MIB(3), KIB(64)));
+	assert_int_equal(view_allocate(view, MIB(2) + 512, MIB(2) - 512, &more, &err), 0);
+	assert_int_equal(tenure_check(export_fd(view->export)), TENURE_HELD);
+	check_runs(more, RUNS(MIB(2), MIB(2)));
+	assert_ptr_equal(more->base, view->base);
+	assert_int_equal(more->generation, view->generation);
+	assert_int_equal(more->hole_bytes, MIB(6));
+	check_runs(view, RUNS(MIB(3), KIB(64))); /* the old one is as it was */
+	view_free(view);
+	more->base[MIB(2)] = 7; /* and the mapping outlives it */
+	more->base[MIB(2)] = 0;
+
+	/* Allocating twice is nothing new; the rest of the file; outside it. */
+	assert_int_equal(view_allocate(more, MIB(2), MIB(2), &view, &err), 0);
+	check_runs(view, RUNS(MIB(2), MIB(2)));
+	view_free(view);
+	assert_int_equal(view_allocate(more, 0, MIB(8), &view, &err), 0);
+	check_runs(view, RUNS(0, MIB(8)));
+	view_free(view);
+	assert_int_equal(view_allocate(more, MIB(8), 512, &view, &err), -ERANGE);
+	assert_int_equal(view_allocate(more, 512, MIB(8), &view, &err), -ERANGE);
+	assert_int_equal(view_allocate(more, UINT64_MAX - 511, 512, &view, &err), -ERANGE);
+	assert_int_equal(view_allocate(more, 0, 0, &view, &err), -ERANGE);
+	/* Cut under us (no tenure would have let that be). */
+	assert_int_equal(ftruncate(export_fd(more->export), MIB(4)), 0);
+	assert_int_equal(view_allocate(more, 0, MIB(1), &view, &err), -ERANGE);
+	assert_int_equal(file_bytes("a"), MIB(4));
+	drop(more);
+	check_file("a", MIB(3), KIB(64), true);
+	check_file("a", 0, MIB(3), false);
+}
+
+/* Many short extents: more than one FIEMAP batch, more runs than huge pages are sorted out for. */
+static void test_many_extents(void **state)
+{
+	const unsigned int n = 1200;
+	uint64_t before;
+	struct view *view;
+	int fd;
+
+	(void)state;
+	make_file("a", n * 2 * PAGE);
+	fd = open(in_dir("a"), O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	for (unsigned int i = 0; i < n; i++)
+		assert_int_equal(pwrite(fd, "x", 1, (off_t)((2 * i + 1) * PAGE)), 1);
+	assert_int_equal(fsync(fd), 0);
+	(void)close(fd);
+	before = allocated_bytes("a");
+	view = leased_view(open_file("a"));
+	assert_int_equal(view->nr_runs, n);
+	for (unsigned int i = 0; i < n; i++) {
+		assert_int_equal(view->runs[i].offset, (2 * i + 1) * PAGE);
+		assert_int_equal(view->runs[i].length, PAGE);
+		assert_ptr_equal(view_run_at(view, 2 * i * PAGE), &view->runs[i]);
+		assert_int_equal(view->base[view->runs[i].offset], 'x');
+	}
+	assert_int_equal(view->hole_bytes, n * PAGE);
+	assert_int_equal(allocated_bytes("a"), before);
+	drop(view);
+}
+
+/* A clone's blocks are nobody's to write in place. */
+static void test_clone(void **state)
+{
+	struct view *view, *more;
+	struct file_clone_range part = {.src_offset = MIB(1), .src_length = MIB(1)};
+	struct errtext err;
+	uint8_t x[512];
+	int a, b, ret;
+
+	(void)state;
+	make_file("a", MIB(6));
+	fill_file("a", 0, MIB(4));
+	make_file("b", MIB(6));
+	a = open(in_dir("a"), O_RDWR | O_CLOEXEC);
+	b = open(in_dir("b"), O_RDWR | O_CLOEXEC);
+	assert_true(a >= 0 && b >= 0);
+	part.src_fd = a;
+	part.dest_offset = MIB(1);
+	ret = ioctl(b, FICLONERANGE, &part) ? errno : 0;
+	(void)close(a);
+	(void)close(b);
+	if (ret) {
+		print_message("no clones here: %s\n", strerror(ret));
+		skip();
+	}
+	view = leased_view(open_file("a"));
+	check_runs(view, RUNS(0, MIB(1), MIB(2), MIB(2)));
+	assert_int_equal(view->shared_bytes, MIB(1));
+	assert_int_equal(view->hole_bytes, MIB(2));
+	assert_int_equal(view_allocate(view, 0, MIB(6), &more, &err), 0);
+	check_runs(more, RUNS(0, MIB(1), MIB(2), MIB(4)));
+	assert_int_equal(more->shared_bytes, MIB(1));
+	view_free(view);
+	/* A host's write parts the two, and only there. */
+	memset(x, 0xee, sizeof(x));
+	assert_int_equal(view_copy_in(more, MIB(1) + KIB(64), x, sizeof(x)), 0);
+	drop(more);
+	view = leased_view(open_file("b"));
+	assert_int_equal(view->shared_bytes, MIB(1) - PAGE);
+	drop(view);
+	check_file("b", MIB(1), MIB(1), true);
+	check_file("a", 0, MIB(1) + KIB(64), true);
+	check_file("a", MIB(1) + KIB(64) + 512, MIB(2), true);
+}
+
+/* Our tenure can be taken again while the view of the last generation is still mapped. */
+static void test_tenure_again(void **state)
+{
+	struct export *e;
+	struct view *view, *next;
+	struct errtext err;
+
+	(void)state;
+	make_file("a", MIB(4));
+	fill_file("a", 0, MIB(4));
+	e = open_file("a");
+	view = leased_view(e);
+	tenure_release(export_fd(e));
+	assert_int_equal(truncate(in_dir("a"), MIB(2)), 0);
+	assert_int_equal(tenure_take(export_fd(e)), 0);
+	assert_int_equal(view_new(e, 2, &next, &err), 0);
+	assert_int_equal(next->generation, 2);
+	assert_int_equal(next->size_bytes, MIB(2));
+	check_runs(next, RUNS(0, MIB(2)));
+	view_free(view);
+	assert_int_equal(tenure_check(export_fd(e)), TENURE_HELD);
+	drop(next);
+	view_free(NULL);
+}
+
+/* The whole of a file in huge pages of the file system's own. */
+static void test_hugetlbfs(void **state)
+{
+	char before[PATH_BYTES];
+	struct view *view;
+	struct statfs fs;
+	int fd;
+
+	(void)state;
+	if (statfs("/run/hugetlb", &fs) || fs.f_type != HUGETLBFS_MAGIC || fs.f_bfree < 4) {
+		print_message("no huge pages on /run/hugetlb\n");
+		skip();
+	}
+	memcpy(before, test_dir, sizeof(before));
+	(void)snprintf(test_dir, sizeof(test_dir), "/run/hugetlb");
+	fd = open(in_dir("a"), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, (off_t)(3 * fs.f_bsize)), 0);
+	(void)close(fd);
+	view = leased_view(open_file("a"));
+	assert_int_equal(export_medium(view->export), EXPORT_MEMORY);
+	assert_int_equal((uintptr_t)view->base % (uint64_t)fs.f_bsize, 0);
+	check_runs(view, RUNS(0, 3 * (uint64_t)fs.f_bsize));
+	assert_int_equal(allocated_bytes("a"), 3 * (uint64_t)fs.f_bsize);
+	assert_int_equal(view_copy_in(view, KIB(4), "huge", 4), 0);
+	assert_memory_equal(view->base + KIB(4), "huge", 4);
+	drop(view);
+	assert_int_equal(unlink(in_dir("a")), 0);
+	remove_tree(in_dir("run"));
+	memcpy(test_dir, before, sizeof(before));
+}
+
+static int run(const char *where)
+{
+	const struct CMUnitTest tests[] = {
+		leaks_test(test_full),
+		leaks_test(test_odd_sizes),
+		leaks_test(test_shrunk_to_nothing),
+		leaks_test(test_sparse),
+		leaks_test(test_punched),
+		leaks_test(test_unwritten),
+		leaks_test(test_preallocated),
+		leaks_test(test_prepare_allocate),
+		leaks_test(test_view_allocate),
+		leaks_test(test_many_extents),
+		leaks_test(test_clone),
+		leaks_test(test_tenure_again),
+		leaks_test(test_hugetlbfs),
+	};
+
+	return cmocka_run_group_tests_name(where, tests, NULL, NULL);
+}
+
+int main(void)
+{
+	tenure_block_signals();
+	if (export_guard_init())
+		return 1;
+	return for_each_dir(run);
+}
