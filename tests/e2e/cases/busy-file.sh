@@ -1,0 +1,28 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck disable=SC2154,SC2034 # variables of lib.sh
+# a file another process has open: refused and the process named; with busy = "wait" waited for
+# limit: 60
+use d
+make_file "$files/data" 4
+add_export data "$files/data" 'busy = "refuse";'
+helper hold "$files/data" 600 >"$tmp/opener.out" &
+opener=$!
+wait_for 10 "the open" grep -q open "$tmp/opener.out"
+daemon_refuses "\(pid $opener\)"
+expect_text "the log" "$(log)" 'python'
+
+use waits
+add_export data "$files/data" 'busy = "wait";'
+daemon_start
+expect_text "the log" "$(log)" "pid $opener"
+[ "$(export_state)" != serving ] || fail "it is served while another process has it open"
+lh_ok list "$(target)"
+kill "$opener"
+wait "$opener" || true
+wait_serving
+make_file "$tmp/a" 4
+lh_ok put --direct "$tmp/a" "$(target data)"
+lh_ok get --block "$(target data)" "$tmp/b"
+same_files "$tmp/a" "$tmp/b"
+daemon_flat

@@ -1,0 +1,75 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck disable=SC2154,SC2034 # variables of lib.sh
+# freed blocks are given to another file at once and never change, whatever the old key's owner does
+# limit: 120
+set_up() {
+	use d
+	make_file "$files/data" 64
+	add_export data "$files/data"
+	set_option 'recall_deadline_ms = 500;'
+	daemon_start
+}
+rogue() { "$rogue" "$fabric" "$addr" "$(port)" "$(status .daemon.nqn)" 1 "$@"; }
+
+# The rest of the file system is filled, so that there are no blocks for the canary but those freed.
+fill_up() {
+	local step
+	: >"$files/filler"
+	for step in 64M 4M 256K 4K; do
+		while fallocate -o "$(size_of "$files/filler")" -l $step "$files/filler" 2>/dev/null; do :; done
+	done
+}
+
+blocks_of() { filefrag -v -b4096 "$1" 2>/dev/null | sed -n 's/^ *[0-9]*: *[0-9]*\.\. *[0-9]*: *\([0-9]*\)\.\. *\([0-9]*\):.*/\1 \2/p'; }
+# How many blocks two lists of extents have in common.
+shared_blocks() {
+	awk 'NR == FNR { a[NR] = $1; b[NR] = $2; n = NR; next }
+		{ for (i = 1; i <= n; i++) { lo = $1 > a[i] ? $1 : a[i]; hi = $2 < b[i] ? $2 : b[i]; if (hi >= lo) sum += hi - lo + 1 } }
+		END { print sum + 0 }' "$1" "$2"
+}
+
+one_round() {
+	local mode=$1 begun ended last
+	rogue "$mode" 6 >"$tmp/$mode.out" 2>&1 &
+	local pid=$!
+	wait_for 10 "a grant" grep -q granted "$tmp/$mode.out"
+	sleep 0.3
+	blocks_of "$files/data" >"$tmp/before"
+	[ "$full" = no ] || fill_up
+	read -r begun ended <<<"$(helper truncate "$files/data" 4096)"
+	fallocate -l $((48 << 20)) "$files/canary" || fail "no room for the canary: the blocks were not freed"
+	helper pattern "$files/canary" 0 $((48 << 20)) 'canary: nobody writes here. '
+	blocks_of "$files/canary" >"$tmp/after"
+	[ $((ended - begun)) -lt $((2500000000 * slow)) ] || fail "truncate took $(((ended - begun) / 1000)) µs with a deadline of 500 ms"
+	if [ "$full" = yes ] && [ "$(shared_blocks "$tmp/before" "$tmp/after")" -lt 1024 ]; then
+		fail "the canary did not get the freed blocks: the test proves nothing"
+	fi
+	helper reread "$files/canary" 'canary: nobody writes here. ' 3 || fail "$mode: the canary changed after truncate returned"
+	status=0
+	wait "$pid" || status=$?
+	[ $status -ne 3 ] || fail "$mode: the old key still works: $(grep worked "$tmp/$mode.out" | tail -1)"
+	[ $status -eq 0 ] || fail "$mode: the client that misbehaves could not: $(tail -1 "$tmp/$mode.out")"
+	grep -q '^refused' "$tmp/$mode.out" || fail "$mode: the old key was never refused"
+	last=$(awk '$1 == "worked" { at = $2 } END { print at + 0 }' "$tmp/$mode.out")
+	[ "$last" -gt 0 ] || fail "$mode: the key never worked, so the test proves nothing"
+	[ "$last" -lt "$ended" ] || fail "$mode: the old key worked $(((last - ended) / 1000)) µs after truncate returned"
+	helper check "$files/canary" 0 $((48 << 20)) 'canary: nobody writes here. ' || fail "$mode: the canary changed"
+	expect "size of the truncated file" "$(size_of "$files/data")" 4096
+	rm -f "$files/canary" "$files/filler"
+	wait_serving
+}
+
+# Only in the VM is there a file system small enough to fill.
+full=${vm:-no}
+for mode in keep ignore; do
+	set_up
+	one_round "$mode"
+	if [ "$mode" = ignore ]; then
+		expect "fenced clients" "$(status .exports[0].last_recall.fenced_clients)" 1
+	else
+		expect "fenced clients" "$(status .exports[0].last_recall.fenced_clients)" 0
+	fi
+	daemon_stop
+	rm -rf "$tmp/d" "$files/data"
+done

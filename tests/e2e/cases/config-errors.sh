@@ -1,0 +1,45 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck disable=SC2154,SC2034 # variables of lib.sh
+# mistakes in the configuration: file, line, key and what was expected; nothing is started
+# limit: 60
+use d
+good_listener='listeners = ( { fabric = "iwarp"; address = "127.0.0.1"; } );'
+good_export='exports = ( { name = "data"; path = "/nowhere/data"; } );'
+check() {
+	local status=0 regex=$1
+	printf '%s\n' "${@:2}" >"$tmp/d/conf"
+	"$daemon" --check --config "$tmp/d/conf" >"$tmp/out" 2>"$tmp/err" || status=$?
+	expect "exit status of --check ($regex)" "$status" 1
+	expect_text "--check" "$(cat "$tmp/err" "$tmp/out")" "$tmp/d/conf$regex"
+	client_reports "$tmp/err"
+}
+check ':1: .*nosuch.*unknown key' 'nosuch = 1;' "$good_listener" "$good_export"
+check ':1: reactors: expected a number from 1' 'reactors = 0;' "$good_listener" "$good_export"
+check ':1: reactors: expected a number' 'reactors = "two";' "$good_listener" "$good_export"
+check ':1: recall_deadline_ms: .*-5' 'recall_deadline_ms = -5;' "$good_listener" "$good_export"
+check ':1: log_level: .*"debug"' 'log_level = "loud";' "$good_listener" "$good_export"
+check ':1: fabric: expected one of "verbs", "iwarp", not "tcp"' 'listeners = ( { fabric = "tcp"; address = "x"; } );' "$good_export"
+check ':1: .*address.*missing' 'listeners = ( { fabric = "iwarp"; } );' "$good_export"
+check ':1: port: expected a number from 1 to 65535, not 70000' 'listeners = ( { fabric = "iwarp"; address = "::1"; port = 70000; } );' "$good_export"
+check ':2: .*path.*missing' "$good_listener" 'exports = ( { name = "data"; } );'
+check ':2: .*absolute path' "$good_listener" 'exports = ( { name = "data"; path = "data"; } );'
+check ':2: .*name "a b"' "$good_listener" 'exports = ( { name = "a b"; path = "/data"; } );'
+check ':2: .*lba: expected 512 or 4096' "$good_listener" 'exports = ( { name = "data"; path = "/data"; lba = 1024; } );'
+check ':3: .*used already.*line 2' "$good_listener" 'exports = ( { name = "data"; path = "/data"; },' '{ name = "data"; path = "/data2"; } );'
+check ':3: nsid|:3: .*nsid 4 is used' "$good_listener" 'exports = ( { name = "data"; path = "/data"; nsid = 4; },' '{ name = "more"; path = "/data2"; nsid = 4; } );'
+check ':.*"listeners" is missing' "$good_export"
+check ':.*"exports" is missing' "$good_listener"
+check ':1: nqn' 'nqn = "hello";' "$good_listener" "$good_export"
+check ':2: ' "$good_listener" 'exports = ( { name = "data" path }'
+status=0
+"$daemon" --config "$tmp/nowhere.conf" >"$tmp/out" 2>&1 || status=$?
+expect "exit status without a file" "$status" 1
+expect_text "the message" "$(cat "$tmp/out")" "$tmp/nowhere.conf: cannot be read: No such file"
+printf '%s\n' "$good_listener" "$good_export" >"$tmp/d/conf"
+XDG_RUNTIME_DIR=$tmp "$daemon" --check --config "$tmp/d/conf" >"$tmp/out" 2>&1 || fail "--check of a good file: $(cat "$tmp/out")"
+XDG_RUNTIME_DIR=$tmp "$daemon" --check --config "$lib/../../config/leaseholdd.conf.example" >"$tmp/out" 2>&1 ||
+	fail "--check of the example: $(cat "$tmp/out")"
+status=0
+"$daemon" --no-such-option >"$tmp/out" 2>&1 || status=$?
+expect "exit status of wrong usage" "$status" 2

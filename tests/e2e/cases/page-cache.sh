@@ -1,0 +1,24 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck disable=SC2154,SC2034 # variables of lib.sh
+# a page-cache file: served with a warning where only the software fabric listens, else refused
+# limit: 60
+use d
+at=$files
+if [ "$fabric" = verbs ]; then
+	at=$(mktemp -d /var/tmp/leasehold-e2e.XXXXXX)
+	echo "$at" >>"$tmp/folders"
+fi
+make_file "$at/data" 1
+add_export data "$at/data"
+if [ "$fabric" = verbs ]; then
+	daemon_refuses 'data.*(DAX|page cache)'
+	skip_rest=yes
+else
+	daemon_start
+	expect "medium" "$(status .exports[0].medium)" 'page cache'
+	expect "volatile_cache" "$(status .exports[0].volatile_cache)" true
+	expect_text "the log" "$(log)" 'data.*page cache'
+	lh_ok list "$(target)"
+fi
+[ -n "${skip_rest-}" ] || daemon_stop

@@ -1,0 +1,213 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Small things that bash cannot do, for tests/e2e/lib.sh.
+
+now                              CLOCK_MONOTONIC in ns
+free-port ADDR                   a TCP port that nobody listens on
+admin SOCKET TEXT                a line to the admin socket; prints the line that comes back
+raw SOCKET HEX                   bytes to the admin socket; prints what comes back within 2 s
+truncate FILE SIZE               truncate(2); prints CLOCK_MONOTONIC before and after, ns
+open FILE                        the same for open(2), read-only, and close
+pattern FILE OFFSET LENGTH TEXT  fills the range with the text, over and over
+check FILE OFFSET LENGTH TEXT    fails and says where if the range holds something else
+reread FILE TEXT SECONDS         checks the whole file again and again
+hold FILE SECONDS                keeps it open read-write; prints "open" first
+cpu PID                          user and system time so far, ticks of 10 ms
+garbage ADDR PORT SEED COUNT     that many connections that speak nonsense
+"""
+import os
+import random
+import socket
+import struct
+import sys
+import time
+
+
+def now():
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+
+def free_port(addr):
+    with socket.socket() as s:
+        # Below the range that the system itself takes ports from.
+        for _ in range(200):
+            port = random.randrange(15000, 30000)
+            try:
+                s.bind((addr, port))
+                return port
+            except OSError:
+                continue
+    sys.exit("no free port")
+
+
+def ask(path, data, wait):
+    out = b""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(wait)
+        s.connect(path)
+        s.sendall(data)
+        try:
+            while not out.endswith(b"\n"):
+                got = s.recv(65536)
+                if not got:
+                    break
+                out += got
+        except (socket.timeout, ConnectionError):
+            pass
+    return out
+
+
+def timed(call):
+    start = now()
+    call()
+    print(start, now())
+
+
+def repeated(text, offset, length):
+    unit = text.encode()
+    skip = offset % len(unit)
+    return (unit * (length // len(unit) + 2))[skip : skip + length]
+
+
+def spans(offset, length):
+    step = 1 << 20
+    while length > 0:
+        n = min(step, length)
+        yield offset, n
+        offset += n
+        length -= n
+
+
+def fill(path, offset, length, text):
+    with open(path, "r+b", buffering=0) as f:
+        for at, n in spans(offset, length):
+            f.seek(at)
+            f.write(repeated(text, at, n))
+
+
+def check(path, offset, length, text):
+    with open(path, "rb", buffering=0) as f:
+        for at, n in spans(offset, length):
+            f.seek(at)
+            got = f.read(n)
+            want = repeated(text, at, n)
+            if got != want:
+                bad = next((i for i, (a, b) in enumerate(zip(got, want)) if a != b), len(got))
+                sys.exit(f"{path}: byte {at + bad} is {got[bad:bad + 16]!r}, not {want[bad:bad + 16]!r}")
+
+
+def reread(path, text, seconds):
+    end = time.monotonic() + seconds
+    size = os.path.getsize(path)
+    times = 0
+    while time.monotonic() < end or times < 2:
+        check(path, 0, size, text)
+        times += 1
+        time.sleep(0.05)
+
+
+def hold(path, seconds):
+    fd = os.open(path, os.O_RDWR)
+    print("open", flush=True)
+    time.sleep(seconds)
+    os.close(fd)
+
+
+def cpu(pid):
+    with open(f"/proc/{pid}/stat") as f:
+        fields = f.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * 100 // os.sysconf("SC_CLK_TCK")
+
+
+def mpa_request(private=b"", flags=0x40, rev=1):
+    return b"MPA ID Req Frame" + struct.pack(">BBH", flags, rev, len(private)) + private
+
+
+def fpdu(ulpdu):
+    framed = struct.pack(">H", len(ulpdu)) + ulpdu
+    framed += b"\0" * (-len(framed) % 4)
+    return framed + b"\0\0\0\0"
+
+
+def nonsense(rng):
+    """What one connection sends, and whether it waits for an answer before the second part."""
+    good = mpa_request(struct.pack("<HHHHH22x", 0, 0, 32, 31, 0))
+    # A Send of a whole capsule is DDP untagged (0x41), RDMAP Send (0x43), queue 0, sequence 1.
+    head = struct.pack(">BBIIII", 0x41, 0x43, 0, 0, 1, 0)
+    kinds = [
+        lambda: (rng.randbytes(rng.randrange(1, 4096)), b""),
+        lambda: (good[: rng.randrange(1, len(good))], b""),
+        lambda: (b"", b""),
+        lambda: (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b""),
+        lambda: (mpa_request(rng.randbytes(512)), b""),
+        lambda: (mpa_request(rng.randbytes(32)), b""),
+        lambda: (mpa_request(b"", flags=0xE0, rev=rng.randrange(0, 256)), b""),
+        lambda: (b"MPA ID Req Frame" + struct.pack(">BBH", 0x40, 1, 65535) + rng.randbytes(2000), b""),
+        lambda: (good, fpdu(head + rng.randbytes(30))),
+        lambda: (good, fpdu(head + rng.randbytes(64))),
+        lambda: (good, fpdu(head + rng.randbytes(64))[: rng.randrange(1, 60)]),
+        lambda: (good, rng.randbytes(rng.randrange(1, 8192))),
+        lambda: (good, fpdu(struct.pack(">BBIQ", 0xC1, 0x40, rng.getrandbits(32), rng.getrandbits(64)) + rng.randbytes(100))),
+        lambda: (good, fpdu(struct.pack(">BBIIIIIQIIQ", 0x41, 0x41, 0, 1, 1, 0, 1, 2, 4096, rng.getrandbits(32), rng.getrandbits(64)))),
+        lambda: (good, b"\xff\xff" + rng.randbytes(100)),
+        lambda: (good, fpdu(b"")),
+    ]
+    return rng.choice(kinds)()
+
+
+def garbage(addr, port, seed, count):
+    rng = random.Random(seed)
+    for _ in range(count):
+        first, second = nonsense(rng)
+        try:
+            with socket.create_connection((addr, port), timeout=5) as s:
+                s.settimeout(0.5)
+                s.sendall(first)
+                if second:
+                    s.recv(4096)
+                    s.sendall(second)
+                how = rng.randrange(3)
+                if how == 0:
+                    s.shutdown(socket.SHUT_WR)
+                    s.recv(4096)
+                elif how == 1:
+                    # Closed hard: a reset.
+                    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        except ConnectionRefusedError:
+            sys.exit("connection refused: nobody listens any more")
+        except (socket.timeout, ConnectionError):
+            pass
+
+
+def main(args):
+    verb, rest = args[0], args[1:]
+    if verb == "now":
+        print(now())
+    elif verb == "free-port":
+        print(free_port(rest[0]))
+    elif verb == "admin":
+        sys.stdout.write(ask(rest[0], rest[1].encode() + b"\n", 20).decode())
+    elif verb == "raw":
+        sys.stdout.write(ask(rest[0], bytes.fromhex(rest[1]), 2).decode(errors="replace"))
+    elif verb == "truncate":
+        timed(lambda: os.truncate(rest[0], int(rest[1])))
+    elif verb == "open":
+        timed(lambda: os.close(os.open(rest[0], os.O_RDONLY)))
+    elif verb == "pattern":
+        fill(rest[0], int(rest[1]), int(rest[2]), rest[3])
+    elif verb == "check":
+        check(rest[0], int(rest[1]), int(rest[2]), rest[3])
+    elif verb == "reread":
+        reread(rest[0], rest[1], float(rest[2]))
+    elif verb == "hold":
+        hold(rest[0], float(rest[1]))
+    elif verb == "cpu":
+        print(cpu(rest[0]))
+    elif verb == "garbage":
+        garbage(rest[0], int(rest[1]), int(rest[2]), int(rest[3]))
+    else:
+        sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
