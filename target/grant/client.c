@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Clients: one direct queue each, with the grants it holds of all exports. Their keys are killed
+ * here, in batches on the registrar, ahead of everything normal; a grant's bytes are free for others
+ * only when its key is dead. Control loop.
+ */
+#include "grant/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/counter.h"
+#include "util/log.h"
+
+#define KILL_COMPLAIN 8 /* failures in a row that are worth a line */
+
+DEFINE_COUNTER(grants_expired, "grants_expired", "Grants that their client did not renew in time");
+DEFINE_COUNTER(clients_fenced, "clients_fenced", "Clients that did not release in time");
+
+static void kill_next(struct grant_client *client);
+
+/* ---- birth and end --------------------------------------------------------------------------- */
+
+static void on_expiry(struct loop_timer *timer);
+
+int grant_client_new(const struct holding_env *env, const struct grant_client_config *config,
+		     struct grant_client **result)
+{
+	struct grant_client *client = calloc(1, sizeof(*client));
+
+	assert(config->device < env->nr_devices);
+	if (!client)
+		return -ENOMEM;
+	client->env = env;
+	client->config = *config;
+	client->config.name[sizeof(client->config.name) - 1] = '\0';
+	list_init(&client->grants);
+	list_init(&client->acquires);
+	list_init(&client->releases);
+	list_init(&client->dying);
+	client->expiry.fn = on_expiry;
+	*result = client;
+	return 0;
+}
+
+void grant_client_free(struct grant_client *client)
+{
+	if (!client)
+		return;
+	assert(client->nr_grants == 0 && !client->kill_busy && list_empty(&client->acquires) &&
+	       list_empty(&client->releases) && !client->gone_done);
+	loop_timer_cancel(client->env->control, &client->expiry);
+	loop_timer_cancel(client->env->control, &client->kill_timer);
+	free(client);
+}
+
+void *grant_client_user(const struct grant_client *client)
+{
+	return client->config.user;
+}
+
+static void on_gone(struct loop_msg *msg)
+{
+	struct grant_client *client = container_of(msg, struct grant_client, gone_msg);
+	void (*done)(void *arg) = client->gone_done;
+
+	client->gone_done = NULL;
+	done(client->gone_arg); /* may free the client */
+}
+
+void client_check_gone(struct grant_client *client)
+{
+	if (!client->gone || client->nr_grants > 0 || client->kill_busy ||
+	    !list_empty(&client->acquires) || !list_empty(&client->releases))
+		return;
+	client->gone = false; /* once */
+	loop_post(client->env->control, &client->gone_msg, on_gone);
+}
+
+void grant_client_gone(struct grant_client *client, void (*done)(void *arg), void *arg)
+{
+	struct list *l;
+
+	assert(!client->gone_done);
+	client->gone = client->fenced = true;
+	client->gone_done = done;
+	client->gone_arg = arg;
+	/* The queue first: it may not have been in error yet. */
+	(void)fabric_conn_fence(client->config.conn);
+	loop_timer_cancel(client->env->control, &client->expiry);
+	grant_cancel_client(client);
+	list_for_each (l, &client->grants)
+		client_grant_kill(list_entry(l, struct grant, client_link));
+	client_check_gone(client);
+}
+
+/* ---- grants ---------------------------------------------------------------------------------- */
+
+struct grant *client_grant_new(struct grant_client *client, struct holding *h, uint64_t offset,
+			       uint64_t length, unsigned int access)
+{
+	struct grant *g = calloc(1, sizeof(*g));
+
+	if (!g)
+		return NULL;
+	g->client = client;
+	g->h = h;
+	g->state = GRANT_MAKING;
+	g->access = access;
+	g->generation = h->generation;
+	g->id = ++h->next_id;
+	g->node.offset = offset;
+	g->node.end = offset + length;
+	table_insert(&h->table, &g->node);
+	list_push(&h->grants, &g->link);
+	list_push(&client->grants, &g->client_link);
+	list_init(&g->dying_link);
+	client->nr_grants++;
+	return g;
+}
+
+void client_grant_free(struct grant *g)
+{
+	assert(!g->key.mr && g->state != GRANT_LIVE);
+	table_remove(&g->h->table, &g->node);
+	list_del(&g->link);
+	list_del(&g->client_link);
+	list_del(&g->dying_link);
+	g->client->nr_grants--;
+	free(g);
+}
+
+/* A grant that is being made is cancelled by its acquire; one that dies does already. */
+void client_grant_kill(struct grant *g)
+{
+	if (g->state != GRANT_LIVE)
+		return;
+	g->state = GRANT_DYING;
+	g->h->nr_live--;
+	list_push(&g->client->dying, &g->dying_link);
+	kill_next(g->client);
+}
+
+/* Touches the batch: grants that are dying, so nobody else looks at their keys. */
+static void kill_run(struct work *work)
+{
+	struct grant_client *client = container_of(work, struct grant_client, kill_work);
+
+	for (unsigned int i = 0; i < client->batch_count; i++)
+		client->batch_err[i] = grant_key_kill(&client->batch[i]->key);
+}
+
+static void on_kill_timer(struct loop_timer *timer)
+{
+	kill_next(container_of(timer, struct grant_client, kill_timer));
+}
+
+static void kill_done(struct work *work)
+{
+	struct grant_client *client = container_of(work, struct grant_client, kill_work);
+	struct holding *holdings[GRANT_KILL_BATCH];
+	unsigned int nr_holdings = 0;
+	int err = 0;
+
+	client->kill_busy = false;
+	for (unsigned int i = 0; i < client->batch_count; i++) {
+		struct grant *g = client->batch[i];
+
+		if (client->batch_err[i]) {
+			err = client->batch_err[i];
+			list_push(&client->dying, &g->dying_link);
+			continue;
+		}
+		if (nr_holdings == 0 || holdings[nr_holdings - 1] != g->h)
+			holdings[nr_holdings++] = g->h;
+		client_grant_free(g);
+	}
+	if (err) {
+		if (client->kill_failures % KILL_COMPLAIN == 0)
+			log_error("keys of %s cannot be killed, trying again: %s",
+				  client->config.name, strerror(-err));
+		client->kill_failures++;
+		client->kill_timer.fn = on_kill_timer;
+		loop_timer_set(client->env->control, &client->kill_timer,
+			       now_ns() + backoff_ns(client->kill_failures, RETRY_MAX_NS));
+	} else {
+		client->kill_failures = 0;
+		kill_next(client);
+	}
+	grant_check_releases(client);
+	for (unsigned int i = 0; i < nr_holdings; i++)
+		holding_check_keys(holdings[i]);
+	client_check_gone(client);
+}
+
+static void kill_next(struct grant_client *client)
+{
+	if (client->kill_busy || loop_timer_armed(&client->kill_timer) ||
+	    list_empty(&client->dying))
+		return;
+	client->batch_count = 0;
+	while (client->batch_count < GRANT_KILL_BATCH && !list_empty(&client->dying)) {
+		struct list *l = list_pop(&client->dying);
+
+		client->batch[client->batch_count++] = list_entry(l, struct grant, dying_link);
+	}
+	client->kill_busy = true;
+	pool_submit(client->env->registrar, &client->kill_work, POOL_URGENT, kill_run, kill_done,
+		    client->env->control);
+}
+
+/* ---- expiry ---------------------------------------------------------------------------------- */
+
+static void on_expiry(struct loop_timer *timer)
+{
+	struct grant_client *client = container_of(timer, struct grant_client, expiry);
+	unsigned int n = 0;
+	struct list *l;
+
+	if (now_ns() < client->expires_ns) {
+		loop_timer_set(client->env->control, timer, client->expires_ns);
+		return;
+	}
+	list_for_each (l, &client->grants) {
+		struct grant *g = list_entry(l, struct grant, client_link);
+
+		n += g->state == GRANT_LIVE;
+		client_grant_kill(g);
+	}
+	if (n == 0)
+		return;
+	counter_add(&grants_expired, n);
+	log_notice("%u grants of %s have expired: not renewed in %u ms", n, client->config.name,
+		   client->env->grant_expiry_ms);
+}
+
+void client_touch(struct grant_client *client)
+{
+	uint32_t life_ms = client->env->grant_expiry_ms;
+
+	if (life_ms == 0 || client->fenced)
+		return;
+	client->expires_ns = now_ns() + life_ms * NS_PER_MS;
+	/* It looks at expires_ns when it goes off: no need to move it each time. */
+	if (!loop_timer_armed(&client->expiry))
+		loop_timer_set(client->env->control, &client->expiry, client->expires_ns);
+}
+
+uint16_t grant_renew(struct grant_client *client, uint32_t *expiry_ms)
+{
+	if (client->fenced)
+		return LH_SC_NO_DIRECT_QUEUE;
+	client_touch(client);
+	*expiry_ms = client->env->grant_expiry_ms;
+	return NVME_SC_SUCCESS;
+}
+
+/* ---- a recall -------------------------------------------------------------------------------- */
+
+uint64_t client_next_serial(void)
+{
+	static uint64_t serial; /* one control loop a process; tests run them one after another */
+
+	return ++serial;
+}
+
+unsigned int client_tell_all(struct holding *h, unsigned int *grants)
+{
+	const struct holding_env *env = h->env;
+	unsigned int clients = 0;
+	struct list *l;
+
+	*grants = h->nr_live;
+	list_for_each (l, &h->grants) {
+		struct grant *g = list_entry(l, struct grant, link);
+
+		if (g->state != GRANT_LIVE || g->client->mark == h->recall_serial)
+			continue;
+		g->client->mark = h->recall_serial;
+		clients++;
+		if (!g->client->fenced)
+			env->ops->tell(env->ops_ctx, g->client, h, h->generation, env->deadline_ms);
+	}
+	return clients;
+}
+
+unsigned int client_fence_all(struct holding *h)
+{
+	unsigned int clients = 0;
+	struct list *l;
+
+	list_for_each (l, &h->grants) {
+		struct grant *g = list_entry(l, struct grant, link);
+		struct grant_client *client = g->client;
+
+		if (g->state != GRANT_LIVE || client->fenced)
+			continue;
+		client->fenced = true;
+		clients++;
+		counter_add(&clients_fenced, 1);
+		log_warning("%s holds grants of %s past the deadline: fenced", client->config.name,
+			    h->config.export.name);
+		(void)fabric_conn_fence(client->config.conn);
+	}
+	return clients;
+}

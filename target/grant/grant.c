@@ -1,0 +1,491 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Acquire and Release. An acquire takes its bytes in the table first, so that whoever comes next
+ * sees them taken, then has its keys made on the registrar, one at a time; afterwards everything is
+ * checked again, since a recall, or the client's end, may have come meanwhile. Holes are filled one
+ * acquire after another: each gives the export a view with more runs. Control loop.
+ */
+#include "grant/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "util/counter.h"
+#include "wire/wire.h"
+
+DEFINE_COUNTER(grants_made, "grants", "Grants given to direct clients");
+
+#define PAGE_BYTES KIB(4)
+
+struct acquire {
+	struct loop_msg msg;
+	struct list link;	 /* holding.acquires */
+	struct list client_link; /* grant_client.acquires */
+	struct list grow_link;	 /* holding.growers, or alone */
+	struct holding *h;
+	struct grant_client *client;
+	struct grant_want want;
+	void (*done)(void *arg, const struct grant_answer *answer);
+	void *arg;
+	uint16_t cancelled; /* 0, or the status to answer as soon as nothing is under way */
+	bool grown;	    /* its holes were filled, once */
+
+	struct served *served; /* whose view the keys are made over */
+	struct grant *grants[LH_ACQUIRE_MAX_GRANTS];
+	unsigned int count, made;
+	struct work work;
+	int err;
+};
+
+/* ---- the answer ------------------------------------------------------------------------------ */
+
+static void fill_answer(const struct acquire *op, struct grant_answer *answer)
+{
+	const struct holding *h = op->h;
+
+	answer->generation = h->generation;
+	answer->durability = export_durability(holding_file(h));
+	answer->expiry_ms = h->env->grant_expiry_ms;
+	answer->count = op->count;
+	for (unsigned int i = 0; i < op->count; i++) {
+		const struct grant *g = op->grants[i];
+
+		answer->covered_length += g->key.length;
+		answer->grants[i] = (struct lh_grant){
+			.offset = htole64(g->key.offset),
+			.length = htole64(g->key.length),
+			.address = htole64(g->key.address),
+			.rkey = htole32(g->key.rkey),
+			.id = htole32(g->id),
+		};
+	}
+}
+
+/* The end of an acquire, which is freed; its grants are alive, or it has none. */
+static void finish(struct acquire *op, uint16_t status)
+{
+	struct grant_answer answer = {.status = status};
+	struct grant_client *client = op->client;
+	struct holding *h = op->h;
+
+	if (status == NVME_SC_SUCCESS)
+		fill_answer(op, &answer);
+	list_del(&op->link);
+	list_del(&op->client_link);
+	list_del(&op->grow_link);
+	op->done(op->arg, &answer);
+	free(op);
+	client_check_gone(client);
+	holding_check_stopped(h);
+}
+
+/* ---- keys ------------------------------------------------------------------------------------ */
+
+static void make_key(struct acquire *op);
+
+/* Those that have no key are forgotten; returns how many. */
+static unsigned int drop_unmade(struct acquire *op)
+{
+	unsigned int n = op->count - op->made;
+
+	for (unsigned int i = op->made; i < op->count; i++)
+		client_grant_free(op->grants[i]);
+	op->count = op->made;
+	return n;
+}
+
+static uint16_t status_of_key(int err)
+{
+	switch (err) {
+	case -ENOMEM: /* of the adapter: it may be better later */
+		return LH_SC_LIMIT;
+	case -EOPNOTSUPP:
+		return LH_SC_NO_DIRECT;
+	default:
+		return NVME_SC_INTERNAL;
+	}
+}
+
+static void keys_made(struct acquire *op)
+{
+	struct holding *h = op->h;
+	uint16_t status = op->cancelled;
+
+	op->served->users--;
+	(void)drop_unmade(op);
+	if (status == 0 && op->count == 0)
+		status = status_of_key(op->err);
+	for (unsigned int i = 0; i < op->count; i++) {
+		op->grants[i]->state = GRANT_LIVE;
+		h->nr_live++;
+		/* The client never learns of these. */
+		if (status)
+			client_grant_kill(op->grants[i]);
+	}
+	if (status == 0) {
+		assert(h->recall.state == RECALL_GRANTED && !op->client->fenced);
+		counter_add(&grants_made, op->count);
+		client_touch(op->client);
+	} else {
+		op->count = 0;
+	}
+	finish(op, status);
+	serve_bury(h);
+	holding_check_keys(h);
+}
+
+/* Touches the key of a grant that is being made, and err. */
+static void key_run(struct work *work)
+{
+	struct acquire *op = container_of(work, struct acquire, work);
+	const struct holding *h = op->h;
+	struct grant *g = op->grants[op->made];
+
+	op->err = grant_key_new(op->client->config.pd, op->served->view, g->node.offset,
+				g->node.end - g->node.offset, g->access,
+				&h->probes[op->client->config.device], &g->key);
+}
+
+static void key_done(struct work *work)
+{
+	struct acquire *op = container_of(work, struct acquire, work);
+
+	if (op->err == 0)
+		op->made++;
+	if (op->err || op->cancelled || op->made == op->count)
+		keys_made(op);
+	else
+		make_key(op);
+}
+
+static void make_key(struct acquire *op)
+{
+	pool_submit(op->h->env->registrar, &op->work, POOL_NORMAL, key_run, key_done,
+		    op->h->env->control);
+}
+
+static uint64_t key_bytes(const struct acquire *op)
+{
+	const struct fabric_device *dev = op->h->env->devices[op->client->config.device];
+	uint64_t most = fabric_device_info(dev)->max_mr_bytes;
+	uint64_t bytes = GRANT_KEY_BYTES;
+
+	while (most >= PAGE_BYTES && bytes > most)
+		bytes /= 2;
+	return bytes;
+}
+
+struct conflict {
+	const struct grant_client *client;
+	unsigned int access;
+};
+
+static bool no_conflict(struct table_node *node, void *arg)
+{
+	const struct grant *g = container_of(node, struct grant, node);
+	const struct conflict *c = arg;
+
+	return g->client == c->client || !((g->access | c->access) & LH_GRANT_WRITE);
+}
+
+/* Takes [offset, offset + length), which is backed, and has keys made for it. */
+static void take(struct acquire *op, uint64_t length)
+{
+	struct conflict conflict = {.client = op->client, .access = op->want.access};
+	uint64_t at = op->want.offset, end, piece = key_bytes(op);
+	uint64_t pieces;
+
+	length = min_u64(length, piece * LH_ACQUIRE_MAX_GRANTS);
+	end = at + length;
+	if (!table_each(&op->h->table, at, end, no_conflict, &conflict)) {
+		finish(op, LH_SC_CONFLICT);
+		return;
+	}
+	pieces = (length + piece - 1) / piece;
+	if (op->client->nr_grants + pieces > op->h->env->max_grants_per_client) {
+		finish(op, LH_SC_LIMIT);
+		return;
+	}
+	for (; at < end; at += min_u64(piece, end - at)) {
+		struct grant *g = client_grant_new(op->client, op->h, at, min_u64(piece, end - at),
+						   op->want.access);
+
+		if (!g)
+			break;
+		op->grants[op->count++] = g;
+	}
+	if (op->count == 0) {
+		finish(op, LH_SC_LIMIT);
+		return;
+	}
+	op->served = op->h->current;
+	op->h->current->users++;
+	make_key(op);
+}
+
+/* ---- what may be had ------------------------------------------------------------------------- */
+
+/* Of an acquire that may have waited: what speaks against it now. */
+static uint16_t check(const struct acquire *op)
+{
+	const struct holding *h = op->h;
+	const struct grant_want *want = &op->want;
+	uint64_t limit;
+
+	if (op->client->fenced)
+		return LH_SC_NO_DIRECT_QUEUE;
+	if (op->cancelled)
+		return op->cancelled;
+	if (want->access == 0 || (want->access & ~(LH_GRANT_READ | LH_GRANT_WRITE)) != 0 ||
+	    want->length == 0 || want->offset % LH_GRANT_ALIGN || want->length % LH_GRANT_ALIGN)
+		return NVME_SC_INVALID_FIELD;
+	if (h->state == HOLDING_OFFLINE || h->stopped)
+		return NVME_SC_NS_NOT_READY;
+	if (h->state != HOLDING_SERVING)
+		return LH_SC_RECALLING;
+	assert(h->recall.state == RECALL_GRANTED);
+	if (h->config.export.read_only && (want->access & LH_GRANT_WRITE))
+		return NVME_SC_ACCESS_DENIED;
+	if (want->generation && want->generation != h->generation)
+		return LH_SC_STALE_GENERATION;
+	if (h->probes[op->client->config.device].rung == LH_RUNG_NONE)
+		return LH_SC_NO_DIRECT;
+	/* The last page of a file is mapped, and granted, whole. */
+	limit = align_up(h->current->view->size_bytes, LH_GRANT_ALIGN);
+	if (!range_ok(want->offset, want->length, limit))
+		return NVME_SC_LBA_RANGE;
+	return NVME_SC_SUCCESS;
+}
+
+/* Bytes from `offset` on that are backed without a gap, at most `length`. */
+static uint64_t backed_from(const struct view *view, uint64_t offset, uint64_t length)
+{
+	const struct export_run *run = view_run_at(view, offset);
+
+	if (!run || run->offset > offset)
+		return 0;
+	return min_u64(length, run->offset + run->length - offset);
+}
+
+static void consider(struct acquire *op)
+{
+	struct holding *h = op->h;
+	uint16_t status = check(op);
+	uint64_t backed;
+
+	if (status) {
+		finish(op, status);
+		return;
+	}
+	backed = backed_from(h->current->view, op->want.offset, op->want.length);
+	if (backed < op->want.length && op->want.allocate && !op->grown) {
+		if (h->config.export.read_only) {
+			finish(op, NVME_SC_ACCESS_DENIED);
+			return;
+		}
+		list_push(&h->growers, &op->grow_link);
+		grant_grow_next(h);
+		return;
+	}
+	if (backed == 0)
+		finish(op, LH_SC_NOT_BACKED);
+	else
+		take(op, backed);
+}
+
+static void on_acquire(struct loop_msg *msg)
+{
+	consider(container_of(msg, struct acquire, msg));
+}
+
+void grant_acquire(struct holding *h, struct grant_client *client, const struct grant_want *want,
+		   void (*done)(void *arg, const struct grant_answer *answer), void *arg)
+{
+	struct acquire *op = calloc(1, sizeof(*op));
+
+	if (!op) {
+		struct grant_answer answer = {.status = NVME_SC_INTERNAL};
+
+		done(arg, &answer);
+		return;
+	}
+	op->h = h;
+	op->client = client;
+	op->want = *want;
+	op->done = done;
+	op->arg = arg;
+	list_push(&h->acquires, &op->link);
+	list_push(&client->acquires, &op->client_link);
+	list_init(&op->grow_link);
+	loop_post(h->env->control, &op->msg, on_acquire);
+}
+
+/* ---- holes ----------------------------------------------------------------------------------- */
+
+void grant_grow_next(struct holding *h)
+{
+	struct acquire *op;
+	uint64_t backed, from, length;
+	uint16_t status;
+
+	if (h->make.kind != MAKE_NOTHING || list_empty(&h->growers))
+		return;
+	op = list_entry(list_pop(&h->growers), struct acquire, grow_link);
+	status = check(op);
+	if (status) {
+		finish(op, status);
+		grant_grow_next(h);
+		return;
+	}
+	/* Another acquire may have filled them meanwhile. */
+	backed = backed_from(h->current->view, op->want.offset, op->want.length);
+	from = op->want.offset + backed;
+	length = min_u64(op->want.length - backed, GRANT_ALLOCATE_BYTES);
+	if (length > 0) {
+		make_growth(h, op, from, length);
+		return;
+	}
+	take(op, backed);
+	grant_grow_next(h);
+}
+
+void grant_grown(struct holding *h, struct acquire *op, int err)
+{
+	(void)h;
+	op->grown = true;
+	/* What was backed before can be had still. */
+	if (err && err != -ECANCELED &&
+	    backed_from(op->h->current->view, op->want.offset, op->want.length) == 0 &&
+	    check(op) == NVME_SC_SUCCESS)
+		finish(op, nvme_status_from_errno(err));
+	else
+		consider(op);
+}
+
+/* ---- the end of acquires --------------------------------------------------------------------- */
+
+static void cancel(struct acquire *op, uint16_t status)
+{
+	bool waiting = !list_empty(&op->grow_link);
+
+	if (op->cancelled == 0)
+		op->cancelled = status;
+	if (waiting)
+		finish(op, op->cancelled);
+}
+
+void grant_cancel_all(struct holding *h)
+{
+	struct list *l, *next;
+
+	list_for_each_safe (l, next, &h->acquires)
+		cancel(list_entry(l, struct acquire, link), LH_SC_RECALLING);
+}
+
+void grant_cancel_client(struct grant_client *client)
+{
+	struct list *l, *next;
+
+	list_for_each_safe (l, next, &client->acquires)
+		cancel(list_entry(l, struct acquire, client_link), LH_SC_NO_DIRECT_QUEUE);
+}
+
+void grant_kill_all(struct holding *h)
+{
+	struct list *l;
+
+	list_for_each (l, &h->grants)
+		client_grant_kill(list_entry(l, struct grant, link));
+	holding_check_keys(h);
+}
+
+/* ---- release --------------------------------------------------------------------------------- */
+
+struct release {
+	struct list link; /* grant_client.releases */
+	struct holding *h;
+	uint64_t offset, end;
+	uint32_t generation; /* 0: any */
+	void (*done)(void *arg, uint16_t status);
+	void *arg;
+	struct grant_client *client;
+	uint16_t status;
+	struct loop_msg msg;
+	bool answering;
+};
+
+static bool released_by(const struct grant *g, const struct release *r)
+{
+	return g->h == r->h && g->node.offset >= r->offset && g->node.end <= r->end &&
+	       (r->generation == 0 || g->generation == r->generation) && g->state != GRANT_MAKING;
+}
+
+static void on_release(struct loop_msg *msg)
+{
+	struct release *r = container_of(msg, struct release, msg);
+	struct grant_client *client = r->client;
+
+	list_del(&r->link);
+	r->done(r->arg, r->status);
+	free(r);
+	client_check_gone(client);
+}
+
+static void answer_release(struct release *r, uint16_t status)
+{
+	r->answering = true;
+	r->status = status;
+	loop_post(r->client->env->control, &r->msg, on_release);
+}
+
+void grant_check_releases(struct grant_client *client)
+{
+	struct list *rl, *gl;
+
+	list_for_each (rl, &client->releases) {
+		struct release *r = list_entry(rl, struct release, link);
+		bool left = false;
+
+		list_for_each (gl, &client->grants) {
+			left = released_by(list_entry(gl, struct grant, client_link), r);
+			if (left)
+				break;
+		}
+		if (!left && !r->answering)
+			answer_release(r, NVME_SC_SUCCESS);
+	}
+}
+
+void grant_release(struct holding *h, struct grant_client *client, uint64_t offset, uint64_t length,
+		   uint32_t generation, void (*done)(void *arg, uint16_t status), void *arg)
+{
+	struct release *r = calloc(1, sizeof(*r));
+	struct list *l;
+
+	if (!r) {
+		done(arg, NVME_SC_INTERNAL);
+		return;
+	}
+	*r = (struct release){
+		.h = h,
+		.offset = offset,
+		.end = length <= UINT64_MAX - offset ? offset + length : UINT64_MAX,
+		.generation = generation,
+		.done = done,
+		.arg = arg,
+		.client = client,
+	};
+	list_push(&client->releases, &r->link);
+	if (generation > h->generation) {
+		answer_release(r, LH_SC_STALE_GENERATION);
+		return;
+	}
+	list_for_each (l, &client->grants) {
+		struct grant *g = list_entry(l, struct grant, client_link);
+
+		if (released_by(g, r))
+			client_grant_kill(g);
+	}
+	holding_check_keys(h);
+	grant_check_releases(client);
+}

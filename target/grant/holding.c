@@ -1,0 +1,526 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * A holding: one export as we hold it. Carries out what the recall machine asks for and brings it
+ * what happened. The control loop only; nothing here sleeps, on a file, an inode or an adapter, but
+ * the putting of queue pairs in error, which is what any thread may do.
+ */
+#include "grant/internal.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/counter.h"
+#include "util/log.h"
+#include "wire/wire.h"
+
+DEFINE_COUNTER(recalls_begun, "recalls", "Times that the file system asked for its blocks");
+DEFINE_COUNTER(recalls_fenced, "recalls_fenced", "Recalls in which queues had to be put in error");
+
+uint64_t backoff_ns(unsigned int failures, uint64_t most_ns)
+{
+	uint64_t ns = RETRY_MIN_NS;
+
+	while (failures > 1 && ns < most_ns) {
+		ns *= 2;
+		failures--;
+	}
+	return min_u64(ns, most_ns);
+}
+
+/* ---- birth ----------------------------------------------------------------------------------- */
+
+static void on_timer(struct loop_timer *timer)
+{
+	holding_event(container_of(timer, struct holding, timer), RECALL_TIMER);
+}
+
+static void init_recall(struct holding *h)
+{
+	/* How long the kernel waits is read when the file is opened. */
+	struct recall_limits limits = {
+		.deadline_ns = (uint64_t)h->env->deadline_ms * NS_PER_MS,
+		.patience_ns = UINT64_MAX / 2,
+	};
+
+	recall_init(&h->recall, &limits);
+}
+
+int holding_new(const struct holding_env *env, const struct holding_config *config,
+		struct holding **result)
+{
+	struct holding *h = calloc(1, sizeof(*h));
+	const struct export_config *e = &config->export;
+
+	assert(env->nr_devices <= GRANT_MAX_DEVICES);
+	if (!h)
+		return -ENOMEM;
+	h->env = env;
+	h->config = *config;
+	h->name = strdup(e->name);
+	h->path = strdup(e->path);
+	h->runtime_dir = strdup(e->runtime_dir);
+	h->state_dir = strdup(e->state_dir);
+	list_init(&h->served);
+	list_init(&h->growers);
+	list_init(&h->grants);
+	list_init(&h->acquires);
+	if (!h->name || !h->path || !h->runtime_dir || !h->state_dir) {
+		holding_free(h);
+		return -ENOMEM;
+	}
+	h->config.export.name = h->name;
+	h->config.export.path = h->path;
+	h->config.export.runtime_dir = h->runtime_dir;
+	h->config.export.state_dir = h->state_dir;
+	h->timer.fn = on_timer;
+	init_recall(h);
+	holding_why(h, "not started");
+	*result = h;
+	return 0;
+}
+
+void holding_free(struct holding *h)
+{
+	if (!h)
+		return;
+	assert(h->state == HOLDING_OFFLINE && !h->work_busy && list_empty(&h->served));
+	assert(list_empty(&h->grants) && list_empty(&h->acquires));
+	free(h->name);
+	free(h->path);
+	free(h->runtime_dir);
+	free(h->state_dir);
+	free(h);
+}
+
+/* ---- start and stop -------------------------------------------------------------------------- */
+
+void holding_why(struct holding *h, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	(void)vsnprintf(h->why, sizeof(h->why), fmt, args);
+	va_end(args);
+}
+
+void holding_start(struct holding *h, void (*done)(void *arg, int err, const char *why), void *arg)
+{
+	assert(h->state == HOLDING_OFFLINE && !h->start_done && !h->work_busy);
+	h->start_done = done;
+	h->start_arg = arg;
+	h->start_err = 0;
+	h->stopped = h->stop_published = false;
+	h->generation = 0;
+	h->takes = h->retake_failures = 0;
+	h->state = HOLDING_STARTING;
+	holding_why(h, "opening the file and testing adapters");
+	init_recall(h);
+	make_open(h);
+}
+
+void holding_started(struct holding *h, int err, const char *why)
+{
+	void (*done)(void *arg, int err, const char *why) = h->start_done;
+
+	h->start_done = NULL;
+	if (done)
+		done(h->start_arg, err, why);
+}
+
+void holding_fail_start(struct holding *h, int err, const char *why)
+{
+	if (h->start_err == 0) {
+		h->start_err = err;
+		holding_why(h, "%s", why);
+	}
+	holding_event(h, RECALL_STOP);
+}
+
+void holding_stop(struct holding *h, void (*done)(void *arg), void *arg)
+{
+	assert(!h->stop_done);
+	h->stop_done = done;
+	h->stop_arg = arg;
+	if (h->state == HOLDING_OFFLINE) {
+		holding_closed(h);
+		return;
+	}
+	holding_event(h, RECALL_STOP);
+}
+
+/* The rest of a stop, once the machine has come to its end: whatever is not over yet calls again. */
+void holding_check_stopped(struct holding *h)
+{
+	if (!h->stopped || h->work_busy || h->make.kind != MAKE_NOTHING || h->stepping ||
+	    !list_empty(&h->acquires) || h->state == HOLDING_OFFLINE)
+		return;
+	assert(h->recall.state == RECALL_RELEASED && list_empty(&h->grants));
+	make_unwant(h);
+	if (h->current) {
+		if (!h->stop_published) {
+			h->stop_published = true;
+			serve_publish(h, NULL);
+			holding_changed(h, LH_CHANGE_EXPORT);
+		}
+		return;
+	}
+	serve_bury(h);
+	if (list_empty(&h->served) && h->burials == 0 && !h->bury_busy)
+		make_close(h);
+}
+
+static void on_stop_done(struct loop_msg *msg)
+{
+	struct holding *h = container_of(msg, struct holding, stop_msg);
+	void (*done)(void *arg) = h->stop_done;
+
+	h->stop_done = NULL;
+	done(h->stop_arg);
+}
+
+void holding_closed(struct holding *h)
+{
+	if (h->state != HOLDING_OFFLINE) {
+		loop_timer_cancel(h->env->control, &h->timer);
+		h->state = HOLDING_OFFLINE;
+		if (h->start_err == 0)
+			holding_why(h, "stopped");
+		holding_started(h, h->start_err ? h->start_err : -ECANCELED, h->why);
+	}
+	if (h->stop_done)
+		loop_post(h->env->control, &h->stop_msg, on_stop_done);
+}
+
+/* ---- what the machine asks for --------------------------------------------------------------- */
+
+void holding_changed(struct holding *h, enum lh_change change)
+{
+	h->env->ops->changed(h->env->ops_ctx, h, change);
+}
+
+static void on_quiesced(struct loop_msg *msg)
+{
+	struct holding *h = container_of(msg, struct holding, quiesce_msg);
+
+	h->quiesced = true;
+	holding_check_drained(h);
+}
+
+void holding_check_drained(struct holding *h)
+{
+	if (!recall_going_on(&h->recall) || h->recall.drained || !h->quiesced ||
+	    h->make.kind != MAKE_NOTHING || serve_publishing(h))
+		return;
+	if (h->state == HOLDING_RECALLING)
+		h->timeline.drained_ns = now_ns();
+	holding_event(h, RECALL_DRAINED);
+}
+
+void holding_check_keys(struct holding *h)
+{
+	if (!recall_going_on(&h->recall))
+		return;
+	if (h->nr_live == 0 && h->timeline.released_ns == 0)
+		h->timeline.released_ns = now_ns();
+	if (h->recall.keys_dead || !list_empty(&h->grants))
+		return;
+	if (h->state == HOLDING_RECALLING)
+		h->timeline.keys_dead_ns = now_ns();
+	holding_event(h, RECALL_KEYS_DEAD);
+}
+
+static void on_sealed(struct loop_msg *msg)
+{
+	holding_event(container_of(msg, struct holding, seal_msg), RECALL_SEALED);
+}
+
+/* A recall begins; of a generation that nobody has seen yet it is short. */
+static void begin_recall(struct holding *h, unsigned int mask)
+{
+	make_cancel(h);
+	h->quiesced = !(mask & RECALL_DO_QUIESCE);
+	if (!(mask & RECALL_DO_QUIESCE))
+		return;
+	h->state = HOLDING_RECALLING;
+	h->recall_serial = client_next_serial();
+	h->recalls++;
+	counter_add(&recalls_begun, 1);
+	h->timeline = (struct recall_timeline){
+		.generation = h->generation,
+		.seen_ns = now_ns(),
+		.grants = h->nr_live,
+	};
+	holding_why(h, "generation %u is being recalled", h->generation);
+	grant_cancel_all(h);
+}
+
+static void tell(struct holding *h)
+{
+	unsigned int grants;
+
+	h->timeline.clients = client_tell_all(h, &grants);
+	h->timeline.told_ns = now_ns();
+	log_notice("%s: generation %u is recalled: %u grants of %u clients", h->config.export.name,
+		   h->generation, grants, h->timeline.clients);
+}
+
+static void fence_clients(struct holding *h)
+{
+	h->timeline.fenced_clients = client_fence_all(h);
+	if (h->timeline.fenced_clients > 0)
+		log_warning("%s: %u clients did not release generation %u in %u ms: their direct "
+			    "queues are put in error",
+			    h->config.export.name, h->timeline.fenced_clients, h->generation,
+			    h->env->deadline_ms);
+	if (h->timeline.released_ns == 0)
+		h->timeline.released_ns = now_ns();
+}
+
+/* Invariant 2: by now nothing of ours reaches the memory. */
+static void release_tenure(struct holding *h)
+{
+	struct list *l;
+
+	assert(list_empty(&h->grants) && h->nr_live == 0);
+	list_for_each (l, &h->served) {
+		struct served *s = list_entry(l, struct served, link);
+
+		assert(!s->view || region_keys_alive(s->view) == 0);
+	}
+	tenure_release(export_fd(holding_file(h)));
+	loop_timer_cancel(h->env->control, &h->timer);
+	if (h->generation == 0) {
+		h->state = HOLDING_STARTING;
+		return;
+	}
+	if (h->state == HOLDING_RECALLING) {
+		h->timeline.unlocked_ns = now_ns();
+		log_notice("%s: generation %u is released after %llu us", h->config.export.name,
+			   h->generation,
+			   (unsigned long long)(h->timeline.unlocked_ns - h->timeline.seen_ns) /
+				   NS_PER_US);
+		holding_why(h, "released; waiting until nobody else has the file open");
+	}
+	h->state = HOLDING_RELEASED;
+}
+
+static void describe(const struct holding *h, char *text, size_t size)
+{
+	const struct export *e = holding_file(h);
+	const struct view *view = h->current->view;
+	size_t used;
+
+	used = (size_t)snprintf(text, size, "%s: serves %s (%s, %llu MiB", h->config.export.name,
+				h->config.export.path, export_medium_text(export_medium(e)),
+				(unsigned long long)(view->size_bytes / MIB(1)));
+	if (view->hole_bytes + view->shared_bytes > 0 && used < size)
+		used += (size_t)snprintf(
+			text + used, size - used,
+			", of which %llu bytes in holes and %llu shared go through "
+			"the file system; see prepare = allocate",
+			(unsigned long long)view->hole_bytes,
+			(unsigned long long)view->shared_bytes);
+	for (unsigned int i = 0; i < h->env->nr_devices && used < size; i++)
+		used += (size_t)snprintf(text + used, size - used, "; %s: %s",
+					 fabric_device_info(h->env->devices[i])->name,
+					 lh_rung_text(h->probes[i].rung));
+	if (used < size)
+		(void)snprintf(text + used, size - used, ")");
+}
+
+static void publish(struct holding *h)
+{
+	uint64_t size_before = h->current ? h->current->view->size_bytes : 0;
+	char text[ERRTEXT_BYTES];
+	bool size_changed;
+
+	serve_publish(h, make_take_over(h));
+	h->generation = h->current->view->generation;
+	h->state = HOLDING_SERVING;
+	h->retake_failures = 0;
+	size_changed = h->current->view->size_bytes != size_before;
+	if (h->timeline.unlocked_ns)
+		h->timeline.serving_ns = now_ns();
+	describe(h, text, sizeof(text));
+	holding_why(h, "%s", text);
+	if (size_changed)
+		holding_changed(h, LH_CHANGE_EXPORT);
+	if (h->generation > 1)
+		holding_changed(h, LH_CHANGE_REGRANT);
+	if (holding_is_starting(h))
+		holding_started(h, 0, text);
+	else
+		log_notice("%s; generation %u", text, h->generation);
+}
+
+static void give_up(struct holding *h)
+{
+	log_error(
+		"%s: recall of generation %u is not done after %llu s (%s): ending the process, so "
+		"that the kernel destroys its keys before it gives the blocks away",
+		h->config.export.name, h->generation,
+		(unsigned long long)(h->recall.limits.patience_ns / NS_PER_S),
+		recall_state_text(h->recall.state));
+	abort();
+}
+
+static void carry_out(struct holding *h, const struct recall_actions *actions)
+{
+	const struct holding_env *env = h->env;
+	unsigned int mask = actions->mask;
+
+	if (mask & RECALL_DO_ABORT)
+		give_up(h);
+	if (mask & RECALL_DO_CANCEL)
+		begin_recall(h, mask);
+	if (mask & RECALL_DO_QUIESCE)
+		env->ops->quiesce(env->ops_ctx, h, &h->quiesce_msg, on_quiesced);
+	if (mask & RECALL_DO_TELL)
+		tell(h);
+	if (mask & RECALL_DO_SEAL)
+		env->ops->seal(env->ops_ctx, h, &h->seal_msg, on_sealed);
+	if (mask & (RECALL_DO_FENCE_CLIENTS | RECALL_DO_FENCE_BLOCK)) {
+		h->timeline.fenced_ns = now_ns();
+		counter_add(&recalls_fenced, 1);
+	}
+	if (mask & RECALL_DO_FENCE_CLIENTS)
+		fence_clients(h);
+	if (mask & RECALL_DO_FENCE_BLOCK) {
+		log_warning("%s: block work on generation %u did not end in %u ms: its queues are "
+			    "put in error",
+			    h->config.export.name, h->generation, env->deadline_ms);
+		env->ops->fence_block(env->ops_ctx, h);
+	}
+	if (mask & RECALL_DO_REPORT_FENCE)
+		holding_event(h, RECALL_FENCE_DONE);
+	if (mask & RECALL_DO_KILL_KEYS)
+		grant_kill_all(h);
+	if (mask & RECALL_DO_FREE_REGIONS)
+		serve_unregister_all(h);
+	if (mask & RECALL_DO_RELEASE_TENURE)
+		release_tenure(h);
+	if (mask & RECALL_DO_RETRY_TENURE)
+		make_want(h);
+	if (mask & RECALL_DO_PREPARE)
+		make_generation(h);
+	if (mask & RECALL_DO_PUBLISH)
+		publish(h);
+	if (mask & RECALL_DO_STOPPED)
+		h->stopped = true;
+	if (mask & RECALL_DO_TIMER)
+		loop_timer_set(env->control, &h->timer, actions->wake_ns);
+	if (mask & RECALL_DO_CANCEL) {
+		holding_check_keys(h);
+		holding_check_drained(h);
+	}
+}
+
+void holding_event(struct holding *h, enum recall_event event)
+{
+	assert(h->nr_events < HOLDING_EVENTS);
+	h->events[h->nr_events++] = event;
+	if (h->stepping)
+		return;
+	h->stepping = true;
+	while (h->nr_events > 0) {
+		struct recall_actions actions;
+
+		event = h->events[0];
+		memmove(&h->events[0], &h->events[1], --h->nr_events * sizeof(h->events[0]));
+		recall_step(&h->recall, event, now_ns(), &actions);
+		carry_out(h, &actions);
+	}
+	h->stepping = false;
+	holding_check_stopped(h);
+}
+
+void holding_scan(struct holding *h)
+{
+	/* RELEASED: not ours; if it is being taken just now, this is called again. */
+	if (!holding_file(h) || h->recall.state == RECALL_RELEASED)
+		return;
+	switch (tenure_check(export_fd(holding_file(h)))) {
+	case TENURE_HELD:
+		break;
+	case TENURE_BREAKING:
+		holding_event(h, RECALL_BREAK);
+		break;
+	case TENURE_NONE:
+		if (h->recall.state == RECALL_INVALID)
+			break;
+		log_error("%s: the kernel broke the lease by force (was this process stopped?): "
+			  "fencing at once",
+			  h->config.export.name);
+		holding_event(h, RECALL_LOST);
+		break;
+	}
+}
+
+/* ---- what status shows ------------------------------------------------------------------------ */
+
+static unsigned int count_clients(const struct holding *h)
+{
+	uint64_t serial = client_next_serial();
+	unsigned int n = 0;
+	struct list *l;
+
+	list_for_each (l, &h->grants) {
+		struct grant *g = list_entry(l, struct grant, link);
+
+		n += g->client->count_mark != serial;
+		g->client->count_mark = serial;
+	}
+	return n;
+}
+
+void holding_status(const struct holding *h, struct holding_status *status)
+{
+	const struct export *e = holding_file(h);
+
+	*status = (struct holding_status){
+		.name = h->config.export.name,
+		.path = h->config.export.path,
+		.nsid = h->config.nsid,
+		.state = h->state,
+		.generation = h->generation,
+		.medium = e ? export_medium(e) : EXPORT_PAGE_CACHE,
+		.grants = h->nr_live,
+		.clients = count_clients(h),
+		.recalls = h->recalls,
+		.last = h->timeline,
+	};
+	memcpy(status->why, h->why, sizeof(status->why));
+	memcpy(status->probes, h->probes, sizeof(status->probes));
+	if (h->current) {
+		const struct view *view = h->current->view;
+
+		status->size_bytes = view->size_bytes;
+		status->backed_bytes = view->backed_bytes;
+		status->hole_bytes = view->hole_bytes;
+		status->shared_bytes = view->shared_bytes;
+		status->keys = region_keys_alive(view);
+	}
+}
+
+uint32_t holding_nsid(const struct holding *h)
+{
+	return h->config.nsid;
+}
+
+const char *holding_name(const struct holding *h)
+{
+	return h->config.export.name;
+}
+
+const struct holding_config *holding_config(const struct holding *h)
+{
+	return &h->config;
+}
+
+const struct export *holding_export(const struct holding *h)
+{
+	return holding_file(h);
+}

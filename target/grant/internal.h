@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a holding, a grant and a client are inside this room. For the room's own files; everything on
+ * the control loop, but the `run` halves of works, which touch only what their comment names.
+ *
+ *   holding.c  birth, start and stop, the recall machine's actions, status
+ *   make.c     open, self-test, tenure, views and regions: what takes workers and the registrar
+ *   serve.c    generations that are or were served: publishing and burying them
+ *   grant.c    Acquire and Release
+ *   client.c   clients: the killing of keys, expiry, the end
+ */
+#ifndef LEASEHOLD_GRANT_INTERNAL_H
+#define LEASEHOLD_GRANT_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "grant/grant.h"
+#include "grant/recall.h"
+#include "grant/table.h"
+#include "tenure/tenure.h"
+
+#define GRANT_KEY_BYTES	     GIB(1)    /* of one grant; a longer Acquire gets several */
+#define GRANT_ALLOCATE_BYTES MIB(256)  /* that one Acquire fills; the answer says how far it came */
+#define GRANT_KILL_BATCH     128       /* keys that the registrar kills before it looks up */
+#define RETRY_MIN_NS	     NS_PER_MS /* back-off of what failed, doubled each time … */
+#define RETRY_MAX_NS	     (100 * NS_PER_MS)
+#define RETAKE_MAX_NS	     (1000 * NS_PER_MS)
+#define BUDGET_SHARE	     4 /* of fs.lease-break-time: a recall must need no more than one of these */
+#define PATIENCE_SHARE	     2 /* without proof after one of these, the process ends */
+#define HOLDING_EVENTS	     16
+
+/* ---- generations ----------------------------------------------------------------------------- */
+
+/** One view with its registrations, from the making to the burial. */
+struct served {
+	struct serving pub; /* what reactors see */
+	struct holding *h;
+	struct list link; /* holding.served */
+	struct view *view;
+	struct region *regions[GRANT_MAX_DEVICES];
+	bool making;	      /* make.c still works on it */
+	bool unregister;      /* its keys are to go */
+	bool dead;	      /* nobody uses it any more */
+	bool publish_pending; /* publish_msg is on its way */
+	bool burying;
+	unsigned int users; /* keys of grants being made over its view */
+	struct loop_msg publish_msg;
+	struct served *before; /* that its publication retires, or NULL */
+	struct work bury_work;
+};
+
+/** What make.c is at: one thing at a time per holding. */
+enum making {
+	MAKE_NOTHING,
+	MAKE_GENERATION,
+	MAKE_GROWTH, /* a view of the same generation, with holes filled */
+};
+
+struct make {
+	enum making kind;
+	bool cancel;
+	struct served *next;
+	unsigned int device;	 /* whose region is being made */
+	uint64_t offset, length; /* to fill */
+	struct work work;
+	int err;
+	struct errtext text;
+	const struct region *old; /* to share registrations with, or NULL */
+	struct acquire *grower;
+};
+
+/* ---- holdings -------------------------------------------------------------------------------- */
+
+struct holding {
+	const struct holding_env *env;
+	struct holding_config config;
+	char *name, *path, *runtime_dir, *state_dir;
+	_Atomic(struct export *) export;
+	enum holding_state state;
+	char why[ERRTEXT_BYTES];
+	struct region_probe probes[GRANT_MAX_DEVICES];
+
+	struct recall recall;
+	enum recall_event events[HOLDING_EVENTS]; /* still to be stepped through */
+	unsigned int nr_events;
+	bool stepping;
+	struct loop_timer timer; /* deadline and patience */
+	struct loop_msg quiesce_msg, seal_msg;
+	bool quiesced;
+	uint64_t recall_serial; /* of this recall among all; marks clients */
+	uint64_t recalls;
+	struct recall_timeline timeline;
+
+	uint32_t generation; /* of the last publication; 0: none yet */
+	struct served *current;
+	struct list served; /* all, the oldest first */
+	bool bury_busy;
+	struct work bury_work;
+	struct region *bury_region;
+	int bury_err;
+	unsigned int bury_failures, burials;
+	struct loop_timer bury_timer;
+
+	struct make make;
+	struct list growers; /* acquires that wait for their holes to be filled */
+
+	bool work_busy; /* `work`: opening, taking, closing */
+	struct work work;
+	int work_err;
+	struct errtext work_text;
+	struct export *opened; /* the worker's, until it is ours */
+	struct region_probe opened_probes[GRANT_MAX_DEVICES];
+	unsigned int takes; /* in a row that failed */
+	int break_time_s;
+	struct tenure_retry *retry;
+	struct loop_timer retake_timer;
+	unsigned int retake_failures;
+
+	struct table table;
+	struct list grants;
+	struct list acquires;
+	unsigned int nr_live;
+	uint32_t next_id;
+
+	void (*start_done)(void *arg, int err, const char *why);
+	void *start_arg;
+	int start_err;
+	bool stopped; /* the machine is */
+	bool stop_published;
+	struct loop_msg stop_msg;
+	void (*stop_done)(void *arg);
+	void *stop_arg;
+};
+
+/* holding.c */
+void holding_event(struct holding *h, enum recall_event event);
+void holding_why(struct holding *h, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void holding_check_drained(struct holding *h);
+void holding_check_keys(struct holding *h);
+void holding_check_stopped(struct holding *h);
+/** Answers holding_start(), if nobody has yet. */
+void holding_started(struct holding *h, int err, const char *why);
+/** Gives up starting: all is undone, then holding_start() is answered. */
+void holding_fail_start(struct holding *h, int err, const char *why);
+/** The export is closed: the last step of a stop. */
+void holding_closed(struct holding *h);
+void holding_changed(struct holding *h, enum lh_change change);
+/** True until holding_start() was answered. */
+static inline bool holding_is_starting(const struct holding *h)
+{
+	return h->start_done != NULL;
+}
+static inline struct export *holding_file(const struct holding *h)
+{
+	return atomic_load_explicit(&h->export, memory_order_acquire);
+}
+/** A back-off after `failures` of them. */
+uint64_t backoff_ns(unsigned int failures, uint64_t most_ns);
+
+/* make.c */
+void make_open(struct holding *h);
+void make_close(struct holding *h);
+/** Tries for the tenure, now or when whoever has the file open has closed it. */
+void make_take(struct holding *h);
+void make_want(struct holding *h);
+void make_unwant(struct holding *h);
+void make_generation(struct holding *h);
+/** Fills holes in the current view for `grower`, which is told by grant_grown(). */
+void make_growth(struct holding *h, struct acquire *grower, uint64_t offset, uint64_t length);
+void make_cancel(struct holding *h);
+/** The generation that is made: to be published now. */
+struct served *make_take_over(struct holding *h);
+
+/* serve.c */
+struct served *served_new(struct holding *h);
+/** Retires what was served before; NULL: serves nothing. */
+void serve_publish(struct holding *h, struct served *next);
+/** Deregisters and frees what is marked so; reports REGIONS_GONE when no key is left. */
+void serve_bury(struct holding *h);
+void serve_unregister_all(struct holding *h);
+bool serve_publishing(const struct holding *h);
+
+/* ---- grants ---------------------------------------------------------------------------------- */
+
+enum grant_state {
+	GRANT_MAKING, /* no key yet, but its bytes are taken */
+	GRANT_LIVE,
+	GRANT_DYING, /* the registrar kills its key */
+};
+
+struct grant {
+	struct table_node node; /* holding.table */
+	struct list link;	/* holding.grants */
+	struct list client_link;
+	struct list dying_link; /* client.dying */
+	struct holding *h;
+	struct grant_client *client;
+	enum grant_state state;
+	unsigned int access;
+	uint32_t generation;
+	uint32_t id;
+	struct grant_key key;
+};
+
+struct grant_client {
+	const struct holding_env *env;
+	struct grant_client_config config;
+	struct list grants;
+	unsigned int nr_grants;
+	struct list acquires;
+	struct list releases;
+	bool fenced;	     /* or gone: no more grants */
+	uint64_t mark;	     /* recall_serial of the last recall that asked it */
+	uint64_t count_mark; /* the same of the last count */
+	uint64_t expires_ns;
+	struct loop_timer expiry;
+
+	struct list dying;
+	bool kill_busy;
+	struct work kill_work;
+	struct grant *batch[GRANT_KILL_BATCH];
+	int batch_err[GRANT_KILL_BATCH];
+	unsigned int batch_count;
+	unsigned int kill_failures;
+	struct loop_timer kill_timer;
+
+	bool gone;
+	struct loop_msg gone_msg;
+	void (*gone_done)(void *arg);
+	void *gone_arg;
+};
+
+/* grant.c */
+/** The hole that `grower` waited for is filled, or not: `err`. */
+void grant_grown(struct holding *h, struct acquire *grower, int err);
+/** Fills the next hole, if nothing else is being made. */
+void grant_grow_next(struct holding *h);
+/** No new grant of this generation comes to life. */
+void grant_cancel_all(struct holding *h);
+void grant_cancel_client(struct grant_client *client);
+/** Every grant of the holding is to die. */
+void grant_kill_all(struct holding *h);
+void grant_check_releases(struct grant_client *client);
+
+/* client.c */
+struct grant *client_grant_new(struct grant_client *client, struct holding *h, uint64_t offset,
+			       uint64_t length, unsigned int access);
+/** Its key is dead, or was never made. */
+void client_grant_free(struct grant *grant);
+void client_grant_kill(struct grant *grant);
+void client_touch(struct grant_client *client);
+/** Asks every client that holds grants of h; fences those that still do. Return how many. */
+unsigned int client_tell_all(struct holding *h, unsigned int *grants);
+unsigned int client_fence_all(struct holding *h);
+void client_check_gone(struct grant_client *client);
+uint64_t client_next_serial(void);
+
+#endif

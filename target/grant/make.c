@@ -1,0 +1,457 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Making: opening the file and testing adapters with it, taking the tenure, and the view and regions
+ * of each generation. What sleeps runs on a worker or on the registrar, a step at a time; between
+ * the steps, here on the control loop, a recall may have cancelled it. Nothing made here is known to
+ * anybody before holding.c or grant.c publishes it.
+ */
+#include "grant/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "util/log.h"
+#include "wire/wire.h"
+
+#define TAKES_TELL \
+	24 /* attempts in a row (some seconds) after which it is told who is in the way */
+
+/* ---- open ------------------------------------------------------------------------------------ */
+
+/* Which kinds of registration there are. Touches opened, opened_probes and work_text. */
+static int test_devices(struct holding *h)
+{
+	const struct holding_env *env = h->env;
+	unsigned int usable = 0;
+	char why[ERRTEXT_BYTES] = "there is no adapter";
+
+	for (unsigned int i = 0; i < env->nr_devices; i++) {
+		struct region_probe *probe = &h->opened_probes[i];
+		struct errtext text;
+		int err = region_probe(env->devices[i], h->opened, h->config.registration, probe,
+				       &text);
+
+		if (err) {
+			*probe = (struct region_probe){.rung = LH_RUNG_NONE};
+			(void)snprintf(probe->why, sizeof(probe->why), "%.255s", text.text);
+		}
+		if (probe->rung != LH_RUNG_NONE)
+			usable++;
+		else
+			(void)snprintf(why, sizeof(why), "%s: %s",
+				       fabric_device_info(env->devices[i])->name, probe->why);
+	}
+	if (usable > 0)
+		return 0;
+	return errtext_set(&h->work_text, -EOPNOTSUPP,
+			   "%s: no adapter can register the memory of %s (%s); use the software "
+			   "fabric, an adapter with on-demand paging that works, or a kernel that "
+			   "permits lease holders to pin fsdax",
+			   h->config.export.name, h->config.export.path, why);
+}
+
+/* Touches opened, opened_probes, break_time_s, work_err and work_text. */
+static void open_run(struct work *work)
+{
+	struct holding *h = container_of(work, struct holding, work);
+
+	h->opened = NULL;
+	h->break_time_s = tenure_break_time_s();
+	h->work_err = export_open(&h->config.export, &h->opened, &h->work_text);
+	if (h->work_err) {
+		h->opened = NULL;
+		return;
+	}
+	h->work_err = test_devices(h);
+}
+
+static void open_done(struct work *work)
+{
+	struct holding *h = container_of(work, struct holding, work);
+
+	h->work_busy = false;
+	atomic_store_explicit(&h->export, h->opened, memory_order_release);
+	if (h->work_err) {
+		holding_fail_start(h, h->work_err, h->work_text.text);
+		return;
+	}
+	memcpy(h->probes, h->opened_probes, sizeof(h->probes));
+	h->recall.limits.patience_ns =
+		h->break_time_s > 0 ? (uint64_t)h->break_time_s * NS_PER_S / PATIENCE_SHARE : 0;
+	if (h->recall.limits.patience_ns <
+	    h->recall.limits.deadline_ns * BUDGET_SHARE / PATIENCE_SHARE) {
+		(void)errtext_set(&h->work_text, 0,
+				  "%s: a recall may take %u ms, which is more than a quarter of "
+				  "fs.lease-break-time (%d s): raise it, or shorten the deadline",
+				  h->config.export.name, h->env->deadline_ms, h->break_time_s);
+		holding_fail_start(h, -ERANGE, h->work_text.text);
+		return;
+	}
+	if (h->stopped)
+		holding_check_stopped(h);
+	else
+		make_take(h);
+}
+
+void make_open(struct holding *h)
+{
+	assert(!h->work_busy);
+	h->work_busy = true;
+	pool_submit(h->env->workers, &h->work, POOL_NORMAL, open_run, open_done, h->env->control);
+}
+
+/* Touches the export that nobody else knows any more. */
+static void close_run(struct work *work)
+{
+	struct holding *h = container_of(work, struct holding, work);
+
+	if (h->opened)
+		export_close(h->opened);
+}
+
+static void close_done(struct work *work)
+{
+	struct holding *h = container_of(work, struct holding, work);
+
+	h->work_busy = false;
+	h->opened = NULL;
+	holding_closed(h);
+}
+
+void make_close(struct holding *h)
+{
+	assert(!h->work_busy && list_empty(&h->served) && h->burials == 0);
+	h->opened = holding_file(h);
+	atomic_store_explicit(&h->export, NULL, memory_order_release);
+	h->work_busy = true;
+	pool_submit(h->env->workers, &h->work, POOL_NORMAL, close_run, close_done, h->env->control);
+}
+
+/* ---- the tenure ------------------------------------------------------------------------------ */
+
+/* Touches work_err and work_text. */
+static void take_run(struct work *work)
+{
+	struct holding *h = container_of(work, struct holding, work);
+	const struct export *e = h->opened;
+	char holders[ERRTEXT_BYTES / 2] = "";
+	uint64_t bytes;
+
+	h->work_err = export_size(e, &bytes);
+	if (h->work_err == 0 && bytes == 0)
+		h->work_err = -ENODATA;
+	if (h->work_err == 0)
+		h->work_err = tenure_take(export_fd(e));
+	if (h->work_err != -EAGAIN) {
+		if (h->work_err)
+			(void)errtext_set(&h->work_text, 0, "%s: %s: %s", h->config.export.name,
+					  h->config.export.path,
+					  h->work_err == -ENODATA   ? "it is empty"
+					  : h->work_err == -ENOLINK ? "it was deleted"
+					  : h->work_err == -EACCES
+						  ? "no lease: not the owner of the file, and no "
+						    "CAP_LEASE"
+						  : strerror(-h->work_err));
+		return;
+	}
+	/* Who has it is looked up in the whole of /proc: not at every attempt. */
+	if (h->takes == 0 || h->takes == TAKES_TELL)
+		(void)export_holders(e, holders, sizeof(holders));
+	(void)errtext_set(&h->work_text, 0, "%s: %s is open or mapped elsewhere%s%s",
+			  h->config.export.name, h->config.export.path, holders[0] ? ": by " : "",
+			  holders);
+}
+
+static void take_failed(struct holding *h)
+{
+	h->takes++;
+	if (!holding_is_starting(h)) {
+		if (h->takes == 1 || h->takes > TAKES_TELL)
+			holding_why(h, "%s", h->work_text.text);
+		if (h->takes == TAKES_TELL + 1)
+			log_notice("%s; waiting", h->work_text.text);
+		make_want(h);
+		return;
+	}
+	if (h->work_err == -EAGAIN && h->config.wait_if_busy) {
+		char text[ERRTEXT_BYTES + 64];
+
+		(void)snprintf(text, sizeof(text), "%s; waiting until it is closed",
+			       h->work_text.text);
+		holding_why(h, "%s", text);
+		make_want(h);
+		holding_started(h, 0, text);
+		return;
+	}
+	holding_fail_start(h, h->work_err == -EAGAIN ? -EBUSY : h->work_err, h->work_text.text);
+}
+
+static void take_done(struct work *work)
+{
+	struct holding *h = container_of(work, struct holding, work);
+
+	h->work_busy = false;
+	h->opened = NULL;
+	if (h->work_err == 0) {
+		h->takes = 0;
+		make_unwant(h);
+		if (h->timeline.unlocked_ns)
+			h->timeline.retaken_ns = now_ns();
+		holding_event(h, RECALL_TAKEN);
+		/* It may have been broken before we knew that we have it. */
+		holding_scan(h);
+	} else if (!h->stopped) {
+		take_failed(h);
+	}
+	holding_check_stopped(h);
+}
+
+void make_take(struct holding *h)
+{
+	if (h->work_busy || h->stopped || h->recall.state != RECALL_RELEASED)
+		return;
+	h->work_busy = true;
+	h->opened = holding_file(h);
+	pool_submit(h->env->workers, &h->work, POOL_NORMAL, take_run, take_done, h->env->control);
+}
+
+static void on_retry(void *arg)
+{
+	make_take(arg);
+}
+
+static void on_retake_timer(struct loop_timer *timer)
+{
+	struct holding *h = container_of(timer, struct holding, retake_timer);
+
+	if (tenure_retry_new(h->env->control, export_fd(holding_file(h)), on_retry, h, &h->retry) !=
+	    0) {
+		h->retry = NULL;
+		loop_timer_set(h->env->control, timer, now_ns() + RETAKE_MAX_NS);
+		make_take(h);
+	}
+}
+
+void make_want(struct holding *h)
+{
+	if (h->retry || loop_timer_armed(&h->retake_timer) || h->stopped)
+		return;
+	h->retake_timer.fn = on_retake_timer;
+	if (h->retake_failures == 0)
+		on_retake_timer(&h->retake_timer);
+	else
+		loop_timer_set(h->env->control, &h->retake_timer,
+			       now_ns() + backoff_ns(h->retake_failures, RETAKE_MAX_NS));
+}
+
+void make_unwant(struct holding *h)
+{
+	if (h->retry)
+		tenure_retry_free(h->retry);
+	h->retry = NULL;
+	loop_timer_cancel(h->env->control, &h->retake_timer);
+}
+
+/* ---- views and regions ----------------------------------------------------------------------- */
+
+static void make_regions(struct holding *h);
+
+/* What was made will be buried. */
+static void give_up(struct holding *h, int err)
+{
+	enum making kind = h->make.kind;
+	struct served *next = h->make.next;
+	struct acquire *grower = h->make.grower;
+
+	h->make.kind = MAKE_NOTHING;
+	h->make.next = NULL;
+	h->make.grower = NULL;
+	if (next) {
+		next->making = false;
+		next->unregister = next->dead = true;
+	}
+	if (kind == MAKE_GROWTH) {
+		grant_grown(h, grower, err);
+	} else if (h->recall.state == RECALL_RETAKING) {
+		h->retake_failures++;
+		if (h->retake_failures == 1)
+			log_warning("%s", h->make.text.text);
+		holding_why(h, "%s", h->make.text.text);
+		holding_event(h, RECALL_PREPARE_FAILED);
+		if (holding_is_starting(h))
+			holding_fail_start(h, err, h->make.text.text);
+	}
+	serve_bury(h);
+	holding_check_drained(h);
+	if (kind == MAKE_GROWTH)
+		grant_grow_next(h);
+	holding_check_stopped(h);
+}
+
+/* Deregistration is part of a recall: all of it must fit into the kernel's patience. */
+static int check_budget(struct holding *h)
+{
+	uint64_t patience_ns = (uint64_t)h->break_time_s * NS_PER_S / BUDGET_SHARE;
+	uint64_t mib = h->make.next->view->backed_bytes / MIB(1), need_ns;
+
+	need_ns = h->recall.limits.deadline_ns;
+	for (unsigned int i = 0; i < h->env->nr_devices; i++)
+		need_ns += h->probes[i].dereg_ns_per_gib / KIB(1) * mib;
+	if (need_ns <= patience_ns)
+		return 0;
+	return errtext_set(&h->make.text, -ERANGE,
+			   "%s: to give %llu MiB back may take %llu ms, more than a quarter of "
+			   "fs.lease-break-time (%d s): raise it, or export smaller files",
+			   h->config.export.name, (unsigned long long)mib,
+			   (unsigned long long)(need_ns / NS_PER_MS), h->break_time_s);
+}
+
+static void complete(struct holding *h)
+{
+	int err;
+
+	if (h->make.kind == MAKE_GROWTH) {
+		struct acquire *grower = h->make.grower;
+
+		serve_publish(h, make_take_over(h));
+		grant_grown(h, grower, 0);
+		grant_grow_next(h);
+		return;
+	}
+	err = h->generation == 0 ? check_budget(h) : 0;
+	if (err) {
+		give_up(h, err);
+		return;
+	}
+	holding_scan(h);
+	if (h->make.cancel)
+		give_up(h, -ECANCELED);
+	else
+		holding_event(h, RECALL_PREPARED);
+}
+
+/* Touches the region that is being made, the registrations of the old one, err and text. */
+static void region_run(struct work *work)
+{
+	struct holding *h = container_of(work, struct holding, make.work);
+	struct make *make = &h->make;
+	struct region **region = &make->next->regions[make->device];
+
+	make->err = 0;
+	if (!*region)
+		make->err = region_begin(h->env->block_pds[make->device], make->next->view,
+					 h->probes[make->device].rung, region);
+	if (make->err)
+		(void)errtext_set(&make->text, 0, "no memory for a region");
+	else
+		make->err = region_step(*region, make->old, &make->text);
+}
+
+static void region_done(struct work *work)
+{
+	struct holding *h = container_of(work, struct holding, make.work);
+
+	if (h->make.err < 0) {
+		char text[ERRTEXT_BYTES];
+
+		(void)snprintf(text, sizeof(text), "%s", h->make.text.text);
+		(void)errtext_set(&h->make.text, 0, "%s: %s", h->config.export.name, text);
+		give_up(h, h->make.err);
+		return;
+	}
+	if (h->make.err == 0)
+		h->make.device++;
+	make_regions(h);
+}
+
+static void make_regions(struct holding *h)
+{
+	struct make *make = &h->make;
+
+	if (make->cancel) {
+		give_up(h, -ECANCELED);
+		return;
+	}
+	while (make->device < h->env->nr_devices && h->probes[make->device].rung == LH_RUNG_NONE)
+		make->device++;
+	if (make->device == h->env->nr_devices) {
+		complete(h);
+		return;
+	}
+	make->old = make->kind == MAKE_GROWTH ? h->current->regions[make->device] : NULL;
+	pool_submit(h->env->registrar, &make->work, POOL_NORMAL, region_run, region_done,
+		    h->env->control);
+}
+
+/* Touches the view that is being made, err and text. */
+static void view_run(struct work *work)
+{
+	struct holding *h = container_of(work, struct holding, make.work);
+	struct make *make = &h->make;
+
+	if (make->kind == MAKE_GROWTH)
+		make->err = view_allocate(h->current->view, make->offset, make->length,
+					  &make->next->view, &make->text);
+	else
+		make->err = view_new(holding_file(h), h->generation + 1, &make->next->view,
+				     &make->text);
+	if (make->err)
+		make->next->view = NULL;
+}
+
+static void view_done(struct work *work)
+{
+	struct holding *h = container_of(work, struct holding, make.work);
+
+	if (h->make.err)
+		give_up(h, h->make.err);
+	else
+		make_regions(h);
+}
+
+static void make_begin(struct holding *h, enum making kind)
+{
+	struct make *make = &h->make;
+
+	assert(make->kind == MAKE_NOTHING && !make->next);
+	make->kind = kind;
+	make->cancel = false;
+	make->device = 0;
+	make->next = served_new(h);
+	if (!make->next) {
+		(void)errtext_set(&make->text, 0, "%s: no memory", h->config.export.name);
+		give_up(h, -ENOMEM);
+		return;
+	}
+	pool_submit(h->env->workers, &make->work, POOL_NORMAL, view_run, view_done,
+		    h->env->control);
+}
+
+void make_generation(struct holding *h)
+{
+	make_begin(h, MAKE_GENERATION);
+}
+
+void make_growth(struct holding *h, struct acquire *grower, uint64_t offset, uint64_t length)
+{
+	h->make.grower = grower;
+	h->make.offset = offset;
+	h->make.length = length;
+	make_begin(h, MAKE_GROWTH);
+}
+
+void make_cancel(struct holding *h)
+{
+	h->make.cancel = true;
+}
+
+struct served *make_take_over(struct holding *h)
+{
+	struct served *next = h->make.next;
+
+	h->make.kind = MAKE_NOTHING;
+	h->make.next = NULL;
+	h->make.grower = NULL;
+	return next;
+}

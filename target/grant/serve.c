@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Generations that are or were served. Reactors see one after another; the one before may be freed
+ * when its successor's publication is done. Its keys go first, a slice at a time on the registrar,
+ * then its memory, on a worker. A recall takes the keys of all of them, and leaves the last one's
+ * mapping to the file-system path.
+ */
+#include "grant/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/log.h"
+
+#define BURY_COMPLAIN 8 /* failures in a row that are worth a line */
+
+struct served *served_new(struct holding *h)
+{
+	struct served *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->h = h;
+	s->making = true;
+	list_push(&h->served, &s->link);
+	return s;
+}
+
+static struct region **region_with_keys(struct served *s)
+{
+	for (unsigned int i = 0; i < GRANT_MAX_DEVICES; i++) {
+		if (s->regions[i] && region_count(s->regions[i]) > 0)
+			return &s->regions[i];
+	}
+	return NULL;
+}
+
+/* ---- publishing ------------------------------------------------------------------------------ */
+
+static void retire(struct served *s)
+{
+	if (!s)
+		return;
+	s->unregister = true;
+	s->dead = true;
+}
+
+static void on_published(struct loop_msg *msg)
+{
+	struct served *s = container_of(msg, struct served, publish_msg);
+	struct holding *h = s->h;
+
+	s->publish_pending = false;
+	retire(s->before);
+	s->before = NULL;
+	serve_bury(h);
+	holding_check_drained(h);
+	holding_check_stopped(h);
+}
+
+static void on_stopped(struct loop_msg *msg)
+{
+	struct holding *h = container_of(msg, struct holding, stop_msg);
+
+	retire(h->current);
+	h->current = NULL;
+	serve_bury(h);
+	holding_check_stopped(h);
+}
+
+void serve_publish(struct holding *h, struct served *next)
+{
+	const struct holding_env *env = h->env;
+
+	if (!next) {
+		env->ops->publish(env->ops_ctx, h, NULL, &h->stop_msg, on_stopped);
+		return;
+	}
+	next->making = false;
+	next->pub.holding = h;
+	next->pub.view = next->view;
+	for (unsigned int i = 0; i < GRANT_MAX_DEVICES; i++)
+		next->pub.regions[i] = next->regions[i];
+	next->before = h->current;
+	next->publish_pending = true;
+	h->current = next;
+	env->ops->publish(env->ops_ctx, h, &next->pub, &next->publish_msg, on_published);
+}
+
+bool serve_publishing(const struct holding *h)
+{
+	struct list *l;
+
+	list_for_each (l, &h->served) {
+		struct served *s = list_entry(l, struct served, link);
+
+		if (s->publish_pending && s->before && region_with_keys(s->before))
+			return true;
+	}
+	return false;
+}
+
+/* ---- burying --------------------------------------------------------------------------------- */
+
+/* Touches the served that nobody else knows any more. */
+static void free_run(struct work *work)
+{
+	struct served *s = container_of(work, struct served, bury_work);
+
+	for (unsigned int i = 0; i < GRANT_MAX_DEVICES; i++) {
+		int err = region_free(s->regions[i]); /* no key is left: memory only */
+
+		assert(err == 0);
+		(void)err;
+	}
+	if (s->view)
+		view_free(s->view);
+}
+
+static void free_done(struct work *work)
+{
+	struct served *s = container_of(work, struct served, bury_work);
+	struct holding *h = s->h;
+
+	free(s);
+	h->burials--;
+	holding_check_stopped(h);
+}
+
+static void free_dead(struct holding *h)
+{
+	struct list *l, *next;
+
+	list_for_each_safe (l, next, &h->served) {
+		struct served *s = list_entry(l, struct served, link);
+
+		if (!s->dead || s->making || s->publish_pending || s->users > 0 ||
+		    region_with_keys(s))
+			continue;
+		list_del(&s->link);
+		h->burials++;
+		pool_submit(h->env->workers, &s->bury_work, POOL_NORMAL, free_run, free_done,
+			    h->env->control);
+	}
+}
+
+static void bury_again(struct loop_timer *timer)
+{
+	serve_bury(container_of(timer, struct holding, bury_timer));
+}
+
+/* Touches the region and bury_err. */
+static void shrink_run(struct work *work)
+{
+	struct holding *h = container_of(work, struct holding, bury_work);
+
+	h->bury_err = region_shrink(h->bury_region);
+}
+
+static void shrink_done(struct work *work)
+{
+	struct holding *h = container_of(work, struct holding, bury_work);
+
+	h->bury_busy = false;
+	if (h->bury_err >= 0) {
+		h->bury_failures = 0;
+		serve_bury(h);
+		return;
+	}
+	if (h->bury_failures % BURY_COMPLAIN == 0)
+		log_error("%s: block keys cannot be deregistered, trying again: %s",
+			  h->config.export.name, strerror(-h->bury_err));
+	h->bury_failures++;
+	loop_timer_set(h->env->control, &h->bury_timer,
+		       now_ns() + backoff_ns(h->bury_failures, RETRY_MAX_NS));
+}
+
+void serve_bury(struct holding *h)
+{
+	bool any = false;
+	struct list *l;
+
+	if (h->bury_busy || loop_timer_armed(&h->bury_timer))
+		return;
+	list_for_each (l, &h->served) {
+		struct served *s = list_entry(l, struct served, link);
+		struct region **region;
+
+		if (s->making) {
+			any = true;
+			continue;
+		}
+		region = region_with_keys(s);
+		if (!region)
+			continue;
+		any = true;
+		if (!s->unregister)
+			continue;
+		h->bury_busy = true;
+		h->bury_region = *region;
+		h->bury_timer.fn = bury_again;
+		pool_submit(h->env->registrar, &h->bury_work,
+			    recall_going_on(&h->recall) ? POOL_URGENT : POOL_NORMAL, shrink_run,
+			    shrink_done, h->env->control);
+		return;
+	}
+	free_dead(h);
+	if (!any && h->recall.state == RECALL_INVALID)
+		holding_event(h, RECALL_REGIONS_GONE);
+}
+
+void serve_unregister_all(struct holding *h)
+{
+	struct list *l;
+
+	list_for_each (l, &h->served)
+		list_entry(l, struct served, link)->unregister = true;
+	serve_bury(h);
+}
