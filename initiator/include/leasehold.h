@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * libleasehold(3): read and write files that a Leasehold target serves, over RDMA.
+ *
+ *	struct lh_error err;
+ *	struct lh_client *client;
+ *	struct lh_export *ex;
+ *
+ *	if (lh_open("iwarp://127.0.0.1/data", NULL, &client, &ex, &err) < 0)
+ *		errx(1, "%s", err.text);
+ *	lh_hold(ex, 0, LH_ALL, LH_READ | LH_WRITE, LH_HOLD_ALLOCATE, NULL, &err);
+ *	lh_write(ex, offset, buf, 4096, &err);	// one RDMA WRITE, no CPU of the target
+ *	lh_persist(ex, offset, 4096, &err);	// now it survives power loss
+ *	lh_export_close(ex);
+ *	lh_client_close(client);
+ *
+ * Two ways to move bytes. A *held* range is reached directly: one-sided RDMA through a grant. All
+ * else, and a held range while the target's file system has it back, goes by NVMe block commands.
+ * Grants are recalled whenever the file's own system wants its blocks; a thread of the library
+ * answers, gives them back and gets them again. Callers notice nothing but the time it takes.
+ *
+ * Units. Offsets and lengths are bytes of the export. Direct access has no alignment; block access
+ * that is not aligned to the logical block reads, patches and writes whole blocks.
+ *
+ * Errors. Functions return 0 or a negative errno, or -LH_EDEAD. `err` may be NULL; where it is not, a
+ * failure puts a sentence there that says what went wrong and what to do.
+ *	-ERANGE		outside the export as it is now (it may have been truncated: lh_export_info())
+ *	-LH_EDEAD	bytes written directly never reached the target for certain: see lh_persist()
+ *	-ENOTCONN	the target is gone and did not come back within reconnect_ms
+ *	-ETIMEDOUT	as the word says
+ *
+ * Threads. Any thread may use any handle; several may use one handle at once. Closing is the
+ * exception: nobody else may be inside a call on what is being closed. Operations that run at the
+ * same time are not ordered. A direct write is visible to block commands and to other clients after
+ * lh_persist(), or after a direct read that was submitted behind it.
+ */
+#ifndef LEASEHOLD_H
+#define LEASEHOLD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LH_ERROR_BYTES 512
+
+/** What failed (a negative errno or -LH_EDEAD) and a sentence for a person. */
+struct lh_error {
+	int code;
+	char text[LH_ERROR_BYTES];
+};
+
+/**
+ * A generation of grants died while bytes written through it were unconfirmed. They may or may not
+ * be in the file. Beyond every errno, so that it is never mistaken for one.
+ */
+#define LH_EDEAD 4200
+
+/** strerror(3) that also knows LH_EDEAD; `code` of either sign. Static storage. */
+const char *lh_strerror(int code);
+
+#define LH_ALL UINT64_MAX /* as a length: to the end of the export, whatever that becomes */
+
+struct lh_client; /* a connection to a subsystem, with a service thread of its own */
+struct lh_export; /* an export opened through a client */
+struct lh_hold;	  /* a range that the library keeps grants over */
+struct lh_buf;	  /* memory registered for RDMA */
+struct lh_op;	  /* a submitted read or write */
+
+/* ---- connecting ------------------------------------------------------------------------------ */
+
+enum lh_crc {
+	LH_CRC_AUTO, /* software fabric: on, unless both ends are on one machine or both opt out */
+	LH_CRC_ON,
+	LH_CRC_OFF,
+};
+
+/** Zero is the default everywhere; fill it with {0} so that new fields stay at theirs. */
+struct lh_options {
+	const char *host_nqn;  /* default: /etc/nvme/hostnqn, or derived from /etc/machine-id */
+	uint32_t kato_ms;      /* keep-alive time-out; 15,000 */
+	uint32_t connect_ms;   /* for one attempt at one connection; 5,000 */
+	uint32_t reconnect_ms; /* how long to try again before giving up; 60,000 */
+	uint32_t io_queues;    /* block queues; 1, at most 16 */
+	uint32_t io_depth;     /* commands in flight on each; 128 */
+	uint32_t direct_depth; /* work requests in flight on a direct queue; 128 */
+	uint32_t
+		max_unconfirmed_kib; /* direct writes not yet committed before the library commits by
+				       * itself, in the background; 65,536 */
+	bool no_fallback; /* direct operations wait for the regrant instead of going by block */
+	bool replay;	  /* keep copies of unconfirmed writes and write them again if their
+				      * generation dies; at most LH_REPLAY_BYTES, beyond that writes wait
+				      * for a commit. Costs a copy per write */
+	enum lh_crc crc;  /* a crc= in the URI wins */
+};
+
+#define LH_REPLAY_BYTES (64u << 20)
+
+/**
+ * Connects to the subsystem of a target written
+ *	iwarp://HOST[:PORT][/EXPORT][?nqn=NQN&crc=auto|on|off]
+ *	rdma://HOST[:PORT][/EXPORT][?nqn=NQN]
+ * HOST is a name, an IPv4 address or an IPv6 address in brackets; PORT is 4420 if not given. EXPORT
+ * is not looked at here. `options` may be NULL. Starts the service thread, which keeps the
+ * connection alive and, once it is lost, makes it anew. -EINVAL: the text is no such target.
+ */
+int lh_connect(const char *uri, const struct lh_options *options, struct lh_client **client,
+	       struct lh_error *err);
+
+/** Disconnects and frees. Every export and buffer of it must be closed. NULL is allowed. */
+void lh_client_close(struct lh_client *client);
+
+struct lh_client_info {
+	char address[80]; /* of the target, with port */
+	char nqn[224];
+	char fabric[16]; /* "iwarp" or "verbs" */
+	char device[64]; /* our side's adapter */
+	char model[41];	 /* of the target's Identify Controller */
+	char firmware[9];
+	uint16_t controller;
+	bool direct; /* the target has the direct extension */
+	uint32_t recall_deadline_ms;
+	uint32_t max_transfer_bytes; /* of one block command; 0: no limit */
+};
+
+void lh_client_info(struct lh_client *client, struct lh_client_info *info);
+
+/* ---- exports --------------------------------------------------------------------------------- */
+
+struct lh_export_info {
+	char name[64];
+	uint8_t uuid[16];
+	uint32_t nsid;
+	uint32_t generation;
+	uint32_t block_bytes;
+	uint64_t size_bytes;
+	uint64_t backed_bytes; /* allocated and unshared: what grants can cover now */
+	bool read_only;
+	bool volatile_cache; /* acknowledged block writes may be lost with power until lh_flush() */
+	bool dax;
+	const char *state; /* "serving", "recalling", "reacquiring", "offline" */
+	const char *rung;  /* "pinned", "odp", "staged", "none": how the target registers it */
+	const char
+		*durability; /* best level of direct writes: "none", "commit", "read-after-write",
+				 * "flush" */
+};
+
+/**
+ * The exports of the subsystem, in an array that the caller frees with free(3). A plain NVMe target
+ * (no direct extension) gives its namespaces as "ns1" and so on.
+ */
+int lh_list(struct lh_client *client, struct lh_export_info **exports, size_t *count,
+	    struct lh_error *err);
+
+/** Opens an export by name. -ENOENT: none of that name; the sentence names those there are. */
+int lh_export_open(struct lh_client *client, const char *name, struct lh_export **ex,
+		   struct lh_error *err);
+
+/** lh_connect() and lh_export_open() of a target with an export in it. Close both. */
+int lh_open(const char *uri, const struct lh_options *options, struct lh_client **client,
+	    struct lh_export **ex, struct lh_error *err);
+
+/**
+ * Gives all grants back and frees. Direct writes that were never persisted are committed first;
+ * returns -LH_EDEAD if some of them could not be, after closing all the same. NULL is allowed.
+ */
+int lh_export_close(struct lh_export *ex);
+
+/** What the target last said of it; asks again if `refresh`. */
+int lh_export_info(struct lh_export *ex, bool refresh, struct lh_export_info *info,
+		   struct lh_error *err);
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+/**
+ * Page-aligned zeroed memory, registered with the client's adapter. Freed by lh_free(), which takes
+ * the address. Reads and writes from or into such memory are not copied; others pass through
+ * buffers of the library. NULL if there is none (errno says why).
+ */
+void *lh_alloc(struct lh_client *client, size_t bytes);
+void lh_free(struct lh_client *client, void *memory);
+
+/**
+ * Registers memory of the caller's. It must stay mapped until lh_buf_unregister(). The target can
+ * reach registered memory while it is connected.
+ */
+int lh_buf_register(struct lh_client *client, void *memory, size_t bytes, struct lh_buf **buf,
+		    struct lh_error *err);
+/** No operation may be in flight on it. */
+void lh_buf_unregister(struct lh_buf *buf);
+
+/* ---- holding ranges -------------------------------------------------------------------------- */
+
+enum lh_access {
+	LH_READ = 1 << 0,
+	LH_WRITE = 1 << 1, /* no other client holds the bytes for writing meanwhile */
+};
+
+enum lh_hold_flags {
+	LH_HOLD_ALLOCATE = 1 << 0, /* have holes in the range filled, so that they can be granted */
+	LH_HOLD_NOWAIT = 1 << 1,   /* return at once; grants come when they come */
+};
+
+/**
+ * Keeps grants over [offset, offset + length) until lh_unhold() or the export's closing: gets them,
+ * renews them, gives them back on a recall, gets them again. Rounded out to 4,096 bytes; may reach
+ * beyond the end of the export, which is then held when it grows. Waits until what can be granted is
+ * granted, at most 10 s.
+ * `hold` may be NULL: released with the export. What is not backed (holes, shared blocks) stays on
+ * block commands: no error, see lh_hold_info().
+ * -EOPNOTSUPP: no direct access here (the sentence says why; block access works). -ENODATA: not one
+ * byte of it is backed. -EBUSY: another client holds it for writing. On an error nothing is held.
+ */
+int lh_hold(struct lh_export *ex, uint64_t offset, uint64_t length, unsigned int access,
+	    unsigned int flags, struct lh_hold **hold, struct lh_error *err);
+
+/** Gives it back. Commits what was written through it first; -LH_EDEAD as in lh_persist(). */
+int lh_unhold(struct lh_hold *hold);
+
+struct lh_hold_info {
+	uint64_t offset;
+	uint64_t length;	/* as asked for, cut off at the end of the export */
+	uint64_t granted_bytes; /* reachable directly now */
+	uint32_t generation;	/* 0 while nothing is granted */
+	uint32_t pieces;	/* grants that make it up */
+	const char *durability; /* what lh_persist() gives: "none", "commit" … */
+};
+
+void lh_hold_info(struct lh_hold *hold, struct lh_hold_info *info);
+
+/* ---- reading and writing --------------------------------------------------------------------- */
+
+/**
+ * Directly where the range is held and granted, by block commands elsewhere. A direct write has
+ * left when lh_write() returns; lh_persist() makes sure of it. The memory may be used again on return.
+ */
+int lh_read(struct lh_export *ex, uint64_t offset, void *buf, uint64_t length,
+	    struct lh_error *err);
+int lh_write(struct lh_export *ex, uint64_t offset, const void *buf, uint64_t length,
+	     struct lh_error *err);
+
+/** By block commands only. Acknowledged writes are durable, but for a volatile cache: lh_flush(). */
+int lh_block_read(struct lh_export *ex, uint64_t offset, void *buf, uint64_t length,
+		  struct lh_error *err);
+int lh_block_write(struct lh_export *ex, uint64_t offset, const void *buf, uint64_t length,
+		   struct lh_error *err);
+
+/** NVMe Flush: what block writes have put in a volatile cache. */
+int lh_flush(struct lh_export *ex, struct lh_error *err);
+
+/**
+ * Makes direct writes to the range that have returned durable to the level of the grant
+ * (lh_hold_info()), and waits for the target's word. Block writes are not its business.
+ * -LH_EDEAD: some of the bytes were written through a generation that died (recall past its
+ * deadline, connection lost) before they were confirmed: write them again, then persist again. The
+ * error stays until they are written again or lh_forget() is called.
+ */
+int lh_persist(struct lh_export *ex, uint64_t offset, uint64_t length, struct lh_error *err);
+
+/** Accepts that unconfirmed bytes of the range may be lost: lh_persist() is silent on them again. */
+void lh_forget(struct lh_export *ex, uint64_t offset, uint64_t length);
+
+enum lh_io_flags {
+	LH_IO_WRITE = 1 << 0, /* else it is a read */
+	LH_IO_BLOCK = 1 << 1, /* by block commands only */
+};
+
+struct lh_io {
+	unsigned int flags;
+	uint64_t offset;
+	uint64_t length;
+	void *buf; /* stays the library's until the operation is done */
+};
+
+#define LH_OPS_MAX 256 /* operations submitted and not yet waited for, per export */
+
+/**
+ * Starts a read or a write. Must be followed by lh_wait() on `op`, which also moves the bytes: the
+ * library does not promise progress without. -EAGAIN: LH_OPS_MAX are out, wait for one first.
+ */
+int lh_submit(struct lh_export *ex, const struct lh_io *io, struct lh_op **op,
+	      struct lh_error *err);
+
+/**
+ * Waits for an operation and returns its result; `op` is gone then. -ETIMEDOUT after timeout_ms
+ * (-1: never, 0: only looks), and then it is still in flight and to be waited for again.
+ */
+int lh_wait(struct lh_op *op, int timeout_ms, struct lh_error *err);
+
+/* ---- what happens to grants ------------------------------------------------------------------ */
+
+enum lh_event_kind {
+	LH_EVENT_GRANTED,  /* the first time */
+	LH_EVENT_TOLD,	   /* a recall arrived; nothing more is posted */
+	LH_EVENT_RELEASED, /* all was confirmed and given back; the keys are dead */
+	LH_EVENT_REGRANTED,
+	LH_EVENT_FENCED,   /* the direct queue was lost with its grants */
+	LH_EVENT_DEAD,	   /* bytes [offset, offset + length) died unconfirmed */
+	LH_EVENT_REPLAYED, /* they were written again from the library's copies */
+	LH_EVENT_RESIZED,  /* length is the new size */
+	LH_EVENT_RECONNECTED,
+	LH_EVENT_WAITING, /* the target will not grant now; `text` says why. The library tries again */
+};
+
+struct lh_event {
+	enum lh_event_kind kind;
+	uint64_t time_ns; /* CLOCK_MONOTONIC, when it happened */
+	uint64_t offset;
+	uint64_t length;
+	uint32_t generation;
+	const char *text; /* a sentence; valid during the call */
+};
+
+/**
+ * Has `fn` called for each event, on a thread of the library, which answers recalls: it must be
+ * quick and must not call into the library (lh_event_name() is fine).
+ */
+void lh_export_on_event(struct lh_export *ex, void (*fn)(const struct lh_event *event, void *user),
+			void *user);
+
+/** "told", "released", "regranted" … */
+const char *lh_event_name(enum lh_event_kind kind);
+
+struct lh_stats {
+	uint64_t direct_reads, direct_read_bytes;
+	uint64_t direct_writes, direct_write_bytes;
+	uint64_t block_reads, block_read_bytes;
+	uint64_t block_writes, block_write_bytes;
+	uint64_t fallbacks; /* operations on held ranges that went by block commands */
+	uint64_t retries;   /* operations begun again after a recall or a lost connection */
+	uint64_t bounced_bytes;
+	uint64_t commits, commit_ranges;
+	uint64_t acquires, grants, renewals;
+	uint64_t recalls, releases, regrants, fenced, reconnects;
+	uint64_t dead_bytes, replayed_bytes;
+};
+
+void lh_export_stats(struct lh_export *ex, struct lh_stats *stats);
+
+/* ---- diagnosis ------------------------------------------------------------------------------- */
+
+/** A grant's key, for showing that a dead one is refused. */
+struct lh_key {
+	uint64_t offset;
+	uint64_t address;
+	uint64_t length;
+	uint32_t rkey;
+	uint32_t generation;
+};
+
+/** The key in use for `offset`. -ENOENT: none now. */
+int lh_export_key(struct lh_export *ex, uint64_t offset, struct lh_key *key);
+
+/**
+ * Writes the 8 bytes at `data` (NULL: reads 8) through a key, on a direct queue opened for this alone
+ * and closed again. Returns 0 if the target let it happen, -EACCES if it refused (`err` has the
+ * fabric's words, "remote access error"), or what kept the attempt from being made.
+ */
+int lh_try_key(struct lh_export *ex, const struct lh_key *key, const void *data,
+	       struct lh_error *err);
+
+/** "0.1.0" */
+const char *lh_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The keeper's asking: opens the direct queue, sends Acquire for what holds lack, takes the grants
+ * into the map. Keeper's thread only.
+ */
+#include "libleasehold/keeper.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What is not backed is skipped in steps of this, a huge page of an fsdax file. */
+#define SKIP_BYTES     MIB(2)
+#define SKIPS_PER_PASS 4096
+
+/* What one Acquire came to. */
+enum verdict {
+	GOT,	    /* `covered` bytes are dealt with */
+	NOT_BACKED, /* nothing here: go on behind it */
+	LATER,	    /* the target cannot now; again after a while or the regrant event */
+	BEYOND,	    /* past the end of the export */
+	REFUSED,    /* no use asking again: `code` */
+};
+
+struct answer {
+	enum verdict verdict;
+	int code;
+	uint64_t covered;
+	struct errtext why;
+};
+
+/* ---- the direct queue ------------------------------------------------------------------------ */
+
+static int ensure_open(struct keeper *k, struct errtext *why)
+{
+	struct lh_export *ex = k->ex;
+	struct direct *d = &ex->direct;
+	struct lh_token token;
+	struct admin_call call = {
+		.cmd = {.opcode = LH_ADMIN_OPEN_DIRECT, .nsid = htole32(ex->nsid)},
+		.in = &token,
+		.in_bytes = sizeof(token)};
+	int rc;
+
+	if (queue_is_live(&d->q))
+		return 0;
+	rc = client_wait_live(ex->client, 0, why);
+	if (rc < 0)
+		return -EAGAIN;
+	if (!ex->client->direct || !(ex->client->ext.capabilities & LH_CAP_DIRECT))
+		return errtext_set(
+			why, -EOPNOTSUPP,
+			"%s has no direct access (a plain NVMe target, or one of another "
+			"version): use block commands",
+			ex->client->address);
+	d->epoch = client_epoch(ex->client);
+	rc = keeper_call(k, &call);
+	if (rc < 0)
+		return errtext_set(why, -EAGAIN, "the connection to %s was lost",
+				   ex->client->address);
+	if (call.status == LH_SC_NO_DIRECT || (call.status & 0x7ff) == NVME_SC_INVALID_OPCODE)
+		return errtext_set(why, -EOPNOTSUPP,
+				   "%s gives no direct access on this fabric: use block commands",
+				   ex->client->address);
+	if (call.status != NVME_SC_SUCCESS)
+		return errtext_set(why, -EAGAIN, "%s gives no direct queue now: %s",
+				   ex->client->address, nvme_status_text(call.status));
+	return direct_open(d, &token, why) < 0 ? -EAGAIN : 0;
+}
+
+/* ---- one Acquire ----------------------------------------------------------------------------- */
+
+/* Takes a reply's grants in. False: they came too late, and are given back. */
+static bool take_grants(struct keeper *k, const uint8_t *buf, uint64_t incarnation)
+{
+	struct direct *d = &k->ex->direct;
+	struct lh_acquire_reply reply;
+	uint32_t generation;
+	unsigned int count;
+	bool stale, fits;
+
+	memcpy(&reply, buf, sizeof(reply));
+	generation = le32toh(reply.generation);
+	count = (unsigned int)min_u64(le16toh(reply.count), LH_ACQUIRE_MAX_GRANTS);
+	(void)pthread_mutex_lock(&d->q.lock);
+	fits = d->q.live && d->incarnation == incarnation;
+	stale = generation <= d->recalled || d->recall.pending ||
+		(d->map.count > 0 && generation != d->generation);
+	if (fits && !stale && count > 0) {
+		d->generation = generation;
+		d->durability = reply.durability;
+		for (unsigned int i = 0; i < count; i++) {
+			struct lh_grant grant;
+			struct grant_piece piece;
+
+			memcpy(&grant, buf + sizeof(reply) + i * sizeof(grant), sizeof(grant));
+			piece = (struct grant_piece){.offset = le64toh(grant.offset),
+						     .length = le64toh(grant.length),
+						     .address = le64toh(grant.address),
+						     .rkey = le32toh(grant.rkey),
+						     .access = reply.access};
+			/* One that overlaps another is of no use, and does no harm. */
+			if (grant_map_add(&d->map, &piece) == 0)
+				stat_add(k->ex, STAT_GRANTS, 1);
+		}
+		k->expiry_ms = le32toh(reply.expiry_ms);
+		k->renew_ns = now_ns() + k->expiry_ms * NS_PER_MS / 3;
+		(void)pthread_cond_broadcast(&k->ex->changed);
+	}
+	(void)pthread_mutex_unlock(&d->q.lock);
+	if (fits && stale && count > 0)
+		(void)keeper_release(k, 0, UINT64_MAX, generation);
+	return fits && !stale;
+}
+
+static void judge_status(struct keeper *k, uint16_t status, struct answer *a)
+{
+	struct lh_export *ex = k->ex;
+	struct direct *d = &ex->direct;
+
+	a->code = nvme_status_to_errno(status);
+	switch (status & 0x7ff) {
+	case NVME_SC_LBA_RANGE:
+		a->verdict = BEYOND;
+		break;
+	case LH_SC_NOT_BACKED:
+		a->verdict = NOT_BACKED;
+		break;
+	case LH_SC_RECALLING:
+	case LH_SC_STALE_GENERATION:
+		a->verdict = LATER;
+		(void)errtext_set(&a->why, 0,
+				  "export \"%s\" is being recalled: its file system has "
+				  "the blocks for now",
+				  ex->name);
+		break;
+	case NVME_SC_NS_NOT_READY:
+	case NVME_SC_TRANSIENT_TRANSPORT:
+		a->verdict = LATER;
+		(void)errtext_set(&a->why, 0, "export \"%s\" is not ready at the target", ex->name);
+		break;
+	case LH_SC_NO_DIRECT_QUEUE:
+		a->verdict = LATER;
+		(void)pthread_mutex_lock(&d->q.lock);
+		queue_kill(&d->q);
+		(void)pthread_mutex_unlock(&d->q.lock);
+		break;
+	case LH_SC_CONFLICT:
+		a->verdict = REFUSED;
+		(void)errtext_set(&a->why, 0,
+				  "another client holds part of \"%s\" for writing: wait for it to "
+				  "let go, or use block commands",
+				  ex->name);
+		break;
+	case LH_SC_NO_DIRECT:
+		a->verdict = REFUSED;
+		a->code = -EOPNOTSUPP;
+		(void)errtext_set(&a->why, 0,
+				  "\"%s\" cannot be reached directly on this device (`leasehold "
+				  "status` at the target says why): use block commands",
+				  ex->name);
+		break;
+	case LH_SC_LIMIT:
+		a->verdict = REFUSED;
+		(void)errtext_set(&a->why, 0,
+				  "the target's limit of grants per client is reached: hold less, "
+				  "or raise it there");
+		break;
+	default:
+		a->verdict = REFUSED;
+		(void)errtext_set(&a->why, 0, "the target refused the grant: %s (%03xh)",
+				  nvme_status_text(status), status);
+	}
+}
+
+static void ask(struct keeper *k, uint64_t offset, uint64_t length, uint32_t access, bool allocate,
+		struct answer *a)
+{
+	struct lh_export *ex = k->ex;
+	const struct lh_client *client = ex->client;
+	struct direct *d = &ex->direct;
+	const uint64_t incarnation = d->incarnation;
+	struct lh_acquire_reply reply;
+	uint8_t *buf = malloc(NVME_SLOT_DATA_BYTES);
+	struct admin_call call = {.in = buf, .in_bytes = NVME_SLOT_DATA_BYTES};
+	int rc;
+
+	*a = (struct answer){.verdict = LATER};
+	if (!buf)
+		return;
+	if (client->ext.max_grant_bytes >= LH_GRANT_ALIGN)
+		length = min_u64(length, align_down(client->ext.max_grant_bytes, LH_GRANT_ALIGN));
+	call.cmd = (struct lh_admin_command){
+		.opcode = LH_ADMIN_ACQUIRE,
+		.nsid = htole32(ex->nsid),
+		.dqid = htole16(d->dqid),
+		.access_flags = htole16((uint16_t)(access | (allocate ? LH_ACQUIRE_ALLOCATE : 0))),
+		.offset = htole64(offset),
+		.length = htole64(length)};
+	stat_add(ex, STAT_ACQUIRES, 1);
+	rc = keeper_call(k, &call);
+	if (rc < 0) {
+		(void)errtext_set(&a->why, 0, "the connection to %s was lost", client->address);
+	} else if (call.status != NVME_SC_SUCCESS) {
+		judge_status(k, call.status, a);
+	} else if (take_grants(k, buf, incarnation)) {
+		memcpy(&reply, buf, sizeof(reply));
+		a->covered = le64toh(reply.covered_length);
+		a->verdict = a->covered ? GOT : NOT_BACKED;
+	}
+	free(buf);
+}
+
+/* ---- the holds ------------------------------------------------------------------------------- */
+
+static uint64_t hold_end(const struct lh_export *ex, const struct lh_hold *h)
+{
+	return min_u64(h->end, align_up(atomic_load(&ex->size_bytes), LH_GRANT_ALIGN));
+}
+
+/* A grant with too little access is in the way of one with more. Lock held; drops it. */
+static bool make_way(struct keeper *k, uint64_t offset)
+{
+	struct direct *d = &k->ex->direct;
+	const struct grant_piece *p = grant_map_find(&d->map, offset, 0);
+	struct grant_piece old;
+	const uint32_t generation = d->generation;
+
+	if (!p)
+		return false;
+	old = *p;
+	grant_map_remove(&d->map, (size_t)(p - d->map.pieces));
+	(void)pthread_mutex_unlock(&d->q.lock);
+	(void)keeper_release(k, old.offset, old.length, generation);
+	(void)pthread_mutex_lock(&d->q.lock);
+	return true;
+}
+
+static void settle(struct lh_hold *h, enum hold_state state, const struct answer *a)
+{
+	if (h->state == HOLD_NEW) {
+		h->state = state;
+		if (state == HOLD_FAILED) {
+			h->error.code = a->code;
+			h->error.text = a->why;
+		}
+	}
+	(void)pthread_cond_broadcast(&h->ex->changed);
+}
+
+/* Gets what one hold lacks. Lock held; dropped while asking. True: LATER. */
+static bool fill_hold(struct keeper *k, struct lh_hold *h, uint32_t access, struct errtext *why)
+{
+	struct direct *d = &k->ex->direct;
+	uint64_t at = h->offset, gap, length;
+	unsigned int skips = 0;
+	struct answer a = {.verdict = GOT};
+
+	while (!h->leaving && skips < SKIPS_PER_PASS &&
+	       grant_map_gap(&d->map, at, hold_end(k->ex, h), h->access, &gap, &length)) {
+		if (d->gate_closed || !d->q.live)
+			return true;
+		if (make_way(k, gap))
+			continue;
+		(void)pthread_mutex_unlock(&d->q.lock);
+		ask(k, gap, length, access, h->allocate, &a);
+		(void)pthread_mutex_lock(&d->q.lock);
+		switch (a.verdict) {
+		case GOT:
+			at = gap + max_u64(min_u64(a.covered, length), LH_GRANT_ALIGN);
+			break;
+		case NOT_BACKED:
+			at = align_down(gap, SKIP_BYTES) + SKIP_BYTES;
+			skips++;
+			break;
+		case BEYOND:
+			/* The size we know is old; news of it is on the way. */
+			at = UINT64_MAX;
+			break;
+		case LATER:
+			*why = a.why;
+			return true;
+		case REFUSED:
+			*why = a.why;
+			settle(h, HOLD_FAILED, &a);
+			return h->state == HOLD_SETTLED;
+		}
+		if (at == UINT64_MAX)
+			break;
+	}
+	if (h->state == HOLD_NEW && hold_end(k->ex, h) > h->offset &&
+	    grant_map_bytes(&d->map, h->offset, hold_end(k->ex, h), NULL) == 0) {
+		a.code = -ENODATA;
+		(void)errtext_set(&a.why, 0,
+				  "no byte of the range is backed by blocks of its own: hold it "
+				  "with ALLOCATE, or use block commands");
+		settle(h, HOLD_FAILED, &a);
+	} else {
+		settle(h, HOLD_SETTLED, &a);
+	}
+	return false;
+}
+
+static void fail_new_holds(struct keeper *k, int code, const struct errtext *why)
+{
+	const struct answer a = {.code = code, .why = *why};
+	struct list *pos;
+
+	(void)pthread_mutex_lock(&k->ex->direct.q.lock);
+	list_for_each (pos, &k->ex->holds)
+		settle(list_entry(pos, struct lh_hold, link), HOLD_FAILED, &a);
+	(void)pthread_mutex_unlock(&k->ex->direct.q.lock);
+}
+
+int keeper_acquire_all(struct keeper *k, uint32_t *generation, uint64_t *bytes, struct errtext *why)
+{
+	struct direct *d = &k->ex->direct;
+	struct list *pos;
+	uint32_t access = 0;
+	bool later = false, none;
+	int rc;
+
+	*generation = 0;
+	*bytes = 0;
+	(void)pthread_mutex_lock(&d->q.lock);
+	none = list_empty(&k->ex->holds);
+	(void)pthread_mutex_unlock(&d->q.lock);
+	if (none)
+		return 0;
+	rc = ensure_open(k, why);
+	if (rc == -EOPNOTSUPP)
+		fail_new_holds(k, rc, why);
+	if (rc < 0)
+		return -EAGAIN;
+	(void)pthread_mutex_lock(&d->q.lock);
+	list_for_each (pos, &k->ex->holds) {
+		const struct lh_hold *h = list_entry(pos, struct lh_hold, link);
+
+		access |= h->leaving || h->state == HOLD_FAILED ? 0 : h->access;
+	}
+	/* Only this thread takes holds out; new ones come in at the end. */
+	list_for_each (pos, &k->ex->holds) {
+		struct lh_hold *h = list_entry(pos, struct lh_hold, link);
+
+		if (!h->leaving && h->state != HOLD_FAILED)
+			later = fill_hold(k, h, access, why) || later;
+	}
+	*generation = d->map.count ? d->generation : 0;
+	*bytes = grant_map_bytes(&d->map, 0, UINT64_MAX, NULL);
+	(void)pthread_mutex_unlock(&d->q.lock);
+	return later ? -EAGAIN : 0;
+}

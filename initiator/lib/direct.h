@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A direct queue: one-sided reads and writes through grants, Commit and Recall messages, and the
+ * account of what is unconfirmed. All grants of an export live here and are of one generation.
+ *
+ * The gate. Closed: nothing is posted (a recall is under way, or the queue was lost and the keeper
+ * has not cleared up). Open: operations whose range is granted go out, others go by block commands.
+ * Only the keeper opens it.
+ *
+ * All under queue.lock unless it says otherwise.
+ */
+#ifndef LEASEHOLD_DIRECT_H
+#define LEASEHOLD_DIRECT_H
+
+#include "libleasehold/grant_map.h"
+#include "libleasehold/memory.h"
+#include "libleasehold/queue.h"
+#include "libleasehold/replay.h"
+#include "libleasehold/write_log.h"
+#include "util/list.h"
+#include "wire/wire.h"
+
+#define DIRECT_WR_BYTES_MAX MIB(1)
+#define DIRECT_MESSAGES	    16 /* that may be on their way out */
+#define DIRECT_COMMITS	    8  /* sent and not answered */
+
+struct lh_export;
+struct lh_op;
+
+/** A work request of an operation. */
+struct direct_wr {
+	struct lh_op *op; /* NULL: free */
+	uint64_t op_offset;
+	uint32_t length;
+	uint8_t *bounce;
+	struct direct_wr *next_free;
+};
+
+struct direct_commit {
+	bool used;
+	uint64_t tag;
+	size_t count;
+	struct write_range ranges[LH_COMMIT_MAX_RANGES];
+};
+
+/** The recall that was told and not yet answered. */
+struct direct_recall {
+	bool pending;
+	uint64_t told_ns;
+	uint64_t offset, length;
+	uint32_t generation;
+	uint32_t deadline_ms;
+};
+
+struct direct {
+	struct queue q;
+	struct lh_export *ex;
+	uint16_t dqid;
+	uint64_t epoch;	      /* of the client's controller that it belongs to */
+	uint64_t incarnation; /* counts queues */
+	bool gate_closed;
+	bool lost; /* the queue died; the keeper has not cleared up */
+
+	struct grant_map map;
+	uint32_t generation; /* of everything in the map */
+	uint32_t recalled;   /* the newest generation that was recalled: never take grants of it */
+	enum lh_durability durability;
+
+	struct write_log log;
+	uint64_t commit_tag; /* of the last Commit sent */
+	uint32_t max_commit_ranges;
+	uint64_t max_unconfirmed_bytes;
+	struct direct_commit commits[DIRECT_COMMITS];
+	struct replay replay;
+
+	struct direct_wr *wrs;
+	struct direct_wr *free_wr;
+	unsigned int depth;
+	unsigned int in_flight; /* work requests of operations */
+	struct list pending;	/* struct lh_op.link, not wholly posted */
+	struct bounce bounce;
+
+	uint8_t *mem; /* messages: DIRECT_MESSAGES out, then LH_MSG_DEFAULT_CREDITS in */
+	struct fabric_mr *mr;
+	uint32_t free_messages; /* bitmap */
+	unsigned int credits;	/* receives that the target has for us */
+	unsigned int owed;	/* receives posted again and not yet told */
+
+	struct direct_recall recall;
+};
+
+MUST_CHECK int direct_init(struct direct *d, struct lh_export *ex);
+void direct_fini(struct direct *d);
+
+/** Connects with a token from the admin queue and says Hello. Keeper, lock not held. */
+MUST_CHECK int direct_open(struct direct *d, const struct lh_token *token, struct errtext *err);
+/** Lock not held. */
+void direct_close(struct direct *d);
+
+/**
+ * Takes an operation if its range is granted and the gate open. Returns 1 (taken), 0 (not granted:
+ * go by block commands; what was written there directly is confirmed by then), or -errno. Waits
+ * while the gate is closed. Lock not held.
+ */
+MUST_CHECK int direct_start(struct direct *d, struct lh_op *op);
+
+/** Posts what fits of the pending operations. */
+void direct_pump(struct direct *d);
+/** Turns pending operations away whose range is granted no more. */
+void direct_turn_away(struct direct *d);
+
+/** Waits for all of our work requests to complete. -ETIMEDOUT, -ENOTCONN. */
+MUST_CHECK int direct_drain(struct direct *d, uint64_t deadline_ns);
+
+/**
+ * Commits what is dirty in the range and waits for it and for overlapping commits sent earlier.
+ * 0: answered or nothing to do. What was not confirmed is dead then (write_log_dead()).
+ */
+int direct_commit(struct direct *d, uint64_t offset, uint64_t length, uint64_t deadline_ns);
+
+/* direct_message.c */
+
+MUST_CHECK int direct_message_init(struct direct *d);
+void direct_message_fini(struct direct *d);
+MUST_CHECK int direct_message_post_receives(struct direct *d);
+/** A receive completed. */
+void direct_message_received(struct direct *d, unsigned int index, uint32_t bytes);
+/** A message left. */
+void direct_message_sent(struct direct *d, unsigned int index);
+MUST_CHECK int direct_send_hello(struct direct *d);
+/** Sends a Commit of up to one message's ranges from the range on; `*next` as in write_log_take(). */
+MUST_CHECK int direct_send_commit(struct direct *d, uint64_t offset, uint64_t length,
+				  uint64_t *next);
+/** True if a Commit could be sent now. */
+bool direct_can_commit(const struct direct *d);
+/** True while a commit up to `tag` that touches the range is unanswered. */
+bool direct_commit_out(const struct direct *d, uint64_t tag, uint64_t offset, uint64_t length);
+/** A recall heard of by other means than a message; ignored if the message came first. */
+void direct_message_recall(struct direct *d, uint32_t generation);
+/** The queue died: unanswered commits are dead writes. */
+void direct_message_died(struct direct *d);
+
+#define DIRECT_WR_MESSAGE \
+	(1ull << 32) /* wr_id: one of these and an index, or a direct_wr's index */
+#define DIRECT_WR_RECV (1ull << 33)
+
+#endif

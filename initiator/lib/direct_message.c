@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The messages of a direct queue (wire/direct.h): Hello, Commit and its answer, Recall, credits. Owns
+ * the messages' memory. All under the queue's lock.
+ */
+#include "libleasehold/export.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define MESSAGE_STRIDE align_up(LH_MSG_MAX_BYTES, 64)
+#define RECEIVES       LH_MSG_DEFAULT_CREDITS
+#define MEM_BYTES      ((DIRECT_MESSAGES + RECEIVES) * MESSAGE_STRIDE)
+
+static uint8_t *message_at(const struct direct *d, unsigned int i)
+{
+	return d->mem + i * MESSAGE_STRIDE;
+}
+
+static uint8_t *receive_at(const struct direct *d, unsigned int i)
+{
+	return d->mem + (DIRECT_MESSAGES + i) * MESSAGE_STRIDE;
+}
+
+int direct_message_init(struct direct *d)
+{
+	d->mem = mmap(NULL, MEM_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (d->mem == MAP_FAILED) {
+		d->mem = NULL;
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void direct_message_fini(struct direct *d)
+{
+	if (d->mr)
+		(void)fabric_mr_dereg(d->mr);
+	if (d->mem)
+		(void)munmap(d->mem, MEM_BYTES);
+	d->mr = NULL;
+	d->mem = NULL;
+}
+
+static int post_receive(struct direct *d, unsigned int i)
+{
+	struct fabric_sge sge = {.addr = (uint64_t)(uintptr_t)receive_at(d, i),
+				 .length = (uint32_t)MESSAGE_STRIDE,
+				 .lkey = d->mr->lkey};
+	struct fabric_recv_wr wr = {.wr_id = DIRECT_WR_RECV | i, .sg_list = &sge, .num_sge = 1};
+
+	return fabric_post_recv(d->q.conn, &wr, NULL);
+}
+
+int direct_message_post_receives(struct direct *d)
+{
+	int rc = 0;
+
+	if (!d->mr)
+		rc = fabric_mr_reg(d->ex->client->memory.pd, d->mem, MEM_BYTES,
+				   (uint64_t)(uintptr_t)d->mem, FABRIC_ACCESS_LOCAL_WRITE, &d->mr);
+	for (unsigned int i = 0; rc == 0 && i < RECEIVES; i++)
+		rc = post_receive(d, i);
+	d->free_messages = (1u << DIRECT_MESSAGES) - 1;
+	d->owed = 0;
+	return rc;
+}
+
+/* ---- sending --------------------------------------------------------------------------------- */
+
+/* The last credit is for messages that bring credits and nothing else. */
+static bool can_send(const struct direct *d, enum lh_msg_type type)
+{
+	return d->q.live && d->free_messages && d->credits > (type == LH_MSG_CREDIT ? 0 : 1);
+}
+
+static int send_message(struct direct *d, unsigned int i, enum lh_msg_type type, uint32_t length,
+			uint64_t tag)
+{
+	struct lh_msg *msg = (struct lh_msg *)message_at(d, i);
+	struct fabric_sge sge = {
+		.addr = (uint64_t)(uintptr_t)msg, .length = length, .lkey = d->mr->lkey};
+	struct fabric_send_wr wr = {.wr_id = DIRECT_WR_MESSAGE | i,
+				    .op = FABRIC_OP_SEND,
+				    .flags = FABRIC_F_SIGNALED | FABRIC_F_SOLICITED,
+				    .sg_list = &sge,
+				    .num_sge = 1};
+	int rc;
+
+	*msg = (struct lh_msg){.type = htole16((uint16_t)type),
+			       .credits = htole16((uint16_t)d->owed),
+			       .length = htole32(length),
+			       .tag = htole64(tag),
+			       .nsid = htole32(d->ex->nsid)};
+	rc = fabric_post_send(d->q.conn, &wr, NULL);
+	if (rc < 0) {
+		queue_kill(&d->q);
+		return -ENOTCONN;
+	}
+	d->free_messages &= ~(1u << i);
+	d->credits--;
+	d->owed = 0;
+	return 0;
+}
+
+int direct_send_hello(struct direct *d)
+{
+	if (!can_send(d, LH_MSG_HELLO))
+		return -ENOTCONN;
+	return send_message(d, (unsigned int)__builtin_ctz(d->free_messages), LH_MSG_HELLO,
+			    sizeof(struct lh_msg), 0);
+}
+
+static void return_credits(struct direct *d)
+{
+	if (d->owed >= RECEIVES / 2 && can_send(d, LH_MSG_CREDIT))
+		(void)send_message(d, (unsigned int)__builtin_ctz(d->free_messages), LH_MSG_CREDIT,
+				   sizeof(struct lh_msg), 0);
+}
+
+static struct direct_commit *free_commit(const struct direct *d)
+{
+	for (unsigned int i = 0; i < DIRECT_COMMITS; i++) {
+		if (!d->commits[i].used)
+			return (struct direct_commit *)&d->commits[i];
+	}
+	return NULL;
+}
+
+bool direct_can_commit(const struct direct *d)
+{
+	return can_send(d, LH_MSG_COMMIT) && free_commit(d);
+}
+
+int direct_send_commit(struct direct *d, uint64_t offset, uint64_t length, uint64_t *next)
+{
+	const uint64_t end = length > UINT64_MAX - offset ? UINT64_MAX : offset + length;
+	struct direct_commit *c = free_commit(d);
+	struct lh_msg_commit *msg;
+	unsigned int i;
+	uint32_t bytes;
+	int rc;
+
+	if (!direct_can_commit(d))
+		return d->q.live ? -EAGAIN : -ENOTCONN;
+	assert(c);
+	c->count = write_log_take(&d->log, offset, end - offset, c->ranges, d->max_commit_ranges,
+				  next);
+	if (c->count == 0)
+		return 0;
+	c->used = true;
+	c->tag = ++d->commit_tag;
+	i = (unsigned int)__builtin_ctz(d->free_messages);
+	msg = (struct lh_msg_commit *)message_at(d, i);
+	msg->generation = htole32(d->generation);
+	msg->count = htole32((uint32_t)c->count);
+	for (size_t r = 0; r < c->count; r++) {
+		msg->ranges[r].offset = htole64(c->ranges[r].offset);
+		msg->ranges[r].length = htole64(c->ranges[r].length);
+	}
+	bytes = (uint32_t)(sizeof(*msg) + c->count * sizeof(msg->ranges[0]));
+	rc = send_message(d, i, LH_MSG_COMMIT, bytes, c->tag); /* dying, it kills the ranges */
+	stat_add(d->ex, STAT_COMMITS, 1);
+	stat_add(d->ex, STAT_COMMIT_RANGES, c->count);
+	return rc;
+}
+
+void direct_message_sent(struct direct *d, unsigned int index)
+{
+	d->free_messages |= 1u << index;
+	return_credits(d);
+}
+
+/* ---- receiving ------------------------------------------------------------------------------- */
+
+/* Its bytes may or may not be there. */
+static void commit_failed(struct direct *d, struct direct_commit *c)
+{
+	for (size_t i = 0; i < c->count; i++) {
+		write_log_kill(&d->log, c->ranges[i].offset, c->ranges[i].length);
+		stat_add(d->ex, STAT_DEAD_BYTES, c->ranges[i].length);
+	}
+}
+
+static bool all_confirmed(const struct direct *d)
+{
+	for (unsigned int i = 0; i < DIRECT_COMMITS; i++) {
+		if (d->commits[i].used)
+			return false;
+	}
+	return d->log.dirty_pages == 0;
+}
+
+static bool take_committed(struct direct *d, const struct lh_msg *msg)
+{
+	for (unsigned int i = 0; i < DIRECT_COMMITS; i++) {
+		struct direct_commit *c = &d->commits[i];
+
+		if (!c->used || c->tag != le64toh(msg->tag))
+			continue;
+		c->used = false;
+		if ((le16toh(msg->status) & 0x7fff) != NVME_SC_SUCCESS) {
+			commit_failed(d, c);
+			/* With copies at hand the way out is that of a lost queue: write them again. */
+			return !d->replay.on;
+		}
+		if (d->replay.on) {
+			if (all_confirmed(d))
+				replay_clear(&d->replay);
+			direct_pump(d); /* writes may wait for room, or for another Commit */
+		}
+		return true;
+	}
+	return false;
+}
+
+static bool take_recall(struct direct *d, const struct lh_msg *msg, uint32_t bytes)
+{
+	struct lh_msg_recall recall;
+
+	if (bytes < sizeof(recall))
+		return false;
+	memcpy(&recall, msg, sizeof(recall));
+	/* Of several, all that matters is the newest generation: we give everything back. */
+	if (!d->recall.pending) {
+		d->recall = (struct direct_recall){
+			.pending = true,
+			.told_ns = now_ns(),
+			.offset = le64toh(recall.offset),
+			.length = le64toh(recall.length),
+			.generation = le32toh(recall.generation),
+			.deadline_ms = le32toh(recall.deadline_ms),
+		};
+	} else {
+		d->recall.generation =
+			(uint32_t)max_u64(d->recall.generation, le32toh(recall.generation));
+	}
+	d->gate_closed = true;
+	export_wake(d->ex);
+	return true;
+}
+
+void direct_message_received(struct direct *d, unsigned int index, uint32_t bytes)
+{
+	struct lh_msg msg;
+	bool ok = bytes >= sizeof(msg);
+
+	if (ok) {
+		memcpy(&msg, receive_at(d, index), sizeof(msg));
+		ok = le32toh(msg.length) == bytes && bytes <= LH_MSG_MAX_BYTES;
+	}
+	if (ok) {
+		d->credits += le16toh(msg.credits);
+		switch (le16toh(msg.type)) {
+		case LH_MSG_COMMITTED:
+			ok = take_committed(d, &msg);
+			break;
+		case LH_MSG_RECALL:
+			ok = take_recall(d, (const struct lh_msg *)receive_at(d, index), bytes);
+			break;
+		case LH_MSG_CREDIT:
+			break;
+		default:
+			ok = false;
+		}
+	}
+	/* Nonsense from the target: this queue cannot be trusted any more. */
+	if (!ok || d->credits > 65535 || post_receive(d, index) < 0) {
+		queue_kill(&d->q);
+		return;
+	}
+	d->owed++;
+	return_credits(d);
+}
+
+void direct_message_recall(struct direct *d, uint32_t generation)
+{
+	if (d->recall.pending || generation <= d->recalled || generation != d->generation)
+		return;
+	d->recall = (struct direct_recall){.pending = true,
+					   .told_ns = now_ns(),
+					   .length = UINT64_MAX,
+					   .generation = generation};
+	d->gate_closed = true;
+	export_wake(d->ex);
+}
+
+bool direct_commit_out(const struct direct *d, uint64_t tag, uint64_t offset, uint64_t length)
+{
+	for (unsigned int i = 0; i < DIRECT_COMMITS; i++) {
+		const struct direct_commit *c = &d->commits[i];
+
+		if (!c->used || c->tag > tag)
+			continue;
+		for (size_t r = 0; r < c->count; r++) {
+			if (range_overlaps(c->ranges[r].offset, c->ranges[r].length, offset,
+					   length))
+				return true;
+		}
+	}
+	return false;
+}
+
+void direct_message_died(struct direct *d)
+{
+	for (unsigned int i = 0; i < DIRECT_COMMITS; i++) {
+		if (d->commits[i].used) {
+			d->commits[i].used = false;
+			commit_failed(d, &d->commits[i]);
+		}
+	}
+}

@@ -1,0 +1,509 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The keeper: an export's thread that holds grants over the ranges its holds name. It opens the
+ * direct queue, acquires, renews, answers recalls, clears up after a lost queue, acquires again. It
+ * alone changes the grant map and opens the gate; callers' threads only read, write and wait.
+ *
+ * Waiting for the admin queue it goes on attending to recalls: an Acquire that takes long must not
+ * cost us the fence.
+ */
+#include "libleasehold/keeper.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BACKOFF_MIN_NS (5 * NS_PER_MS)
+#define BACKOFF_MAX_NS NS_PER_S
+/* Time to confirm and release when the target names no deadline. */
+#define RECALL_DEFAULT_MS 1000
+
+/* ---- sleeping and calling -------------------------------------------------------------------- */
+
+/* Sleeps until something comes or `ms` (-1: any) have passed, and takes it in. */
+static void turn(struct keeper *k, int ms)
+{
+	struct direct *d = &k->ex->direct;
+	struct pollfd fds[3] = {{.fd = k->ex->wake_fd, .events = POLLIN}};
+	int watch_ms = queue_watch(&d->q, &fds[1]);
+	uint64_t drained;
+
+	if (watch_ms >= 0 && (ms < 0 || watch_ms < ms))
+		ms = watch_ms;
+	(void)poll(fds, 3, ms);
+	if (fds[0].revents)
+		(void)!read(k->ex->wake_fd, &drained, sizeof(drained));
+	queue_watched(&d->q, &fds[1]);
+}
+
+int keeper_call(struct keeper *k, struct admin_call *call)
+{
+	int rc;
+
+	call->wake = (void (*)(void *))export_wake;
+	call->user = k->ex;
+	while ((rc = admin_start(k->ex->client, call)) == -EAGAIN)
+		turn(k, 2);
+	if (rc < 0)
+		return rc;
+	while (!atomic_load_explicit(&call->done, memory_order_acquire)) {
+		turn(k, -1);
+		keeper_attend(k);
+	}
+	return call->error;
+}
+
+void keeper_emit(struct keeper *k, const struct lh_event *event)
+{
+	struct direct *d = &k->ex->direct;
+	void (*fn)(const struct lh_event *event, void *user);
+	void *user;
+
+	(void)pthread_mutex_lock(&d->q.lock);
+	fn = k->ex->on_event;
+	user = k->ex->on_event_user;
+	(void)pthread_mutex_unlock(&d->q.lock);
+	if (fn)
+		fn(event, user);
+}
+
+static void emit(struct keeper *k, enum lh_event_kind kind, uint64_t time_ns, uint64_t offset,
+		 uint64_t length, uint32_t generation, const char *text)
+{
+	const struct lh_event event = {.kind = kind,
+				       .time_ns = time_ns ? time_ns : now_ns(),
+				       .offset = offset,
+				       .length = length,
+				       .generation = generation,
+				       .text = text};
+
+	keeper_emit(k, &event);
+}
+
+/* ---- giving back ----------------------------------------------------------------------------- */
+
+int keeper_release(struct keeper *k, uint64_t offset, uint64_t length, uint32_t generation)
+{
+	const struct direct *d = &k->ex->direct;
+	struct admin_call call = {.cmd = {.opcode = LH_ADMIN_RELEASE,
+					  .nsid = htole32(k->ex->nsid),
+					  .dqid = htole16(d->dqid),
+					  .offset = htole64(offset),
+					  .length = htole64(length),
+					  .generation = htole32(generation)}};
+	int rc = keeper_call(k, &call);
+
+	if (rc == 0)
+		stat_add(k->ex, STAT_RELEASES, 1);
+	return rc;
+}
+
+/* The gate opens: operations find out what is granted now. Under the lock. */
+static void open_gate(struct keeper *k)
+{
+	struct direct *d = &k->ex->direct;
+
+	d->gate_closed = false;
+	direct_turn_away(d);
+	direct_pump(d);
+	queue_wake(&d->q);
+	(void)pthread_cond_broadcast(&k->ex->changed);
+}
+
+/* Stops posting and confirms what was posted. Under the lock. 0, or the queue is of no use. */
+static int quiesce(struct keeper *k, uint64_t offset, uint64_t length, uint64_t deadline_ns)
+{
+	struct direct *d = &k->ex->direct;
+	int rc;
+
+	d->gate_closed = true;
+	rc = direct_drain(d, deadline_ns);
+	if (rc == 0)
+		rc = direct_commit(d, offset, length, deadline_ns);
+	if (rc == 0 && !d->q.live)
+		rc = -ENOTCONN;
+	/* Too late: better fence ourselves than wait for it with callers' memory in flight. */
+	if (rc < 0)
+		queue_kill(&d->q);
+	return rc;
+}
+
+static void answer_recall(struct keeper *k)
+{
+	struct direct *d = &k->ex->direct;
+	struct direct_recall recall;
+	uint32_t generation;
+	uint64_t budget_ms;
+	bool stale;
+	int rc;
+
+	(void)pthread_mutex_lock(&d->q.lock);
+	recall = d->recall;
+	stale = recall.generation < d->generation;
+	generation = recall.generation;
+	(void)pthread_mutex_unlock(&d->q.lock);
+	stat_add(k->ex, STAT_RECALLS, 1);
+	emit(k, LH_EVENT_TOLD, recall.told_ns, recall.offset, recall.length, generation,
+	     "recall received");
+
+	budget_ms = recall.deadline_ms ? recall.deadline_ms : RECALL_DEFAULT_MS;
+	(void)pthread_mutex_lock(&d->q.lock);
+	rc = stale ? 0 : quiesce(k, 0, UINT64_MAX, recall.told_ns + budget_ms * NS_PER_MS);
+	d->recall.pending = false;
+	d->recalled = (uint32_t)max_u64(d->recalled, generation);
+	if (rc == 0 && !stale) {
+		grant_map_clear(&d->map);
+		d->generation = 0;
+	}
+	(void)pthread_mutex_unlock(&d->q.lock);
+	if (rc < 0)
+		return; /* the queue is lost: clear_up() is next */
+	/* Should this fail the admin queue is gone, and the keys with it. */
+	rc = keeper_release(k, 0, UINT64_MAX, generation);
+	if (rc == 0)
+		emit(k, LH_EVENT_RELEASED, 0, recall.offset, recall.length, generation,
+		     "all confirmed and given back");
+	(void)pthread_mutex_lock(&d->q.lock);
+	if (!d->lost && !d->recall.pending)
+		open_gate(k);
+	(void)pthread_mutex_unlock(&d->q.lock);
+	k->need = true;
+	k->again = !stale;
+	k->backoff_ns = BACKOFF_MIN_NS;
+	k->next_try_ns = now_ns() + k->backoff_ns;
+}
+
+/* ---- a lost queue ---------------------------------------------------------------------------- */
+
+/* Writes again, by block commands, what was never confirmed. Callers wait at the gate meanwhile. */
+static void replay_all(struct keeper *k)
+{
+	struct direct *d = &k->ex->direct;
+	uint64_t bytes = 0;
+
+	for (;;) {
+		struct replay_write *w;
+		int rc;
+
+		(void)pthread_mutex_lock(&d->q.lock);
+		w = replay_pop(&d->replay);
+		(void)pthread_mutex_unlock(&d->q.lock);
+		if (!w)
+			break;
+		rc = lh_block_write(k->ex, w->offset, w->data, w->length, NULL);
+		(void)pthread_mutex_lock(&d->q.lock);
+		if (rc < 0)
+			write_log_kill(&d->log, w->offset, w->length);
+		else
+			bytes += w->length;
+		(void)pthread_mutex_unlock(&d->q.lock);
+		free(w);
+	}
+	stat_add(k->ex, STAT_REPLAYED_BYTES, bytes);
+	if (bytes)
+		emit(k, LH_EVENT_REPLAYED, 0, 0, bytes, 0,
+		     "unconfirmed writes were made again by block commands");
+}
+
+static void clear_up(struct keeper *k)
+{
+	struct direct *d = &k->ex->direct;
+	struct write_range first = {0};
+	uint64_t bytes, next;
+	uint32_t generation;
+	bool had;
+
+	direct_close(d);
+	(void)pthread_mutex_lock(&d->q.lock);
+	generation = d->generation;
+	had = d->map.count > 0;
+	grant_map_clear(&d->map);
+	d->generation = 0;
+	d->lost = false;
+	d->recall.pending = false;
+	bytes = write_log_kill_dirty(&d->log);
+	if (d->replay.on) {
+		/* Every dead byte has its copy, but those that died before and were not forgotten. */
+		write_log_forget(&d->log, 0, UINT64_MAX);
+		bytes = 0;
+	} else if (!write_log_dead(&d->log, 0, UINT64_MAX, &first)) {
+		bytes = 0;
+	}
+	next = d->log.dead_pages * WRITE_LOG_PAGE;
+	(void)pthread_mutex_unlock(&d->q.lock);
+	stat_add(k->ex, STAT_DEAD_BYTES, bytes);
+	if (had) {
+		stat_add(k->ex, STAT_FENCED, 1);
+		emit(k, LH_EVENT_FENCED, 0, 0, UINT64_MAX, generation,
+		     "the direct queue was lost with its grants");
+	}
+	if (d->replay.on)
+		replay_all(k);
+	else if (next)
+		emit(k, LH_EVENT_DEAD, 0, first.offset, next, generation,
+		     "bytes were written directly and never confirmed: write them again");
+	(void)pthread_mutex_lock(&d->q.lock);
+	open_gate(k);
+	(void)pthread_mutex_unlock(&d->q.lock);
+	k->need = true;
+	k->again = k->again || had;
+	k->next_try_ns = 0;
+	k->backoff_ns = BACKOFF_MIN_NS;
+}
+
+void keeper_attend(struct keeper *k)
+{
+	struct direct *d = &k->ex->direct;
+	bool lost, recall;
+
+	if (k->attending)
+		return;
+	k->attending = true;
+	do {
+		const uint64_t epoch = client_epoch(k->ex->client);
+
+		(void)pthread_mutex_lock(&d->q.lock);
+		if (d->q.live && d->epoch != epoch)
+			queue_kill(&d->q); /* its controller is gone */
+		lost = d->lost;
+		recall = d->recall.pending;
+		(void)pthread_mutex_unlock(&d->q.lock);
+		if (lost)
+			clear_up(k);
+		else if (recall)
+			answer_recall(k);
+	} while (lost || recall);
+	k->attending = false;
+}
+
+/* ---- holds that go --------------------------------------------------------------------------- */
+
+static bool wanted_by_others(const struct lh_export *ex, const struct lh_hold *but,
+			     const struct grant_piece *p)
+{
+	const struct list *pos;
+
+	list_for_each (pos, &ex->holds) {
+		const struct lh_hold *h = list_entry(pos, struct lh_hold, link);
+
+		if (h != but && !h->leaving &&
+		    range_overlaps(p->offset, p->length, h->offset, h->end - h->offset))
+			return true;
+	}
+	return false;
+}
+
+/* Gives back the grants that only this hold wanted. */
+static void release_hold(struct keeper *k, struct lh_hold *hold)
+{
+	struct direct *d = &k->ex->direct;
+	size_t i = 0;
+
+	(void)pthread_mutex_lock(&d->q.lock);
+	if (d->q.live && !d->recall.pending &&
+	    quiesce(k, hold->offset, hold->end - hold->offset,
+		    now_ns() + CLIENT_COMMAND_MS * NS_PER_MS) == 0) {
+		while (i < d->map.count && d->q.live && !d->recall.pending) {
+			struct grant_piece p = d->map.pieces[i];
+			const uint32_t generation = d->generation;
+
+			if (!range_overlaps(p.offset, p.length, hold->offset,
+					    hold->end - hold->offset) ||
+			    wanted_by_others(k->ex, hold, &p)) {
+				i++;
+				continue;
+			}
+			grant_map_remove(&d->map, i);
+			k->attending = true; /* the map is ours till we are through */
+			(void)pthread_mutex_unlock(&d->q.lock);
+			(void)keeper_release(k, p.offset, p.length, generation);
+			(void)pthread_mutex_lock(&d->q.lock);
+			k->attending = false;
+		}
+	}
+	if (!d->lost && !d->recall.pending)
+		open_gate(k);
+	list_del(&hold->link);
+	hold->gone = true;
+	(void)pthread_cond_broadcast(&k->ex->changed);
+	(void)pthread_mutex_unlock(&d->q.lock);
+}
+
+static void release_holds(struct keeper *k)
+{
+	struct direct *d = &k->ex->direct;
+	struct lh_hold *leaving;
+
+	do {
+		const struct list *pos;
+
+		leaving = NULL;
+		(void)pthread_mutex_lock(&d->q.lock);
+		list_for_each (pos, &k->ex->holds) {
+			struct lh_hold *h = list_entry(pos, struct lh_hold, link);
+
+			if (h->leaving) {
+				leaving = h;
+				break;
+			}
+		}
+		(void)pthread_mutex_unlock(&d->q.lock);
+		if (leaving)
+			release_hold(k, leaving);
+	} while (leaving);
+}
+
+/* ---- the thread ------------------------------------------------------------------------------ */
+
+static void look_at_size(struct keeper *k)
+{
+	const uint64_t size = atomic_load(&k->ex->size_bytes);
+
+	if (size == k->size_bytes)
+		return;
+	k->size_bytes = size;
+	emit(k, LH_EVENT_RESIZED, 0, 0, size, 0, "the export has a new size");
+}
+
+/* One pass over the holds; decides when the next one is due. */
+static void acquire(struct keeper *k)
+{
+	struct errtext why = {{0}};
+	uint32_t generation = 0;
+	uint64_t bytes = 0;
+	int rc;
+
+	k->need = false;
+	rc = keeper_acquire_all(k, &generation, &bytes, &why);
+	if (generation && (generation != k->announced || k->again)) {
+		if (k->again)
+			stat_add(k->ex, STAT_REGRANTS, 1);
+		emit(k, k->again ? LH_EVENT_REGRANTED : LH_EVENT_GRANTED, 0, 0, bytes, generation,
+		     "granted");
+		k->announced = generation;
+		k->again = false;
+	}
+	if (rc == 0) {
+		k->backoff_ns = BACKOFF_MIN_NS;
+		k->told_waiting = false;
+		return;
+	}
+	k->need = true;
+	k->next_try_ns = now_ns() + k->backoff_ns;
+	k->backoff_ns = min_u64(k->backoff_ns * 2, BACKOFF_MAX_NS);
+	if (!k->told_waiting && why.text[0]) {
+		k->told_waiting = true;
+		emit(k, LH_EVENT_WAITING, 0, 0, 0, 0, why.text);
+	}
+}
+
+static void renew(struct keeper *k)
+{
+	const struct direct *d = &k->ex->direct;
+	struct admin_call call = {.cmd = {.opcode = LH_ADMIN_RENEW,
+					  .nsid = htole32(k->ex->nsid),
+					  .dqid = htole16(d->dqid),
+					  .length = htole64(UINT64_MAX),
+					  .generation = htole32(d->generation)}};
+
+	k->renew_ns = now_ns() + k->expiry_ms * NS_PER_MS / 3;
+	if (d->generation && keeper_call(k, &call) == 0)
+		stat_add(k->ex, STAT_RENEWALS, 1);
+}
+
+static int sleep_ms(const struct keeper *k)
+{
+	const uint64_t now = now_ns();
+	uint64_t until = UINT64_MAX;
+
+	if (k->need)
+		until = k->next_try_ns;
+	if (k->expiry_ms)
+		until = min_u64(until, k->renew_ns);
+	if (until == UINT64_MAX)
+		return -1;
+	return until <= now ? 0 : (int)min_u64((until - now) / NS_PER_MS + 1, 60000);
+}
+
+/* Confirms, gives everything back, closes. */
+static void wind_up(struct keeper *k)
+{
+	struct direct *d = &k->ex->direct;
+	uint32_t generation;
+
+	keeper_attend(k);
+	release_holds(k);
+	keeper_attend(k);
+	(void)pthread_mutex_lock(&d->q.lock);
+	if (d->q.live)
+		(void)quiesce(k, 0, UINT64_MAX, now_ns() + CLIENT_COMMAND_MS * NS_PER_MS);
+	generation = d->generation;
+	d->generation = 0;
+	grant_map_clear(&d->map);
+	(void)pthread_mutex_unlock(&d->q.lock);
+	k->attending = true;
+	if (generation && queue_is_live(&d->q))
+		(void)keeper_release(k, 0, UINT64_MAX, generation);
+	k->attending = false;
+	direct_close(d);
+	clear_up(k);
+}
+
+static void *keeper_main(void *arg)
+{
+	struct keeper k = {.ex = arg, .backoff_ns = BACKOFF_MIN_NS};
+
+	(void)pthread_setname_np(pthread_self(), "lh-keeper");
+	k.size_bytes = atomic_load(&k.ex->size_bytes);
+	while (!atomic_load(&k.ex->keeper_stop)) {
+		keeper_attend(&k);
+		look_at_size(&k);
+		if (atomic_exchange(&k.ex->poke, false))
+			k.need = true;
+		if (atomic_exchange(&k.ex->regrant, false)) {
+			k.need = true;
+			k.next_try_ns = 0;
+		}
+		release_holds(&k);
+		if (k.need && now_ns() >= k.next_try_ns)
+			acquire(&k);
+		if (k.expiry_ms && now_ns() >= k.renew_ns)
+			renew(&k);
+		if (!atomic_load(&k.ex->keeper_stop))
+			turn(&k, sleep_ms(&k));
+	}
+	wind_up(&k);
+	return NULL;
+}
+
+int keeper_start(struct lh_export *ex)
+{
+	sigset_t all, old;
+	int rc = 0;
+
+	(void)pthread_mutex_lock(&ex->keeper_lock);
+	if (!ex->keeper_started) {
+		(void)sigfillset(&all);
+		(void)pthread_sigmask(SIG_SETMASK, &all, &old);
+		rc = -pthread_create(&ex->keeper, NULL, keeper_main, ex);
+		(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+		ex->keeper_started = rc == 0;
+	}
+	(void)pthread_mutex_unlock(&ex->keeper_lock);
+	return rc;
+}
+
+int keeper_stop(struct lh_export *ex)
+{
+	struct write_range range;
+
+	if (ex->keeper_started) {
+		atomic_store(&ex->keeper_stop, true);
+		export_wake(ex);
+		(void)pthread_join(ex->keeper, NULL);
+		ex->keeper_started = false;
+	}
+	return write_log_dead(&ex->direct.log, 0, UINT64_MAX, &range) ? -LH_EDEAD : 0;
+}
