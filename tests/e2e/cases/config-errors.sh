@@ -40,6 +40,10 @@ printf '%s\n' "$good_listener" "$good_export" >"$tmp/d/conf"
 XDG_RUNTIME_DIR=$tmp "$daemon" --check --config "$tmp/d/conf" >"$tmp/out" 2>&1 || fail "--check of a good file: $(cat "$tmp/out")"
 XDG_RUNTIME_DIR=$tmp "$daemon" --check --config "$lib/../../config/leaseholdd.conf.example" >"$tmp/out" 2>&1 ||
 	fail "--check of the example: $(cat "$tmp/out")"
+# What the example says in comments is right too.
+sed 's/^\( *\)# \([a-z_]* = .*\)/\1\2/; s/^# \(  [a-z_]* = .*\)/\1/; s/^# };/};/' "$lib/../../config/leaseholdd.conf.example" >"$tmp/d/conf"
+"$daemon" --check --config "$tmp/d/conf" >"$tmp/out" 2>&1 || fail "--check of the example, all keys in: $(cat "$tmp/out")"
+[ "$(grep -cE '^ *[a-z_]+ = ' "$tmp/d/conf")" -ge 30 ] || fail "the example lacks keys"
 status=0
 "$daemon" --no-such-option >"$tmp/out" 2>&1 || status=$?
 expect "exit status of wrong usage" "$status" 2
