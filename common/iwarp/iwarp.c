@@ -30,6 +30,7 @@ static void device_describe(struct iw_device *dev)
 		.max_mr = IW_MAX_CHUNKS * IW_SLOTS_PER_CHUNK,
 		.max_qp_wr = IW_MAX_WR,
 		.max_sge = FABRIC_MAX_SGE,
+		.max_read_sge = FABRIC_MAX_SGE,
 		.max_read_depth = IW_MAX_READ_DEPTH,
 		.max_inline_bytes = IW_MAX_INLINE,
 	};

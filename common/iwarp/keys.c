@@ -256,9 +256,6 @@ static int check_registration(const struct iw_device *dev, const void *addr, uin
 {
 	if (length == 0 || (uintptr_t)addr + length < (uintptr_t)addr || iova + length < iova)
 		return -EINVAL;
-	/* Verbs' rule: who lets the peer write must be able to write himself. */
-	if ((access & FABRIC_ACCESS_REMOTE_WRITE) && !(access & FABRIC_ACCESS_LOCAL_WRITE))
-		return -EINVAL;
 	if (access & ~(unsigned int)LOCAL_ACCESS_KNOWN)
 		return -EOPNOTSUPP;
 	if ((access & FABRIC_ACCESS_MW_BIND) && dev->options.no_windows)
@@ -293,7 +290,10 @@ int iw_mr_reg(struct fabric_pd *pd, void *addr, uint64_t length, uint64_t iova, 
 	slot->base = addr;
 	slot->iova = iova;
 	slot->length = length;
+	/* As on an adapter, who lets the peer write may write himself. */
 	slot->access = access;
+	if (access & FABRIC_ACCESS_REMOTE_WRITE)
+		slot->access |= FABRIC_ACCESS_LOCAL_WRITE;
 	slot->pd = pd;
 	slot->conn_id = 0;
 	slot->mr = NULL;

@@ -377,6 +377,9 @@ void iw_sq_reap(struct iw_conn *conn)
 
 		if (swr->state != IW_SWR_DONE)
 			return;
+		/* Verbs do not tell the two apart either. */
+		if (wc.op == FABRIC_OP_SEND_INV)
+			wc.op = FABRIC_OP_SEND;
 		if (swr->flags & FABRIC_F_SIGNALED) {
 			if (!iw_cq_room(conn->cq))
 				return;
