@@ -485,7 +485,7 @@ void rig_refused(struct rig *rig, unsigned int i, enum fabric_op op, uint32_t le
 	enum fabric_status status = rig_try(rig, i, op, len, remote_addr, rkey);
 
 	/* Kernels' iWARP flushes where it should say why. */
-	if (rig->info->transport == FABRIC_TRANSPORT_IWARP && !rig->info->software_fabric)
+	if (adapter_iwarp(rig))
 		assert_int_not_equal(status, FABRIC_OK);
 	else if (status != FABRIC_REMOTE_ACCESS)
 		fail_msg("\"%s\" where it should be refused", fabric_status_text(status));

@@ -99,6 +99,7 @@ void test_closed_port(void **state)
 {
 	struct rig *rig = *state;
 	struct sockaddr_storage to;
+	int rc;
 
 	rig_listen(rig, suite->addr);
 	assert_int_equal(fabric_listener_addr(rig->listener, &to), 0);
@@ -112,7 +113,10 @@ void test_closed_port(void **state)
 	if (rig->a.events[0].type == FABRIC_CM_RESOLVED) {
 		(void)rig_event(rig, &rig->a, FABRIC_CM_RESOLVED);
 		rig_qp(rig, &rig->a, 0);
-		assert_int_equal(fabric_connect(rig->a.conn[0], &rig->client), 0);
+		rc = fabric_connect(rig->a.conn[0], &rig->client);
+		assert_true(rc == 0 || rc == -ECONNREFUSED);
+		if (rc) /* siw connects at once */
+			return;
 	}
 	(void)rig_event(rig, &rig->a, FABRIC_CM_FAILED);
 	assert_int_equal(rig->event.error, -ECONNREFUSED);
@@ -227,8 +231,11 @@ void test_read_depth(void **state)
 	rig_qp(rig, &rig->b, 0);
 	assert_int_equal(fabric_accept(rig->b.conn[0], &rig->server), 0);
 	(void)rig_event(rig, &rig->a, FABRIC_CM_ESTABLISHED);
-	assert_int_equal(rig->event.initiator_depth, 2);
-	assert_int_equal(fabric_conn_read_depth(rig->a.conn[0]), 2);
+	assert_int_equal(rig->event.initiator_depth, fabric_conn_read_depth(rig->a.conn[0]));
+	if (adapter_iwarp(rig)) /* whose answer need not say */
+		assert_in_range(fabric_conn_read_depth(rig->a.conn[0]), 1, 4);
+	else
+		assert_int_equal(fabric_conn_read_depth(rig->a.conn[0]), 2);
 	/* More than the depth are posted: they wait their turn, and all are right. */
 	pattern_fill(rig->b.buf, RIG_BYTES, 60);
 	for (unsigned int i = 0; i < READS; i++)

@@ -117,6 +117,12 @@ static inline uint64_t addr_of(const void *p)
 	return (uint64_t)(uintptr_t)p;
 }
 
+/** iWARP, but not ours: an adapter, or siw. Held to less. */
+static inline bool adapter_iwarp(const struct rig *rig)
+{
+	return rig->info->transport == FABRIC_TRANSPORT_IWARP && !rig->info->software_fabric;
+}
+
 /** Fills with bytes that repeat late and depend on `seed`. */
 void pattern_fill(uint8_t *p, size_t len, unsigned int seed);
 
