@@ -295,6 +295,17 @@ static int bounds(struct probe_run *run, const char *of, uint64_t base, uint64_t
 
 /* ---- steps ----------------------------------------------------------------------------------- */
 
+static int registration_fail(struct probe_run *run, int err)
+{
+	if (err == -EOPNOTSUPP && run->kind == LH_RUNG_PINNED)
+		return probe_fail(run, "refused by the kernel for this file system (fsdax needs a "
+				       "kernel that permits lease holders)");
+	if (err == -ENOMEM && run->kind == LH_RUNG_PINNED)
+		return probe_fail(run, "no room to pin memory (RLIMIT_MEMLOCK, systemd: "
+				       "LimitMEMLOCK=infinity)");
+	return probe_fail(run, "registration: %s", strerror(-err));
+}
+
 /* A registration's whole life with the peer naming it by `iova`. */
 static int with_iova(struct probe_run *run, const char *of, uint64_t iova)
 {
@@ -303,7 +314,7 @@ static int with_iova(struct probe_run *run, const char *of, uint64_t iova)
 	int rc = mr_new(run, iova, remote_access, &mr), err;
 
 	if (rc)
-		return probe_fail(run, "%s is refused: %s", of, strerror(-rc));
+		return registration_fail(run, rc);
 	rkey = mr->rkey;
 	rc = all_as_target(run, iova, rkey);
 	if (rc == 0)
@@ -326,14 +337,8 @@ static int step_local(struct probe_run *run)
 	struct fabric_mr *mr;
 	int rc = mr_new(run, plain_address(run), FABRIC_ACCESS_LOCAL_WRITE, &mr), err;
 
-	if (rc == -EOPNOTSUPP && run->kind == LH_RUNG_PINNED)
-		return probe_fail(run, "refused by the kernel for this file system (fsdax needs a "
-				       "kernel that permits lease holders)");
-	if (rc == -ENOMEM && run->kind == LH_RUNG_PINNED)
-		return probe_fail(run, "no room to pin memory (RLIMIT_MEMLOCK, systemd: "
-				       "LimitMEMLOCK=infinity)");
 	if (rc)
-		return probe_fail(run, "registration: %s", strerror(-rc));
+		return registration_fail(run, rc);
 	for (size_t i = 0; rc == 0 && i < ARRAY_SIZE(transfers); i++) {
 		rc = as_source(run, &transfers[i], mr->lkey);
 		if (rc == 0 && !run->info->read_sink_needs_bounce)
@@ -357,7 +362,7 @@ static int step_rights(struct probe_run *run)
 	int rc = mr_new(run, plain_address(run), FABRIC_ACCESS_REMOTE_READ, &mr), err;
 
 	if (rc)
-		return probe_fail(run, "registration for reading: %s", strerror(-rc));
+		return registration_fail(run, rc);
 	rc = refused(run, &run->pair, FABRIC_OP_WRITE, "an RDMA WRITE with a key for reading",
 		     plain_address(run), mr->rkey, 100);
 	if (rc == 0)
@@ -567,7 +572,7 @@ static int optional_step(struct probe_run *run, const char *name, int (*step)(st
 
 int probe_steps(struct probe_run *run)
 {
-	int (*const needed[])(struct probe_run *) = {step_local, step_remote, step_rights,
+	int (*const needed[])(struct probe_run *) = {step_remote, step_local, step_rights,
 						     step_cost};
 	struct region_probe *result = run->result;
 	bool near_works = false;

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The self-test of adapters. The software fabric in each of its presentations; and, where there is a
+ * real adapter, that one: in the testbed LEASEHOLD_TESTBED_RDMA says which, and so what must come
+ * out. A stock soft-RoCE must be refused for on-demand paging, and the kernel must live.
+ */
+#include "test_export_rig.h"
+
+#include <dirent.h>
+#include <sys/file.h>
+
+#include "fabric/verbs.h"
+#include "iwarp/iwarp.h"
+#include "region/region.h"
+#include "util/log.h"
+
+#define FILE_BYTES MIB(8)
+
+static struct export *export;
+
+static unsigned int count_probe_files(void)
+{
+	DIR *dir = opendir(test_dir);
+	struct dirent *entry;
+	unsigned int n = 0;
+
+	assert_non_null(dir);
+	while ((entry = readdir(dir)))
+		n += strncmp(entry->d_name, ".leasehold-probe-", 17) == 0;
+	(void)closedir(dir);
+	return n;
+}
+
+static struct fabric *open_iwarp(const struct iwarp_options *options)
+{
+	struct fabric *f;
+	struct errtext err;
+
+	assert_int_equal(iwarp_fabric_open(options, &f, &err), 0);
+	return f;
+}
+
+static void close_fabric(struct fabric *f)
+{
+	region_probe_forget(NULL);
+	fabric_close(f);
+}
+
+static struct region_probe probe(struct fabric *f, enum region_choice choice)
+{
+	struct region_probe result = {.rung = LH_RUNG_STAGED};
+	struct errtext err = {""};
+	int rc = region_probe(fabric_device_at(f, 0), export, choice, &result, &err);
+
+	if (rc)
+		print_error("region_probe: %d: %s\n", rc, err.text);
+	assert_int_equal(rc, 0);
+	print_message("[          ] %s\n", result.why);
+	assert_int_equal(count_probe_files(), 0);
+	return result;
+}
+
+static void test_any(void **state)
+{
+	struct fabric *f = open_iwarp(NULL);
+	struct region_probe result = probe(f, REGION_AUTO);
+
+	(void)state;
+	assert_int_equal(result.rung, LH_RUNG_PINNED);
+	assert_true(result.iova);
+	assert_true(result.windows);
+	assert_string_equal(result.why, "pinned: works");
+	result = probe(f, REGION_ODP);
+	assert_int_equal(result.rung, LH_RUNG_ODP);
+	assert_true(result.iova);
+	assert_string_equal(result.why, "odp: works");
+	close_fabric(f);
+}
+
+static void test_pinned_only(void **state)
+{
+	struct iwarp_options options = {.memory = IWARP_MEMORY_PINNED, .no_windows = true};
+	struct fabric *f = open_iwarp(&options);
+	struct region_probe result = probe(f, REGION_AUTO);
+
+	(void)state;
+	assert_int_equal(result.rung, LH_RUNG_PINNED);
+	assert_false(result.windows);
+	result = probe(f, REGION_ODP);
+	assert_int_equal(result.rung, LH_RUNG_NONE);
+	assert_non_null(strstr(result.why, "odp: not offered"));
+	close_fabric(f);
+}
+
+static void test_odp_only(void **state)
+{
+	struct iwarp_options options = {.memory = IWARP_MEMORY_ODP};
+	struct fabric *f = open_iwarp(&options);
+	struct region_probe result = probe(f, REGION_AUTO);
+
+	(void)state;
+	assert_int_equal(result.rung, LH_RUNG_ODP);
+	assert_non_null(strstr(result.why, "pinned: refused by the kernel"));
+	assert_non_null(strstr(result.why, "odp: works"));
+	result = probe(f, REGION_PINNED);
+	assert_int_equal(result.rung, LH_RUNG_NONE);
+	close_fabric(f);
+}
+
+static void test_crc(void **state)
+{
+	struct iwarp_options options = {.crc = IWARP_CRC_ON};
+	struct fabric *f = open_iwarp(&options);
+
+	(void)state;
+	assert_int_equal(probe(f, REGION_AUTO).rung, LH_RUNG_PINNED);
+	close_fabric(f);
+}
+
+/* What was found is remembered: the second time nothing is written to the file system. */
+static void test_remembered(void **state)
+{
+	struct fabric *f = open_iwarp(NULL);
+	struct region_probe result = probe(f, REGION_AUTO), again;
+	uint64_t begin = now_ns();
+
+	(void)state;
+	for (int i = 0; i < 1000; i++) {
+		struct errtext err;
+
+		assert_int_equal(
+			region_probe(fabric_device_at(f, 0), export, REGION_AUTO, &again, &err), 0);
+	}
+	assert_true(now_ns() - begin < NS_PER_S);
+	assert_memory_equal(&result, &again, sizeof(again));
+	close_fabric(f);
+}
+
+/* Files of dead processes go, those of living ones stay. */
+static void test_stale(void **state)
+{
+	struct fabric *f = open_iwarp(NULL);
+	int dead = open(in_dir(".leasehold-probe-1-1"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	int alive = open(in_dir(".leasehold-probe-1-2"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	struct region_probe result;
+	struct errtext err;
+
+	(void)state;
+	assert_true(dead >= 0 && alive >= 0);
+	(void)close(dead);
+	assert_int_equal(flock(alive, LOCK_EX), 0);
+	assert_int_equal(region_probe(fabric_device_at(f, 0), export, REGION_AUTO, &result, &err),
+			 0);
+	assert_int_equal(count_probe_files(), 1);
+	assert_int_equal(access(in_dir(".leasehold-probe-1-2"), F_OK), 0);
+	assert_int_equal(unlink(in_dir(".leasehold-probe-1-2")), 0);
+	(void)close(alive);
+	close_fabric(f);
+}
+
+/* A block region: slices, look-ups, sharing, and the count of keys. */
+static void test_region(void **state)
+{
+	struct fabric *f = open_iwarp(NULL);
+	struct view *view = must_view(export);
+	struct region *region, *later;
+	const struct region_slice *slice;
+	struct grant_key key;
+	struct region_probe how = {.rung = LH_RUNG_PINNED, .iova = true};
+	struct fabric_pd *pd;
+	struct errtext err;
+
+	(void)state;
+	assert_int_equal(fabric_pd_alloc(fabric_device_at(f, 0), &pd), 0);
+	assert_int_equal(region_keys_alive(view), 0);
+	assert_int_equal(region_new(pd, view, LH_RUNG_PINNED, &region, &err), 0);
+	assert_int_equal(region_count(region), view->nr_runs);
+	assert_int_equal(region_keys_alive(view), view->nr_runs);
+	for (unsigned int i = 0; i < view->nr_runs; i++) {
+		const struct export_run *run = &view->runs[i];
+
+		slice = region_find(region, run->offset);
+		assert_non_null(slice);
+		assert_ptr_equal(slice, region_find(region, run->offset + run->length - 1));
+		assert_int_equal(slice->offset, run->offset);
+		assert_null(region_find(region, run->offset + run->length));
+	}
+	/* A second region shares what is the same. */
+	assert_int_equal(region_begin(pd, view, LH_RUNG_PINNED, &later), 0);
+	assert_int_equal(region_step(later, region, &err), 0);
+	assert_int_equal(region_keys_alive(view), view->nr_runs);
+	assert_int_equal(region_find(later, 0)->lkey, region_find(region, 0)->lkey);
+	assert_int_equal(region_free(region), 0);
+	assert_int_equal(region_keys_alive(view), view->nr_runs);
+	assert_int_equal(region_free(later), 0);
+	assert_int_equal(region_keys_alive(view), 0);
+
+	assert_int_equal(grant_key_new(pd, view, 4096, 8192, LH_GRANT_READ, &how, &key), 0);
+	assert_int_equal(region_keys_alive(view), 1);
+	assert_true(key.address % 4096 == (uintptr_t)(view->base + 4096) % 4096);
+	assert_true(key.address != (uintptr_t)(view->base + 4096));
+	assert_true(key.address < UINT64_MAX - 8192);
+	assert_int_equal(grant_key_kill(&key), 0);
+	assert_int_equal(grant_key_kill(&key), 0);
+	assert_int_equal(region_keys_alive(view), 0);
+	view_free(view);
+	assert_int_equal(fabric_pd_free(pd), 0);
+	close_fabric(f);
+}
+
+/* ---- a real adapter -------------------------------------------------------------------------- */
+
+static bool testbed_is(const char *what)
+{
+	const char *rdma = getenv("LEASEHOLD_TESTBED_RDMA");
+
+	return rdma && strcmp(rdma, what) == 0;
+}
+
+static void test_verbs(void **state)
+{
+	bool dax = export_medium(export) == EXPORT_DAX;
+	bool memory = export_medium(export) == EXPORT_MEMORY;
+	struct region_probe result;
+	struct fabric *f;
+	struct errtext err;
+
+	(void)state;
+	if (verbs_fabric_open(&f, &err) != 0) {
+		print_message("[          ] no adapter: %s\n", err.text);
+		skip();
+	}
+	print_message("[          ] %s on %s\n", fabric_device_info(fabric_device_at(f, 0))->name,
+		      export_medium_text(export_medium(export)));
+	result = probe(f, REGION_PINNED);
+	if (memory)
+		assert_int_equal(result.rung, LH_RUNG_PINNED);
+	if (dax && !getenv("LEASEHOLD_TESTBED_KLP"))
+		assert_non_null(strstr(result.why, "refused by the kernel for this file system"));
+	if (memory && testbed_is("fixed-mw"))
+		assert_true(result.windows);
+	if (memory && testbed_is("fixed"))
+		assert_non_null(strstr(result.why, "past the end of a window was not refused"));
+	result = probe(f, REGION_ODP);
+	if (testbed_is("stock")) {
+		assert_int_equal(result.rung, LH_RUNG_NONE);
+		assert_non_null(strstr(result.why, "odp: RDMA WRITE of 100 bytes at +200 changed "
+						   "other bytes (near 0..99)"));
+	} else if (testbed_is("fixed") || testbed_is("fixed-mw")) {
+		assert_int_equal(result.rung, LH_RUNG_ODP);
+		assert_true(result.iova);
+		assert_int_equal(result.windows, testbed_is("fixed-mw"));
+	} else if (testbed_is("siw")) {
+		assert_int_equal(result.rung, LH_RUNG_NONE);
+		assert_non_null(strstr(result.why, "not offered"));
+	}
+	result = probe(f, REGION_AUTO);
+	print_message("[          ] deregistration: %llu us a GiB\n",
+		      (unsigned long long)result.dereg_ns_per_gib / 1000);
+	close_fabric(f);
+}
+
+static int run_group(const char *where)
+{
+	const struct CMUnitTest tests[] = {
+		leaks_test(test_any),	 leaks_test(test_pinned_only), leaks_test(test_odp_only),
+		leaks_test(test_crc),	 leaks_test(test_remembered),  leaks_test(test_stale),
+		leaks_test(test_region), cmocka_unit_test(test_verbs),
+	};
+	int failed;
+
+	make_file("file", FILE_BYTES);
+	fill_file("file", 0, MIB(1));
+	fill_file("file", MIB(2), MIB(3));
+	export = open_file("file");
+	failed = cmocka_run_group_tests_name(where, tests, NULL, NULL);
+	export_close(export);
+	return failed;
+}
+
+int main(void)
+{
+	log_set_level(LOG_LEVEL_WARNING);
+	assert_int_equal(export_guard_init(), 0);
+	iwarp_set_copy_hook(export_guarded_copy);
+	return for_each_dir(run_group);
+}
