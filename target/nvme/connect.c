@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Fabrics commands (NVMe-oF 1.1 §3): Connect, Property Get and Set. Connect is checked on the
+ * reactor and decided on control; the registers belong to the admin queue's reactor. The Disconnect
+ * command is not offered (Identify Controller says so); hosts close the connection.
+ */
+#include "nvme/controller.h"
+
+#define CAP_CQR		 (1ull << 16)
+#define CAP_TO_500MS	 (15ull << 24)
+#define CAP_CSS_NVM	 (1ull << 37)
+#define CC_CSS(cc)	 ((cc) >> 4 & 7)
+#define CC_MPS(cc)	 ((cc) >> 7 & 15)
+#define CC_AMS(cc)	 ((cc) >> 11 & 7)
+#define CC_IOSQES(cc)	 ((cc) >> 16 & 15)
+#define CC_IOCQES(cc)	 ((cc) >> 20 & 15)
+#define PROPERTY_8_BYTES 1
+#define SQES_64_BYTES	 6
+#define CQES_16_BYTES	 4
+
+/* ---- Connect ---------------------------------------------------------------------------------- */
+
+static void connect_failed(struct request *r, uint16_t status, uint32_t dw0)
+{
+	r->queue->connecting = false;
+	r->dw0 = dw0;
+	request_complete(r, status);
+}
+
+static void connect_on_control(struct request *r)
+{
+	r->status = controller_connect(r->queue, &r->u.connect.connect, &r->u.connect.controller,
+				       &r->dw0);
+	request_from_control(r);
+}
+
+static void connect_back(struct request *r)
+{
+	struct nvme_queue *nq = r->queue;
+	const struct connect *connect = &r->u.connect.connect;
+
+	if (r->status) {
+		connect_failed(r, r->status, r->dw0);
+		return;
+	}
+	nq->controller = r->u.connect.controller;
+	nq->qid = connect->qid;
+	nq->entries = connect->entries;
+	nq->sq_flow_off = connect->sq_flow_off;
+	nq->sqhd = 0;
+	request_complete(r, NVME_SC_SUCCESS);
+}
+
+static void connect_data(struct request *r)
+{
+	uint32_t dw0;
+	uint16_t status = connect_parse_data(request_data(r), &r->u.connect.connect, &dw0);
+
+	if (status) {
+		connect_failed(r, status, dw0);
+		return;
+	}
+	request_on_control(r, connect_on_control, connect_back);
+}
+
+static void connect_execute(struct request *r)
+{
+	struct nvme_queue *nq = r->queue;
+	const struct nvme_limits *limits = &nq->q.target->env.limits;
+	struct connect_limits connect_limits = {
+		.cm_qid = nq->cm_qid,
+		.receives = (uint16_t)nq->q.receives,
+		.max_io_queues = (uint16_t)limits->max_io_queues,
+		.max_entries = (uint16_t)limits->queue_depth,
+	};
+	uint32_t dw0 = 0;
+	uint16_t status;
+
+	if (nq->controller || nq->connecting) {
+		request_complete(r, NVME_SC_COMMAND_SEQUENCE | NVME_SC_DNR);
+		return;
+	}
+	status = connect_parse_command((const struct nvmf_connect_command *)request_sqe(r),
+				       &r->command, &connect_limits, &r->u.connect.connect, &dw0);
+	if (status) {
+		connect_failed(r, status, dw0);
+		return;
+	}
+	nq->connecting = true;
+	request_take_data(r, connect_data);
+}
+
+/* ---- properties ------------------------------------------------------------------------------- */
+
+static uint64_t capabilities(const struct request *r)
+{
+	const struct nvme_limits *limits = &r->queue->q.target->env.limits;
+
+	return (uint64_t)(limits->queue_depth - 1) | CAP_CQR | CAP_TO_500MS | CAP_CSS_NVM;
+}
+
+static void property_get(struct request *r)
+{
+	const struct nvmf_property_command *sqe = (const void *)request_sqe(r);
+	const struct controller_admin *a = &r->queue->controller->a;
+	bool wide = (sqe->attrib & 7) == PROPERTY_8_BYTES;
+	uint64_t value;
+
+	switch (le32toh(sqe->offset)) {
+	case NVME_PROP_CAP:
+		value = capabilities(r);
+		break;
+	case NVME_PROP_VS:
+		value = NVME_VS_1_4;
+		break;
+	case NVME_PROP_CC:
+		value = a->cc;
+		break;
+	case NVME_PROP_CSTS:
+		value = a->csts;
+		break;
+	default:
+		request_complete(r, NVME_SC_INVALID_FIELD | NVME_SC_DNR);
+		return;
+	}
+	if (wide != (le32toh(sqe->offset) == NVME_PROP_CAP)) {
+		request_complete(r, NVME_SC_INVALID_FIELD | NVME_SC_DNR);
+		return;
+	}
+	r->dw0 = (uint32_t)value;
+	r->dw1 = (uint32_t)(value >> 32);
+	request_complete(r, NVME_SC_SUCCESS);
+}
+
+static bool configuration_ok(uint32_t cc)
+{
+	uint32_t sq = CC_IOSQES(cc), cq = CC_IOCQES(cc);
+
+	/* 0: a host that has not set them yet; over fabrics the sizes are fixed anyway. */
+	return CC_CSS(cc) == 0 && CC_MPS(cc) == 0 && CC_AMS(cc) == 0 &&
+	       (sq == 0 || sq == SQES_64_BYTES) && (cq == 0 || cq == CQES_16_BYTES);
+}
+
+static void set_ready(struct controller *c, bool ready)
+{
+	if (ready)
+		c->a.csts |= NVME_CSTS_RDY;
+	else
+		c->a.csts &= ~NVME_CSTS_RDY;
+	atomic_store_explicit(&c->ready, ready, memory_order_release);
+}
+
+/* Requests for events are gone with a reset, unanswered (NVMe base 2.0 §5.2). */
+static void forget_events(struct controller *c)
+{
+	struct controller_admin *a = &c->a;
+
+	while (a->nr_held > 0)
+		request_release(a->held[--a->nr_held]);
+	a->async_config = 0;
+	a->ns_pending = a->ns_masked = a->vendor_pending = a->vendor_masked = false;
+}
+
+static void reset_on_control(struct request *r)
+{
+	controller_reset(r->queue->owner);
+	request_from_control(r);
+}
+
+static void reset_back(struct request *r)
+{
+	request_complete(r, NVME_SC_SUCCESS);
+}
+
+static void property_set(struct request *r)
+{
+	const struct nvmf_property_command *sqe = (const void *)request_sqe(r);
+	struct controller *c = r->queue->controller;
+	uint32_t old = c->a.cc, cc = (uint32_t)le64toh(sqe->value);
+	bool reset = (old & NVME_CC_EN) && !(cc & NVME_CC_EN);
+
+	if (le32toh(sqe->offset) != NVME_PROP_CC || (sqe->attrib & 7) == PROPERTY_8_BYTES) {
+		request_complete(r, NVME_SC_INVALID_FIELD | NVME_SC_DNR);
+		return;
+	}
+	c->a.cc = cc;
+	if (!(old & NVME_CC_EN) && (cc & NVME_CC_EN)) {
+		if (configuration_ok(cc))
+			set_ready(c, true);
+		else
+			c->a.csts |= NVME_CSTS_CFS;
+	}
+	if ((cc & NVME_CC_SHN_MASK) && !(old & NVME_CC_SHN_MASK)) {
+		/* What was acknowledged is where it belongs: there is nothing to finish. */
+		set_ready(c, false);
+		c->a.csts |= NVME_CSTS_SHST_DONE;
+	}
+	if (reset) {
+		set_ready(c, false);
+		c->a.csts = 0;
+		forget_events(c);
+		request_on_control(r, reset_on_control, reset_back);
+		return;
+	}
+	request_complete(r, NVME_SC_SUCCESS);
+}
+
+void fabrics_execute(struct request *r)
+{
+	const struct nvme_queue *nq = r->queue;
+
+	if (r->command.fctype == NVMF_CONNECT) {
+		connect_execute(r);
+		return;
+	}
+	if (!nq->controller) {
+		request_complete(r, NVME_SC_COMMAND_SEQUENCE | NVME_SC_DNR);
+		return;
+	}
+	if (r->command.fctype == NVMF_PROPERTY_GET && nq->qid == 0)
+		property_get(r);
+	else if (r->command.fctype == NVMF_PROPERTY_SET && nq->qid == 0)
+		property_set(r);
+	else
+		request_complete(r, NVME_SC_INVALID_OPCODE | NVME_SC_DNR);
+}

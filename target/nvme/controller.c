@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Controllers: who is connected. Control loop. A controller is made by the Connect of an admin
+ * queue and dies with it; it is freed when the last of its queues is.
+ */
+#include "nvme/controller.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "nvme/direct_queue.h"
+#include "util/log.h"
+
+#define CNTLID_MAX 0xffef
+
+DEFINE_COUNTER(controllers_made, "nvme_controllers", "Associations that hosts made");
+DEFINE_COUNTER(controllers_expired, "nvme_keep_alive_expired", "Associations ended by keep alive");
+
+struct controller *controller_find(struct nvme_target *t, uint16_t cntlid)
+{
+	struct list *l;
+
+	list_for_each (l, &t->controllers) {
+		struct controller *c = list_entry(l, struct controller, link);
+
+		if (c->cntlid == cntlid)
+			return c;
+	}
+	return NULL;
+}
+
+/* ---- keep alive ------------------------------------------------------------------------------- */
+
+/* Traffic counts: any command since the last look is a sign of life (NVMe base 2.0 §3.9). */
+static void keep_alive_due(struct loop_timer *timer)
+{
+	struct controller *c = container_of(timer, struct controller, keep_alive);
+
+	if (!atomic_exchange_explicit(&c->active, false, memory_order_relaxed)) {
+		counter_add(&controllers_expired, 1);
+		controller_kill(c, "its keep-alive time is over");
+		return;
+	}
+	controller_set_kato(c, c->kato_ms);
+}
+
+void controller_set_kato(struct controller *c, uint32_t kato_ms)
+{
+	struct loop *loop = c->target->env.control;
+
+	c->kato_ms = kato_ms;
+	if (kato_ms == 0 || c->dying)
+		loop_timer_cancel(loop, &c->keep_alive);
+	else
+		loop_timer_set(loop, &c->keep_alive, now_ns() + kato_ms * NS_PER_MS);
+}
+
+/* ---- Connect ---------------------------------------------------------------------------------- */
+
+static uint16_t new_cntlid(struct nvme_target *t)
+{
+	do {
+		t->next_cntlid = t->next_cntlid >= CNTLID_MAX ? 1 : (uint16_t)(t->next_cntlid + 1);
+	} while (controller_find(t, t->next_cntlid));
+	return t->next_cntlid;
+}
+
+static void attach(struct nvme_queue *nq, struct controller *c)
+{
+	nq->owner = c;
+	loop_timer_cancel(c->target->env.control, &nq->q.first_command);
+	atomic_store_explicit(&c->active, true, memory_order_relaxed);
+}
+
+static uint16_t connect_admin(struct nvme_queue *nq, const struct connect *connect,
+			      struct controller **controller, uint32_t *dw0)
+{
+	struct nvme_target *t = nq->q.target;
+	struct nvme_subsystem *s = target_find_subsystem(t, connect->subnqn);
+	struct controller *c;
+
+	if (!s) {
+		*dw0 = CONNECT_IN_DATA(subnqn);
+		return NVME_SC_CONNECT_INVALID_PARAM | NVME_SC_DNR;
+	}
+	if (t->nr_controllers >= t->env.limits.max_controllers)
+		return NVME_SC_CONNECT_BUSY;
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return NVME_SC_CONNECT_BUSY;
+	c->target = t;
+	c->subsystem = s;
+	c->cntlid = new_cntlid(t);
+	memcpy(c->hostid, connect->hostid, sizeof(c->hostid));
+	memcpy(c->hostnqn, connect->hostnqn, sizeof(c->hostnqn));
+	list_init(&c->io_queues);
+	list_init(&c->direct_queues);
+	c->keep_alive.fn = keep_alive_due;
+	c->a.kato_ms = connect->kato_ms;
+	c->a.next_change = 1;
+	c->admin = nq;
+	list_push(&t->controllers, &c->link);
+	t->nr_controllers++;
+	attach(nq, c);
+	controller_set_kato(c, connect->kato_ms);
+	counter_add(&controllers_made, 1);
+	log_info("host %s connected to %s from %s over %s: controller %u", c->hostnqn, s->nqn,
+		 nq->q.address, fabric_name(nq->q.channel->fabric), c->cntlid);
+	*controller = c;
+	*dw0 = c->cntlid;
+	return NVME_SC_SUCCESS;
+}
+
+static bool has_queue(const struct controller *c, uint16_t qid)
+{
+	struct list *l;
+
+	list_for_each (l, &c->io_queues) {
+		if (list_entry(l, struct nvme_queue, owner_link)->cm_qid == qid)
+			return true;
+	}
+	return false;
+}
+
+static uint16_t connect_io(struct nvme_queue *nq, const struct connect *connect,
+			   struct controller **controller, uint32_t *dw0)
+{
+	struct controller *c = controller_find(nq->q.target, connect->cntlid);
+
+	if (!c || c->dying)
+		*dw0 = CONNECT_IN_DATA(cntlid);
+	else if (strcmp(c->subsystem->nqn, connect->subnqn) != 0)
+		*dw0 = CONNECT_IN_DATA(subnqn);
+	else if (strcmp(c->hostnqn, connect->hostnqn) != 0)
+		*dw0 = CONNECT_IN_DATA(hostnqn);
+	else if (memcmp(c->hostid, connect->hostid, sizeof(c->hostid)) != 0)
+		*dw0 = CONNECT_IN_DATA(hostid);
+	else if (has_queue(c, connect->qid))
+		*dw0 = CONNECT_IN_COMMAND(qid);
+	if (*dw0)
+		return NVME_SC_CONNECT_INVALID_PARAM | NVME_SC_DNR;
+	if (!controller_ready(c))
+		return NVME_SC_COMMAND_SEQUENCE | NVME_SC_DNR;
+	attach(nq, c);
+	list_push(&c->io_queues, &nq->owner_link);
+	c->nr_io_queues++;
+	log_debug("controller %u: I/O queue %u connected from %s", c->cntlid, connect->qid,
+		  nq->q.address);
+	*controller = c;
+	*dw0 = c->cntlid;
+	return NVME_SC_SUCCESS;
+}
+
+uint16_t controller_connect(struct nvme_queue *nq, const struct connect *connect,
+			    struct controller **controller, uint32_t *dw0)
+{
+	*dw0 = 0;
+	/* It may be on its way out, and then nobody would detach it. */
+	if (nq->q.state >= QUEUE_STOPPING || nq->q.target->stopping)
+		return NVME_SC_COMMAND_SEQUENCE;
+	return connect->qid == 0 ? connect_admin(nq, connect, controller, dw0)
+				 : connect_io(nq, connect, controller, dw0);
+}
+
+/* ---- the end ---------------------------------------------------------------------------------- */
+
+static void stop_queues(struct controller *c, const char *why)
+{
+	struct list *l;
+
+	list_for_each (l, &c->io_queues)
+		queue_stop(&list_entry(l, struct nvme_queue, owner_link)->q, why);
+	list_for_each (l, &c->direct_queues)
+		queue_stop(direct_queue_base(direct_queue_from_link(l)), why);
+}
+
+void controller_reset(struct controller *c)
+{
+	stop_queues(c, "its controller was reset");
+}
+
+void controller_kill(struct controller *c, const char *why)
+{
+	if (c->dying)
+		return;
+	c->dying = true;
+	c->why = why;
+	loop_timer_cancel(c->target->env.control, &c->keep_alive);
+	log_info("host %s left controller %u of %s: %s", c->hostnqn, c->cntlid, c->subsystem->nqn,
+		 why);
+	stop_queues(c, "its controller has gone");
+	if (c->admin)
+		queue_stop(&c->admin->q, why);
+}
+
+void controller_queue_stopping(struct nvme_queue *nq)
+{
+	struct controller *c = nq->owner;
+
+	if (!c)
+		return;
+	if (nq == c->admin)
+		controller_kill(c, nq->q.why);
+	else if (!c->dying)
+		log_debug("controller %u: I/O queue %u ended: %s", c->cntlid, nq->cm_qid,
+			  nq->q.why);
+}
+
+void controller_put(struct controller *c)
+{
+	struct nvme_target *t = c->target;
+
+	if (!c->dying || c->admin || !list_empty(&c->io_queues) || !list_empty(&c->direct_queues))
+		return;
+	list_del(&c->link);
+	t->nr_controllers--;
+	free(c);
+}
+
+void controller_queue_gone(struct nvme_queue *nq)
+{
+	struct controller *c = nq->owner;
+
+	if (!c)
+		return;
+	if (nq == c->admin) {
+		c->admin = NULL;
+	} else {
+		list_del(&nq->owner_link);
+		c->nr_io_queues--;
+	}
+	nq->owner = NULL;
+	controller_put(c);
+}
+
+/* ---- direct queues ---------------------------------------------------------------------------- */
+
+void controller_new_token(struct controller *c, uint8_t token[LH_TOKEN_BYTES])
+{
+	struct direct_token *oldest = &c->tokens[0];
+
+	for (unsigned int i = 1; i < NVME_MAX_TOKENS; i++) {
+		if (c->tokens[i].until_ns < oldest->until_ns)
+			oldest = &c->tokens[i];
+	}
+	random_bytes(oldest->token, sizeof(oldest->token));
+	oldest->until_ns = now_ns() + LH_TOKEN_LIFE_MS * NS_PER_MS;
+	memcpy(token, oldest->token, LH_TOKEN_BYTES);
+}
+
+bool controller_take_token(struct controller *c, const uint8_t token[LH_TOKEN_BYTES])
+{
+	uint64_t now = now_ns();
+
+	for (unsigned int i = 0; i < NVME_MAX_TOKENS; i++) {
+		struct direct_token *known = &c->tokens[i];
+		uint8_t differs = 0;
+
+		/* In constant time: nobody learns how much of a guess was right. */
+		for (unsigned int j = 0; j < LH_TOKEN_BYTES; j++)
+			differs |= known->token[j] ^ token[j];
+		if (differs || known->until_ns == 0)
+			continue;
+		bool in_time = now < known->until_ns;
+
+		*known = (struct direct_token){0};
+		return in_time;
+	}
+	return false;
+}
+
+struct direct_queue *controller_find_direct(struct controller *c, uint16_t dqid)
+{
+	struct list *l;
+
+	list_for_each (l, &c->direct_queues) {
+		struct direct_queue *dq = direct_queue_from_link(l);
+
+		if (direct_queue_id(dq) == dqid)
+			return dq;
+	}
+	return NULL;
+}
+
+/* ---- status ----------------------------------------------------------------------------------- */
+
+void nvme_target_each_controller(struct nvme_target *t,
+				 void (*fn)(const struct nvme_controller_status *status, void *arg),
+				 void *arg)
+{
+	struct list *l;
+
+	list_for_each (l, &t->controllers) {
+		const struct controller *c = list_entry(l, struct controller, link);
+		struct nvme_controller_status status = {
+			.cntlid = c->cntlid,
+			.hostnqn = c->hostnqn,
+			.subnqn = c->subsystem->nqn,
+			.fabric = "",
+			.io_queues = c->nr_io_queues,
+			.direct_queues = c->nr_direct_queues,
+			.kato_ms = c->kato_ms,
+		};
+
+		if (c->dying || !c->admin)
+			continue;
+		status.fabric = fabric_name(c->admin->q.channel->fabric);
+		(void)snprintf(status.address, sizeof(status.address), "%s", c->admin->q.address);
+		fn(&status, arg);
+	}
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A controller: one association of a host with a subsystem. Made and freed on control; its
+ * registers, features and events belong to the reactor of its admin queue. Its queues keep it
+ * alive; the admin queue's end is its end.
+ */
+#ifndef LEASEHOLD_NVME_CONTROLLER_H
+#define LEASEHOLD_NVME_CONTROLLER_H
+
+#include "nvme/nvme_queue.h"
+
+#define CHANGE_LOG_ENTRIES 64
+#define CHANGED_NS_MAX	   1024 /* of the Changed Namespace List */
+
+struct direct_queue;
+
+struct direct_token {
+	uint8_t token[LH_TOKEN_BYTES];
+	uint64_t until_ns; /* 0: none */
+};
+
+/** Asynchronous events, features and registers: the admin queue's reactor. */
+struct controller_admin {
+	uint32_t cc, csts;
+	uint32_t async_config; /* feature 0Bh */
+	uint32_t kato_ms;
+	bool volatile_cache; /* feature 06h */
+	bool direct_aware;   /* it asked for our extension: it gets our events */
+
+	struct request *held[NVME_AER_LIMIT];
+	unsigned int nr_held;
+	bool ns_pending, ns_masked; /* masked: told, and the log not read since */
+	bool vendor_pending, vendor_masked;
+	uint8_t vendor_change; /* of the newest entry */
+	uint32_t changed_ns[CHANGED_NS_MAX];
+	unsigned int nr_changed_ns; /* CHANGED_NS_MAX + 1: too many */
+	struct lh_change_entry changes[CHANGE_LOG_ENTRIES];
+	uint64_t next_change; /* sequence numbers start at 1 */
+	unsigned int nr_changes;
+};
+
+struct controller {
+	struct nvme_target *target;
+	struct nvme_subsystem *subsystem;
+	uint16_t cntlid;
+	uint8_t hostid[16];
+	char hostnqn[NVME_NQN_BYTES];
+
+	_Atomic bool ready;  /* CSTS.RDY: written by the admin queue's reactor */
+	_Atomic bool active; /* a command came since the last look of the keep-alive timer */
+
+	/* control */
+	struct list link;
+	struct nvme_queue *admin;
+	struct list io_queues;	   /* owner_link */
+	struct list direct_queues; /* owner_link */
+	unsigned int nr_io_queues, nr_direct_queues;
+	uint16_t next_dqid;
+	bool dying;
+	const char *why;
+	uint32_t kato_ms;
+	struct loop_timer keep_alive;
+	struct direct_token tokens[NVME_MAX_TOKENS];
+
+	struct controller_admin a;
+};
+
+static inline bool controller_ready(const struct controller *c)
+{
+	return atomic_load_explicit(&c->ready, memory_order_acquire);
+}
+
+static inline void controller_active(struct controller *c)
+{
+	/* Read first: the line stays shared among the reactors. */
+	if (!atomic_load_explicit(&c->active, memory_order_relaxed))
+		atomic_store_explicit(&c->active, true, memory_order_relaxed);
+}
+
+/* ---- control ---------------------------------------------------------------------------------- */
+
+/** Makes a controller, or attaches an I/O queue: a Connect. Status and dw0 as for the host. */
+uint16_t controller_connect(struct nvme_queue *nq, const struct connect *connect,
+			    struct controller **controller, uint32_t *dw0);
+/** Ends the association: every queue of it. Idempotent. */
+void controller_kill(struct controller *c, const char *why);
+/** Ends all queues but the admin queue: a controller reset. */
+void controller_reset(struct controller *c);
+/** Arms or re-arms the keep-alive timer; 0: off. */
+void controller_set_kato(struct controller *c, uint32_t kato_ms);
+/** From the queue's teardown: its first and its last step. */
+void controller_queue_stopping(struct nvme_queue *nq);
+void controller_queue_gone(struct nvme_queue *nq);
+/** The same for a direct queue, which calls them itself. */
+void controller_put(struct controller *c);
+
+struct controller *controller_find(struct nvme_target *t, uint16_t cntlid);
+void controller_new_token(struct controller *c, uint8_t token[LH_TOKEN_BYTES]);
+/** True once for each token, in its time. */
+bool controller_take_token(struct controller *c, const uint8_t token[LH_TOKEN_BYTES]);
+struct direct_queue *controller_find_direct(struct controller *c, uint16_t dqid);
+
+/** Events (event.c): to every controller that this namespace concerns, or to one. */
+void controllers_ns_changed(struct nvme_target *t, const struct ns_home *home);
+void controllers_changed(struct nvme_target *t, const struct ns_home *home, unsigned int change);
+void controller_recall_event(struct controller *c, uint32_t nsid, uint32_t generation);
+
+/* ---- the admin queue's reactor ---------------------------------------------------------------- */
+
+void identify_execute(struct request *r);
+void set_features_execute(struct request *r);
+void get_features_execute(struct request *r);
+void log_page_execute(struct request *r);
+void direct_execute(struct request *r);
+void event_request_execute(struct request *r);
+/** Log pages that events point to were read. */
+void event_log_read(struct controller *c, uint8_t page);
+/** Copies the logs that events fill: `size` bytes at most; returns how many there are in all. */
+uint32_t event_changed_ns_log(struct controller *c, uint8_t *log, bool clear);
+uint32_t event_change_log(const struct controller *c, uint8_t *log);
+
+/** Builds `length` bytes for the host in a bounce buffer (zeroed) and answers with them. */
+void admin_reply(struct request *r, uint32_t length, void (*fill)(struct request *r));
+
+/** Set by the target's limits; what features and Identify say. */
+uint8_t controller_mdts(const struct nvme_target *t);
+bool controller_volatile_cache(struct nvme_queue *nq);
+
+#endif

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The direct extension's commands on the admin queue: Open Direct, Acquire, Renew, Release. Parsed
+ * on the admin queue's reactor, done on control, where grants live; the request waits for the answer
+ * even if its queue dies meanwhile (the queue waits for the request).
+ */
+#include "nvme/controller.h"
+
+#include <string.h>
+
+#include "nvme/direct_queue.h"
+
+#define ACQUIRE_REPLY_BYTES                           \
+	((uint32_t)(sizeof(struct lh_acquire_reply) + \
+		    LH_ACQUIRE_MAX_GRANTS * sizeof(struct lh_grant)))
+
+DEFINE_COUNTER(acquires, "nvme_acquires", "Acquire commands");
+DEFINE_COUNTER(acquires_refused, "nvme_acquires_refused", "Acquire commands without a grant");
+DEFINE_COUNTER(releases, "nvme_releases", "Release commands");
+
+static void answered(struct request *r)
+{
+	request_complete(r, r->status);
+}
+
+/* ---- on control ------------------------------------------------------------------------------- */
+
+static struct grant_client *find_client(const struct request *r)
+{
+	struct controller *c = r->queue->owner;
+	struct direct_queue *dq = c ? controller_find_direct(c, r->u.direct.want.dqid) : NULL;
+
+	return dq ? direct_queue_client(dq) : NULL;
+}
+
+static struct holding *find_holding(const struct request *r)
+{
+	const struct nvme_subsystem *s = r->queue->controller->subsystem;
+	unsigned int slot = s->slot_of[r->command.nsid];
+
+	return r->queue->q.target->homes[slot].holding;
+}
+
+static void token_on_control(struct request *r)
+{
+	struct controller *c = r->queue->owner;
+	struct lh_token token = {.life_ms = htole32(LH_TOKEN_LIFE_MS)};
+
+	r->status = NVME_SC_SUCCESS;
+	if (!c || c->dying || c->nr_direct_queues >= NVME_MAX_DIRECT_QUEUES) {
+		r->status = LH_SC_LIMIT | NVME_SC_DNR;
+	} else {
+		controller_new_token(c, token.token);
+		memcpy(r->bounce.data, &token, sizeof(token));
+	}
+	request_from_control(r);
+}
+
+static void acquired(void *arg, const struct grant_answer *answer)
+{
+	struct request *r = arg;
+	struct lh_acquire_reply reply = {
+		.generation = htole32(answer->generation),
+		.count = htole16((uint16_t)answer->count),
+		.durability = (uint8_t)answer->durability,
+		.access = (uint8_t)r->u.direct.want.access,
+		.expiry_ms = htole32(answer->expiry_ms),
+		.covered_length = htole64(answer->covered_length),
+	};
+
+	r->status = answer->status;
+	r->dw0 = answer->generation;
+	if (!answer->status) {
+		assert(answer->count <= LH_ACQUIRE_MAX_GRANTS);
+		memcpy(r->bounce.data, &reply, sizeof(reply));
+		memcpy(r->bounce.data + sizeof(reply), answer->grants,
+		       answer->count * sizeof(answer->grants[0]));
+	} else {
+		counter_add(&acquires_refused, 1);
+	}
+	request_from_control(r);
+}
+
+static void acquire_on_control(struct request *r)
+{
+	const struct direct_want *want = &r->u.direct.want;
+	struct grant_client *client = find_client(r);
+	struct grant_want grant_want = {
+		.offset = want->offset,
+		.length = want->length,
+		.access = want->access,
+		.allocate = want->allocate,
+		.generation = want->generation,
+	};
+
+	if (!client) {
+		r->status = LH_SC_NO_DIRECT_QUEUE | NVME_SC_DNR;
+		request_from_control(r);
+		return;
+	}
+	grant_acquire(find_holding(r), client, &grant_want, acquired, r);
+}
+
+static void released(void *arg, uint16_t status)
+{
+	struct request *r = arg;
+
+	r->status = status;
+	request_from_control(r);
+}
+
+static void release_on_control(struct request *r)
+{
+	const struct direct_want *want = &r->u.direct.want;
+	struct grant_client *client = find_client(r);
+
+	/* Without its queue a client holds nothing: releasing nothing is a success. */
+	if (!client) {
+		released(r, NVME_SC_SUCCESS);
+		return;
+	}
+	grant_release(find_holding(r), client, want->offset, want->length, want->generation,
+		      released, r);
+}
+
+static void renew_on_control(struct request *r)
+{
+	struct grant_client *client = find_client(r);
+	uint32_t expiry_ms = 0;
+
+	r->status = client ? grant_renew(client, &expiry_ms) : LH_SC_NO_DIRECT_QUEUE | NVME_SC_DNR;
+	r->dw0 = expiry_ms;
+	request_from_control(r);
+}
+
+/* ---- on the admin queue's reactor ------------------------------------------------------------- */
+
+static void token_buffered(struct request *r)
+{
+	r->queue->controller->a.direct_aware = true;
+	request_on_control(r, token_on_control, answered);
+}
+
+static void acquire_buffered(struct request *r)
+{
+	memset(r->bounce.data, 0, r->bounce.length);
+	r->send_data = true;
+	request_on_control(r, acquire_on_control, answered);
+}
+
+static bool nsid_ok(const struct request *r)
+{
+	const struct nvme_subsystem *s = r->queue->controller->subsystem;
+
+	return r->command.nsid != 0 && r->command.nsid <= s->max_nsid &&
+	       s->slot_of[r->command.nsid] < NVME_MAX_NAMESPACES;
+}
+
+void direct_execute(struct request *r)
+{
+	uint16_t status;
+
+	if (r->command.opcode == LH_ADMIN_OPEN_DIRECT) {
+		admin_reply(r, sizeof(struct lh_token), token_buffered);
+		return;
+	}
+	status = direct_want_parse((const struct lh_admin_command *)request_sqe(r),
+				   &r->u.direct.want);
+	if (!status && r->command.opcode != LH_ADMIN_RENEW && !nsid_ok(r))
+		status = NVME_SC_INVALID_NS | NVME_SC_DNR;
+	/* Room for the largest answer: what was granted must reach the client whole. */
+	if (!status && r->command.opcode == LH_ADMIN_ACQUIRE &&
+	    (r->command.data != COMMAND_KEYED || r->command.length < ACQUIRE_REPLY_BYTES))
+		status = NVME_SC_SGL_INVALID_DATA | NVME_SC_DNR;
+	if (status) {
+		request_complete(r, status);
+		return;
+	}
+	switch (r->command.opcode) {
+	case LH_ADMIN_ACQUIRE:
+		counter_add(&acquires, 1);
+		request_buffer(r, r->command.length, acquire_buffered);
+		break;
+	case LH_ADMIN_RELEASE:
+		counter_add(&releases, 1);
+		request_on_control(r, release_on_control, answered);
+		break;
+	default:
+		request_on_control(r, renew_on_control, answered);
+		break;
+	}
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A direct queue: the connection over which a client's one-sided traffic goes, with a protection
+ * domain of its own, and the few messages of wire/direct.h. It belongs to a controller; when it is
+ * fenced or closed its grants die with it and the controller stays.
+ */
+#ifndef LEASEHOLD_NVME_DIRECT_QUEUE_H
+#define LEASEHOLD_NVME_DIRECT_QUEUE_H
+
+#include "nvme/internal.h"
+
+struct direct_queue;
+
+/** Control. Returns a reject code (enum lh_cm_status). */
+uint16_t direct_queue_new(struct nvme_target *t, struct cm_channel *channel,
+			  const struct fabric_cm_event *event, const struct cm_request *request);
+
+/** Control: Recall goes out as soon as there is a credit; the doorbell event rings. */
+void direct_queue_tell(struct direct_queue *dq, uint32_t nsid, uint32_t generation,
+		       uint32_t deadline_ms);
+
+/* Control. */
+struct queue *direct_queue_base(struct direct_queue *dq);
+struct list *direct_queue_link(struct direct_queue *dq);
+struct direct_queue *direct_queue_from_link(struct list *link);
+uint16_t direct_queue_id(const struct direct_queue *dq);
+/** NULL once the teardown has begun. */
+struct grant_client *direct_queue_client(struct direct_queue *dq);
+
+#endif

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Asynchronous events (NVMe base 2.0 §5.2). They arise on control, travel by message to the reactor
+ * of the admin queue, and are noted in the log they point to; a held request answers at once or
+ * when one comes. Until that log is read, further events of the kind stay quiet.
+ */
+#include "nvme/controller.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+DEFINE_COUNTER(events_sent, "nvme_events", "Asynchronous events sent to hosts");
+
+struct event_msg {
+	struct loop_msg msg;
+	struct controller *controller;
+	bool ns_changed;
+	uint8_t change; /* enum lh_change, or 0 */
+	uint32_t nsid;
+	uint32_t generation;
+	uint64_t length;
+};
+
+/* ---- on the admin queue's reactor ------------------------------------------------------------- */
+
+static void answer(struct controller *c, enum nvme_aen_type type, uint8_t info, uint8_t page)
+{
+	struct controller_admin *a = &c->a;
+	struct request *r = a->held[0];
+
+	a->nr_held--;
+	memmove(&a->held[0], &a->held[1], a->nr_held * sizeof(a->held[0]));
+	r->dw0 = (uint32_t)type | (uint32_t)info << 8 | (uint32_t)page << 16;
+	request_set_state(r, REQUEST_PARSED);
+	counter_add(&events_sent, 1);
+	request_complete(r, NVME_SC_SUCCESS);
+}
+
+static void answer_pending(struct controller *c)
+{
+	struct controller_admin *a = &c->a;
+
+	if (a->nr_held > 0 && a->vendor_pending && !a->vendor_masked) {
+		a->vendor_pending = false;
+		a->vendor_masked = true;
+		answer(c, NVME_AEN_VENDOR, a->vendor_change, LH_LOG_RECALLS);
+	}
+	if (a->nr_held > 0 && a->ns_pending && !a->ns_masked &&
+	    (a->async_config & NVME_AEN_CFG_NS_ATTR)) {
+		a->ns_pending = false;
+		a->ns_masked = true;
+		answer(c, NVME_AEN_NOTICE, NVME_AEN_NOTICE_NS_CHANGED, NVME_LOG_CHANGED_NS);
+	}
+}
+
+static void note_ns(struct controller_admin *a, uint32_t nsid)
+{
+	a->ns_pending = true;
+	for (unsigned int i = 0; i < a->nr_changed_ns && i < CHANGED_NS_MAX; i++) {
+		if (a->changed_ns[i] == nsid)
+			return;
+	}
+	if (a->nr_changed_ns < CHANGED_NS_MAX)
+		a->changed_ns[a->nr_changed_ns] = nsid;
+	if (a->nr_changed_ns <= CHANGED_NS_MAX)
+		a->nr_changed_ns++;
+}
+
+static void note_change(struct controller_admin *a, const struct event_msg *event)
+{
+	uint64_t sequence = a->next_change++;
+
+	a->changes[sequence % CHANGE_LOG_ENTRIES] = (struct lh_change_entry){
+		.sequence = htole64(sequence),
+		.nsid = htole32(event->nsid),
+		.generation = htole32(event->generation),
+		.length = htole64(event->length),
+		.change = event->change,
+	};
+	if (a->nr_changes < CHANGE_LOG_ENTRIES)
+		a->nr_changes++;
+	a->vendor_change = event->change;
+	/* Plain hosts never hear of it. */
+	a->vendor_pending = a->direct_aware;
+}
+
+static void event_arrived(struct loop_msg *msg)
+{
+	struct event_msg *event = container_of(msg, struct event_msg, msg);
+	struct controller *c = event->controller;
+
+	if (event->ns_changed)
+		note_ns(&c->a, event->nsid);
+	if (event->change)
+		note_change(&c->a, event);
+	free(event);
+	answer_pending(c);
+}
+
+void event_request_execute(struct request *r)
+{
+	struct controller *c = r->queue->controller;
+
+	if (c->a.nr_held == NVME_AER_LIMIT) {
+		request_complete(r, NVME_SC_AEN_LIMIT | NVME_SC_DNR);
+		return;
+	}
+	request_set_state(r, REQUEST_HELD);
+	list_init(&r->link);
+	/* A held request needs no receive buffer: the host may send another command into it. */
+	capsule_repost(r->capsule);
+	r->capsule = NULL;
+	c->a.held[c->a.nr_held++] = r;
+	answer_pending(c);
+}
+
+void event_log_read(struct controller *c, uint8_t page)
+{
+	if (page == LH_LOG_RECALLS)
+		c->a.vendor_masked = false;
+	if (page == NVME_LOG_CHANGED_NS)
+		c->a.ns_masked = false;
+	answer_pending(c);
+}
+
+uint32_t event_changed_ns_log(struct controller *c, uint8_t *log, bool clear)
+{
+	struct controller_admin *a = &c->a;
+	le32 *list = (le32 *)log;
+
+	memset(log, 0, CHANGED_NS_MAX * sizeof(*list));
+	if (a->nr_changed_ns > CHANGED_NS_MAX) {
+		list[0] = htole32(NVME_NSID_ALL);
+	} else {
+		for (unsigned int i = 0; i < a->nr_changed_ns; i++)
+			list[i] = htole32(a->changed_ns[i]);
+	}
+	if (clear)
+		a->nr_changed_ns = 0;
+	return CHANGED_NS_MAX * sizeof(*list);
+}
+
+uint32_t event_change_log(const struct controller *c, uint8_t *log)
+{
+	const struct controller_admin *a = &c->a;
+	uint64_t oldest = a->next_change - a->nr_changes;
+	struct lh_change_log head = {
+		.oldest = htole64(oldest),
+		.count = htole32(a->nr_changes),
+		.entry_bytes = htole32(sizeof(struct lh_change_entry)),
+	};
+
+	memcpy(log, &head, sizeof(head));
+	for (unsigned int i = 0; i < a->nr_changes; i++)
+		memcpy(log + sizeof(head) + i * sizeof(a->changes[0]),
+		       &a->changes[(oldest + i) % CHANGE_LOG_ENTRIES], sizeof(a->changes[0]));
+	return (uint32_t)(sizeof(head) + a->nr_changes * sizeof(a->changes[0]));
+}
+
+/* ---- on control ------------------------------------------------------------------------------- */
+
+static void send_event(struct controller *c, const struct event_msg *what)
+{
+	struct event_msg *event;
+
+	if (c->dying || !c->admin || !queue_reachable(&c->admin->q))
+		return;
+	event = malloc(sizeof(*event));
+	/* Only a doorbell: the logs and the direct queue say the same. */
+	if (!event)
+		return;
+	*event = *what;
+	event->controller = c;
+	loop_post(c->admin->q.nr->loop, &event->msg, event_arrived);
+}
+
+static void send_to_all(struct nvme_target *t, const struct nvme_subsystem *s,
+			const struct event_msg *what)
+{
+	struct list *l;
+
+	list_for_each (l, &t->controllers) {
+		struct controller *c = list_entry(l, struct controller, link);
+
+		if (c->subsystem == s)
+			send_event(c, what);
+	}
+}
+
+void controllers_ns_changed(struct nvme_target *t, const struct ns_home *home)
+{
+	struct event_msg event = {
+		.ns_changed = true,
+		.nsid = holding_nsid(home->holding),
+	};
+
+	send_to_all(t, home->subsystem, &event);
+}
+
+void controllers_changed(struct nvme_target *t, const struct ns_home *home, unsigned int change)
+{
+	struct holding_status status;
+	struct event_msg event = {
+		.change = (uint8_t)change,
+		.nsid = holding_nsid(home->holding),
+	};
+
+	holding_status(home->holding, &status);
+	event.generation = status.generation;
+	event.length = status.size_bytes;
+	send_to_all(t, home->subsystem, &event);
+}
+
+void controller_recall_event(struct controller *c, uint32_t nsid, uint32_t generation)
+{
+	struct event_msg event = {
+		.change = LH_CHANGE_RECALL,
+		.nsid = nsid,
+		.generation = generation,
+		.length = UINT64_MAX,
+	};
+
+	send_event(c, &event);
+}

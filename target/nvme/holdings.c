@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * How holdings reach the reactors: each reactor has its own copy of the namespace table, and an
+ * operation (publish, quiesce, seal) is a message to every one of them. A part of an operation
+ * waits on its reactor until what it asks for is true there; when all parts are through, the
+ * holding's message goes back to control.
+ *
+ * Operations may overlap. Each has a sequence number; a published serving has that of its
+ * operation. "Through" then means, on each reactor:
+ *   publish(n):  no serving older than n is used any more (they are gone from the list);
+ *   quiesce(n):  no command has work requests with region keys on a serving up to n;
+ *   seal(n):     no commit is at work on a serving up to n.
+ * A later publish starts with fresh counters, so it never holds up an earlier operation.
+ */
+#include <stdlib.h>
+
+#include "nvme/controller.h"
+#include "nvme/direct_queue.h"
+#include "nvme/nvme_queue.h"
+#include "util/log.h"
+
+DEFINE_COUNTER(publishes, "nvme_publishes", "Servings handed to the reactors");
+DEFINE_COUNTER(quiesces, "nvme_quiesces", "Namespaces switched to the file-system path");
+DEFINE_COUNTER(block_fences, "nvme_block_fences", "Block queue pairs put in error at a deadline");
+
+enum op_kind {
+	OP_PUBLISH,
+	OP_QUIESCE,
+	OP_SEAL,
+};
+
+struct holding_op;
+
+/** One reactor's share. */
+struct holding_op_part {
+	struct loop_msg msg;
+	struct holding_op *op;
+	struct nvme_reactor *nr;
+	struct ns_use *use; /* OP_PUBLISH: the new one */
+	struct list link;   /* slot's waits */
+};
+
+struct holding_op {
+	struct nvme_target *target;
+	unsigned int slot;
+	enum op_kind kind;
+	uint64_t seq;
+	_Atomic unsigned int left; /* parts not through */
+	struct loop_msg *done;
+	void (*fn)(struct loop_msg *);
+	struct holding_op_part parts[];
+};
+
+/* ---- on a reactor ----------------------------------------------------------------------------- */
+
+static bool part_through(const struct ns_slot *slot, const struct holding_op *op)
+{
+	struct list *l;
+
+	list_for_each (l, &slot->uses) {
+		const struct ns_use *use = list_entry(l, struct ns_use, link);
+
+		if (op->kind == OP_PUBLISH)
+			return use->seq >= op->seq; /* the oldest tells */
+		if (use->seq > op->seq)
+			break;
+		if (op->kind == OP_QUIESCE ? use->keyed > 0 : use->commits > 0)
+			return false;
+	}
+	return true;
+}
+
+static void part_finish(struct holding_op_part *part)
+{
+	struct holding_op *op = part->op;
+
+	if (atomic_fetch_sub(&op->left, 1) > 1)
+		return;
+	loop_post(op->target->env.control, op->done, op->fn);
+	free(op);
+}
+
+void ns_put_slow(struct ns_slot *slot)
+{
+	struct list *l, *tmp;
+
+	list_for_each_safe (l, tmp, &slot->uses) {
+		struct ns_use *use = list_entry(l, struct ns_use, link);
+
+		if (use == slot->current || use->refs > 0)
+			continue;
+		list_del(&use->link);
+		free(use);
+	}
+	list_for_each_safe (l, tmp, &slot->waits) {
+		struct holding_op_part *part = list_entry(l, struct holding_op_part, link);
+
+		if (!part_through(slot, part->op))
+			continue;
+		list_del(&part->link);
+		part_finish(part);
+	}
+}
+
+static void part_arrived(struct loop_msg *msg)
+{
+	struct holding_op_part *part = container_of(msg, struct holding_op_part, msg);
+	const struct holding_op *op = part->op;
+	struct ns_slot *slot = &part->nr->slots[op->slot];
+
+	switch (op->kind) {
+	case OP_PUBLISH:
+		part->use->slot = slot;
+		list_push(&slot->uses, &part->use->link);
+		slot->current = part->use;
+		break;
+	case OP_QUIESCE:
+		if (slot->current)
+			slot->current->quiesced = true;
+		/* From here on the queues' counters only go down: control may read them. */
+		atomic_store_explicit(&slot->quiesced_seq, op->seq, memory_order_release);
+		break;
+	case OP_SEAL:
+		if (slot->current)
+			slot->current->sealed = true;
+		break;
+	}
+	list_push(&slot->waits, &part->link);
+	ns_put_slow(slot);
+}
+
+struct ns_use *ns_find(struct nvme_reactor *nr, const struct nvme_subsystem *s, uint32_t nsid,
+		       unsigned int *slot)
+{
+	unsigned int index;
+
+	if (nsid == 0 || nsid > s->max_nsid)
+		return NULL;
+	index = s->slot_of[nsid];
+	if (index >= NVME_MAX_NAMESPACES)
+		return NULL;
+	*slot = index;
+	return nr->slots[index].current;
+}
+
+void holdings_init(struct nvme_reactor *nr)
+{
+	for (unsigned int i = 0; i < NVME_MAX_NAMESPACES; i++) {
+		list_init(&nr->slots[i].uses);
+		list_init(&nr->slots[i].waits);
+	}
+}
+
+void holdings_fini(struct nvme_reactor *nr)
+{
+	for (unsigned int i = 0; i < NVME_MAX_NAMESPACES; i++) {
+		struct list *l;
+
+		assert(list_empty(&nr->slots[i].waits));
+		while ((l = list_pop(&nr->slots[i].uses))) {
+			struct ns_use *use = list_entry(l, struct ns_use, link);
+
+			assert(use->refs == 0);
+			free(use);
+		}
+	}
+}
+
+/* ---- on control ------------------------------------------------------------------------------- */
+
+static unsigned int home_of(const struct nvme_target *t, const struct holding *h)
+{
+	for (unsigned int i = 0; i < t->nr_homes; i++) {
+		if (t->homes[i].holding == h)
+			return i;
+	}
+	return NVME_MAX_NAMESPACES;
+}
+
+/* A recall that cannot even say so must not go on as if it had: no memory ends the daemon. */
+static void *must_alloc(size_t bytes)
+{
+	void *p = calloc(1, bytes);
+
+	if (!p) {
+		log_error("out of memory in the middle of a recall");
+		abort();
+	}
+	return p;
+}
+
+static uint64_t start_op(struct nvme_target *t, unsigned int slot, enum op_kind kind,
+			 const struct serving *s, struct loop_msg *done,
+			 void (*fn)(struct loop_msg *))
+{
+	unsigned int n = t->env.nr_reactors;
+	struct holding_op *op = must_alloc(sizeof(*op) + n * sizeof(op->parts[0]));
+	uint64_t seq = ++t->homes[slot].seq;
+
+	op->target = t;
+	op->slot = slot;
+	op->kind = kind;
+	op->seq = seq;
+	op->done = done;
+	op->fn = fn;
+	atomic_init(&op->left, n);
+	for (unsigned int i = 0; i < n; i++) {
+		op->parts[i].op = op;
+		op->parts[i].nr = &t->reactors[i];
+		if (kind != OP_PUBLISH)
+			continue;
+		op->parts[i].use = must_alloc(sizeof(struct ns_use));
+		op->parts[i].use->serving = s;
+		op->parts[i].use->seq = seq;
+	}
+	/* The last part may finish and free the operation as soon as it is posted. */
+	for (unsigned int i = 0; i < n; i++)
+		loop_post(t->reactors[i].loop, &op->parts[i].msg, part_arrived);
+	return seq;
+}
+
+static void holdings_publish(void *ctx, struct holding *h, const struct serving *s,
+			     struct loop_msg *done, void (*fn)(struct loop_msg *))
+{
+	struct nvme_target *t = ctx;
+	unsigned int slot = home_of(t, h);
+	uint64_t bytes = s ? s->view->size_bytes : 0;
+
+	/* Not ours to serve: nothing uses it. */
+	if (slot == NVME_MAX_NAMESPACES) {
+		loop_post(t->env.control, done, fn);
+		return;
+	}
+	counter_add(&publishes, 1);
+	t->change_count++;
+	(void)start_op(t, slot, OP_PUBLISH, s, done, fn);
+	if (bytes != t->homes[slot].announced_bytes) {
+		t->homes[slot].announced_bytes = bytes;
+		/* Behind the message that publishes: who asks on this event sees the new size. */
+		controllers_ns_changed(t, &t->homes[slot]);
+	}
+}
+
+static void holdings_quiesce(void *ctx, struct holding *h, struct loop_msg *done,
+			     void (*fn)(struct loop_msg *))
+{
+	struct nvme_target *t = ctx;
+	unsigned int slot = home_of(t, h);
+
+	if (slot == NVME_MAX_NAMESPACES) {
+		loop_post(t->env.control, done, fn);
+		return;
+	}
+	counter_add(&quiesces, 1);
+	t->change_count++;
+	t->homes[slot].quiesce_seq = start_op(t, slot, OP_QUIESCE, NULL, done, fn);
+}
+
+static void holdings_seal(void *ctx, struct holding *h, struct loop_msg *done,
+			  void (*fn)(struct loop_msg *))
+{
+	struct nvme_target *t = ctx;
+	unsigned int slot = home_of(t, h);
+
+	if (slot == NVME_MAX_NAMESPACES) {
+		loop_post(t->env.control, done, fn);
+		return;
+	}
+	(void)start_op(t, slot, OP_SEAL, NULL, done, fn);
+}
+
+/*
+ * Waits for nobody. A reactor that has seen the quiesce starts nothing new on the keys, so its
+ * queues' counters tell who still has work on them. One that has not might start more at any
+ * moment: all its block queues go.
+ */
+static void holdings_fence_block(void *ctx, struct holding *h)
+{
+	struct nvme_target *t = ctx;
+	unsigned int slot = home_of(t, h);
+	struct list *l;
+
+	if (slot == NVME_MAX_NAMESPACES)
+		return;
+	list_for_each (l, &t->queues) {
+		struct queue *q = list_entry(l, struct queue, link);
+		uint64_t seen = atomic_load_explicit(&q->nr->slots[slot].quiesced_seq,
+						     memory_order_acquire);
+		bool told = seen >= t->homes[slot].quiesce_seq;
+
+		if (!q->has_qp || !queue_is_nvme(q))
+			continue;
+		if (told && atomic_load_explicit(&q->keyed[slot], memory_order_acquire) == 0)
+			continue;
+		(void)fabric_conn_fence(q->conn);
+		counter_add(&block_fences, 1);
+		log_warning("recall of %s: the queue of %s had work on it at the deadline and was "
+			    "cut; the host reconnects",
+			    holding_name(h), q->address);
+		queue_stop(q, "a recall's deadline passed with its work in flight");
+	}
+}
+
+static void holdings_tell(void *ctx, struct grant_client *client, struct holding *h,
+			  uint32_t generation, uint32_t deadline_ms)
+{
+	struct nvme_target *t = ctx;
+	struct direct_queue *dq = grant_client_user(client);
+
+	t->change_count++;
+	direct_queue_tell(dq, holding_nsid(h), generation, deadline_ms);
+}
+
+static void holdings_changed(void *ctx, struct holding *h, unsigned int change)
+{
+	struct nvme_target *t = ctx;
+	unsigned int slot = home_of(t, h);
+
+	t->change_count++;
+	if (slot < NVME_MAX_NAMESPACES)
+		controllers_changed(t, &t->homes[slot], change);
+}
+
+static const struct holding_ops holding_ops = {
+	.publish = holdings_publish,
+	.quiesce = holdings_quiesce,
+	.seal = holdings_seal,
+	.fence_block = holdings_fence_block,
+	.tell = holdings_tell,
+	.changed = holdings_changed,
+};
+
+const struct holding_ops *nvme_holding_ops(void)
+{
+	return &holding_ops;
+}

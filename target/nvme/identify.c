@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Identify: what we are, truthfully. The admin queue's reactor. */
+#include "nvme/controller.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define IDENTIFY_BYTES 4096
+
+/* Identify Controller (NVMe base 2.0 figure 275). */
+#define CMIC_MULTI_CONTROLLER	  0x02
+#define OAES_NS_ATTR		  (1u << 8)
+#define CTRATT_HOSTID_128	  (1u << 0)
+#define CTRATT_TRAFFIC_KEEP_ALIVE (1u << 6)
+#define LPA_EXTENDED_DATA	  0x04
+#define FRMW_ONE_SLOT_READ_ONLY	  0x03
+#define KAS_100MS		  1
+#define SQES_64			  0x66
+#define CQES_16			  0x44
+#define VWC_PRESENT		  0x01
+#define VWC_NO_BROADCAST	  0x04
+#define SGLS_SUPPORTED		  0x00000001u
+#define SGLS_KEYED		  0x00000004u
+#define SGLS_ADDRESS_OFFSET	  0x00100000u
+#define CNTRLTYPE_IO		  1
+
+/* Identify Namespace. */
+#define NMIC_SHARED	       0x01
+#define NSATTR_WRITE_PROTECTED 0x01
+
+enum nidt {
+	NIDT_NGUID = 2,
+	NIDT_UUID = 3,
+};
+
+/* Text fields are padded with spaces and have no NUL. */
+static void put_text(char *field, size_t size, const char *text)
+{
+	size_t length = strnlen(text, size);
+
+	memset(field, ' ', size);
+	memcpy(field, text, length);
+}
+
+uint8_t controller_mdts(const struct nvme_target *t)
+{
+	uint8_t mdts = 0;
+
+	while ((KIB(4) << (mdts + 1)) <= t->env.limits.mdts_bytes)
+		mdts++;
+	return mdts;
+}
+
+bool controller_volatile_cache(struct nvme_queue *nq)
+{
+	const struct nvme_subsystem *s = nq->controller->subsystem;
+	unsigned int slot;
+
+	for (uint32_t nsid = 1; nsid <= s->max_nsid; nsid++) {
+		const struct ns_use *use = ns_find(nq->q.nr, s, nsid, &slot);
+
+		if (use && use->serving && export_volatile_cache(use->serving->view->export))
+			return true;
+	}
+	return false;
+}
+
+static void fill_ours(const struct nvme_target *t, struct lh_identify *ours)
+{
+	const struct holding_env *h = t->env.holdings;
+
+	memcpy(ours->magic, LH_MAGIC, sizeof(ours->magic));
+	ours->version = htole16(LH_PROTOCOL_VERSION);
+	ours->capabilities = htole32(LH_CAP_DIRECT | LH_CAP_ALLOCATE | LH_CAP_COMMIT);
+	ours->recall_deadline_ms = htole32(h->deadline_ms);
+	ours->grant_expiry_ms = htole32(h->grant_expiry_ms);
+	ours->max_grants = htole32(h->max_grants_per_client);
+	ours->max_commit_ranges = htole32(LH_COMMIT_MAX_RANGES);
+	ours->max_grant_bytes = htole64(LH_ACQUIRE_MAX_GRANTS * REGION_SLICE_BYTES);
+}
+
+static void fill_controller(struct request *r)
+{
+	const struct controller *c = r->queue->controller;
+	const struct nvme_subsystem *s = c->subsystem;
+	const struct nvme_target *t = c->target;
+	const struct nvme_limits *limits = &t->env.limits;
+	struct nvme_id_ctrl *id = (struct nvme_id_ctrl *)r->bounce.data;
+
+	put_text(id->sn, sizeof(id->sn), s->serial);
+	put_text(id->mn, sizeof(id->mn), "Leasehold");
+	put_text(id->fr, sizeof(id->fr), t->env.version);
+	id->cmic = CMIC_MULTI_CONTROLLER;
+	id->mdts = controller_mdts(t);
+	id->cntlid = htole16(c->cntlid);
+	id->ver = htole32(NVME_VS_1_4);
+	id->oaes = htole32(OAES_NS_ATTR);
+	id->ctratt = htole32(CTRATT_HOSTID_128 | CTRATT_TRAFFIC_KEEP_ALIVE);
+	id->cntrltype = CNTRLTYPE_IO;
+	id->acl = 0;
+	id->aerl = NVME_AER_LIMIT - 1;
+	id->frmw = FRMW_ONE_SLOT_READ_ONLY;
+	id->lpa = LPA_EXTENDED_DATA;
+	id->wctemp = htole16(343);
+	id->cctemp = htole16(353);
+	id->kas = htole16(KAS_100MS);
+	id->sqes = SQES_64;
+	id->cqes = CQES_16;
+	id->maxcmd = htole16((uint16_t)limits->queue_depth);
+	id->nn = htole32(s->max_nsid);
+	if (controller_volatile_cache(r->queue))
+		id->vwc = VWC_PRESENT | VWC_NO_BROADCAST;
+	id->sgls = htole32(SGLS_SUPPORTED | SGLS_KEYED | SGLS_ADDRESS_OFFSET);
+	(void)snprintf(id->subnqn, sizeof(id->subnqn), "%s", s->nqn);
+	id->ioccsz =
+		htole32((uint32_t)sizeof(struct nvme_command) / 16 + limits->inline_bytes / 16);
+	id->iorcsz = htole32(sizeof(struct nvme_completion) / 16);
+	id->icdoff = htole16(0);
+	id->msdbd = 1;
+	fill_ours(t, (struct lh_identify *)id->vendor);
+	request_complete(r, NVME_SC_SUCCESS);
+}
+
+static uint8_t log2_of(uint32_t v)
+{
+	return (uint8_t)(31 - __builtin_clz(v));
+}
+
+/* The serving, or NULL with the status to answer in *status. */
+static const struct serving *find_serving(const struct request *r, uint16_t *status)
+{
+	const struct nvme_subsystem *s = r->queue->controller->subsystem;
+	const struct ns_use *use;
+	unsigned int slot;
+
+	if (r->command.nsid == 0 || r->command.nsid > s->max_nsid) {
+		*status = NVME_SC_INVALID_NS | NVME_SC_DNR;
+		return NULL;
+	}
+	*status = NVME_SC_SUCCESS;
+	use = ns_find(r->queue->q.nr, s, r->command.nsid, &slot);
+	return use ? use->serving : NULL;
+}
+
+static void fill_namespace(struct request *r)
+{
+	struct nvme_id_ns *id = (struct nvme_id_ns *)r->bounce.data;
+	uint16_t status;
+	const struct serving *serving = find_serving(r, &status);
+
+	/* An inactive namespace is all zeros (NVMe base 2.0 §5.17.2.1). */
+	if (serving) {
+		const struct view *view = serving->view;
+		uint32_t lba = export_lba_bytes(view->export);
+
+		id->nsze = id->ncap = htole64(view->size_bytes / lba);
+		id->nuse = id->nsze;
+		id->nmic = NMIC_SHARED;
+		if (export_read_only(view->export))
+			id->nsattr = NSATTR_WRITE_PROTECTED;
+		memcpy(id->nguid, export_identity(view->export)->nguid, sizeof(id->nguid));
+		id->lbaf[0].lbads = log2_of(lba);
+	}
+	request_complete(r, status);
+}
+
+static void fill_active(struct request *r)
+{
+	const struct nvme_subsystem *s = r->queue->controller->subsystem;
+	le32 *list = (le32 *)r->bounce.data;
+	unsigned int n = 0;
+
+	if (r->command.nsid >= NVME_NSID_ALL - 1) {
+		request_complete(r, NVME_SC_INVALID_NS | NVME_SC_DNR);
+		return;
+	}
+	for (uint64_t nsid = r->command.nsid + 1ull;
+	     nsid <= s->max_nsid && n < IDENTIFY_BYTES / sizeof(*list); nsid++) {
+		unsigned int slot;
+		const struct ns_use *use = ns_find(r->queue->q.nr, s, (uint32_t)nsid, &slot);
+
+		if (use && use->serving)
+			list[n++] = htole32((uint32_t)nsid);
+	}
+	request_complete(r, NVME_SC_SUCCESS);
+}
+
+static uint8_t *put_descriptor(uint8_t *p, enum nidt type, const uint8_t id[16])
+{
+	struct nvme_ns_descriptor d = {.nidt = (uint8_t)type, .nidl = 16};
+
+	memcpy(p, &d, sizeof(d));
+	memcpy(p + sizeof(d), id, 16);
+	return p + sizeof(d) + 16;
+}
+
+static void fill_descriptors(struct request *r)
+{
+	uint16_t status;
+	const struct serving *serving = find_serving(r, &status);
+
+	if (serving) {
+		const struct export_identity *id = export_identity(serving->view->export);
+		uint8_t *p = put_descriptor(r->bounce.data, NIDT_NGUID, id->nguid);
+
+		(void)put_descriptor(p, NIDT_UUID, id->uuid);
+	} else if (!status) {
+		status = NVME_SC_INVALID_NS | NVME_SC_DNR;
+	}
+	request_complete(r, status);
+}
+
+void identify_execute(struct request *r)
+{
+	switch (le32toh(request_sqe(r)->cdw10) & 0xff) {
+	case NVME_CNS_NS:
+		admin_reply(r, IDENTIFY_BYTES, fill_namespace);
+		break;
+	case NVME_CNS_CONTROLLER:
+		admin_reply(r, IDENTIFY_BYTES, fill_controller);
+		break;
+	case NVME_CNS_ACTIVE_NS:
+		admin_reply(r, IDENTIFY_BYTES, fill_active);
+		break;
+	case NVME_CNS_NS_DESCRIPTORS:
+		admin_reply(r, IDENTIFY_BYTES, fill_descriptors);
+		break;
+	default:
+		request_complete(r, NVME_SC_INVALID_FIELD | NVME_SC_DNR);
+		break;
+	}
+}

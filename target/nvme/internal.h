@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the files of this room share: the target, its share of each reactor, subsystems, and the
+ * connection ("queue") that both kinds of queue begin with.
+ *
+ * Who owns what. Fields say "control", "reactor" or "registrar" where only that thread may touch
+ * them. Hand-over is by message, so that nothing here needs a lock.
+ */
+#ifndef LEASEHOLD_NVME_INTERNAL_H
+#define LEASEHOLD_NVME_INTERNAL_H
+
+#include "nvme/nvme.h"
+#include "nvme/parse.h"
+#include "util/counter.h"
+#include "util/list.h"
+
+#include <stdatomic.h>
+
+#define NVME_MAX_NAMESPACES	256
+#define NVME_MAX_NSID		1024 /* a huge NN hurts some hosts */
+#define NVME_MAX_LISTENERS	16
+#define NVME_MAX_SEGMENTS	16 /* registered slices one command may touch; beyond: fs path */
+#define NVME_MAX_TOKENS		8 /* direct queues asked for and not yet connected, per controller */
+#define NVME_MAX_DIRECT_QUEUES	16 /* per controller */
+#define NVME_MAX_QUEUE_DEPTH	1024
+#define NVME_MAX_INLINE_BYTES	16384u
+#define NVME_AER_LIMIT		4
+#define NVME_REACTOR_COPY_BYTES KIB(64) /* persisted or copied on a reactor; more: on a worker */
+#define NVME_NAME_BYTES		320
+
+struct bounce_pool;
+struct controller;
+struct ns_use;
+struct nvme_queue;
+
+/* ---- namespaces as one reactor sees them (holdings.c) ---------------------------------------- */
+
+struct ns_slot {
+	struct ns_use *current; /* the last of uses, or NULL before the first publish */
+	struct list uses;	/* oldest first */
+	struct list waits;	/* struct holding_op_part */
+	/* Sequence of the last quiesce this reactor has obeyed; control reads it (fence_block). */
+	_Atomic uint64_t quiesced_seq;
+};
+
+/** One serving on one reactor, as long as anything there uses it. Reactor. */
+struct ns_use {
+	struct list link;
+	struct ns_slot *slot;
+	const struct serving *serving; /* NULL: offline */
+	uint64_t seq;
+	unsigned int refs;    /* commands and commits that use the serving */
+	unsigned int keyed;   /* of these: that have work requests naming region keys */
+	unsigned int commits; /* of these */
+	bool quiesced;
+	bool sealed;
+};
+
+/** What control knows of one holding. */
+struct ns_home {
+	struct holding *holding;
+	struct nvme_subsystem *subsystem;
+	uint64_t seq; /* of the last operation */
+	uint64_t quiesce_seq;
+	uint64_t announced_bytes; /* size that hosts were told; 0: offline */
+};
+
+struct nvme_reactor {
+	struct nvme_target *target;
+	struct reactor *reactor;
+	struct loop *loop;
+	unsigned int index;
+	struct ns_slot slots[NVME_MAX_NAMESPACES];
+	struct bounce_pool *bounce[GRANT_MAX_DEVICES];
+	unsigned int cq_reserved[GRANT_MAX_DEVICES]; /* control: completions its queues may have */
+};
+
+struct nvme_subsystem {
+	struct list link;
+	struct nvme_target *target;
+	char nqn[NVME_NQN_BYTES];
+	char serial[21];
+	uint32_t max_nsid;
+	uint16_t slot_of[NVME_MAX_NSID + 1]; /* NVME_MAX_NAMESPACES: none */
+};
+
+/* ---- the target (control) -------------------------------------------------------------------- */
+
+/** Connection events of one fabric. */
+struct cm_channel {
+	struct list link;
+	struct nvme_target *target;
+	struct fabric *fabric;
+	struct fabric_cm *cm;
+	struct loop_fd lfd;
+	unsigned int destroying; /* connections the registrar is at: no event is taken meanwhile */
+	bool resting;
+};
+
+struct nvme_listener {
+	struct list link;
+	struct cm_channel *channel;
+	struct fabric_listener *listener;
+	char address[64];
+};
+
+struct nvme_target {
+	struct nvme_env env;
+	struct nvme_reactor *reactors;
+	struct list channels;
+	struct list listeners;
+	struct list subsystems;
+	struct list controllers;
+	struct list queues; /* of both kinds, from request to grave */
+	struct ns_home homes[NVME_MAX_NAMESPACES];
+	unsigned int nr_homes;
+	unsigned int nr_queues;
+	unsigned int nr_rejects; /* under way */
+	unsigned int nr_controllers;
+	unsigned int next_reactor;
+	uint16_t next_cntlid;
+	uint64_t change_count;
+	bool stopping;
+	void (*stopped)(void *arg);
+	void *stopped_arg;
+	struct loop_msg stop_msg;
+};
+
+/** Calls the one who waits for the stop, when everything is gone. */
+void target_check_stopped(struct nvme_target *t);
+struct nvme_subsystem *target_find_subsystem(struct nvme_target *t, const char *nqn);
+/** Index of a device in env.holdings, or -ENODEV. */
+int target_device_index(const struct nvme_target *t, const struct fabric_device *dev);
+
+/* listener.c */
+void listener_close_all(struct nvme_target *t);
+void channel_close_all(struct nvme_target *t);
+/** Which of epoll's events of the channel are wanted. */
+void channel_watch(struct cm_channel *channel, uint32_t events);
+/** "192.0.2.1:4420", "[2001:db8::1]:4420". */
+void address_format(const struct sockaddr_storage *addr, char *text, size_t size);
+
+/* ---- a connection and its queue pair (queue.c) ------------------------------------------------ */
+
+/** Control's view; from STOPPING on it only goes forward. */
+enum queue_state {
+	QUEUE_PREPARING, /* the registrar makes buffers and queue pair */
+	QUEUE_ARMING,	 /* the reactor posts receives */
+	QUEUE_ACCEPTING, /* accepted; the peer has not said that it knows */
+	QUEUE_LIVE,
+	QUEUE_STOPPING,	  /* queue pair in error; the reactor waits for all that is in flight */
+	QUEUE_DESTROYING, /* nothing in flight; the registrar destroys */
+	QUEUE_LEAVING,	  /* the reactor sees the last message about it */
+};
+
+struct queue;
+
+struct queue_ops {
+	/** Registrar: PD (direct), buffers, queue pair. On an error nothing is left. */
+	int (*prepare)(struct queue *q);
+	/** Control: the queue pair is there. */
+	int (*prepared)(struct queue *q);
+	/** Reactor: posts the receives. */
+	int (*arm)(struct queue *q);
+	/** Control: the private data of the accept, 32 bytes. */
+	void (*accept_data)(struct queue *q, uint8_t data[32]);
+	/** Control, once, first thing of the teardown; before anything is destroyed. */
+	void (*stopping)(struct queue *q);
+	/** Reactor, once: gives up what waits for others. What is in flight comes back by itself. */
+	void (*drain)(struct queue *q);
+	/** Control: false while it waits for someone (grants); then queue_destroy() is called again. */
+	bool (*may_destroy)(struct queue *q);
+	/** Registrar: after the queue pair is destroyed. */
+	void (*destroyed)(struct queue *q);
+	/** Control: the end; frees. */
+	void (*free)(struct queue *q);
+};
+
+struct queue {
+	const struct queue_ops *ops;
+	struct nvme_target *target;
+	struct nvme_reactor *nr;
+	struct cm_channel *channel;
+	struct fabric_conn *conn;
+	unsigned int device;
+	unsigned int receives; /* posted: the contract with the peer */
+	unsigned int send_wrs; /* entries of the send queue */
+	unsigned int max_sge, max_read_sge;
+	uint8_t responder_resources, initiator_depth; /* asked for by the peer */
+	_Atomic unsigned int read_depth;	      /* READs of ours that may be in flight */
+	char address[64];			      /* of the peer */
+
+	/* control */
+	struct list link;
+	enum queue_state state;
+	bool has_qp; /* fabric_conn_fence() is allowed */
+	bool stop_wanted;
+	bool ready;	 /* the reactor has drained it, or never had it */
+	const char *why; /* it ends */
+	int err;
+	struct loop_timer first_command;
+	struct loop_msg to_reactor; /* arm, then stop, then leave: never two at once */
+	struct work work;	    /* prepare, then destroy */
+
+	/* reactor */
+	struct loop_msg to_control; /* armed, then drained, then left */
+	struct loop_msg failed_msg; /* once */
+	struct loop_msg alive_msg;  /* once: the first command came */
+	const char *failed_why;
+	unsigned int posted; /* receives and signaled chains that have not completed */
+	unsigned int busy;   /* requests, commits: elsewhere or in flight */
+	bool failed;	     /* no more posts */
+	bool failed_told;
+	bool draining;
+	bool drained;
+	bool alive_told;
+
+	/* Commands in flight that name region keys, by namespace: reactor writes, control reads. */
+	_Atomic uint32_t keyed[NVME_MAX_NAMESPACES];
+};
+
+/** Control. Takes over `conn`; on an error the caller rejects. `q` is zeroed but for ops. */
+MUST_CHECK int queue_start(struct queue *q, struct nvme_target *t, struct cm_channel *channel,
+			   const struct fabric_cm_event *event);
+/** Control: from any state, idempotent. `why` is a constant sentence fragment for the log. */
+void queue_stop(struct queue *q, const char *why);
+/** Control: events of the connection. */
+void queue_established(struct queue *q);
+void queue_disconnected(struct queue *q);
+/** Control: may_destroy() may be true now. */
+void queue_destroy(struct queue *q);
+/** Control: the registrar does it; events of the channel rest meanwhile. For rejected ones. */
+void queue_reject(struct nvme_target *t, struct cm_channel *channel, struct fabric_conn *conn,
+		  const void *data, uint8_t length);
+
+/** Reactor: the connection is of no use any more: tells control, posts nothing more. */
+void queue_fail(struct queue *q, const char *why);
+/** Reactor: the peer has sent its first command. Control drops the timer. */
+void queue_alive(struct queue *q);
+/** Reactor: after `posted` or `busy` went down. */
+void queue_check_drained(struct queue *q);
+
+static inline void queue_done_posted(struct queue *q)
+{
+	assert(q->posted > 0);
+	q->posted--;
+	if (q->draining)
+		queue_check_drained(q);
+}
+
+static inline void queue_done_busy(struct queue *q)
+{
+	assert(q->busy > 0);
+	q->busy--;
+	if (q->draining)
+		queue_check_drained(q);
+}
+
+/** Control: messages about the queue may be posted to its reactor; they come before the last one. */
+static inline bool queue_reachable(const struct queue *q)
+{
+	return q->state >= QUEUE_ARMING && q->state <= QUEUE_STOPPING;
+}
+
+/* ---- namespaces (holdings.c) ------------------------------------------------------------------ */
+
+/** Reactor: the use to work with, or NULL (no such namespace, or never published). */
+struct ns_use *ns_find(struct nvme_reactor *nr, const struct nvme_subsystem *s, uint32_t nsid,
+		       unsigned int *slot);
+void ns_put_slow(struct ns_slot *slot);
+
+static inline void ns_get(struct ns_use *use)
+{
+	use->refs++;
+}
+
+static inline void ns_check(struct ns_use *use)
+{
+	struct ns_slot *slot = use->slot;
+
+	if (!list_empty(&slot->waits) || (use->refs == 0 && use != slot->current))
+		ns_put_slow(slot);
+}
+
+static inline void ns_put(struct ns_use *use)
+{
+	assert(use->refs > 0);
+	use->refs--;
+	ns_check(use);
+}
+
+void holdings_init(struct nvme_reactor *nr);
+void holdings_fini(struct nvme_reactor *nr);
+
+#endif

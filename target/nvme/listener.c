@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Listeners and connection events. Control loop. A connection request is checked here, a queue of
+ * the right kind is made for it or it is rejected with the standard's code; all else is passed to
+ * its queue.
+ */
+#include "nvme/internal.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+#include "nvme/direct_queue.h"
+#include "nvme/nvme_queue.h"
+#include "util/log.h"
+
+#define LISTEN_BACKLOG 128
+
+DEFINE_COUNTER(connects, "nvme_connects", "Connection requests that were taken up");
+DEFINE_COUNTER(rejects, "nvme_rejects", "Connection requests that were rejected");
+
+void address_format(const struct sockaddr_storage *addr, char *text, size_t size)
+{
+	char host[INET6_ADDRSTRLEN] = "?";
+
+	if (addr->ss_family == AF_INET6) {
+		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)addr;
+
+		(void)inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
+		(void)snprintf(text, size, "[%s]:%u", host, ntohs(in6->sin6_port));
+	} else {
+		const struct sockaddr_in *in = (const struct sockaddr_in *)addr;
+
+		(void)inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
+		(void)snprintf(text, size, "%s:%u", host, ntohs(in->sin_port));
+	}
+}
+
+static void log_reject(const struct fabric_conn *conn, bool direct, uint16_t code)
+{
+	struct sockaddr_storage addr;
+	char text[64] = "an unknown address";
+
+	if (fabric_conn_peer(conn, &addr) == 0)
+		address_format(&addr, text, sizeof(text));
+	log_info("a connection request from %s was rejected (%s code %u)", text,
+		 direct ? "direct queue" : "NVMe/RDMA", code);
+}
+
+static void reject(struct cm_channel *channel, struct fabric_conn *conn, bool direct, uint16_t code)
+{
+	/* The two kinds have the same layout; the record format tells them apart. */
+	struct lh_cm_reject data = {
+		.recfmt = htole16(direct ? LH_CM_RECFMT : 0),
+		.status = htole16(code),
+	};
+
+	counter_add(&rejects, 1);
+	log_reject(conn, direct, code);
+	queue_reject(channel->target, channel, conn, &data, sizeof(data));
+}
+
+static void connect_request(struct cm_channel *channel, const struct fabric_cm_event *event)
+{
+	struct nvme_target *t = channel->target;
+	struct cm_request request;
+	uint16_t code = cm_request_parse(event->private_data, event->private_data_len, &request);
+
+	if (!code && (t->stopping || t->nr_queues >= t->env.limits.max_connections))
+		code = request.direct ? LH_CM_NO_RESOURCES : NVMF_RDMA_CM_NO_RESOURCES;
+	if (!code) {
+		code = request.direct ? direct_queue_new(t, channel, event, &request)
+				      : nvme_queue_new(t, channel, event, &request);
+	}
+	if (code)
+		reject(channel, event->conn, request.direct, code);
+	else
+		counter_add(&connects, 1);
+}
+
+static void device_gone(struct nvme_target *t, struct cm_channel *channel)
+{
+	struct list *l;
+
+	log_error("an adapter of fabric %s has gone", fabric_name(channel->fabric));
+	list_for_each (l, &t->queues) {
+		struct queue *q = list_entry(l, struct queue, link);
+
+		if (q->channel == channel)
+			queue_stop(q, "its adapter has gone");
+	}
+}
+
+static void channel_event(struct cm_channel *channel, const struct fabric_cm_event *event)
+{
+	struct queue *q = event->conn ? fabric_conn_user(event->conn) : NULL;
+
+	switch (event->type) {
+	case FABRIC_CM_CONNECT_REQUEST:
+		connect_request(channel, event);
+		break;
+	case FABRIC_CM_ESTABLISHED:
+		if (q)
+			queue_established(q);
+		break;
+	case FABRIC_CM_DISCONNECTED:
+	case FABRIC_CM_REJECTED:
+	case FABRIC_CM_FAILED:
+		if (q)
+			queue_disconnected(q);
+		break;
+	case FABRIC_CM_DEVICE_GONE:
+		if (q)
+			queue_stop(q, "its adapter has gone");
+		else
+			device_gone(channel->target, channel);
+		break;
+	case FABRIC_CM_RESOLVED: /* a client's */
+		break;
+	}
+}
+
+void channel_watch(struct cm_channel *channel, uint32_t events)
+{
+	int err = loop_mod_fd(channel->target->env.control, &channel->lfd, events);
+
+	/* The descriptor is in the loop: nothing can be wrong with it. */
+	assert(!err);
+}
+
+static void channel_ready(struct loop_fd *lfd, uint32_t events)
+{
+	struct cm_channel *channel = container_of(lfd, struct cm_channel, lfd);
+	struct fabric_cm_event event;
+	int n = 1;
+
+	(void)events;
+	/*
+	 * The registrar may be destroying a connection: events are left alone until it is done, lest
+	 * one be about that connection (fabric_conn_destroy()).
+	 */
+	while (channel->destroying == 0 && (n = fabric_cm_poll(channel->cm, &event)) == 1)
+		channel_event(channel, &event);
+	if (n < 0) {
+		log_error("connection events of fabric %s: error %d; no more are taken",
+			  fabric_name(channel->fabric), -n);
+		channel_watch(channel, 0);
+		return;
+	}
+	if (channel->destroying > 0 && !channel->resting) {
+		channel->resting = true;
+		channel_watch(channel, 0);
+	}
+}
+
+/* ---- listeners -------------------------------------------------------------------------------- */
+
+static int channel_new(struct nvme_target *t, struct fabric *f, struct cm_channel **channel)
+{
+	struct cm_channel *c = calloc(1, sizeof(*c));
+	int err;
+
+	if (!c)
+		return -ENOMEM;
+	c->target = t;
+	c->fabric = f;
+	err = fabric_cm_open(f, &c->cm);
+	if (err)
+		goto free_memory;
+	c->lfd = (struct loop_fd){.fd = fabric_cm_fd(c->cm), .fn = channel_ready};
+	err = loop_add_fd(t->env.control, &c->lfd, EPOLLIN);
+	if (err)
+		goto close_cm;
+	list_push(&t->channels, &c->link);
+	*channel = c;
+	return 0;
+
+close_cm:
+	fabric_cm_close(c->cm);
+free_memory:
+	free(c);
+	return err;
+}
+
+static int channel_of(struct nvme_target *t, struct fabric *f, struct cm_channel **channel)
+{
+	struct list *l;
+
+	list_for_each (l, &t->channels) {
+		struct cm_channel *c = list_entry(l, struct cm_channel, link);
+
+		if (c->fabric == f) {
+			*channel = c;
+			return 0;
+		}
+	}
+	return channel_new(t, f, channel);
+}
+
+static int listen_error(int err, const char *text, const struct fabric *f, struct errtext *e)
+{
+	switch (err) {
+	case -EADDRINUSE:
+		return errtext_set(
+			e, err,
+			"cannot listen on %s: the port is in use; stop the other program "
+			"or choose another port",
+			text);
+	case -EADDRNOTAVAIL:
+		return errtext_set(e, err, "cannot listen on %s: this machine has no such address",
+				   text);
+	case -ENODEV:
+		return errtext_set(e, err,
+				   "cannot listen on %s: no RDMA device serves this address; check "
+				   "'rdma link', or use the software fabric",
+				   text);
+	default:
+		return errtext_set(e, err, "cannot listen on %s with fabric %s: error %d", text,
+				   fabric_name(f), -err);
+	}
+}
+
+int nvme_target_listen(struct nvme_target *t, struct fabric *f, const struct sockaddr *addr,
+		       struct errtext *err)
+{
+	struct nvme_listener *l = calloc(1, sizeof(*l));
+	struct sockaddr_storage ss = {0};
+	int rc;
+
+	assert(loop_is_current(t->env.control));
+	if (!l)
+		return errtext_set(err, -ENOMEM, "cannot listen: out of memory");
+	rc = channel_of(t, f, &l->channel);
+	if (rc) {
+		free(l);
+		return errtext_set(err, rc,
+				   "cannot listen: fabric %s has no connection events (error %d)",
+				   fabric_name(f), -rc);
+	}
+	rc = fabric_listen(l->channel->cm, addr, LISTEN_BACKLOG, l, &l->listener);
+	if (rc) {
+		char text[64];
+
+		if (addr->sa_family == AF_INET6)
+			*(struct sockaddr_in6 *)&ss = *(const struct sockaddr_in6 *)addr;
+		else
+			*(struct sockaddr_in *)&ss = *(const struct sockaddr_in *)addr;
+		address_format(&ss, text, sizeof(text));
+		free(l);
+		return listen_error(rc, text, f, err);
+	}
+	if (fabric_listener_addr(l->listener, &ss) == 0)
+		address_format(&ss, l->address, sizeof(l->address));
+	list_push(&t->listeners, &l->link);
+	log_info("listening on %s, fabric %s", l->address, fabric_name(f));
+	return 0;
+}
+
+void listener_close_all(struct nvme_target *t)
+{
+	struct list *l;
+
+	while ((l = list_pop(&t->listeners))) {
+		struct nvme_listener *listener = list_entry(l, struct nvme_listener, link);
+
+		fabric_listener_destroy(listener->listener);
+		free(listener);
+	}
+}
+
+void channel_close_all(struct nvme_target *t)
+{
+	struct list *l;
+
+	while ((l = list_pop(&t->channels))) {
+		struct cm_channel *channel = list_entry(l, struct cm_channel, link);
+
+		assert(channel->destroying == 0);
+		loop_del_fd(t->env.control, &channel->lfd);
+		fabric_cm_close(channel->cm);
+		free(channel);
+	}
+}
+
+void nvme_target_each_listener(struct nvme_target *t,
+			       void (*fn)(const struct nvme_listener_status *status, void *arg),
+			       void *arg)
+{
+	struct list *l;
+
+	list_for_each (l, &t->listeners) {
+		const struct nvme_listener *listener = list_entry(l, struct nvme_listener, link);
+		struct nvme_listener_status status = {
+			.fabric = fabric_name(listener->channel->fabric)};
+
+		(void)snprintf(status.address, sizeof(status.address), "%s", listener->address);
+		fn(&status, arg);
+	}
+}

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * An NVMe queue (admin or I/O) and its requests. A capsule is a receive buffer; a request is a
+ * command on its way. There are more requests than capsules, since the receive is posted again
+ * before the response is sent, and the host may answer before we hear that it was sent.
+ *
+ * Reactor's thread, but where said. The life of a request:
+ *
+ *   FREE -> PARSED -> [WAIT_BUFFER] -> [WAIT_FETCH -> FETCHING] -> EXECUTING -> [WAIT_SEND] ->
+ *   SENDING -> FREE
+ */
+#ifndef LEASEHOLD_NVME_QUEUE_H
+#define LEASEHOLD_NVME_QUEUE_H
+
+#include "nvme/bounce.h"
+#include "nvme/internal.h"
+
+enum request_state {
+	REQUEST_FREE,
+	REQUEST_PARSED,	     /* the command is checked; on the reactor */
+	REQUEST_WAIT_BUFFER, /* for the bounce pool */
+	REQUEST_WAIT_FETCH,  /* for room in the send queue, or for a READ of the depth */
+	REQUEST_FETCHING,    /* RDMA READs from the host are in flight */
+	REQUEST_EXECUTING,   /* elsewhere: a file, a worker, control */
+	REQUEST_HELD,	     /* an Asynchronous Event Request */
+	REQUEST_WAIT_SEND,   /* for room in the send queue */
+	REQUEST_SENDING,     /* RDMA WRITEs and the response are in flight */
+};
+
+struct capsule {
+	struct reactor_wr wr;
+	struct nvme_queue *queue;
+	uint8_t *data;
+	uint32_t bytes;	  /* received */
+	struct list link; /* received, and no request is free */
+};
+
+struct request {
+	struct nvme_queue *queue;
+	enum request_state state;
+	struct list link;	   /* free or waiting */
+	struct reactor_wr last_wr; /* of a chain: signaled */
+	struct reactor_wr part_wr; /* of a chain before its last: completes on errors only */
+
+	struct capsule *capsule; /* until the response */
+	struct command command;
+	struct nvme_completion *cqe; /* registered */
+	uint16_t status;
+	uint32_t dw0, dw1;
+
+	/* What moves between host and here: in the file, or in a bounce buffer. */
+	struct fabric_sge segments[NVME_MAX_SEGMENTS];
+	unsigned int nr_segments;
+	unsigned int fetched_segments;
+	uint32_t fetched_bytes;
+	unsigned int chain; /* entries of the send queue in use */
+	bool send_data;	    /* RDMA WRITE the segments, then respond */
+	void (*fetched)(struct request *r);
+	void (*buffered)(struct request *r);
+	struct bounce bounce;
+
+	/* The namespace it works on. */
+	struct ns_use *use;
+	unsigned int slot;
+	bool keyed;
+	struct command_range range;
+
+	/* Elsewhere. */
+	struct reactor_read pread;
+	struct work work;
+	struct loop_msg msg;
+	void (*there)(struct request *r);
+	void (*back)(struct request *r);
+	int err;
+	union {
+		struct {
+			struct connect connect;
+			struct controller *controller;
+		} connect;
+		struct {
+			struct direct_want want;
+		} direct;
+		struct log_part log;
+		uint32_t kato_ms;
+	} u;
+};
+
+struct nvme_queue {
+	struct queue q;
+	uint16_t cm_qid;
+	unsigned int nr_requests;
+	struct capsule *capsules;
+	struct request *requests;
+	uint8_t *memory;
+	size_t memory_bytes;
+	struct fabric_mr *mr;
+	struct capsule_limits limits;
+
+	/* control */
+	struct controller *owner; /* attached by Connect */
+	struct list owner_link;
+
+	/* reactor */
+	struct controller *controller; /* NULL before Connect */
+	bool connecting;
+	uint16_t qid;
+	uint16_t entries;
+	uint16_t sqhd;
+	bool sq_flow_off;
+	struct list free_requests;
+	struct list received; /* capsules that wait for a request */
+	struct list sends;    /* requests that wait for room in the send queue */
+	struct list fetches;  /* requests that wait for READs */
+	unsigned int send_free;
+	unsigned int reads_used; /* of the READ depth */
+};
+
+/** Control. Returns a reject code. */
+uint16_t nvme_queue_new(struct nvme_target *t, struct cm_channel *channel,
+			const struct fabric_cm_event *event, const struct cm_request *request);
+static inline struct nvme_queue *nvme_queue_of(struct queue *q)
+{
+	return container_of(q, struct nvme_queue, q);
+}
+bool queue_is_nvme(const struct queue *q);
+
+/** Posts the receive again. */
+void capsule_repost(struct capsule *capsule);
+
+/* ---- requests (request.c, transfer.c) --------------------------------------------------------- */
+
+static inline struct nvme_command *request_sqe(const struct request *r)
+{
+	return (struct nvme_command *)r->capsule->data;
+}
+
+static inline struct nvme_reactor *request_reactor(const struct request *r)
+{
+	return r->queue->q.nr;
+}
+
+void request_set_state(struct request *r, enum request_state state);
+
+/** A capsule came in. */
+void request_start(struct capsule *capsule);
+
+/** The end of every command: `status` and what r->send_data says go to the host. */
+void request_complete(struct request *r, uint16_t status);
+
+/** Gives up everything the request holds, without a word to the host. */
+void request_release(struct request *r);
+
+/** Gets a bounce buffer of `length` bytes, which becomes the only segment, then calls `buffered`. */
+void request_buffer(struct request *r, uint32_t length, void (*buffered)(struct request *r));
+
+/** RDMA READs the command's keyed data into the segments, then calls `fetched`. */
+void request_fetch(struct request *r, void (*fetched)(struct request *r));
+
+/**
+ * The data from the host, wherever it is: calls `ready` with request_data() in place. For small
+ * structures (Connect data).
+ */
+void request_take_data(struct request *r, void (*ready)(struct request *r));
+const void *request_data(const struct request *r);
+
+/** Runs `there` on a worker, then `back` on the reactor. */
+void request_on_worker(struct request *r, void (*there)(struct request *r),
+		       void (*back)(struct request *r));
+/** Runs `there` on the control loop; it sees to it that request_from_control() is called once. */
+void request_on_control(struct request *r, void (*there)(struct request *r),
+			void (*back)(struct request *r));
+void request_from_control(struct request *r);
+
+/** Uses and leaves the namespace; with keys from get_keyed() to put_keyed(). */
+void request_get_ns(struct request *r, struct ns_use *use, unsigned int slot);
+void request_get_keyed(struct request *r);
+void request_put_keyed(struct request *r);
+
+/** Transfers (transfer.c). */
+void transfer_send(struct request *r);	/* state SENDING, or waits */
+void transfer_fetch(struct request *r); /* state FETCHING, or waits */
+void transfer_kick(struct nvme_queue *q);
+
+/* ---- command sets ----------------------------------------------------------------------------- */
+
+void fabrics_execute(struct request *r); /* connect.c */
+void admin_execute(struct request *r);
+void io_execute(struct request *r);
+
+/* fspath.c */
+void fspath_read(struct request *r);
+void fspath_write(struct request *r);
+
+#endif

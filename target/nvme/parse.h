@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The edge: what a peer says, checked once. Pure functions; no connection, no namespace, any thread.
+ * What passes here is asserted, not tested, further in.
+ */
+#ifndef LEASEHOLD_NVME_PARSE_H
+#define LEASEHOLD_NVME_PARSE_H
+
+#include "wire/wire.h"
+
+/* ---- connection requests ---------------------------------------------------------------------- */
+
+/** Private data of a connection request: NVMe-oF 1.1 §7.3.6.2, or our direct queue's. */
+struct cm_request {
+	bool direct;
+	/* NVMe */
+	uint16_t qid;
+	uint16_t hrqsize;
+	uint16_t sqsize; /* entries: hsqsize + 1 */
+	uint16_t cntlid; /* both kinds */
+	/* direct */
+	uint16_t credits;
+	uint8_t token[LH_TOKEN_BYTES];
+};
+
+/**
+ * Returns 0, or the reject code: enum lh_cm_status if request->direct was set, else enum
+ * nvmf_rdma_cm_status.
+ */
+MUST_CHECK uint16_t cm_request_parse(const uint8_t *data, size_t length,
+				     struct cm_request *request);
+
+/* ---- capsules --------------------------------------------------------------------------------- */
+
+struct capsule_limits {
+	uint32_t inline_bytes; /* that a capsule can carry behind the command */
+	uint32_t mdts_bytes;
+	bool admin; /* the opcode's set: fabrics and admin, or fabrics and I/O */
+};
+
+enum command_data {
+	COMMAND_NO_DATA,
+	COMMAND_IN_CAPSULE, /* from the host, behind the command */
+	COMMAND_KEYED,	    /* in the host's memory */
+};
+
+enum command_direction {
+	DIRECTION_NONE,
+	DIRECTION_FROM_HOST,
+	DIRECTION_TO_HOST,
+};
+
+/** What a capsule says. */
+struct command {
+	uint16_t cid; /* as on the wire */
+	uint8_t opcode;
+	uint8_t fctype; /* of NVME_FABRICS */
+	uint32_t nsid;
+	enum command_data data;
+	enum command_direction direction;
+	uint32_t length;	 /* of the data; 0 with COMMAND_NO_DATA */
+	uint32_t capsule_offset; /* COMMAND_IN_CAPSULE: from the capsule's start */
+	uint64_t address;	 /* COMMAND_KEYED */
+	uint32_t key;
+	bool invalidate; /* the response is to invalidate `key` */
+};
+
+/** Whether so many bytes can be a command capsule at all; if not, the peer speaks something else. */
+bool capsule_size_ok(uint32_t bytes, const struct capsule_limits *limits);
+
+/**
+ * Checks what all commands share (flags, SGL, direction, sizes); `bytes` passed capsule_size_ok().
+ * Returns an NVMe status; cid, opcode and fctype are set in any case.
+ */
+MUST_CHECK uint16_t command_parse(const void *capsule, uint32_t bytes,
+				  const struct capsule_limits *limits, struct command *command);
+
+/** A Read's or a Write's place in the file. */
+struct command_range {
+	uint64_t offset; /* bytes */
+	uint32_t length;
+	bool fua;
+};
+
+/** Returns an NVMe status. */
+MUST_CHECK uint16_t command_parse_range(const struct nvme_command *sqe,
+					const struct command *command, uint32_t lba_bytes,
+					uint64_t size_bytes, uint32_t mdts_bytes,
+					struct command_range *range);
+
+/* ---- Connect (NVMe-oF 1.1 §3.3) --------------------------------------------------------------- */
+
+/** dw0 of a failed Connect: where the invalid parameter lies. */
+#define CONNECT_IN_COMMAND(field) ((uint32_t)offsetof(struct nvmf_connect_command, field))
+#define CONNECT_IN_DATA(field)	  (1u << 16 | (uint32_t)offsetof(struct nvmf_connect_data, field))
+
+struct connect_limits {
+	uint16_t cm_qid;	/* what the connection request said */
+	uint16_t receives;	/* posted: our crqsize */
+	uint16_t max_io_queues; /* per controller */
+	uint16_t max_entries;	/* CAP.MQES + 1 */
+};
+
+struct connect {
+	uint16_t qid;
+	uint16_t entries; /* of the submission queue */
+	uint16_t cntlid;
+	bool sq_flow_off;
+	uint32_t kato_ms;
+	uint8_t hostid[16];
+	char subnqn[NVME_NQN_BYTES];
+	char hostnqn[NVME_NQN_BYTES];
+};
+
+/** Both return an NVMe status and, where it is Invalid Parameters, dw0. */
+MUST_CHECK uint16_t connect_parse_command(const struct nvmf_connect_command *sqe,
+					  const struct command *command,
+					  const struct connect_limits *limits,
+					  struct connect *connect, uint32_t *dw0);
+MUST_CHECK uint16_t connect_parse_data(const struct nvmf_connect_data *data,
+				       struct connect *connect, uint32_t *dw0);
+
+/* ---- messages of a direct queue --------------------------------------------------------------- */
+
+struct direct_message {
+	enum lh_msg_type type;
+	uint16_t credits;
+	uint64_t tag;
+	uint32_t nsid;
+	/* Commit */
+	uint32_t generation;
+	uint32_t count;
+	const struct lh_commit_range *ranges; /* in the message; offsets not checked yet */
+};
+
+/** A message from a client. Returns 0 or -EPROTO. */
+MUST_CHECK int direct_message_parse(const void *data, uint32_t bytes,
+				    struct direct_message *message);
+
+/** Get Log Page: the part that is asked for. Returns an NVMe status. */
+struct log_part {
+	uint8_t page;
+	bool retain; /* the event stays masked */
+	uint64_t offset;
+	uint32_t length;
+};
+MUST_CHECK uint16_t log_part_parse(const struct nvme_command *sqe, const struct command *command,
+				   struct log_part *part);
+
+/** Acquire and Release: offset and length are checked against each other and LH_GRANT_ALIGN. */
+struct direct_want {
+	uint16_t dqid;
+	unsigned int access;
+	bool allocate;
+	uint64_t offset;
+	uint64_t length;
+	uint32_t generation;
+};
+MUST_CHECK uint16_t direct_want_parse(const struct lh_admin_command *sqe, struct direct_want *want);
+
+#endif

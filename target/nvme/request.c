@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The life of a request on its reactor: parsed, given buffers, sent elsewhere and back, completed.
+ * Nothing is allocated, locked or logged here.
+ */
+#include "nvme/nvme_queue.h"
+
+#include "nvme/controller.h"
+
+DEFINE_COUNTER(commands, "nvme_commands", "Command capsules received");
+DEFINE_COUNTER(capsule_errors, "nvme_capsule_errors", "Capsules refused at the edge");
+DEFINE_COUNTER(errors, "nvme_command_errors", "Commands that were answered with an error");
+
+void request_set_state(struct request *r, enum request_state state)
+{
+#define TO(s) (1u << REQUEST_##s)
+	static const uint16_t allowed[] = {
+		[REQUEST_FREE] = TO(PARSED),
+		[REQUEST_PARSED] = TO(WAIT_BUFFER) | TO(WAIT_FETCH) | TO(FETCHING) | TO(EXECUTING) |
+				   TO(HELD) | TO(WAIT_SEND) | TO(SENDING) | TO(FREE),
+		[REQUEST_WAIT_BUFFER] = TO(PARSED) | TO(FREE),
+		[REQUEST_WAIT_FETCH] = TO(FETCHING) | TO(FREE),
+		[REQUEST_FETCHING] = TO(PARSED) | TO(FREE),
+		[REQUEST_EXECUTING] = TO(PARSED) | TO(FREE),
+		[REQUEST_HELD] = TO(PARSED) | TO(FREE),
+		[REQUEST_WAIT_SEND] = TO(SENDING) | TO(FREE),
+		[REQUEST_SENDING] = TO(FREE),
+	};
+#undef TO
+
+	assert(allowed[r->state] & 1u << state);
+	r->state = state;
+}
+
+/* ---- the namespace it works on ---------------------------------------------------------------- */
+
+void request_get_ns(struct request *r, struct ns_use *use, unsigned int slot)
+{
+	assert(!r->use);
+	ns_get(use);
+	r->use = use;
+	r->slot = slot;
+}
+
+void request_get_keyed(struct request *r)
+{
+	_Atomic uint32_t *count = &r->queue->q.keyed[r->slot];
+
+	assert(!r->keyed && !r->use->quiesced);
+	r->keyed = true;
+	r->use->keyed++;
+	/* One writer; control reads it to know whom to fence. */
+	atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
+			      memory_order_release);
+}
+
+void request_put_keyed(struct request *r)
+{
+	_Atomic uint32_t *count = &r->queue->q.keyed[r->slot];
+
+	if (!r->keyed)
+		return;
+	r->keyed = false;
+	r->use->keyed--;
+	atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) - 1,
+			      memory_order_release);
+	ns_check(r->use);
+}
+
+static void put_ns(struct request *r)
+{
+	struct ns_use *use = r->use;
+
+	if (!use)
+		return;
+	request_put_keyed(r);
+	r->use = NULL;
+	ns_put(use);
+}
+
+/* ---- birth ------------------------------------------------------------------------------------ */
+
+static void execute(struct request *r)
+{
+	struct controller *c = r->queue->controller;
+
+	if (r->command.opcode == NVME_FABRICS) {
+		fabrics_execute(r);
+		return;
+	}
+	if (!c || !controller_ready(c)) {
+		request_complete(r, NVME_SC_COMMAND_SEQUENCE | NVME_SC_DNR);
+		return;
+	}
+	if (r->queue->qid == 0)
+		admin_execute(r);
+	else
+		io_execute(r);
+}
+
+void request_start(struct capsule *capsule)
+{
+	struct nvme_queue *nq = capsule->queue;
+	struct list *l;
+	struct request *r;
+	uint16_t status;
+
+	if (!capsule_size_ok(capsule->bytes, &nq->limits)) {
+		counter_add(&capsule_errors, 1);
+		queue_fail(&nq->q, "it sent what is no command capsule");
+		return;
+	}
+	l = list_pop(&nq->free_requests);
+	if (!l) {
+		list_push(&nq->received, &capsule->link);
+		return;
+	}
+	counter_add(&commands, 1);
+	r = list_entry(l, struct request, link);
+	r->capsule = capsule;
+	r->dw0 = r->dw1 = 0;
+	r->nr_segments = 0;
+	r->send_data = false;
+	request_set_state(r, REQUEST_PARSED);
+	nq->q.busy++;
+	if (nq->controller)
+		controller_active(nq->controller);
+	status = command_parse(capsule->data, capsule->bytes, &nq->limits, &r->command);
+	if (status) {
+		counter_add(&capsule_errors, 1);
+		request_complete(r, status);
+		return;
+	}
+	execute(r);
+}
+
+/* ---- buffers and data from the host ----------------------------------------------------------- */
+
+static struct bounce_pool *pool_of(const struct request *r)
+{
+	return r->queue->q.nr->bounce[r->queue->q.device];
+}
+
+static void use_buffer(struct request *r)
+{
+	r->segments[0] = (struct fabric_sge){
+		.addr = (uint64_t)(uintptr_t)r->bounce.data,
+		.length = r->bounce.length,
+		.lkey = r->bounce.lkey,
+	};
+	r->nr_segments = 1;
+}
+
+static void buffer_ready(struct bounce *bounce)
+{
+	struct request *r = container_of(bounce, struct request, bounce);
+
+	request_set_state(r, REQUEST_PARSED);
+	if (r->queue->q.failed) {
+		request_release(r);
+		return;
+	}
+	use_buffer(r);
+	r->buffered(r);
+}
+
+void request_buffer(struct request *r, uint32_t length, void (*buffered)(struct request *r))
+{
+	r->buffered = buffered;
+	if (bounce_get(pool_of(r), &r->bounce, length, buffer_ready)) {
+		use_buffer(r);
+		buffered(r);
+		return;
+	}
+	request_set_state(r, REQUEST_WAIT_BUFFER);
+}
+
+void request_fetch(struct request *r, void (*fetched)(struct request *r))
+{
+	assert(r->command.data == COMMAND_KEYED && r->nr_segments > 0);
+	r->fetched = fetched;
+	r->fetched_segments = 0;
+	r->fetched_bytes = 0;
+	transfer_fetch(r);
+}
+
+static void take_buffered(struct request *r)
+{
+	request_fetch(r, r->back);
+}
+
+void request_take_data(struct request *r, void (*ready)(struct request *r))
+{
+	if (r->command.data == COMMAND_IN_CAPSULE) {
+		ready(r);
+		return;
+	}
+	r->back = ready;
+	request_buffer(r, r->command.length, take_buffered);
+}
+
+const void *request_data(const struct request *r)
+{
+	if (r->command.data == COMMAND_IN_CAPSULE)
+		return r->capsule->data + r->command.capsule_offset;
+	return r->bounce.data;
+}
+
+/* ---- elsewhere and back ----------------------------------------------------------------------- */
+
+static void come_back(struct request *r)
+{
+	request_set_state(r, REQUEST_PARSED);
+	if (r->queue->q.failed)
+		request_release(r);
+	else
+		r->back(r);
+}
+
+static void worker_run(struct work *work)
+{
+	struct request *r = container_of(work, struct request, work);
+
+	r->there(r);
+}
+
+static void worker_done(struct work *work)
+{
+	come_back(container_of(work, struct request, work));
+}
+
+void request_on_worker(struct request *r, void (*there)(struct request *r),
+		       void (*back)(struct request *r))
+{
+	struct queue *q = &r->queue->q;
+
+	request_set_state(r, REQUEST_EXECUTING);
+	r->there = there;
+	r->back = back;
+	pool_submit(q->target->env.workers, &r->work, POOL_NORMAL, worker_run, worker_done,
+		    q->nr->loop);
+}
+
+static void control_run(struct loop_msg *msg)
+{
+	struct request *r = container_of(msg, struct request, msg);
+
+	r->there(r);
+}
+
+static void control_done(struct loop_msg *msg)
+{
+	come_back(container_of(msg, struct request, msg));
+}
+
+void request_on_control(struct request *r, void (*there)(struct request *r),
+			void (*back)(struct request *r))
+{
+	request_set_state(r, REQUEST_EXECUTING);
+	r->there = there;
+	r->back = back;
+	loop_post(r->queue->q.target->env.control, &r->msg, control_run);
+}
+
+void request_from_control(struct request *r)
+{
+	loop_post(r->queue->q.nr->loop, &r->msg, control_done);
+}
+
+/* ---- the end ---------------------------------------------------------------------------------- */
+
+void request_complete(struct request *r, uint16_t status)
+{
+	r->status = status;
+	if (status != NVME_SC_SUCCESS) {
+		r->send_data = false;
+		counter_add(&errors, 1);
+	}
+	transfer_send(r);
+}
+
+void request_release(struct request *r)
+{
+	struct nvme_queue *nq = r->queue;
+	struct list *l;
+
+	if (r->state == REQUEST_WAIT_FETCH || r->state == REQUEST_WAIT_SEND ||
+	    r->state == REQUEST_HELD)
+		list_del(&r->link);
+	request_set_state(r, REQUEST_FREE);
+	put_ns(r);
+	if (r->capsule)
+		capsule_repost(r->capsule);
+	r->capsule = NULL;
+	list_push_front(&nq->free_requests, &r->link);
+	/* Last: it may hand the buffer to a request that goes on at once. */
+	bounce_put(pool_of(r), &r->bounce);
+	if (!nq->q.failed && (l = list_pop(&nq->received)))
+		request_start(list_entry(l, struct capsule, link));
+	queue_done_busy(&nq->q);
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * A reactor: the thread, its loop, one completion queue per device, and the poller that hands
+ * completions to whoever posted the work. Knows nothing of what the work is.
+ */
+#include "reactor/reactor.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+#include "reactor/reactor_internal.h"
+#include "util/counter.h"
+#include "util/log.h"
+
+#define POLL_BATCH 32
+
+DEFINE_COUNTER(completions, "reactor_completions", "Work completions that reactors took");
+DEFINE_COUNTER(sleeps, "reactor_sleeps", "Times a reactor armed its queues to sleep");
+
+struct reactor_queue {
+	const struct fabric_device *dev;
+	struct fabric_cq *cq;
+	struct loop_fd lfd;
+	bool broken; /* the adapter said so; its connections end by their events */
+};
+
+struct reactor {
+	unsigned int index;
+	struct loop *loop;
+	bool started;
+	struct loop_poller poller;
+	struct pread_ring *ring;
+	unsigned int nr_queues;
+	struct reactor_queue queues[REACTOR_MAX_DEVICES];
+};
+
+/* The descriptor has done its work when the loop is awake: the poller looks at the queue. */
+static void queue_awake(struct loop_fd *lfd, uint32_t events)
+{
+	(void)lfd;
+	(void)events;
+}
+
+static bool poll_queue(struct reactor *r, struct reactor_queue *q)
+{
+	struct fabric_wc wc[POLL_BATCH];
+	int n;
+
+	if (q->broken)
+		return false;
+	n = fabric_cq_poll(q->cq, wc, POLL_BATCH);
+	if (n < 0) {
+		q->broken = true;
+		log_error("reactor %u: the completion queue of %s is broken (error %d)", r->index,
+			  fabric_device_info(q->dev)->name, -n);
+		return false;
+	}
+	for (int i = 0; i < n; i++) {
+		struct reactor_wr *wr = (struct reactor_wr *)(uintptr_t)wc[i].wr_id;
+
+		wr->done(wr, &wc[i]);
+	}
+	if (n > 0)
+		counter_add(&completions, (uint64_t)n);
+	return n > 0;
+}
+
+static bool reactor_poll(struct loop_poller *poller)
+{
+	struct reactor *r = container_of(poller, struct reactor, poller);
+	bool worked = false;
+
+	for (unsigned int i = 0; i < r->nr_queues; i++)
+		worked |= poll_queue(r, &r->queues[i]);
+	worked |= pread_ring_poll(r->ring);
+	return worked;
+}
+
+/*
+ * The descriptor is watched for one event only, and watched again here: level-triggered, it would
+ * keep a loop that is busy polling from ever falling asleep.
+ */
+static void reactor_arm(struct loop_poller *poller)
+{
+	struct reactor *r = container_of(poller, struct reactor, poller);
+
+	for (unsigned int i = 0; i < r->nr_queues; i++) {
+		struct reactor_queue *q = &r->queues[i];
+
+		if (q->broken)
+			continue;
+		if (fabric_cq_arm(q->cq) < 0 ||
+		    loop_mod_fd(r->loop, &q->lfd, EPOLLIN | EPOLLONESHOT) < 0)
+			q->broken = true;
+	}
+	counter_add(&sleeps, 1);
+}
+
+static int add_queue(struct reactor *r, struct fabric_device *dev)
+{
+	struct reactor_queue *q = &r->queues[r->nr_queues];
+	int err = fabric_cq_create(dev, REACTOR_CQ_ENTRIES, &q->cq);
+
+	if (err)
+		return err;
+	q->dev = dev;
+	q->lfd = (struct loop_fd){.fd = fabric_cq_fd(q->cq), .fn = queue_awake};
+	err = loop_add_fd(r->loop, &q->lfd, EPOLLIN | EPOLLONESHOT);
+	if (err) {
+		fabric_cq_destroy(q->cq);
+		return err;
+	}
+	r->nr_queues++;
+	return 0;
+}
+
+int reactor_new(unsigned int index, struct fabric_device *const devices[], unsigned int nr_devices,
+		uint64_t spin_ns, struct reactor **reactor)
+{
+	struct reactor *r;
+	char name[24];
+	int err;
+
+	if (nr_devices > REACTOR_MAX_DEVICES)
+		return -EINVAL;
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return -ENOMEM;
+	r->index = index;
+	(void)snprintf(name, sizeof(name), "reactor/%u", index);
+	err = loop_new(name, &r->loop);
+	if (err)
+		goto free_memory;
+	loop_set_spin(r->loop, spin_ns);
+	err = pread_ring_new(r->loop, &r->ring);
+	if (err)
+		goto free_loop;
+	for (unsigned int i = 0; i < nr_devices; i++) {
+		err = add_queue(r, devices[i]);
+		if (err)
+			goto free_queues;
+	}
+	r->poller = (struct loop_poller){.poll = reactor_poll, .arm = reactor_arm};
+	loop_add_poller(r->loop, &r->poller);
+	*reactor = r;
+	return 0;
+
+free_queues:
+	while (r->nr_queues > 0) {
+		struct reactor_queue *q = &r->queues[--r->nr_queues];
+
+		loop_del_fd(r->loop, &q->lfd);
+		fabric_cq_destroy(q->cq);
+	}
+	pread_ring_free(r->ring);
+free_loop:
+	loop_free(r->loop);
+free_memory:
+	free(r);
+	return err;
+}
+
+int reactor_start(struct reactor *r)
+{
+	int err = loop_start(r->loop);
+
+	if (!err)
+		r->started = true;
+	return err;
+}
+
+struct loop *reactor_loop(struct reactor *r)
+{
+	return r->loop;
+}
+
+unsigned int reactor_index(const struct reactor *r)
+{
+	return r->index;
+}
+
+struct fabric_cq *reactor_cq(struct reactor *r, const struct fabric_device *dev)
+{
+	for (unsigned int i = 0; i < r->nr_queues; i++) {
+		if (r->queues[i].dev == dev)
+			return r->queues[i].cq;
+	}
+	return NULL;
+}
+
+void reactor_pread(struct reactor *r, struct reactor_read *read)
+{
+	pread_ring_add(r->ring, read);
+}
+
+void reactor_free(struct reactor *r)
+{
+	if (!r)
+		return;
+	if (r->started)
+		loop_join(r->loop);
+	loop_del_poller(r->loop, &r->poller);
+	while (r->nr_queues > 0) {
+		struct reactor_queue *q = &r->queues[--r->nr_queues];
+
+		loop_del_fd(r->loop, &q->lfd);
+		fabric_cq_destroy(q->cq);
+	}
+	pread_ring_free(r->ring);
+	loop_free(r->loop);
+	free(r);
+}
