@@ -15,6 +15,8 @@
 #include "mapping.h"
 
 #define SLICE_BYTES 4096
+/* How often a fault that seems to have no cause is taken for one that is gone. */
+#define ATTEMPTS 8
 
 int export_fault_errno(const struct export *e, uint64_t offset, int si_code)
 {
@@ -33,14 +35,28 @@ int export_fault_errno(const struct export *e, uint64_t offset, int si_code)
 	return !ret && kind != EXTENT_DATA ? -ENOSPC : -EIO;
 }
 
-static int fault_errno(const struct view *view, const struct guard_fault *fault)
+/*
+ * Runs fn(arg), which may be begun again from the start. A fault with nothing wrong to be seen was
+ * behind the end of a file that has grown again since: then it is worth another try.
+ */
+static int run(const struct view *view, void (*fn)(void *arg), void *arg)
 {
-	uint64_t offset = (uint64_t)((const uint8_t *)fault->address - view->base);
+	int ret = 0;
 
-	/* Not in the view: it was the caller's memory. */
-	if ((const uint8_t *)fault->address < view->base || offset >= view->mapped_bytes)
-		return -EFAULT;
-	return export_fault_errno(view->export, offset, fault->code);
+	for (int i = 0; i < ATTEMPTS; i++) {
+		struct guard_fault fault;
+		uint64_t offset;
+
+		if (!guard_run(fn, arg, &fault))
+			return 0;
+		offset = (uint64_t)((const uint8_t *)fault.address - view->base);
+		if ((const uint8_t *)fault.address < view->base || offset >= view->mapped_bytes)
+			return -EFAULT; /* not in the view: it was the caller's memory */
+		ret = export_fault_errno(view->export, offset, fault.code);
+		if (ret == -ERANGE || fault.code == BUS_MCEERR_AR)
+			return ret;
+	}
+	return ret;
 }
 
 /* -ERANGE if the file does not reach the end of the range now. */
@@ -69,13 +85,10 @@ static void persist(void *arg)
 int view_persist(const struct view *view, uint64_t offset, uint64_t length)
 {
 	struct persist p = {.view = view, .offset = offset, .length = length};
-	struct guard_fault fault;
 
 	if (!range_ok(offset, length, view->size_bytes))
 		return -ERANGE;
-	if (!view->mapping->persist)
-		return 0;
-	return guard_run(persist, &p, &fault) ? fault_errno(view, &fault) : 0;
+	return view->mapping->persist ? run(view, persist, &p) : 0;
 }
 
 struct copy_in {
@@ -85,21 +98,26 @@ struct copy_in {
 	uint64_t length;
 };
 
-/* DAX: past the caches, page by page in ascending order, durable at the end. */
-static void copy_in_dax(void *arg)
+/* Page by page in ascending order; on DAX past the caches, and durable at the end. */
+static void copy_in(void *arg)
 {
-	struct copy_in *c = arg;
+	const struct copy_in *c = arg;
+	const struct mapping *m = c->mapping;
+	uint64_t done = 0;
 
-	while (c->length > 0) {
-		uint64_t n = min_u64(c->length, SLICE_BYTES - (uintptr_t)c->dst % SLICE_BYTES);
+	while (done < c->length) {
+		uint8_t *dst = c->dst + done;
+		uint64_t n = min_u64(c->length - done, SLICE_BYTES - (uintptr_t)dst % SLICE_BYTES);
 
-		(void)c->mapping->memcpy(c->dst, c->src, n,
-					 PMEM2_F_MEM_NONTEMPORAL | PMEM2_F_MEM_NODRAIN);
-		c->dst += n;
-		c->src += n;
-		c->length -= n;
+		if (m->memcpy)
+			(void)m->memcpy(dst, c->src + done, n,
+					PMEM2_F_MEM_NONTEMPORAL | PMEM2_F_MEM_NODRAIN);
+		else
+			guard_memcpy(dst, c->src + done, n);
+		done += n;
 	}
-	c->mapping->drain();
+	if (m->drain)
+		m->drain();
 }
 
 int view_copy_in(const struct view *view, uint64_t offset, const void *src, uint64_t length)
@@ -110,25 +128,18 @@ int view_copy_in(const struct view *view, uint64_t offset, const void *src, uint
 		.src = src,
 		.length = length,
 	};
-	struct guard_fault fault;
 	int ret;
 
 	if (!range_ok(offset, length, view->size_bytes))
 		return -ERANGE;
 	ret = check_end(view, offset, length);
-	if (ret)
-		return ret;
-	if (view->export->medium == EXPORT_DAX)
-		ret = guard_run(copy_in_dax, &c, &fault);
-	else
-		ret = guard_copy(c.dst, src, length, &fault);
-	if (ret)
-		return fault_errno(view, &fault);
+	if (!ret)
+		ret = run(view, copy_in, &c);
 	/*
 	 * The file ends inside a page that stays writable to its last byte. If it was cut there
 	 * meanwhile, what was copied is in no file.
 	 */
-	return check_end(view, offset, length);
+	return ret ? ret : check_end(view, offset, length);
 }
 
 /* Not through the mapping: on memory file systems a read fault fills the hole. */

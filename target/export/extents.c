@@ -153,9 +153,17 @@ int extents_read(int fd, uint64_t offset, uint64_t end, bool sync, struct extent
 			return -errno;
 		ret = read_fiemap(fd, offset, end, false, x);
 	}
-	if (ret == -EOPNOTSUPP || ret == -ENOTTY)
+	if (ret == -EOPNOTSUPP || ret == -ENOTTY) {
+		x->seek = true;
 		ret = read_seek(fd, offset, end, x);
+	}
 	return ret;
+}
+
+int extents_set_all(struct extents *x, uint64_t end)
+{
+	x->nr = 0;
+	return add(x, 0, end, EXTENT_DATA);
 }
 
 int extents_kind_at(int fd, uint64_t offset, enum extent_kind *kind)

@@ -23,6 +23,7 @@ struct extent {
 struct extents {
 	struct extent *list;
 	size_t nr, room;
+	bool seek; /* told by SEEK_DATA and SEEK_HOLE: unwritten extents look like holes */
 };
 
 /**
@@ -32,6 +33,9 @@ struct extents {
  */
 MUST_CHECK int extents_read(int fd, uint64_t offset, uint64_t end, bool sync, struct extents *x);
 void extents_free(struct extents *x);
+
+/** Makes it one extent of data, [0, end). -ENOMEM. */
+MUST_CHECK int extents_set_all(struct extents *x, uint64_t end);
 
 /** What the block at `offset` is now, without syncing. -errno if nobody can tell. */
 MUST_CHECK int extents_kind_at(int fd, uint64_t offset, enum extent_kind *kind);

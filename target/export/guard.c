@@ -100,7 +100,7 @@ struct copy {
 	size_t length;
 };
 
-static void copy_slice(uint8_t *dst, const uint8_t *src, size_t length)
+void guard_memcpy(uint8_t *dst, const uint8_t *src, size_t length)
 {
 #ifdef COPY_UNSEEN
 	/* Remote hosts race on file memory by nature: nothing for the sanitizer to judge. */
@@ -118,23 +118,17 @@ static void copy(void *arg)
 	while (c->length > 0) {
 		size_t n = min_u64(c->length, COPY_SLICE_BYTES);
 
-		copy_slice(c->dst, c->src, n);
+		guard_memcpy(c->dst, c->src, n);
 		c->dst += n;
 		c->src += n;
 		c->length -= n;
 	}
 }
 
-int guard_copy(void *dst, const void *src, size_t length, struct guard_fault *fault)
-{
-	struct copy c = {.dst = dst, .src = src, .length = length};
-
-	return guard_run(copy, &c, fault);
-}
-
 int export_guarded_copy(void *dst, const void *src, size_t length)
 {
+	struct copy c = {.dst = dst, .src = src, .length = length};
 	struct guard_fault fault;
 
-	return guard_copy(dst, src, length, &fault);
+	return guard_run(copy, &c, &fault);
 }

@@ -16,7 +16,7 @@ struct guard_fault {
  */
 MUST_CHECK int guard_run(void (*fn)(void *arg), void *arg, struct guard_fault *fault);
 
-/** export_guarded_copy() that says where it failed. */
-MUST_CHECK int guard_copy(void *dst, const void *src, size_t length, struct guard_fault *fault);
+/** memcpy() of file memory; to be called by what guard_run() runs. */
+void guard_memcpy(uint8_t *dst, const uint8_t *src, size_t length);
 
 #endif

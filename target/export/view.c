@@ -43,10 +43,11 @@ static int fill_holes(const struct export *e, uint64_t offset, uint64_t length)
 }
 
 /*
- * tmpfs tells a page that fallocate(2) got from a hole only by st_blocks. If the file has a block
- * for each of its bytes there are no holes, whatever SEEK_HOLE says.
+ * Without FIEMAP (tmpfs, for one) what fallocate(2) got is told from a hole only by st_blocks. If
+ * the file has a block for each of its bytes there are no holes, whatever SEEK_HOLE says. (Blocks
+ * behind the end can make that wrong: then a hole is filled.)
  */
-static bool memory_all_there(const struct export *e)
+static bool all_there(const struct export *e)
 {
 	struct stat st;
 
@@ -94,6 +95,28 @@ static int prepare_dax(struct mapping *m, const struct export *e, uint64_t from,
 	return extents_read(e->fd, 0, m->bytes, true, x);
 }
 
+/* A page cache without FIEMAP: only what was faulted in is seen to be allocated. */
+static int prepare_seek(struct mapping *m, const struct export *e, uint64_t from, uint64_t to,
+			bool allocate, struct extents *x)
+{
+	uint64_t pos = from;
+	int ret = 0;
+
+	if (all_there(e))
+		return extents_set_all(x, m->bytes);
+	if (!allocate)
+		return 0;
+	for (size_t i = 0; !ret && i < x->nr && pos < to; i++) {
+		if (x->list[i].offset > pos)
+			ret = mapping_populate(m, e, pos, min_u64(x->list[i].offset, to) - pos);
+		pos = max_u64(pos, x->list[i].offset + x->list[i].length);
+	}
+	if (!ret && pos < to)
+		ret = mapping_populate(m, e, pos, to - pos);
+	extents_free(x);
+	return ret ? ret : extents_read(e->fd, 0, m->bytes, true, x);
+}
+
 /*
  * Makes ready what there is (and, with `allocate`, what there is not) in [from, to), two page
  * bounds; leaves the extents of the whole file in `x`. The caller frees them in any case.
@@ -106,13 +129,21 @@ static int prepare(struct mapping *m, const struct export *e, uint64_t from, uin
 	*x = (struct extents){0};
 	if (allocate)
 		ret = fill_holes(e, from, to - from);
-	if (!ret && e->medium == EXPORT_MEMORY && (allocate || memory_all_there(e)))
+	if (!ret && e->medium == EXPORT_MEMORY && (allocate || all_there(e)))
 		ret = mapping_populate(m, e, from, to - from);
 	if (!ret)
 		ret = extents_read(e->fd, 0, m->bytes, true, x);
-	if (!ret && e->medium == EXPORT_DAX)
-		ret = prepare_dax(m, e, from, to, size, x);
-	return ret;
+	if (ret)
+		return ret;
+	switch (e->medium) {
+	case EXPORT_DAX:
+		return prepare_dax(m, e, from, to, size, x);
+	case EXPORT_PAGE_CACHE:
+		return x->seek ? prepare_seek(m, e, from, to, allocate, x) : 0;
+	case EXPORT_MEMORY:
+		break;
+	}
+	return 0;
 }
 
 static int say(struct errtext *err, int ret, const struct export *e)

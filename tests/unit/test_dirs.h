@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -19,6 +20,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 #include "util/util.h"
@@ -26,6 +28,14 @@
 #define PATH_BYTES 256
 
 static char test_dir[PATH_BYTES]; /* of the current round */
+
+/** Where a mapping does not keep the file open whose lease is asked for, but the one below. */
+static inline bool dir_is_overlay(void)
+{
+	struct statfs fs;
+
+	return !statfs(test_dir, &fs) && fs.f_type == OVERLAYFS_SUPER_MAGIC;
+}
 
 #define MAX_PATHS 64
 

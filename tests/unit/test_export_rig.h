@@ -5,9 +5,6 @@
 
 #include "test_dirs.h"
 
-#include <linux/magic.h>
-#include <sys/vfs.h>
-
 #include "export/export.h"
 
 static inline bool dir_is_memory(void)
