@@ -16,7 +16,7 @@
 #include "nvme/controller.h"
 #include "util/log.h"
 
-#define DQ_RECEIVES  (LH_MSG_DEFAULT_CREDITS + 2) /* a reserve for messages without credit */
+#define DQ_RECEIVES  LH_MSG_DEFAULT_CREDITS
 #define DQ_SENDS     32
 #define MSG_STRIDE   ((uint32_t)align_up(LH_MSG_MAX_BYTES, 64))
 #define SEND_STRIDE  ((uint32_t)align_up(sizeof(struct lh_msg_recall), 64))
@@ -268,6 +268,7 @@ static void post_message(struct direct_queue *dq, struct lh_msg *wire, enum lh_m
 	wire->length = htole32(length);
 	wire->credits = htole16((uint16_t)dq->owed);
 	dq->owed = 0;
+	dq->credits--;
 	memcpy(send->data, wire, length);
 	if (fabric_post_send(dq->q.conn, &wr, NULL) < 0) {
 		list_push(&dq->free_sends, &send->link);
@@ -310,24 +311,22 @@ static void send_answer(struct direct_queue *dq, struct dq_message *message)
 	post_message(dq, &wire, LH_MSG_COMMITTED, sizeof(wire));
 }
 
-static bool may_send(const struct direct_queue *dq)
+/* The last credit is for a message that brings credits and nothing else. */
+static bool may_send(const struct direct_queue *dq, enum lh_msg_type type)
 {
-	return !dq->q.failed && dq->credits > 0 && !list_empty(&dq->free_sends);
+	return !dq->q.failed && dq->credits > (type == LH_MSG_CREDIT ? 0 : 1) &&
+	       !list_empty(&dq->free_sends);
 }
 
 static void kick(struct direct_queue *dq)
 {
 	struct list *l;
 
-	while (may_send(dq) && (l = list_pop(&dq->tells))) {
-		dq->credits--;
+	while (may_send(dq, LH_MSG_RECALL) && (l = list_pop(&dq->tells)))
 		send_recall(dq, list_entry(l, struct dq_tell, link));
-	}
-	while (may_send(dq) && (l = list_pop(&dq->answers))) {
-		dq->credits--;
+	while (may_send(dq, LH_MSG_COMMITTED) && (l = list_pop(&dq->answers)))
 		send_answer(dq, list_entry(l, struct dq_message, link));
-	}
-	if (dq->owed >= CREDIT_AFTER && may_send(dq)) {
+	if (dq->owed >= CREDIT_AFTER && may_send(dq, LH_MSG_CREDIT)) {
 		struct lh_msg wire = {0};
 
 		post_message(dq, &wire, LH_MSG_CREDIT, sizeof(wire));
@@ -450,7 +449,7 @@ static void commit(struct dq_message *message)
 
 /* ---- receiving -------------------------------------------------------------------------------- */
 
-static void receive_again(struct dq_message *message, unsigned int credit)
+static void receive_again(struct dq_message *message)
 {
 	struct direct_queue *dq = message->dq;
 
@@ -458,7 +457,7 @@ static void receive_again(struct dq_message *message, unsigned int credit)
 		queue_fail(&dq->q, "a receive could not be posted");
 		return;
 	}
-	dq->owed += credit;
+	dq->owed++;
 	kick(dq);
 }
 
@@ -481,13 +480,13 @@ static void handle_message(struct dq_message *message, uint32_t bytes)
 	case LH_MSG_HELLO:
 		dq->hello = true;
 		queue_alive(&dq->q);
-		receive_again(message, 1);
+		receive_again(message);
 		break;
 	case LH_MSG_COMMIT:
 		commit(message);
 		break;
-	default: /* LH_MSG_CREDIT, which takes none itself */
-		receive_again(message, 0);
+	default: /* LH_MSG_CREDIT: that was all */
+		receive_again(message);
 		break;
 	}
 	kick(dq);

@@ -97,11 +97,17 @@ static void write_fetched(struct request *r)
 	request_complete(r, status_of(persist(r)));
 }
 
-/* Small, and over pages that are present: a copy here is cheaper than a worker. */
+/*
+ * Small, and over pages that are present: a copy here is cheaper than a worker. Those of a page cache
+ * may not be present.
+ */
 static bool may_copy_here(const struct request *r)
 {
+	const struct view *view = r->use->serving->view;
+
 	return !r->use->quiesced && r->range.length <= NVME_REACTOR_COPY_BYTES &&
-	       view_backed(r->use->serving->view, r->range.offset, r->range.length);
+	       export_medium(view->export) != EXPORT_PAGE_CACHE &&
+	       view_backed(view, r->range.offset, r->range.length);
 }
 
 static void write_in_capsule(struct request *r)

@@ -255,7 +255,6 @@ int nvme_target_listen(struct nvme_target *t, struct fabric *f, const struct soc
 	if (fabric_listener_addr(l->listener, &ss) == 0)
 		address_format(&ss, l->address, sizeof(l->address));
 	list_push(&t->listeners, &l->link);
-	log_info("listening on %s, fabric %s", l->address, fabric_name(f));
 	return 0;
 }
 
