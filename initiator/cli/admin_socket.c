@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* A request over the daemon's admin socket. Main thread; keeps nothing open. */
+#include "admin_socket.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define ANSWER_MAX (16u << 20)
+#define ANSWER_MS  10000
+
+static void default_path(char *path, size_t bytes)
+{
+	const char *dir = getenv("XDG_RUNTIME_DIR");
+
+	if (geteuid() != 0 && dir && dir[0])
+		(void)snprintf(path, bytes, "%s/leasehold/admin.sock", dir);
+	else
+		(void)snprintf(path, bytes, "/run/leasehold/admin.sock");
+}
+
+static int open_socket(const char *path, int *out)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd;
+
+	if (strlen(path) >= sizeof(addr.sun_path))
+		return cli_failf(EXIT_USAGE, "%s: too long for a socket", path);
+	memcpy(addr.sun_path, path, strlen(path) + 1);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return cli_failf(EXIT_FAILED, "socket: %s", strerror(errno));
+	if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0) {
+		const int err = errno;
+
+		(void)close(fd);
+		return cli_failf(EXIT_NO_CONNECT, "no daemon answers at %s (%s): %s", path,
+				 strerror(err),
+				 err == EACCES ? "ask as the user that runs leaseholdd"
+					       : "is leaseholdd running? Its `admin_socket` may be "
+						 "elsewhere: give --socket PATH");
+	}
+	*out = fd;
+	return 0;
+}
+
+/* Reads to the newline; the answer is a string for free(3). */
+static char *read_line(int fd)
+{
+	size_t room = 65536, have = 0;
+	char *text = malloc(room);
+
+	while (text) {
+		struct pollfd pfd = {.fd = fd, .events = POLLIN};
+		ssize_t n;
+		char *end;
+
+		if (poll(&pfd, 1, ANSWER_MS) <= 0)
+			break;
+		n = read(fd, text + have, room - have - 1);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		text[have + (size_t)n] = '\0';
+		end = strchr(text + have, '\n');
+		have += (size_t)n;
+		if (end) {
+			*end = '\0';
+			return text;
+		}
+		if (have + 1 == room) {
+			char *more = room < ANSWER_MAX ? realloc(text, room * 2) : NULL;
+
+			if (!more)
+				break;
+			text = more;
+			room *= 2;
+		}
+	}
+	free(text);
+	return NULL;
+}
+
+static int take_answer(const char *path, const char *line, struct json_object **result)
+{
+	struct json_object *answer = json_tokener_parse(line), *ok, *part;
+	int rc = 0;
+
+	if (!answer || !json_object_object_get_ex(answer, "ok", &ok)) {
+		(void)json_object_put(answer);
+		return cli_failf(EXIT_FAILED,
+				 "%s answers what is not understood here: is the daemon "
+				 "of another version?",
+				 path);
+	}
+	if (json_object_get_boolean(ok) && json_object_object_get_ex(answer, "result", &part))
+		*result = json_object_get(part);
+	else if (json_object_object_get_ex(answer, "error", &part))
+		rc = cli_failf(EXIT_FAILED, "%s", json_object_get_string(part));
+	else
+		rc = cli_failf(EXIT_FAILED, "the daemon says no, and not why");
+	(void)json_object_put(answer);
+	return rc;
+}
+
+int admin_socket_ask(const char *path, const char *command, struct json_object **result)
+{
+	char standard[sizeof(((struct sockaddr_un *)NULL)->sun_path)], request[128], *line;
+	int fd = -1, rc;
+
+	if (!path) {
+		default_path(standard, sizeof(standard));
+		path = standard;
+	}
+	rc = open_socket(path, &fd);
+	if (rc)
+		return rc;
+	(void)snprintf(request, sizeof(request), "{\"v\":1,\"cmd\":\"%s\"}\n", command);
+	line = write_full(fd, request, strlen(request)) == 0 ? read_line(fd) : NULL;
+	(void)close(fd);
+	if (!line)
+		return cli_failf(EXIT_FAILED, "%s did not answer: look at the daemon's log", path);
+	rc = take_answer(path, line, result);
+	free(line);
+	return rc;
+}

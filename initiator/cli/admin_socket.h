@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The daemon's admin socket: one line of JSON out, one line back. */
+#ifndef LEASEHOLD_ADMIN_SOCKET_H
+#define LEASEHOLD_ADMIN_SOCKET_H
+
+#include "cli.h"
+
+#include <json-c/json.h>
+
+/**
+ * Sends {"v":1,"cmd":COMMAND} to the socket at `path` (NULL: where a daemon of this user puts it) and
+ * returns the result, to be freed by json_object_put(). 0 or an exit code, with the sentence printed.
+ */
+int admin_socket_ask(const char *path, const char *command, struct json_object **result);
+
+#endif

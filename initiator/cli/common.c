@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* What the verbs share: common options, messages, opening and closing, signals. Main thread. */
+#include "cli.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+volatile sig_atomic_t cli_interrupted;
+
+static const char *const target_help =
+	"\nOptions for every target:\n"
+	"      --direct           by one-sided RDMA through grants (default), by block commands\n"
+	"                         where that is not possible and during a recall\n"
+	"      --block            by NVMe block commands only\n"
+	"      --no-fallback      wait for the regrant instead of going by block commands\n"
+	"      --io-queues N      block queues (default 1)\n"
+	"      --host-nqn NQN     who to be (default /etc/nvme/hostnqn)\n"
+	"  -o, --output json      for scripts\n"
+	"  -h, --help             this\n"
+	"\nTargets: iwarp://HOST[:4420]/EXPORT[?nqn=NQN&crc=auto|on|off] (software, any network) "
+	"or\n"
+	"rdma://HOST[:4420]/EXPORT[?nqn=NQN] (RDMA adapters). IPv6 addresses in brackets.\n"
+	"\nExit status: 0 done, 1 failed, 2 bad command line, 3 --verify found other bytes, 4 no\n"
+	"connection.\n";
+
+void cli_help(const struct verb *verb)
+{
+	(void)printf("Usage: leasehold %s %s\n\n%s\n%s", verb->name, verb->usage, verb->summary,
+		     verb->help);
+	if (strstr(verb->usage, "TARGET"))
+		(void)fputs(target_help, stdout);
+}
+
+int cli_usage(const struct verb *verb, const char *fmt, ...)
+{
+	va_list ap;
+
+	(void)fputs("leasehold: ", stderr);
+	va_start(ap, fmt);
+	(void)vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	(void)fprintf(stderr, "\nUsage: leasehold %s %s\nleasehold %s --help has examples.\n",
+		      verb->name, verb->usage, verb->name);
+	return EXIT_USAGE;
+}
+
+int cli_failf(int code, const char *fmt, ...)
+{
+	va_list ap;
+
+	(void)fputs("leasehold: ", stderr);
+	va_start(ap, fmt);
+	(void)vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	(void)fputc('\n', stderr);
+	return code;
+}
+
+void cli_note(const char *fmt, ...)
+{
+	va_list ap;
+
+	(void)fputs("leasehold: ", stderr);
+	va_start(ap, fmt);
+	(void)vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	(void)fputc('\n', stderr);
+}
+
+int cli_fail(const struct lh_error *err)
+{
+	(void)fprintf(stderr, "leasehold: %s\n", err->text);
+	switch (err->code) {
+	case -ECONNREFUSED:
+	case -ENOTCONN:
+	case -ETIMEDOUT:
+	case -EHOSTUNREACH:
+	case -ENETUNREACH:
+	case -ENODEV:
+		return EXIT_NO_CONNECT;
+	default:
+		return EXIT_FAILED;
+	}
+}
+
+int cli_size(const struct verb *verb, const char *what, const char *text, uint64_t *bytes)
+{
+	if (size_parse(text, bytes) < 0)
+		return cli_usage(verb,
+				 "%s \"%s\" is no number of bytes: write it as 4096, 64k, 2M or 1G",
+				 what, text);
+	return 0;
+}
+
+int cli_option(const struct verb *verb, int c, struct target_options *o)
+{
+	unsigned long n;
+	char *end;
+
+	switch (c) {
+	case 'h':
+		cli_help(verb);
+		return EXIT_OK;
+	case 'o':
+		if (strcmp(optarg, "json") == 0)
+			o->json = true;
+		else if (strcmp(optarg, "text") != 0)
+			return cli_usage(verb, "--output %s: there are text and json", optarg);
+		return -1;
+	case OPT_DIRECT:
+		o->block = false;
+		return -1;
+	case OPT_BLOCK:
+		o->block = true;
+		return -1;
+	case OPT_HOST_NQN:
+		o->lh.host_nqn = optarg;
+		return -1;
+	case OPT_IO_QUEUES:
+		n = strtoul(optarg, &end, 10);
+		if (*end || n < 1 || n > 16)
+			return cli_usage(verb, "--io-queues %s: give 1 to 16", optarg);
+		o->lh.io_queues = (uint32_t)n;
+		return -1;
+	case OPT_NO_FALLBACK:
+		o->lh.no_fallback = true;
+		return -1;
+	case '?':
+	case ':':
+		/* getopt_long(3) has said what is wrong. */
+		(void)fprintf(stderr, "Usage: leasehold %s %s\nleasehold %s --help has examples.\n",
+			      verb->name, verb->usage, verb->name);
+		return EXIT_USAGE;
+	default:
+		return -2;
+	}
+}
+
+int cli_open(const char *uri, const struct target_options *o, struct lh_client **client,
+	     struct lh_export **ex)
+{
+	struct lh_error err;
+	int rc = lh_open(uri, &o->lh, client, ex, &err);
+
+	if (rc == -EINVAL) {
+		(void)fprintf(stderr, "leasehold: %s\n", err.text);
+		return EXIT_USAGE;
+	}
+	return rc < 0 ? cli_fail(&err) : 0;
+}
+
+int cli_close(struct lh_client *client, struct lh_export *ex, int code)
+{
+	if (lh_export_close(ex) == -LH_EDEAD && code == 0)
+		code = cli_failf(EXIT_FAILED, "bytes that were written directly were never "
+					      "confirmed by the target: write them again");
+	lh_client_close(client);
+	return code;
+}
+
+static void on_signal(int sig)
+{
+	(void)sig;
+	cli_interrupted = 1;
+}
+
+void cli_catch_signals(void)
+{
+	const struct sigaction sa = {.sa_handler = on_signal};
+
+	(void)sigaction(SIGINT, &sa, NULL);
+	(void)sigaction(SIGTERM, &sa, NULL);
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* leasehold get: an export into a local file, which appears under its name when it is whole. */
+#include "transfer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+	OPT_VERIFY = OPT_VERB,
+	OPT_OFFSET,
+	OPT_LENGTH,
+	OPT_DEPTH,
+};
+
+struct get {
+	struct target_options o;
+	struct transfer t;
+	bool verify, length_given;
+	bool in_place; /* the target is no regular file: written as it is */
+	char temporary[PATH_MAX];
+};
+
+static int parse(struct get *g, int argc, char **argv)
+{
+	static const struct option options[] = {TARGET_LONG_OPTIONS,
+						{"verify", no_argument, NULL, OPT_VERIFY},
+						{"offset", required_argument, NULL, OPT_OFFSET},
+						{"length", required_argument, NULL, OPT_LENGTH},
+						{"depth", required_argument, NULL, OPT_DEPTH},
+						{0}};
+	uint64_t depth;
+	int c, rc = -1;
+
+	while (rc == -1 &&
+	       (c = getopt_long(argc, argv, TARGET_SHORT_OPTIONS, options, NULL)) != -1) {
+		rc = cli_option(&verb_get, c, &g->o);
+		if (rc != -2)
+			continue;
+		rc = -1;
+		switch (c) {
+		case OPT_VERIFY:
+			g->verify = true;
+			break;
+		case OPT_OFFSET:
+			rc = cli_size(&verb_get, "--offset", optarg, &g->t.offset) ? EXIT_USAGE
+										   : -1;
+			break;
+		case OPT_LENGTH:
+			g->length_given = true;
+			rc = cli_size(&verb_get, "--length", optarg, &g->t.length) ? EXIT_USAGE
+										   : -1;
+			break;
+		case OPT_DEPTH:
+			rc = cli_size(&verb_get, "--depth", optarg, &depth) ? EXIT_USAGE : -1;
+			if (rc == -1 && (depth < 1 || depth > TRANSFER_DEPTH_MAX))
+				return cli_usage(&verb_get, "--depth: give 1 to %u",
+						 TRANSFER_DEPTH_MAX);
+			g->t.depth = (unsigned int)depth;
+			break;
+		}
+	}
+	if (rc == -1 && argc - optind != 2)
+		return cli_usage(&verb_get, "get wants a target and a file, in this order");
+	return rc;
+}
+
+static int find_length(struct get *g)
+{
+	struct lh_export_info info;
+	struct lh_error err;
+
+	if (lh_export_info(g->t.ex, false, &info, &err) < 0)
+		return cli_fail(&err);
+	if (!g->length_given && g->t.offset <= info.size_bytes)
+		g->t.length = info.size_bytes - g->t.offset;
+	if (!range_ok(g->t.offset, g->t.length, info.size_bytes))
+		return cli_failf(EXIT_FAILED,
+				 "range error: %llu bytes at offset %llu are not all inside the "
+				 "export, which has %llu bytes",
+				 (unsigned long long)g->t.length, (unsigned long long)g->t.offset,
+				 (unsigned long long)info.size_bytes);
+	return 0;
+}
+
+static int open_sink(struct get *g, const char *path)
+{
+	struct stat st;
+
+	g->t.path = path;
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+		g->in_place = true;
+		g->t.fd = open(path, O_WRONLY | O_CLOEXEC);
+	} else {
+		int n = snprintf(g->temporary, sizeof(g->temporary), "%s.part-%d", path,
+				 (int)getpid());
+
+		if (n < 0 || (size_t)n >= sizeof(g->temporary))
+			return cli_failf(EXIT_FAILED, "%s: %s", path, strerror(ENAMETOOLONG));
+		g->t.fd = open(g->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	}
+	if (g->t.fd < 0)
+		return cli_failf(EXIT_FAILED, "%s: %s", path, strerror(errno));
+	return 0;
+}
+
+static int close_sink(struct get *g, int rc)
+{
+	if (close(g->t.fd) < 0 && rc == 0)
+		rc = cli_failf(EXIT_FAILED, "%s: %s", g->t.path, strerror(errno));
+	if (g->in_place)
+		return rc;
+	if (rc == 0 && rename(g->temporary, g->t.path) < 0)
+		rc = cli_failf(EXIT_FAILED, "%s: %s", g->t.path, strerror(errno));
+	if (rc)
+		(void)unlink(g->temporary);
+	return rc;
+}
+
+static int move(struct get *g)
+{
+	uint64_t begun;
+	int rc = transfer_hold(&g->t, LH_READ, false);
+
+	begun = now_ns();
+	if (rc == 0)
+		rc = transfer_get(&g->t);
+	g->t.ns = now_ns() - begun;
+	if (rc == 0 && g->verify && !g->in_place)
+		rc = transfer_compare(&g->t);
+	return rc;
+}
+
+static int run(int argc, char **argv)
+{
+	struct get g = {.t = {.depth = TRANSFER_DEPTH, .piece_bytes = TRANSFER_PIECE_BYTES}};
+	int rc = parse(&g, argc, argv);
+
+	if (rc != -1)
+		return rc;
+	cli_catch_signals();
+	rc = cli_open(argv[optind], &g.o, &g.t.client, &g.t.ex);
+	if (rc)
+		return rc;
+	g.t.block = g.o.block;
+	g.t.quiet = g.o.json;
+	rc = find_length(&g);
+	if (rc == 0)
+		rc = open_sink(&g, argv[optind + 1]);
+	if (rc == 0) {
+		rc = move(&g);
+		rc = close_sink(&g, rc);
+		if (rc == 0)
+			transfer_report(&g.t, "get", g.o.json, g.verify && !g.in_place);
+	}
+	return cli_close(g.t.client, g.t.ex, rc);
+}
+
+const struct verb verb_get = {
+	.name = "get",
+	.usage = "[OPTIONS] TARGET FILE",
+	.summary = "read an export into a local file",
+	.help = "\nFILE is replaced when all of it is here; on a failure it is left as it was.\n"
+		"      --verify           read the export again and compare\n"
+		"      --offset N         from where in the export (default 0)\n"
+		"      --length N         how much (default: to its end)\n"
+		"      --depth N          pieces of 1 MiB in flight (default 8)\n"
+		"\nExamples:\n"
+		"  leasehold get iwarp://127.0.0.1/data copy.img\n"
+		"  leasehold get --block --offset 1G --length 64M rdma://storage1/disk7 part.img\n",
+	.run = run,
+};

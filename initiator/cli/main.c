@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* leasehold(1): finds the verb and runs it. One file per verb. */
+#include "cli.h"
+
+#include "cli/suggest.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct verb *const verbs[] = {
+	&verb_list, &verb_put,	 &verb_get,    &verb_hold,
+	&verb_read, &verb_write, &verb_status, &verb_stats,
+};
+
+static void help(FILE *out)
+{
+	(void)fputs("leasehold: files of a storage host's memory, read and written over RDMA\n\n"
+		    "Usage: leasehold VERB [OPTIONS] …\n\n",
+		    out);
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		(void)fprintf(out, "  %-7s %s\n", verbs[i]->name, verbs[i]->summary);
+	(void)fputs("\n`leasehold VERB --help` teaches each by example. To begin:\n"
+		    "  leasehold list iwarp://127.0.0.1\n"
+		    "  leasehold put big.img iwarp://127.0.0.1/data\n",
+		    out);
+}
+
+static int unknown(const char *text)
+{
+	const char *names[ARRAY_SIZE(verbs)];
+	const char *near;
+
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		names[i] = verbs[i]->name;
+	near = suggest(text, names, ARRAY_SIZE(names));
+	if (near)
+		(void)fprintf(stderr, "leasehold: there is no verb \"%s\"; did you mean %s?\n",
+			      text, near);
+	else
+		(void)fprintf(stderr,
+			      "leasehold: there is no verb \"%s\"; leasehold --help lists "
+			      "those there are\n",
+			      text);
+	return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	static char name[] = "leasehold", help_option[] = "--help";
+	const struct verb *verb = NULL;
+
+	if (argc < 2) {
+		help(stderr);
+		return EXIT_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+		help(stdout);
+		return EXIT_OK;
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		(void)printf("leasehold %s\n", lh_version());
+		return EXIT_OK;
+	}
+	if (strcmp(argv[1], "help") == 0 && argc > 2) {
+		argv[1] = argv[2];
+		argv[2] = help_option;
+	} else if (strcmp(argv[1], "help") == 0) {
+		help(stdout);
+		return EXIT_OK;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
+		if (strcmp(argv[1], verbs[i]->name) == 0)
+			verb = verbs[i];
+	}
+	if (!verb)
+		return unknown(argv[1]);
+	/* getopt_long(3) prefixes its messages with this. */
+	argv[1] = name;
+	return verb->run(argc - 1, argv + 1);
+}

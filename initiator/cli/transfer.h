@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Moving a file's bytes to or from an export, several pieces in flight, with a progress line; and
+ * comparing. What put and get share.
+ */
+#ifndef LEASEHOLD_TRANSFER_H
+#define LEASEHOLD_TRANSFER_H
+
+#include "cli.h"
+
+struct transfer {
+	struct lh_client *client;
+	struct lh_export *ex;
+	int fd;
+	const char *path;
+	uint64_t file_offset;
+	uint64_t offset; /* in the export */
+	uint64_t length;
+	bool block;
+	bool quiet; /* no progress line */
+	unsigned int depth;
+	uint64_t piece_bytes;
+	/* out */
+	uint64_t ns;	     /* how long it took */
+	uint64_t differs_at; /* transfer_compare(): offset in the export */
+};
+
+#define TRANSFER_DEPTH	     8
+#define TRANSFER_DEPTH_MAX   64
+#define TRANSFER_PIECE_BYTES MIB(1)
+
+/** Each returns 0 or an exit code, with the sentence printed. */
+int transfer_put(struct transfer *t);
+int transfer_get(struct transfer *t);
+/** EXIT_MISMATCH if a byte differs. */
+int transfer_compare(struct transfer *t);
+
+/** Makes direct writes durable, writing again what died; flushes a volatile cache. */
+int transfer_persist(struct transfer *t);
+
+/**
+ * Holds the range for the transfer; where that is not possible says so and has it go by block
+ * commands. 0 or an exit code.
+ */
+int transfer_hold(struct transfer *t, unsigned int access, bool allocate);
+
+/** The summary line or object. */
+void transfer_report(const struct transfer *t, const char *verb, bool json, bool verified);
+
+#endif
