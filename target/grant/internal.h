@@ -113,6 +113,7 @@ struct holding {
 	unsigned int takes; /* in a row that failed */
 	int break_time_s;
 	struct tenure_retry *retry;
+	bool retry_missed; /* it came while an attempt was under way */
 	struct loop_timer retake_timer;
 	unsigned int retake_failures;
 

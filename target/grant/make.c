@@ -155,8 +155,8 @@ static void take_run(struct work *work)
 						  : strerror(-h->work_err));
 		return;
 	}
-	/* Who has it is looked up in the whole of /proc: not at every attempt. */
-	if (h->takes == 0 || h->takes == TAKES_TELL)
+	/* Who has it is looked up in the whole of /proc: that takes longer than most landlords do. */
+	if ((h->takes == 0 && h->generation == 0) || h->takes == TAKES_TELL)
 		(void)export_holders(e, holders, sizeof(holders));
 	(void)errtext_set(&h->work_text, 0, "%s: %s is open or mapped elsewhere%s%s",
 			  h->config.export.name, h->config.export.path, holders[0] ? ": by " : "",
@@ -202,7 +202,11 @@ static void take_done(struct work *work)
 		/* It may have been broken before we knew that we have it. */
 		holding_scan(h);
 	} else if (!h->stopped) {
+		bool again = h->retry_missed;
+
 		take_failed(h);
+		if (again)
+			make_take(h);
 	}
 	holding_check_stopped(h);
 }
@@ -212,13 +216,18 @@ void make_take(struct holding *h)
 	if (h->work_busy || h->stopped || h->recall.state != RECALL_RELEASED)
 		return;
 	h->work_busy = true;
+	h->retry_missed = false;
 	h->opened = holding_file(h);
 	pool_submit(h->env->workers, &h->work, POOL_NORMAL, take_run, take_done, h->env->control);
 }
 
 static void on_retry(void *arg)
 {
-	make_take(arg);
+	struct holding *h = arg;
+
+	/* An attempt under way may have come too early. */
+	h->retry_missed = h->work_busy;
+	make_take(h);
 }
 
 static void on_retake_timer(struct loop_timer *timer)

@@ -49,6 +49,8 @@ struct probe_run {
 	struct probe_buffer buffers[PROBE_PDS];
 	struct probe_pair pair;
 	enum probe_domain pair_domain; /* of pair.file */
+	struct fabric_wc received;     /* that came while a send was waited for */
+	bool has_received;
 
 	uint8_t *want;	   /* the file as it should be */
 	uint8_t *seen;	   /* room to copy it out */

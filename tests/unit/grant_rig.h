@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A storage host without NVMe: the real rooms from the fabric to the grants, one export, a fake of
+ * the reactors (holding_ops), and clients that are loopback queue pairs. Tests call it from their
+ * own thread; the control loop has one of its own.
+ *
+ * The fabric is the software one; with LEASEHOLD_TEST_FABRIC=verbs the first real adapter.
+ */
+#ifndef LEASEHOLD_GRANT_RIG_H
+#define LEASEHOLD_GRANT_RIG_H
+
+#include "test_export_rig.h"
+
+#include <semaphore.h>
+#include <stdatomic.h>
+
+#include "grant/grant.h"
+#include "tenure/tenure.h"
+
+#define RIG_WAIT_MS 30000 /* for anything; then the test fails */
+#define RIG_BYTES   MIB(16)
+#define RIG_BUFFER  KIB(64)
+
+struct rig {
+	struct fabric *fabric;
+	struct fabric_device *device;
+	struct holding_env env;
+	struct tenure_watch *watch;
+	struct holding *h;
+	int start_err;
+	char start_why[ERRTEXT_BYTES];
+
+	/* The fake reactors: the control loop's, but for the atomic ones. */
+	const struct serving *serving;
+	atomic_bool hold_quiesce; /* block work hangs until its queue is fenced */
+	atomic_bool hold_forever; /* … and then too */
+	atomic_bool hold_publish; /* somebody still uses what was served before */
+	struct loop_msg *quiesce_msg, *publish_msg;
+	void (*quiesce_fn)(struct loop_msg *msg);
+	void (*publish_fn)(struct loop_msg *msg);
+	atomic_uint published, quiesced, sealed, fenced, told, regrants, changes, offline;
+};
+
+/** How the next rig_up() is configured. */
+struct rig_options {
+	const char *file; /* in the folder; made by the test */
+	uint32_t deadline_ms, expiry_ms, max_grants;
+	bool wait_if_busy, read_only, software_pinned;
+	enum region_choice registration;
+	bool no_start;
+};
+
+extern const struct rig_options rig_defaults;
+
+/** The folder of the files: this side has its own copy of test_dirs.h. */
+void rig_in(const char *dir);
+
+/** Opens everything and starts the holding; fails the test unless it serves (or waits). */
+void rig_up(struct rig *rig, const struct rig_options *options);
+/** Stops and frees everything. */
+void rig_down(struct rig *rig);
+
+/** holding_start() and its answer; holding_stop() and its end. */
+int rig_start(struct rig *rig);
+void rig_stop(struct rig *rig);
+
+/** Runs fn(arg) on the control loop and waits. */
+void rig_call(struct rig *rig, void (*fn)(void *arg), void *arg);
+struct holding_status rig_status(struct rig *rig);
+/** Waits until the holding is in the state with at least that generation. */
+struct holding_status rig_wait(struct rig *rig, enum holding_state state, uint32_t generation);
+void rig_release_publish(struct rig *rig);
+
+/** Reads the file through the holding's own descriptor: an open would recall the lease. */
+void rig_read(struct rig *rig, uint64_t offset, void *bytes, size_t length);
+
+/* ---- clients --------------------------------------------------------------------------------- */
+
+struct rig_client {
+	struct rig *rig;
+	struct fabric_pd *pd;	   /* the target's, for this client */
+	struct fabric_pd *peer_pd; /* the client's own */
+	struct fabric_cq *cq;
+	struct fabric_conn *peer, *file;
+	struct fabric_conn *first_peer, *first_file; /* what the grant room knows */
+	uint8_t *buffer, *anchor;
+	struct fabric_mr *buffer_mr, *anchor_mr;
+	struct grant_client *grants;
+	atomic_bool answers; /* releases when told */
+	atomic_uint told;
+};
+
+void rig_client_up(struct rig *rig, struct rig_client *c);
+/** grant_client_gone(), then everything of it. */
+void rig_client_down(struct rig_client *c);
+void rig_client_gone(struct rig_client *c);
+/** A fresh queue pair: the old one is in error, or is to be left behind. */
+void rig_client_reconnect(struct rig_client *c);
+
+struct grant_answer rig_acquire(struct rig_client *c, uint64_t offset, uint64_t length,
+				unsigned int access);
+struct grant_answer rig_acquire_want(struct rig_client *c, const struct grant_want *want);
+uint16_t rig_release(struct rig_client *c, uint64_t offset, uint64_t length, uint32_t generation);
+
+/** RDMA by the client, waiting: the completion's status (enum fabric_status) or -errno. */
+int rig_write(struct rig_client *c, uint64_t address, uint32_t rkey, const void *bytes,
+	      uint32_t length);
+int rig_rdma_read(struct rig_client *c, uint64_t address, uint32_t rkey, void *bytes,
+		  uint32_t length);
+
+/** A landlord in a thread of its own: fn(path) and then an end that can be waited for. */
+struct rig_landlord {
+	pthread_t thread;
+	const char *path;
+	void (*fn)(struct rig_landlord *l);
+	uint64_t bytes;
+	uint64_t began_ns, ended_ns;
+	int err;
+};
+
+void rig_landlord_start(struct rig_landlord *l, const char *path,
+			void (*fn)(struct rig_landlord *l), uint64_t bytes);
+/** Waits for it; fails the test if it failed. Returns how long it took, ns. */
+uint64_t rig_landlord_join(struct rig_landlord *l);
+void landlord_truncate(struct rig_landlord *l);
+void landlord_open_close(struct rig_landlord *l);
+
+#endif

@@ -1,0 +1,609 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Start, recall, regrant and stop of a holding, with the real rooms below and landlords that are
+ * threads: truncate(2), open(2), unlink(2). Above all: when the landlord's call returns, no key of
+ * ours works any more, and what the freed blocks are given to never changes.
+ */
+#include "grant_rig.h"
+
+#include "iwarp/iwarp.h"
+#include "util/log.h"
+
+static struct rig rig;
+static struct rig_client one, two;
+
+static const unsigned int read_write = LH_GRANT_READ | LH_GRANT_WRITE;
+
+static void up(const struct rig_options *options)
+{
+	rig_up(&rig, options);
+	rig_client_up(&rig, &one);
+	rig_client_up(&rig, &two);
+}
+
+static void down(void)
+{
+	rig_client_down(&one);
+	rig_client_down(&two);
+	rig_down(&rig);
+}
+
+static void make_full_file(void)
+{
+	make_file("file", RIG_BYTES);
+	fill_file("file", 0, RIG_BYTES);
+}
+
+static struct lh_grant must_acquire(struct rig_client *c, uint64_t offset, uint64_t length)
+{
+	struct grant_answer answer = rig_acquire(c, offset, length, read_write);
+	struct lh_grant g;
+
+	assert_int_equal(answer.status, NVME_SC_SUCCESS);
+	assert_int_equal(answer.count, 1);
+	g = answer.grants[0];
+	g.address = le64toh(g.address);
+	g.rkey = le32toh(g.rkey);
+	return g;
+}
+
+/* A dead key is refused on a queue pair that works. */
+static void assert_dead(struct rig_client *c, const struct lh_grant *g)
+{
+	uint64_t canary = UINT64_C(0xdeadbeefdeadbeef);
+
+	rig_client_reconnect(c);
+	assert_int_not_equal(rig_write(c, g->address, g->rkey, &canary, 8), FABRIC_OK);
+	rig_client_reconnect(c);
+	assert_int_not_equal(rig_rdma_read(c, g->address, g->rkey, &canary, 8), FABRIC_OK);
+	rig_client_reconnect(c);
+}
+
+static void check_timeline(const struct recall_timeline *t)
+{
+	assert_true(t->seen_ns > 0);
+	assert_true(t->told_ns >= t->seen_ns);
+	assert_true(t->drained_ns >= t->seen_ns);
+	assert_true(t->released_ns >= t->seen_ns);
+	assert_true(t->keys_dead_ns >= t->released_ns);
+	assert_true(t->unlocked_ns >= t->keys_dead_ns && t->unlocked_ns >= t->drained_ns);
+	assert_true(t->retaken_ns >= t->unlocked_ns);
+	assert_true(t->serving_ns >= t->retaken_ns);
+}
+
+static uint64_t us(uint64_t ns)
+{
+	return ns / NS_PER_US;
+}
+
+/* ---- recalls --------------------------------------------------------------------------------- */
+
+/* The demo: truncate to half while a client writes, then grow again. */
+static void test_truncate(void **state)
+{
+	struct rig_landlord landlord;
+	struct holding_status status;
+	struct grant_want want = {
+		.length = RIG_BYTES,
+		.access = read_write,
+		.allocate = true,
+	};
+	struct lh_grant g;
+	uint8_t byte = 9, zero = 1;
+
+	(void)state;
+	make_full_file();
+	up(&rig_defaults);
+	g = must_acquire(&one, 0, RIG_BYTES);
+	assert_int_equal(rig_write(&one, g.address + RIG_BYTES - 1, g.rkey, &byte, 1), FABRIC_OK);
+	rig_landlord_start(&landlord, in_dir("file"), landlord_truncate, RIG_BYTES / 2);
+	(void)rig_landlord_join(&landlord);
+	assert_dead(&one, &g);
+	status = rig_wait(&rig, HOLDING_SERVING, 2);
+	assert_int_equal(status.generation, 2);
+	assert_int_equal(status.size_bytes, RIG_BYTES / 2);
+	assert_int_equal(status.recalls, 1);
+	assert_int_equal(status.last.generation, 1);
+	assert_int_equal(status.last.clients, 1);
+	assert_int_equal(status.last.grants, 1);
+	assert_int_equal(status.last.fenced_clients, 0);
+	assert_int_equal(status.last.fenced_ns, 0);
+	check_timeline(&status.last);
+	print_message(
+		"[          ] truncate took %llu us: told %llu, released %llu, key dead %llu, "
+		"unlocked %llu, retaken %llu, serving %llu us after the break was seen\n",
+		(unsigned long long)us(landlord.ended_ns - landlord.began_ns),
+		(unsigned long long)us(status.last.told_ns - status.last.seen_ns),
+		(unsigned long long)us(status.last.released_ns - status.last.seen_ns),
+		(unsigned long long)us(status.last.keys_dead_ns - status.last.seen_ns),
+		(unsigned long long)us(status.last.unlocked_ns - status.last.seen_ns),
+		(unsigned long long)us(status.last.retaken_ns - status.last.seen_ns),
+		(unsigned long long)us(status.last.serving_ns - status.last.seen_ns));
+	assert_int_equal(atomic_load(&rig.told), 1);
+	assert_int_equal(atomic_load(&rig.regrants), 1);
+	assert_int_equal(atomic_load(&rig.changes), 2); /* it came, and it changed its size */
+	/* 8: nothing has re-extended it. */
+	assert_int_equal(file_bytes("file"), RIG_BYTES / 2);
+	assert_int_equal(rig_acquire_want(&one, &want).status, NVME_SC_LBA_RANGE);
+	g = must_acquire(&one, 0, RIG_BYTES / 2);
+	/* Release of what the recall has taken already: a success. */
+	assert_int_equal(rig_release(&one, 0, UINT64_MAX, 1), NVME_SC_SUCCESS);
+	assert_int_equal(rig_write(&one, g.address, g.rkey, &byte, 1), FABRIC_OK);
+
+	rig_landlord_start(&landlord, in_dir("file"), landlord_truncate, RIG_BYTES);
+	(void)rig_landlord_join(&landlord);
+	status = rig_wait(&rig, HOLDING_SERVING, 3);
+	assert_int_equal(status.size_bytes, RIG_BYTES);
+	assert_int_equal(rig_acquire_want(&one, &want).status, NVME_SC_SUCCESS);
+	rig_read(&rig, RIG_BYTES - 1, &zero, 1);
+	assert_int_equal(zero, 0);
+	down();
+}
+
+/* A client that says nothing is fenced; the freed blocks belong to others from then on. */
+static void test_silent_client(void **state)
+{
+	struct rig_options options = rig_defaults;
+	struct rig_landlord landlord;
+	struct holding_status status;
+	struct lh_grant g, polite;
+	uint8_t *canary, *seen;
+	uint64_t took;
+	int fd;
+
+	(void)state;
+	make_full_file();
+	options.deadline_ms = 300;
+	up(&options);
+	atomic_store(&one.answers, false);
+	g = must_acquire(&one, 0, RIG_BYTES / 2);
+	polite = must_acquire(&two, RIG_BYTES / 2, RIG_BYTES / 2);
+	rig_landlord_start(&landlord, in_dir("file"), landlord_truncate, KIB(4));
+	took = rig_landlord_join(&landlord);
+	assert_true(took >= 290 * NS_PER_MS);
+	assert_true(took < 5 * NS_PER_S);
+	/* The blocks go to another file at once. */
+	canary = malloc(RIG_BYTES);
+	seen = malloc(RIG_BYTES);
+	assert_true(canary && seen);
+	memset(canary, 0xc5, RIG_BYTES);
+	fd = open(in_dir("canary"), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, canary, RIG_BYTES, 0), RIG_BYTES);
+	/* The fenced queue is in error; with a new one the key is dead. */
+	assert_int_not_equal(rig_write(&one, g.address, g.rkey, seen, 64), FABRIC_OK);
+	assert_dead(&one, &g);
+	assert_dead(&two, &polite);
+	assert_int_equal(pread(fd, seen, RIG_BYTES, 0), RIG_BYTES);
+	assert_memory_equal(canary, seen, RIG_BYTES);
+	(void)close(fd);
+	free(canary);
+	free(seen);
+	status = rig_wait(&rig, HOLDING_SERVING, 2);
+	assert_int_equal(status.last.clients, 2);
+	assert_int_equal(status.last.fenced_clients, 1);
+	assert_true(status.last.fenced_ns >= status.last.seen_ns + 290 * NS_PER_MS);
+	/* It has lost its queue; the other one has not. */
+	assert_int_equal(rig_acquire(&one, 0, KIB(4), read_write).status, LH_SC_NO_DIRECT_QUEUE);
+	(void)must_acquire(&two, 0, KIB(4));
+	down();
+}
+
+/* Nobody holds anything: straight through. */
+static void test_no_grants(void **state)
+{
+	struct rig_landlord landlord;
+	uint64_t took;
+
+	(void)state;
+	make_full_file();
+	up(&rig_defaults);
+	rig_landlord_start(&landlord, in_dir("file"), landlord_open_close, 0);
+	took = rig_landlord_join(&landlord);
+	print_message("[          ] open took %llu us\n", (unsigned long long)us(took));
+	assert_true(took < 500 * NS_PER_MS);
+	(void)rig_wait(&rig, HOLDING_SERVING, 2);
+	assert_int_equal(atomic_load(&rig.told), 0);
+	assert_int_equal(atomic_load(&rig.fenced), 0);
+	assert_int_equal(atomic_load(&rig.changes), 1); /* the size is what it was */
+	down();
+}
+
+/* Block work that hangs: its queues are fenced at the deadline. */
+static void test_hanging_block_work(void **state)
+{
+	struct rig_options options = rig_defaults;
+	struct rig_landlord landlord;
+	uint64_t took;
+
+	(void)state;
+	make_full_file();
+	options.deadline_ms = 200;
+	up(&options);
+	(void)must_acquire(&one, 0, KIB(4));
+	atomic_store(&rig.hold_quiesce, true);
+	rig_landlord_start(&landlord, in_dir("file"), landlord_open_close, 0);
+	took = rig_landlord_join(&landlord);
+	assert_true(took >= 190 * NS_PER_MS && took < 5 * NS_PER_S);
+	atomic_store(&rig.hold_quiesce, false);
+	(void)rig_wait(&rig, HOLDING_SERVING, 2);
+	assert_int_equal(atomic_load(&rig.fenced), 1);
+	assert_int_equal(rig_status(&rig).last.fenced_clients, 0);
+	down();
+}
+
+/* Somebody keeps the file open: released until it is closed. */
+static void test_held_open(void **state)
+{
+	struct holding_status status;
+	struct lh_grant g;
+	int fd;
+
+	(void)state;
+	make_full_file();
+	up(&rig_defaults);
+	g = must_acquire(&one, 0, KIB(64));
+	fd = open(in_dir("file"), O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_dead(&one, &g);
+	status = rig_wait(&rig, HOLDING_RELEASED, 1);
+	assert_int_equal(status.keys, 0);
+	assert_int_equal(rig_acquire(&one, 0, KIB(4), read_write).status, LH_SC_RECALLING);
+	(void)usleep(400000);
+	assert_int_equal(rig_status(&rig).state, HOLDING_RELEASED);
+	(void)close(fd);
+	status = rig_wait(&rig, HOLDING_SERVING, 2);
+	(void)must_acquire(&one, 0, KIB(4));
+	down();
+}
+
+/* Truncated to nothing: nothing can be served, until it grows again. */
+static void test_emptied(void **state)
+{
+	struct rig_landlord landlord;
+	struct holding_status status;
+
+	(void)state;
+	make_full_file();
+	up(&rig_defaults);
+	rig_landlord_start(&landlord, in_dir("file"), landlord_truncate, 0);
+	(void)rig_landlord_join(&landlord);
+	(void)usleep(300000);
+	status = rig_status(&rig);
+	assert_int_equal(status.state, HOLDING_RELEASED);
+	assert_non_null(strstr(status.why, "empty"));
+	assert_int_equal(truncate(in_dir("file"), MIB(2)), 0);
+	status = rig_wait(&rig, HOLDING_SERVING, 2);
+	assert_int_equal(status.size_bytes, MIB(2));
+	assert_int_equal(status.hole_bytes, MIB(2));
+	down();
+}
+
+static void test_deleted(void **state)
+{
+	struct rig_landlord landlord;
+
+	(void)state;
+	make_full_file();
+	up(&rig_defaults);
+	(void)must_acquire(&one, 0, KIB(4));
+	/* No lease is broken by that; what comes after it is no more than a stop. */
+	assert_int_equal(unlink(in_dir("file")), 0);
+	assert_int_equal(rig_status(&rig).state, HOLDING_SERVING);
+	down();
+
+	make_full_file();
+	up(&rig_defaults);
+	assert_int_equal(link(in_dir("file"), in_dir("other")), 0);
+	rig_landlord_start(&landlord, in_dir("other"), landlord_open_close, 0);
+	assert_int_equal(unlink(in_dir("file")), 0);
+	(void)rig_landlord_join(&landlord);
+	(void)rig_wait(&rig, HOLDING_SERVING, 2);
+	assert_int_equal(unlink(in_dir("other")), 0);
+	down();
+}
+
+/* Holes are being filled, and who served the old view is slow to let go of it. */
+static void test_recall_while_growing(void **state)
+{
+	struct grant_want want = {.length = MIB(4), .access = read_write, .allocate = true};
+	struct rig_landlord landlord;
+
+	(void)state;
+	make_file("file", RIG_BYTES);
+	fill_file("file", 0, MIB(1));
+	up(&rig_defaults);
+	atomic_store(&rig.hold_publish, true);
+	assert_int_equal(rig_acquire_want(&one, &want).status, NVME_SC_SUCCESS);
+	rig_landlord_start(&landlord, in_dir("file"), landlord_truncate, MIB(2));
+	(void)usleep(100000);
+	/* The keys of the view before are counted still: the landlord waits. */
+	assert_int_equal(rig_status(&rig).state, HOLDING_RECALLING);
+	rig_release_publish(&rig);
+	(void)rig_landlord_join(&landlord);
+	assert_int_equal(rig_wait(&rig, HOLDING_SERVING, 2).backed_bytes, MIB(2));
+	down();
+}
+
+#define MANY 10000
+
+static void test_recall_of_many(void **state)
+{
+	struct rig_options options = rig_defaults;
+	struct rig_landlord landlord;
+	struct holding_status status;
+	uint64_t took;
+
+	(void)state;
+	make_file("file", MIB(40));
+	fill_file("file", 0, MIB(40));
+	options.max_grants = MANY;
+	up(&options);
+	for (unsigned int i = 0; i < MANY; i++)
+		(void)must_acquire(i % 2 ? &one : &two, KIB(4) * i, KIB(4));
+	rig_landlord_start(&landlord, in_dir("file"), landlord_truncate, MIB(1));
+	took = rig_landlord_join(&landlord);
+	status = rig_wait(&rig, HOLDING_SERVING, 2);
+	assert_int_equal(status.last.grants, MANY);
+	assert_int_equal(status.last.clients, 2);
+	assert_int_equal(status.last.fenced_clients, 0);
+	assert_int_equal(atomic_load(&rig.told), 2); /* once each, for all */
+	print_message("[          ] recall of %d grants: %llu us\n", MANY,
+		      (unsigned long long)us(took));
+	down();
+}
+
+/* ---- start and stop -------------------------------------------------------------------------- */
+
+/* A process that has the file open. */
+static void hold_open(int in, int out, const void *arg)
+{
+	if (open(arg, O_RDONLY) < 0)
+		_exit(1);
+	say(out, 'o');
+	hear(in);
+}
+
+static void test_start_errors(void **state)
+{
+	struct rig_options options = rig_defaults;
+	struct child child;
+
+	(void)state;
+	options.no_start = true;
+	options.file = "missing";
+	rig_up(&rig, &options);
+	assert_int_equal(rig_start(&rig), -ENOENT);
+	assert_int_equal(rig_status(&rig).state, HOLDING_OFFLINE);
+	rig_down(&rig);
+
+	/* Busy: refused with a name, and served at the second attempt. */
+	make_full_file();
+	options.file = "file";
+	child_start(&child, hold_open, in_dir("file"));
+	assert_int_equal(child_get(&child, 5000), 'o');
+	rig_up(&rig, &options);
+	assert_int_equal(rig_start(&rig), -EBUSY);
+	print_message("[          ] %s\n", rig.start_why);
+	assert_non_null(strstr(rig.start_why, "test_holding"));
+	assert_int_equal(rig_status(&rig).state, HOLDING_OFFLINE);
+	child_stop(&child);
+	assert_int_equal(rig_start(&rig), 0);
+	assert_int_equal(rig_status(&rig).state, HOLDING_SERVING);
+	rig_down(&rig);
+
+	/* No kind of registration is there. */
+	options.software_pinned = true;
+	options.registration = REGION_ODP;
+	rig_up(&rig, &options);
+	assert_int_equal(rig_start(&rig), -EOPNOTSUPP);
+	print_message("[          ] %s\n", rig.start_why);
+	rig_down(&rig);
+
+	/* More than the kernel's patience allows. */
+	options = rig_defaults;
+	options.no_start = true;
+	options.deadline_ms = 60000;
+	rig_up(&rig, &options);
+	assert_int_equal(rig_start(&rig), -ERANGE);
+	print_message("[          ] %s\n", rig.start_why);
+	rig_down(&rig);
+}
+
+static void test_wait_if_busy(void **state)
+{
+	struct rig_options options = rig_defaults;
+	int fd;
+
+	(void)state;
+	make_full_file();
+	options.wait_if_busy = true;
+	fd = open(in_dir("file"), O_RDONLY | O_CLOEXEC);
+	up(&options);
+	assert_non_null(strstr(rig.start_why, "waiting"));
+	assert_int_equal(rig_status(&rig).state, HOLDING_STARTING);
+	assert_int_equal(rig_acquire(&one, 0, KIB(4), read_write).status, LH_SC_RECALLING);
+	(void)close(fd);
+	(void)rig_wait(&rig, HOLDING_SERVING, 1);
+	(void)must_acquire(&one, 0, KIB(4));
+	down();
+
+	/* Stopped while it waits. */
+	fd = open(in_dir("file"), O_RDONLY | O_CLOEXEC);
+	up(&options);
+	down();
+	(void)close(fd);
+}
+
+static void test_stop(void **state)
+{
+	struct rig_landlord landlord;
+	struct lh_grant g;
+
+	(void)state;
+	make_full_file();
+	/* With grants: they are recalled. */
+	up(&rig_defaults);
+	g = must_acquire(&one, 0, KIB(64));
+	rig_stop(&rig);
+	assert_int_equal(rig_status(&rig).state, HOLDING_OFFLINE);
+	assert_int_equal(atomic_load(&rig.told), 1);
+	assert_int_equal(atomic_load(&rig.offline), 1);
+	assert_dead(&one, &g);
+	assert_int_equal(rig_acquire(&one, 0, KIB(4), read_write).status, NVME_SC_NS_NOT_READY);
+	down();
+
+	/* In the middle of a recall, and with a client that does not answer. */
+	up(&rig_defaults);
+	atomic_store(&one.answers, false);
+	(void)must_acquire(&one, 0, KIB(64));
+	rig_landlord_start(&landlord, in_dir("file"), landlord_open_close, 0);
+	(void)rig_wait(&rig, HOLDING_RECALLING, 1);
+	rig_stop(&rig);
+	(void)rig_landlord_join(&landlord);
+	down();
+
+	/* And again, from the beginning, in the same process. */
+	up(&rig_defaults);
+	assert_int_equal(rig_status(&rig).generation, 1);
+	down();
+}
+
+/* A stop right after the start, at whatever point that is. */
+static void do_nothing(void *arg, int err, const char *why)
+{
+	(void)arg;
+	(void)err;
+	(void)why;
+}
+
+static void start_only(void *arg)
+{
+	holding_start(((struct rig *)arg)->h, do_nothing, NULL);
+}
+
+static void test_stop_while_starting(void **state)
+{
+	struct rig_options options = rig_defaults;
+
+	(void)state;
+	make_full_file();
+	options.no_start = true;
+	for (unsigned int i = 0; i < 40; i++) {
+		rig_up(&rig, &options);
+		rig_call(&rig, start_only, &rig);
+		(void)usleep(i * 500);
+		rig_down(&rig);
+	}
+}
+
+/* ---- all at once ----------------------------------------------------------------------------- */
+
+static atomic_bool storm_over;
+
+/* Opens, truncates, grows: as fast as it can. */
+static void storm(struct rig_landlord *l)
+{
+	unsigned int seed = 1;
+
+	while (!atomic_load(&storm_over)) {
+		int what = rand_r(&seed) % 4;
+
+		if (what < 2)
+			landlord_open_close(l);
+		else if (truncate(l->path, (off_t)(MIB(2) * (1 + (unsigned int)what))) != 0)
+			l->err = errno;
+		(void)usleep((unsigned int)rand_r(&seed) % 3000);
+	}
+}
+
+/* Landlords and clients together; the assertions are the rooms' own. */
+static void test_storm(void **state)
+{
+	struct rig_options options = rig_defaults;
+	unsigned int granted = 0, refused = 0, written = 0, seed = 5;
+	struct rig_landlord landlord;
+	struct holding_status status;
+	uint64_t end;
+
+	(void)state;
+	make_full_file();
+	options.deadline_ms = 100;
+	options.expiry_ms = 50;
+	up(&options);
+	atomic_store(&storm_over, false);
+	rig_landlord_start(&landlord, in_dir("file"), storm, 0);
+	end = now_ns() + 3 * NS_PER_S;
+	while (now_ns() < end) {
+		struct rig_client *c = rand_r(&seed) % 2 ? &one : &two;
+		struct grant_want want = {
+			.offset = KIB(4) * ((unsigned int)rand_r(&seed) % 1024),
+			.length = KIB(4) * (1 + (unsigned int)rand_r(&seed) % 64),
+			.access = rand_r(&seed) % 2 ? read_write : LH_GRANT_READ,
+			.allocate = rand_r(&seed) % 2,
+		};
+		struct grant_answer answer = rig_acquire_want(c, &want);
+		uint8_t bytes[64] = {0};
+
+		/* One that was fenced comes again as a new client. */
+		if (answer.status == LH_SC_NO_DIRECT_QUEUE) {
+			rig_client_down(c);
+			rig_client_up(&rig, c);
+			continue;
+		}
+		atomic_store(&c->answers, rand_r(&seed) % 8 != 0);
+		if (answer.status) {
+			refused++;
+			continue;
+		}
+		granted++;
+		if (rig_rdma_read(c, le64toh(answer.grants[0].address),
+				  le32toh(answer.grants[0].rkey), bytes, sizeof(bytes)) == 0)
+			written++;
+		else
+			rig_client_reconnect(c);
+		if (rand_r(&seed) % 2)
+			(void)rig_release(c, want.offset, want.length, 0);
+	}
+	atomic_store(&storm_over, true);
+	(void)rig_landlord_join(&landlord);
+	atomic_store(&one.answers, true);
+	atomic_store(&two.answers, true);
+	status = rig_wait(&rig, HOLDING_SERVING, 2);
+	print_message("[          ] %u generations, %u granted, %u refused, %u transfers\n",
+		      status.generation, granted, refused, written);
+	assert_true(status.generation > 10);
+	down();
+}
+
+static int run_group(const char *where)
+{
+	const struct CMUnitTest tests[] = {
+		leaks_test(test_truncate),
+		leaks_test(test_silent_client),
+		leaks_test(test_no_grants),
+		leaks_test(test_hanging_block_work),
+		leaks_test(test_held_open),
+		leaks_test(test_emptied),
+		leaks_test(test_deleted),
+		leaks_test(test_recall_while_growing),
+		leaks_test(test_recall_of_many),
+		leaks_test(test_start_errors),
+		leaks_test(test_wait_if_busy),
+		leaks_test(test_stop),
+		leaks_test(test_stop_while_starting),
+		leaks_test(test_storm),
+	};
+
+	rig_in(test_dir);
+	return cmocka_run_group_tests_name(where, tests, NULL, NULL);
+}
+
+int main(void)
+{
+	log_set_level(getenv("LEASEHOLD_TEST_LOG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
+	tenure_block_signals();
+	assert_int_equal(export_guard_init(), 0);
+	iwarp_set_copy_hook(export_guarded_copy);
+	return for_each_dir(run_group);
+}
