@@ -293,7 +293,7 @@ int lh_wait(struct lh_op *op, int timeout_ms, struct lh_error *err);
 /* ---- what happens to grants ------------------------------------------------------------------ */
 
 enum lh_event_kind {
-	LH_EVENT_GRANTED,  /* the first time */
+	LH_EVENT_GRANTED,  /* for the first time, or more of it; length is how much in all */
 	LH_EVENT_TOLD,	   /* a recall arrived; nothing more is posted */
 	LH_EVENT_RELEASED, /* all was confirmed and given back; the keys are dead */
 	LH_EVENT_REGRANTED,

@@ -231,14 +231,16 @@ static void on_change(struct lh_client *client, const struct lh_change_entry *ch
 	(void)pthread_mutex_unlock(&client->lock);
 }
 
-/* What the target had changed: the log says in short, the export list in full. */
+/* What has changed at the target: the export list says in full, the log in short. */
 static void take_events(struct lh_client *client)
 {
 	bool gap = false;
 
+	/* The sizes first: who acquires again should know how much there is. */
+	if (client_refresh(client, NULL) < 0)
+		return;
 	if (client->direct && admin_changes(client, on_change, &gap, NULL) < 0)
 		return;
-	(void)client_refresh(client, NULL);
 	if (gap) {
 		struct list *pos;
 

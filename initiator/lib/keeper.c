@@ -377,7 +377,7 @@ static void acquire(struct keeper *k)
 
 	k->need = false;
 	rc = keeper_acquire_all(k, &generation, &bytes, &why);
-	if (generation && (generation != k->announced || k->again)) {
+	if (generation && (generation != k->announced || k->again || bytes > k->announced_bytes)) {
 		if (k->again)
 			stat_add(k->ex, STAT_REGRANTS, 1);
 		emit(k, k->again ? LH_EVENT_REGRANTED : LH_EVENT_GRANTED, 0, 0, bytes, generation,
@@ -385,6 +385,7 @@ static void acquire(struct keeper *k)
 		k->announced = generation;
 		k->again = false;
 	}
+	k->announced_bytes = bytes;
 	if (rc == 0) {
 		k->backoff_ns = BACKOFF_MIN_NS;
 		k->told_waiting = false;

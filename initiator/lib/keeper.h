@@ -15,6 +15,7 @@ struct keeper {
 	uint64_t next_try_ns;
 	uint64_t backoff_ns;
 	uint32_t announced; /* generation of the last GRANTED or REGRANTED */
+	uint64_t announced_bytes;
 	uint32_t expiry_ms; /* of grants; 0: never */
 	uint64_t renew_ns;
 	uint64_t size_bytes; /* last seen */
