@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * What a holding asks of the reactors: publish, quiesce and seal are done when, and only when, every
+ * reactor has let go, however they overlap. Real reactors, no adapter; the servings are empty.
+ */
+#include "leaks.h"
+
+#include <errno.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "nvme/internal.h"
+
+#define REACTORS 3
+
+static struct loop *control;
+static struct pool *registrar, *workers;
+static struct reactor *reactors[REACTORS];
+static struct holding_env env;
+static struct nvme_target *target;
+static struct nvme_subsystem *subsystem;
+static struct holding *holding;
+static struct view views[4];
+static struct serving servings[4];
+
+static int setup(void **state)
+{
+	struct holding_config config = {
+		.export = {.name = "a", .path = "/nowhere", .runtime_dir = "", .state_dir = ""},
+		.nsid = 5,
+	};
+	struct nvme_env nvme = {
+		.reactors = reactors,
+		.nr_reactors = REACTORS,
+		.holdings = &env,
+		.limits = {.queue_depth = 8,
+			   .max_io_queues = 1,
+			   .max_controllers = 1,
+			   .max_connections = 1,
+			   .inline_bytes = 4096,
+			   .mdts_bytes = MIB(1)},
+		.version = "1",
+	};
+
+	if (leaks_setup(state) || loop_new("control", &control) ||
+	    pool_new("registrar", 1, &registrar) || pool_new("worker", 1, &workers))
+		return -1;
+	for (unsigned int i = 0; i < REACTORS; i++) {
+		if (reactor_new(i, NULL, 0, 0, &reactors[i]) || reactor_start(reactors[i]))
+			return -1;
+	}
+	env = (struct holding_env){.control = control, .registrar = registrar, .workers = workers};
+	nvme.control = control;
+	nvme.registrar = registrar;
+	nvme.workers = workers;
+	for (unsigned int i = 0; i < ARRAY_SIZE(views); i++) {
+		views[i] = (struct view){.generation = i + 1, .size_bytes = MIB(i + 1)};
+		servings[i] = (struct serving){.view = &views[i]};
+	}
+	return nvme_target_new(&nvme, &target) ||
+	       nvme_subsystem_new(target, "nqn.2026-11.org.leasehold:test", &subsystem) ||
+	       holding_new(&env, &config, &holding) || nvme_subsystem_add(subsystem, holding);
+}
+
+static int teardown(void **state)
+{
+	nvme_target_free(target);
+	holding_free(holding);
+	for (unsigned int i = 0; i < REACTORS; i++)
+		reactor_free(reactors[i]);
+	pool_free(registrar);
+	pool_free(workers);
+	loop_free(control);
+	return leaks_teardown(state);
+}
+
+/* ---- things done on a reactor ----------------------------------------------------------------- */
+
+struct there {
+	struct loop_msg msg;
+	struct nvme_reactor *nr;
+	void (*fn)(struct nvme_reactor *nr, void *arg);
+	void *arg;
+	sem_t done;
+};
+
+static void there_run(struct loop_msg *msg)
+{
+	struct there *t = container_of(msg, struct there, msg);
+
+	t->fn(t->nr, t->arg);
+	(void)sem_post(&t->done);
+}
+
+static void on_reactor(unsigned int i, void (*fn)(struct nvme_reactor *nr, void *arg), void *arg)
+{
+	struct there t = {.nr = &target->reactors[i], .fn = fn, .arg = arg};
+
+	(void)sem_init(&t.done, 0, 0);
+	loop_post(t.nr->loop, &t.msg, there_run);
+	(void)sem_wait(&t.done);
+}
+
+static void find(struct nvme_reactor *nr, void *arg)
+{
+	unsigned int slot;
+
+	*(struct ns_use **)arg = ns_find(nr, subsystem, 5, &slot);
+}
+
+static void take_keyed(struct nvme_reactor *nr, void *arg)
+{
+	struct ns_use **use = arg;
+
+	find(nr, use);
+	ns_get(*use);
+	(*use)->keyed++;
+}
+
+static void put_keys(struct nvme_reactor *nr, void *arg)
+{
+	struct ns_use *use = *(struct ns_use **)arg;
+
+	(void)nr;
+	use->keyed--;
+	ns_check(use);
+}
+
+static void put(struct nvme_reactor *nr, void *arg)
+{
+	(void)nr;
+	ns_put(*(struct ns_use **)arg);
+}
+
+static void take_commit(struct nvme_reactor *nr, void *arg)
+{
+	struct ns_use **use = arg;
+
+	find(nr, use);
+	ns_get(*use);
+	(*use)->commits++;
+}
+
+static void put_commit(struct nvme_reactor *nr, void *arg)
+{
+	struct ns_use *use = *(struct ns_use **)arg;
+
+	(void)nr;
+	use->commits--;
+	ns_put(use);
+}
+
+/* ---- operations ------------------------------------------------------------------------------- */
+
+struct op {
+	struct loop_msg msg;
+	int done;
+};
+
+static void op_done(struct loop_msg *msg)
+{
+	container_of(msg, struct op, msg)->done++;
+}
+
+static void nothing(struct nvme_reactor *nr, void *arg)
+{
+	(void)nr;
+	(void)arg;
+}
+
+/* What has been posted so far has been run, there and here. */
+static void settle(void)
+{
+	for (unsigned int i = 0; i < REACTORS; i++)
+		on_reactor(i, nothing, NULL);
+	for (int i = 0; i < 3; i++)
+		loop_turn(control, 0);
+}
+
+static void publish(const struct serving *s, struct op *op)
+{
+	op->done = 0;
+	nvme_holding_ops()->publish(target, holding, s, &op->msg, op_done);
+	settle();
+}
+
+static void quiesce(struct op *op)
+{
+	op->done = 0;
+	nvme_holding_ops()->quiesce(target, holding, &op->msg, op_done);
+	settle();
+}
+
+static void seal(struct op *op)
+{
+	op->done = 0;
+	nvme_holding_ops()->seal(target, holding, &op->msg, op_done);
+	settle();
+}
+
+static void test_publish(void **state)
+{
+	struct op first, second, last;
+	struct ns_use *use, *later;
+
+	(void)state;
+	on_reactor(1, find, &use);
+	assert_null(use);
+	publish(&servings[0], &first);
+	assert_int_equal(first.done, 1);
+	on_reactor(1, take_keyed, &use);
+	assert_ptr_equal(use->serving, &servings[0]);
+	publish(&servings[1], &second);
+	assert_int_equal(second.done, 0);
+	/* New work gets the new one; it does not hold up the earlier operation. */
+	on_reactor(1, take_keyed, &later);
+	assert_ptr_equal(later->serving, &servings[1]);
+	on_reactor(1, put_keys, &use);
+	settle();
+	assert_int_equal(second.done, 0);
+	on_reactor(1, put, &use);
+	settle();
+	assert_int_equal(second.done, 1);
+	on_reactor(1, put_keys, &later);
+	on_reactor(1, put, &later);
+	publish(NULL, &last);
+	assert_int_equal(last.done, 1);
+	on_reactor(2, find, &use);
+	assert_null(use->serving);
+}
+
+static void test_quiesce(void **state)
+{
+	struct op op, again;
+	struct ns_use *use, *plain;
+
+	(void)state;
+	publish(&servings[0], &op);
+	on_reactor(0, take_keyed, &use);
+	on_reactor(2, find, &plain);
+	quiesce(&op);
+	assert_int_equal(op.done, 0);
+	assert_true(plain->quiesced);
+	assert_true(use->quiesced);
+	/* The command still uses the serving when its work requests are through: a persist, say. */
+	on_reactor(0, put_keys, &use);
+	settle();
+	assert_int_equal(op.done, 1);
+	quiesce(&again);
+	assert_int_equal(again.done, 1);
+	on_reactor(0, put, &use);
+	/* What is published next is not quiesced. */
+	publish(&servings[1], &op);
+	assert_int_equal(op.done, 1);
+	on_reactor(0, find, &use);
+	assert_false(use->quiesced || use->sealed);
+}
+
+static void test_seal(void **state)
+{
+	struct op op, quiet;
+	struct ns_use *use;
+
+	(void)state;
+	publish(&servings[0], &op);
+	on_reactor(2, take_commit, &use);
+	quiesce(&quiet);
+	assert_int_equal(quiet.done, 1); /* commits still run */
+	assert_false(use->sealed);
+	seal(&op);
+	assert_int_equal(op.done, 0);
+	assert_true(use->sealed);
+	on_reactor(2, put_commit, &use);
+	settle();
+	assert_int_equal(op.done, 1);
+}
+
+/* Everything at once: each is done in its own time. */
+static void test_overlap(void **state)
+{
+	struct op published, quiet, sealed, second, gone;
+	struct ns_use *block, *commit, *later;
+
+	(void)state;
+	publish(&servings[0], &published);
+	on_reactor(0, take_keyed, &block);
+	on_reactor(1, take_commit, &commit);
+	quiesce(&quiet);
+	seal(&sealed);
+	publish(&servings[1], &second);
+	on_reactor(0, take_keyed, &later);
+	publish(NULL, &gone);
+	assert_int_equal(quiet.done + sealed.done + second.done + gone.done, 0);
+	on_reactor(1, put_commit, &commit);
+	settle();
+	assert_int_equal(sealed.done, 1);
+	assert_int_equal(quiet.done + second.done + gone.done, 0);
+	on_reactor(0, put_keys, &block);
+	settle();
+	assert_int_equal(quiet.done, 1);
+	assert_int_equal(second.done + gone.done, 0);
+	on_reactor(0, put, &block);
+	settle();
+	assert_int_equal(second.done, 1);
+	assert_int_equal(gone.done, 0);
+	on_reactor(0, put_keys, &later);
+	on_reactor(0, put, &later);
+	settle();
+	assert_int_equal(gone.done, 1);
+}
+
+static void test_unknown(void **state)
+{
+	struct holding_config config = {
+		.export = {.name = "b", .path = "/nowhere", .runtime_dir = "", .state_dir = ""},
+		.nsid = 5,
+	};
+	struct holding *other;
+	struct op op = {.done = 0};
+
+	(void)state;
+	assert_int_equal(holding_new(&env, &config, &other), 0);
+	assert_int_equal(nvme_subsystem_add(subsystem, other), -EEXIST);
+	/* A holding that no subsystem offers: nothing can be using it. */
+	nvme_holding_ops()->quiesce(target, other, &op.msg, op_done);
+	settle();
+	assert_int_equal(op.done, 1);
+	holding_free(other);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_publish, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_quiesce, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_seal, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_overlap, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_unknown, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
