@@ -331,8 +331,7 @@ int cm_establish(struct iw_cm *cm, struct iw_cm_conn *cmc, enum iw_state from, u
 	cm_unwatch(cm, cmc);
 	cm_handshake_end(cm, cmc);
 	/* Both must compute it if one wants it (RFC 5044 §7.1.1). */
-	err = iw_conn_prepare(conn, cmc->mine.crc || cmc->peer.crc, ird, ord,
-			      from == IW_IDLE);
+	err = iw_conn_prepare(conn, cmc->mine.crc || cmc->peer.crc, ird, ord, from == IW_IDLE);
 	if (!err && (atomic_load(&conn->fenced) || !iw_conn_move(conn, from, IW_ESTABLISHED)))
 		err = -ECONNABORTED;
 	if (err)

@@ -81,8 +81,7 @@ void iw_listener_destroy(struct fabric_listener *base)
 	struct list *pos, *tmp;
 
 	pthread_mutex_lock(&cm->lock);
-	list_for_each_safe(pos, tmp, &listener->conns)
-	{
+	list_for_each_safe (pos, tmp, &listener->conns) {
 		struct iw_cm_conn *cmc = list_entry(pos, struct iw_cm_conn, of_listener);
 
 		if (cmc->step == CM_REQUESTED && list_empty(&cmc->main.link)) {
@@ -115,8 +114,7 @@ static bool make_room(struct iw_cm *cm, struct iw_listener *listener)
 
 	if (listener->nconns < IW_MAX_PENDING_HANDSHAKES)
 		return true;
-	list_for_each(pos, &listener->conns)
-	{
+	list_for_each (pos, &listener->conns) {
 		struct iw_cm_conn *cmc = list_entry(pos, struct iw_cm_conn, of_listener);
 
 		if (cmc->step == CM_AWAIT_REQUEST) {

@@ -59,6 +59,8 @@ void iw_conn_free(struct iw_conn *conn)
 	}
 	if (conn->fd >= 0)
 		(void)close(conn->fd);
+	if (conn->cq)
+		atomic_fetch_sub(&conn->pd->objects, 1);
 	free(conn->sq.mem);
 	free(conn->rq.mem);
 	free(conn->rx.srq_copy);
@@ -241,7 +243,8 @@ void iw_conn_destroy(struct fabric_conn *base)
 /* Two connected TCP sockets over 127.0.0.1. 0 or -errno. */
 static int tcp_pair(int fd[2])
 {
-	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in addr = {.sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct sockaddr_in mine, peer;
 	socklen_t len = sizeof(addr);
 	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -214,8 +214,8 @@ static unsigned int cq_take(struct iw_cq *cq, struct fabric_wc *wc, unsigned int
 	while (got < n && cq->ring_head != cq->ring_tail) {
 		const struct iw_cqe *cqe = &cq->ring[cq->ring_head & cq->ring_mask];
 
-		if (cqe->generation == atomic_load_explicit(&cq->slots[cqe->slot].generation,
-							    memory_order_acquire))
+		if (cqe->generation ==
+		    atomic_load_explicit(&cq->slots[cqe->slot].generation, memory_order_acquire))
 			wc[got++] = cqe->wc;
 		cq->ring_head++;
 	}
@@ -444,7 +444,7 @@ void iw_cq_posted(struct iw_cq *cq, struct iw_conn *conn)
 	bool pending;
 
 	/* The caller is the queue's thread, and the connection its own: no hazard is needed. */
-	pending = wants_to_write(conn);
+	pending = wants_to_write(conn) || iw_conn_pending(conn);
 	if (pending)
 		make_hot(cq, conn->cq_slot);
 	if (!cq->armed || (!pending && cq->ring_head == cq->ring_tail))

@@ -94,8 +94,8 @@ static uint64_t load64(const uint8_t *p)
 	return word;
 }
 
-__attribute__((target("sse4.2"))) static uint32_t crc32c_instruction(uint32_t crc,
-								      const uint8_t *p, size_t len)
+__attribute__((target("sse4.2"))) static uint32_t crc32c_instruction(uint32_t crc, const uint8_t *p,
+								     size_t len)
 {
 	uint64_t a = ~crc;
 

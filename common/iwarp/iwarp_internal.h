@@ -33,14 +33,14 @@
 #include "fabric/fabric_ops.h"
 #include "util/list.h"
 
-#define IW_MAX_CQS		  256		 /* completion queues of the device */
-#define IW_MAX_CONNS		  4096		 /* connections of one completion queue */
-#define IW_MAX_WR		  4096		 /* work requests of one queue */
-#define IW_MAX_INLINE		  256		 /* bytes of one inline send */
-#define IW_MAX_READ_DEPTH	  128		 /* READs in flight, either direction */
-#define IW_MAX_MESSAGE		  (1u << 30)	 /* bytes of one message */
+#define IW_MAX_CQS		  256		  /* completion queues of the device */
+#define IW_MAX_CONNS		  4096		  /* connections of one completion queue */
+#define IW_MAX_WR		  4096		  /* work requests of one queue */
+#define IW_MAX_INLINE		  256		  /* bytes of one inline send */
+#define IW_MAX_READ_DEPTH	  128		  /* READs in flight, either direction */
+#define IW_MAX_MESSAGE		  (1u << 30)	  /* bytes of one message */
 #define IW_HANDSHAKE_NS		  (10 * NS_PER_S) /* from the TCP connection's start to RDMA mode */
-#define IW_MAX_PENDING_HANDSHAKES 128		 /* of one listener; the oldest half-open one makes room */
+#define IW_MAX_PENDING_HANDSHAKES 128 /* of one listener; the oldest half-open one makes room */
 
 #define IW_HOLD_MAX FABRIC_MAX_SGE /* keys in use at one time by one completion queue */
 
@@ -230,8 +230,8 @@ struct iw_cq {
 	atomic_bool attention; /* something for the CQ's thread: new connections, fenced ones */
 	int wake_fd;
 	struct iw_cq_slot *slots;
-	unsigned int slots_used;	 /* high-water mark; cq->lock */
-	uint32_t *inbox;		 /* slots of connections that were attached; cq->lock */
+	unsigned int slots_used; /* high-water mark; cq->lock */
+	uint32_t *inbox;	 /* slots of connections that were attached; cq->lock */
 	unsigned int inbox_len;
 
 	/* The CQ's thread. */
@@ -357,12 +357,12 @@ struct iw_srq {
 
 /** Why a connection goes to error, and what to tell the peer. */
 struct iw_fault {
-	enum fabric_status send_status; /* of the oldest unfinished send; FLUSHED: nothing special */
+	enum fabric_status send_status; /* of the oldest unfinished send; FLUSHED: no news */
 	enum fabric_status recv_status; /* of the receive that was being filled */
-	bool has_swr;			/* send_status is for the request `swr`, not for the oldest */
+	bool has_swr;			/* send_status is for this request instead: */
 	uint32_t swr;
-	bool terminate;			/* send a Terminate with the three below */
-	bool context;			/* that quotes the header that is being received */
+	bool terminate; /* send a Terminate with the three below */
+	bool context;	/* that quotes the header that is being received */
 	uint8_t layer, etype, ecode;
 };
 

@@ -16,28 +16,28 @@
 #define IW_MPA_KEY_REPLY   "MPA ID Rep Frame"
 #define IW_MPA_KEY_BYTES   16
 #define IW_MPA_HEADER	   20  /* key, flags, revision, length of private data */
-#define IW_MPA_PRIVATE_MAX 512 /* RFC 5044 §7.1.1; in enhanced mode its first four bytes are depths */
+#define IW_MPA_PRIVATE_MAX 512 /* RFC 5044 §7.1.1; when enhanced, the depths are part of it */
 #define IW_MPA_DEPTHS	   4
 #define IW_MPA_FRAME_MAX   (IW_MPA_HEADER + IW_MPA_DEPTHS + IW_MPA_PRIVATE_MAX)
 
-#define IW_MPA_FLAG_MARKERS    0x80
-#define IW_MPA_FLAG_CRC	       0x40
-#define IW_MPA_FLAG_REJECT     0x20
-#define IW_MPA_FLAG_ENHANCED   0x10   /* RFC 6581 */
-#define IW_MPA_IRD_P2P	       0x8000 /* flags of the IRD word */
-#define IW_MPA_IRD_RTR_FPDU    0x4000
-#define IW_MPA_ORD_RTR_WRITE   0x8000 /* and of the ORD word */
-#define IW_MPA_ORD_RTR_READ    0x4000
-#define IW_MPA_DEPTH_MASK      0x3fff
-#define IW_MPA_DEPTH_NONE      0x3fff /* "not negotiated" */
+#define IW_MPA_FLAG_MARKERS  0x80
+#define IW_MPA_FLAG_CRC	     0x40
+#define IW_MPA_FLAG_REJECT   0x20
+#define IW_MPA_FLAG_ENHANCED 0x10   /* RFC 6581 */
+#define IW_MPA_IRD_P2P	     0x8000 /* flags of the IRD word */
+#define IW_MPA_IRD_RTR_FPDU  0x4000
+#define IW_MPA_ORD_RTR_WRITE 0x8000 /* and of the ORD word */
+#define IW_MPA_ORD_RTR_READ  0x4000
+#define IW_MPA_DEPTH_MASK    0x3fff
+#define IW_MPA_DEPTH_NONE    0x3fff /* "not negotiated" */
 
-#define IW_MPA_CRC_BYTES  4
-#define IW_MPA_MAX_ULPDU  65535
-#define IW_MPA_LENGTH	  2 /* bytes of the length field */
+#define IW_MPA_CRC_BYTES 4
+#define IW_MPA_MAX_ULPDU 65535
+#define IW_MPA_LENGTH	 2 /* bytes of the length field */
 
-#define IW_DDP_TAGGED  0x80
-#define IW_DDP_LAST    0x40
-#define IW_DDP_VERSION 0x01 /* of mask 0x03 */
+#define IW_DDP_TAGGED	 0x80
+#define IW_DDP_LAST	 0x40
+#define IW_DDP_VERSION	 0x01 /* of mask 0x03 */
 #define IW_RDMAP_VERSION 0x40 /* 1, in the mask 0xc0 */
 
 enum iw_rdmap_opcode {

@@ -18,8 +18,8 @@
 #include <string.h>
 #include <time.h>
 
-#define LOCAL_ACCESS_KNOWN                                                                         \
-	(FABRIC_ACCESS_LOCAL_WRITE | FABRIC_ACCESS_REMOTE_READ | FABRIC_ACCESS_REMOTE_WRITE |      \
+#define LOCAL_ACCESS_KNOWN                                                                    \
+	(FABRIC_ACCESS_LOCAL_WRITE | FABRIC_ACCESS_REMOTE_READ | FABRIC_ACCESS_REMOTE_WRITE | \
 	 FABRIC_ACCESS_MW_BIND | FABRIC_ACCESS_ON_DEMAND)
 #define WINDOW_ACCESS_KNOWN (FABRIC_ACCESS_REMOTE_READ | FABRIC_ACCESS_REMOTE_WRITE)
 
@@ -114,8 +114,8 @@ static void slot_quiesce(struct iw_device *dev, const struct iw_slot *slot)
 
 	for (unsigned int i = 0; i < used; i++) {
 		for (unsigned int k = 0; k < IW_HOLD_MAX; k++) {
-			for (unsigned int tries = 0;
-			     atomic_load(&dev->hazard[i].slot[k]) == slot; tries++) {
+			for (unsigned int tries = 0; atomic_load(&dev->hazard[i].slot[k]) == slot;
+			     tries++) {
 				if (tries < QUIESCE_YIELDS)
 					(void)sched_yield();
 				else
@@ -442,7 +442,8 @@ bool iw_window_bind(struct iw_device *dev, struct iw_mw *mw, struct iw_mr *mr,
 	uint64_t stamp = atomic_load(&slot->stamp);
 
 	if (length == 0 || mw->base.pd != mr->base.pd || mw->base.pd != &conn->pd->base ||
-	    !(of->access & FABRIC_ACCESS_MW_BIND) || (access & ~(unsigned int)WINDOW_ACCESS_KNOWN) ||
+	    !(of->access & FABRIC_ACCESS_MW_BIND) ||
+	    (access & ~(unsigned int)WINDOW_ACCESS_KNOWN) ||
 	    ((access & FABRIC_ACCESS_REMOTE_WRITE) && !(of->access & FABRIC_ACCESS_LOCAL_WRITE)) ||
 	    addr < mr->base.iova || !range_ok(addr - mr->base.iova, length, mr->base.length)) {
 		iw_mr_put(mr);

@@ -82,6 +82,7 @@ int iw_qp_create(struct fabric_conn *base, const struct fabric_qp_attr *attr)
 	err = iw_cq_join(iw_cq_of(attr->cq), conn);
 	if (err)
 		goto no_place;
+	atomic_fetch_add(&conn->pd->objects, 1);
 	return 0;
 
 no_place:
@@ -164,13 +165,13 @@ static int fill_send(struct iw_conn *conn, struct fabric_send_wr *wr, struct iw_
 	case FABRIC_OP_SEND_INV:
 	case FABRIC_OP_WRITE:
 	case FABRIC_OP_READ:
+		if (wr->num_sge > conn->max_send_sge)
+			return -EINVAL;
 		err = list_length(wr->sg_list, wr->num_sge, &swr->length);
 		if (err)
 			return err;
 		if (wr->flags & FABRIC_F_INLINE)
 			return fill_inline(conn, wr, swr);
-		if (wr->num_sge > conn->max_send_sge)
-			return -EINVAL;
 		swr->num_sge = (uint16_t)wr->num_sge;
 		if (wr->num_sge)
 			memcpy(swr->sge, wr->sg_list, wr->num_sge * sizeof(wr->sg_list[0]));
@@ -332,8 +333,7 @@ struct iw_rwr *iw_recv_begin(struct iw_conn *conn)
 	struct iw_rwr *rwr = NULL;
 
 	if (!srq)
-		return conn->rq.head == conn->rq.tail ? NULL
-						      : iw_ring_at(&conn->rq, conn->rq.head);
+		return conn->rq.head == conn->rq.tail ? NULL : iw_ring_at(&conn->rq, conn->rq.head);
 	/* Several queues' threads may share it; the entry is taken for good. */
 	pthread_mutex_lock(&srq->lock);
 	if (srq->ring.head != srq->ring.tail) {

@@ -249,8 +249,8 @@ static bool request_begin(struct iw_conn *conn, struct iw_fault *fault)
 	if (length == 0)
 		return true;
 	/* Now, so that the Terminate can quote the request; and again with each segment sent. */
-	result = iw_key_check(&conn->cq->hold, conn, be32toh(h->source_stag),
-			      be64toh(h->source_to), length, FABRIC_ACCESS_REMOTE_READ, &ptr);
+	result = iw_key_check(&conn->cq->hold, conn, be32toh(h->source_stag), be64toh(h->source_to),
+			      length, FABRIC_ACCESS_REMOTE_READ, &ptr);
 	iw_hold_drop(&conn->cq->hold);
 	if (result == IW_KEY_OK)
 		return true;

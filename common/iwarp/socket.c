@@ -7,12 +7,12 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define KEEPALIVE_IDLE_S   10    /* a silent peer is asked for a sign of life */
-#define KEEPALIVE_EVERY_S  3
-#define KEEPALIVE_PROBES   3
-#define USER_TIMEOUT_MS	   20000 /* data not acknowledged for so long: the peer is gone */
-#define LOOPBACK_ULPDU	   (64512 + sizeof(struct iw_tagged) - IW_MPA_LENGTH) /* 17 for a MiB */
-#define MIN_SEGMENT_BYTES  512
+#define KEEPALIVE_IDLE_S  10 /* a silent peer is asked for a sign of life */
+#define KEEPALIVE_EVERY_S 3
+#define KEEPALIVE_PROBES  3
+#define USER_TIMEOUT_MS	  60000 /* data not acknowledged for so long: the peer is gone */
+#define LOOPBACK_ULPDU	  (64512 + sizeof(struct iw_tagged) - IW_MPA_LENGTH) /* 17 for a MiB */
+#define MIN_SEGMENT_BYTES 512
 
 void iw_socket_tune(int fd)
 {

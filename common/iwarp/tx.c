@@ -154,10 +154,9 @@ static enum tx_step tx_build_reply(struct iw_conn *conn)
 	if (!tx_has_room(conn, payload, 1))
 		return TX_FULL;
 	if (payload > 0) {
-		enum iw_key_result result =
-			iw_key_check(&conn->cq->hold, conn, reply->source_stag,
-				     reply->source_to + reply->built, payload,
-				     FABRIC_ACCESS_REMOTE_READ, &slice.iov_base);
+		enum iw_key_result result = iw_key_check(
+			&conn->cq->hold, conn, reply->source_stag, reply->source_to + reply->built,
+			payload, FABRIC_ACCESS_REMOTE_READ, &slice.iov_base);
 
 		if (result == IW_KEY_FULL)
 			return TX_FULL;
@@ -198,9 +197,9 @@ static enum iw_key_result tx_gather(struct iw_conn *conn, struct iw_swr *swr, ui
 		uint32_t part = (uint32_t)min_u64(len, sge->length - *off);
 
 		if (part > 0) {
-			enum iw_key_result result = iw_key_check(&conn->cq->hold, conn, sge->lkey,
-								 sge->addr + *off, part, 0,
-								 &slice[n].iov_base);
+			enum iw_key_result result =
+				iw_key_check(&conn->cq->hold, conn, sge->lkey, sge->addr + *off,
+					     part, 0, &slice[n].iov_base);
 
 			if (result != IW_KEY_OK)
 				return result;
