@@ -149,8 +149,9 @@ const struct export_run *view_run_at(const struct view *view, uint64_t offset);
 /**
  * Makes [offset, offset + length) of the mapping durable: on DAX by the persist function of
  * libpmem2 (nothing on eADR), on other media nothing (their cache is volatile and said to be).
- * Guarded: -ERANGE past the view or the file, -EIO if the medium failed. Any thread; costs as much
- * as the range is long (reactors: up to 64 KiB).
+ * Under tenure; without, a range that was cut off meanwhile may count as durable. Guarded: -ERANGE
+ * past the view or the file, -EIO if the medium failed. Any thread; costs as much as the range is
+ * long (reactors: up to 64 KiB).
  */
 MUST_CHECK int view_persist(const struct view *view, uint64_t offset, uint64_t length);
 

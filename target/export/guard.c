@@ -15,12 +15,18 @@
 #define COPY_SLICE_BYTES 4096
 
 #if defined(__SANITIZE_THREAD__)
-#define COPY_UNSEEN
+#define THREAD_SANITIZER 1
 #elif defined(__has_feature)
 #if __has_feature(thread_sanitizer)
-#define COPY_UNSEEN
+#define THREAD_SANITIZER 1
 #endif
 #endif
+#ifndef THREAD_SANITIZER
+#define THREAD_SANITIZER 0
+#endif
+
+/* The sanitizer blocks all signals in every handler; leaving it by a jump must undo that. */
+#define SAVE_MASK THREAD_SANITIZER
 
 struct guard {
 	sigjmp_buf env;
@@ -44,6 +50,9 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 		guard.armed = 0;
 		siglongjmp(guard.env, 1);
 	}
+	/* Damage found in memory of ours that nobody touches now: who does will get BUS_MCEERR_AR. */
+	if (info->si_code == BUS_MCEERR_AO)
+		return;
 	/* Not ours: with the old action back, the same access (or the raise) happens again. */
 	(void)sigaction(sig, &before, NULL);
 	if (info->si_code <= 0)
@@ -82,7 +91,7 @@ int guard_run(void (*fn)(void *arg), void *arg, struct guard_fault *fault)
 	assert(!guard.armed && atomic_load_explicit(&installed, memory_order_relaxed));
 	if (!guard.unblocked)
 		unblock();
-	if (sigsetjmp(guard.env, 0)) {
+	if (sigsetjmp(guard.env, SAVE_MASK)) {
 		*fault = guard.fault;
 		return -EFAULT;
 	}
@@ -102,7 +111,7 @@ struct copy {
 
 void guard_memcpy(uint8_t *dst, const uint8_t *src, size_t length)
 {
-#ifdef COPY_UNSEEN
+#if THREAD_SANITIZER
 	/* Remote hosts race on file memory by nature: nothing for the sanitizer to judge. */
 	__asm__ volatile("rep movsb" : "+D"(dst), "+S"(src), "+c"(length) : : "memory");
 #else
