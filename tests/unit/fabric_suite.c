@@ -519,6 +519,7 @@ int fabric_suite_run(const struct fabric_suite *s)
 		rig_test(test_window),
 		rig_test(test_window_bounds),
 		rig_test(test_window_free),
+		rig_test(test_window_before_first_message),
 		rig_test(test_send_inv),
 		rig_test(test_fence),
 		rig_test(test_fence_flood_write),

@@ -152,6 +152,7 @@ void test_iova(void **state);
 void test_window(void **state);
 void test_window_bounds(void **state);
 void test_window_free(void **state);
+void test_window_before_first_message(void **state);
 void test_send_inv(void **state);
 
 /* fabric_suite_fence.c */

@@ -401,6 +401,26 @@ void test_window_free(void **state)
 	rig_dereg(rig, w.mr);
 }
 
+/* The accepting side may not speak first; what concerns nobody else it does at once. */
+void test_window_before_first_message(void **state)
+{
+	struct rig *rig = *state;
+	struct window w;
+
+	if (!rig->info->windows_type2)
+		skip();
+	rig_listen(rig, suite->addr);
+	rig_request(rig, 0);
+	rig_qp(rig, &rig->b, 0);
+	assert_int_equal(fabric_accept(rig->b.conn[0], &rig->server), 0);
+	(void)rig_event(rig, &rig->a, FABRIC_CM_ESTABLISHED);
+	w = window_new(rig);
+	bind_window(rig, &w, 0, FABRIC_ACCESS_REMOTE_READ | FABRIC_ACCESS_REMOTE_WRITE);
+	invalidate(rig, 0, w.mw->rkey);
+	bind_window(rig, &w, 0, FABRIC_ACCESS_REMOTE_READ | FABRIC_ACCESS_REMOTE_WRITE);
+	assert_int_equal(rig_try(rig, 0, FABRIC_OP_WRITE, 100, w.addr, w.mw->rkey), FABRIC_OK);
+}
+
 void test_send_inv(void **state)
 {
 	struct rig *rig = *state;
