@@ -6,6 +6,7 @@
 #include "mapping.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -84,6 +85,18 @@ static int map_file(struct mapping *m, const struct export *e, uint64_t file_byt
 	return 0;
 }
 
+/*
+ * libpmem2 walks through /sys with fts(3), which changes the working directory, and that of all
+ * threads. So who maps gets one of his own, for good.
+ */
+static void keep_cwd_apart(void)
+{
+	static _Thread_local bool done;
+
+	if (!done)
+		done = unshare(CLONE_FS) == 0;
+}
+
 int mapping_new(const struct export *e, uint64_t file_bytes, struct mapping **mapping,
 		struct errtext *err)
 {
@@ -94,6 +107,7 @@ int mapping_new(const struct export *e, uint64_t file_bytes, struct mapping **ma
 
 	if (!m)
 		return errtext_set(err, -ENOMEM, "out of memory");
+	keep_cwd_apart();
 	atomic_init(&m->references, 1);
 	m->bytes = align_up(file_bytes, export_page_bytes());
 	ret = pmem2_source_from_fd(&source, e->fd);

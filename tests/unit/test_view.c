@@ -4,6 +4,8 @@
 
 #include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/ioctl.h>
 
 #include "tenure/tenure.h"
@@ -412,6 +414,58 @@ static void test_tenure_again(void **state)
 	view_free(NULL);
 }
 
+static atomic_bool cwd_end;
+
+/* Returns where it was sent to, or NULL. */
+static void *watch_cwd(void *arg)
+{
+	static char now[2 * PATH_BYTES];
+
+	while (!atomic_load(&cwd_end))
+		if (!getcwd(now, sizeof(now)) || strcmp(now, arg) != 0)
+			return now;
+	return NULL;
+}
+
+static void *map_often(void *arg)
+{
+	struct errtext err;
+
+	for (int i = 0; i < 300; i++) {
+		struct view *view;
+
+		if (view_new(arg, 1, &view, &err))
+			return arg;
+		view_free(view);
+	}
+	return NULL;
+}
+
+/* Other threads keep their working directory (libpmem2 goes through /sys by changing it). */
+static void test_cwd(void **state)
+{
+	char before[2 * PATH_BYTES];
+	pthread_t watcher, mapper;
+	struct export *e;
+	void *ret;
+
+	(void)state;
+	make_file("a", MIB(1));
+	e = open_file("a");
+	assert_non_null(getcwd(before, sizeof(before)));
+	assert_int_equal(pthread_create(&watcher, NULL, watch_cwd, before), 0);
+	assert_int_equal(pthread_create(&mapper, NULL, map_often, e), 0);
+	assert_int_equal(pthread_join(mapper, &ret), 0);
+	assert_null(ret);
+	atomic_store(&cwd_end, true);
+	assert_int_equal(pthread_join(watcher, &ret), 0);
+	if (ret)
+		print_error("sent to %s\n", (char *)ret);
+	assert_null(ret);
+	atomic_store(&cwd_end, false);
+	export_close(e);
+}
+
 /* The whole of a file in huge pages of the file system's own. */
 static void test_hugetlbfs(void **state)
 {
@@ -460,6 +514,7 @@ static int run(const char *where)
 		leaks_test(test_many_extents),
 		leaks_test(test_clone),
 		leaks_test(test_tenure_again),
+		leaks_test(test_cwd),
 		leaks_test(test_hugetlbfs),
 	};
 
