@@ -5,7 +5,7 @@
 now                              CLOCK_MONOTONIC in ns
 free-port ADDR                   a TCP port that nobody listens on
 admin SOCKET TEXT                a line to the admin socket; prints the line that comes back
-raw SOCKET HEX                   bytes to the admin socket; prints what comes back within 2 s
+raw SOCKET                       standard input to the admin socket; prints what comes back in 2 s
 truncate FILE SIZE               truncate(2); prints CLOCK_MONOTONIC before and after, ns
 open FILE                        the same for open(2), read-only, and close
 pattern FILE OFFSET LENGTH TEXT  fills the range with the text, over and over
@@ -13,6 +13,7 @@ check FILE OFFSET LENGTH TEXT    fails and says where if the range holds somethi
 reread FILE TEXT SECONDS         checks the whole file again and again
 hold FILE SECONDS                keeps it open read-write; prints "open" first
 cpu PID                          user and system time so far, ticks of 10 ms
+half-open ADDR PORT COUNT SECONDS  that many connections that send half a request and wait
 garbage ADDR PORT SEED COUNT     that many connections that speak nonsense
 """
 import os
@@ -40,14 +41,14 @@ def free_port(addr):
     sys.exit("no free port")
 
 
-def ask(path, data, wait):
+def ask(path, data, wait, lines=1):
     out = b""
     with socket.socket(socket.AF_UNIX) as s:
         s.settimeout(wait)
         s.connect(path)
         s.sendall(data)
         try:
-            while not out.endswith(b"\n"):
+            while out.count(b"\n") < lines:
                 got = s.recv(65536)
                 if not got:
                     break
@@ -179,6 +180,14 @@ def garbage(addr, port, seed, count):
             pass
 
 
+def half_open(addr, port, count, seconds):
+    socks = [socket.create_connection((addr, port), timeout=5) for _ in range(count)]
+    for s in socks:
+        s.sendall(b"MPA ID Req F")
+    print("open", flush=True)
+    time.sleep(seconds)
+
+
 def main(args):
     verb, rest = args[0], args[1:]
     if verb == "now":
@@ -188,7 +197,8 @@ def main(args):
     elif verb == "admin":
         sys.stdout.write(ask(rest[0], rest[1].encode() + b"\n", 20).decode())
     elif verb == "raw":
-        sys.stdout.write(ask(rest[0], bytes.fromhex(rest[1]), 2).decode(errors="replace"))
+        data = sys.stdin.buffer.read()
+        sys.stdout.write(ask(rest[0], data, 2, max(1, data.count(b"\n"))).decode(errors="replace"))
     elif verb == "truncate":
         timed(lambda: os.truncate(rest[0], int(rest[1])))
     elif verb == "open":
@@ -203,6 +213,8 @@ def main(args):
         hold(rest[0], float(rest[1]))
     elif verb == "cpu":
         print(cpu(rest[0]))
+    elif verb == "half-open":
+        half_open(rest[0], int(rest[1]), int(rest[2]), float(rest[3]))
     elif verb == "garbage":
         garbage(rest[0], int(rest[1]), int(rest[2]), int(rest[3]))
     else:

@@ -12,7 +12,6 @@ shopt -s inherit_errexit
 readonly lib=$E2E_LIB bin=$E2E_BIN leasehold=$E2E_LEASEHOLD fabric=$E2E_FABRIC addr=$E2E_ADDR
 # shellcheck disable=SC2034 # the cases use them
 readonly slow=$E2E_SLOW tmp=$E2E_TMP vm=$E2E_VM
-# shellcheck disable=SC2034 # the cases use them
 readonly daemon=$bin/target/leaseholdd rogue=$bin/tests/e2e/rogue
 files=$(mktemp -d "$E2E_BASE/case.XXXXXX")
 shm=$(mktemp -d /dev/shm/leasehold-e2e.XXXXXX)
@@ -57,8 +56,12 @@ wait_for() {
 }
 
 # The helper in Python; see its head.
-helper() { python3 "$lib/helper.py" "$@"; }
+helper() { "$E2E_PYTHON" "$lib/helper.py" "$@"; }
 now_ns() { helper now; }
+
+# resize FILE BYTES: truncate(2), which waits for a recall. truncate(1) does not: it opens the file with
+# O_NONBLOCK and fails while a lease is in the way.
+resize() { helper truncate "$@" >/dev/null; }
 
 # ---- files --------------------------------------------------------------------------------------
 
@@ -283,6 +286,18 @@ client() {
 	local name=$1
 	shift
 	"$leasehold" "$@" >"$tmp/$name.out" 2>&1 &
+	c_pid[$name]=$!
+}
+
+# rogue MODE ARG...: a client that misbehaves (see rogue.c), on the first namespace.
+rogue() {
+	timeout $((60 * slow)) "$rogue" "$fabric" "$addr" "$(port)" "$(status .daemon.nqn)" 1 "$@"
+}
+# rogue_start NAME MODE ARG...: in the background.
+rogue_start() {
+	local name=$1
+	shift
+	"$rogue" "$fabric" "$addr" "$(port)" "$(status .daemon.nqn)" 1 "$@" >"$tmp/$name.out" 2>&1 &
 	c_pid[$name]=$!
 }
 

@@ -5,7 +5,7 @@
 # limit: 90
 serve 32
 half=$((16 << 20)) full=$((32 << 20))
-client writer hold --write --allocate "$(target data)"
+client writer hold --write --allocate --try-old-key --range 0:$full "$(target data)"
 wait_for 10 "the first grant" said writer '\bgranted\b'
 expect "generation" "$(generation)" 1
 sleep 0.5
@@ -33,13 +33,15 @@ for _ in 1 2 3 4 5; do
 	sleep 0.2
 	expect "size while the client writes" "$(size_of "$files/data")" $half
 done
+wait_for 10 "a range error" said writer '\brange error'
+wait_for 10 "the old key tried" said writer '\bold key'
 client_alive writer || fail "the client gave up: $(tail -1 "$tmp/writer.out")"
 echo beyond >"$tmp/word"
 lh_fails 'outside|range|beyond' write --block "$(target data)" $half <"$tmp/word"
 lh_fails 'outside|range|beyond' read "$(target data)" $((full - 8)) 8
 expect "size after writes beyond" "$(size_of "$files/data")" $half
 
-truncate -s $full "$files/data"
+resize "$files/data" $full
 wait_for 10 "generation 3" eval '[ "$(generation)" = 3 ]'
 wait_serving
 wait_for 10 "granted for the third time" says_at_least writer 2 '\bregranted\b'

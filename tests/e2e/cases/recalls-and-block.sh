@@ -7,7 +7,7 @@ serve 32
 make_file "$tmp/a" 32
 : >"$tmp/go"
 (while [ -e "$tmp/go" ]; do
-	truncate -s $((32 << 20)) "$files/data"
+	resize "$files/data" $((32 << 20))
 	cat "$files/data" >/dev/null
 	sleep 0.15
 done) &

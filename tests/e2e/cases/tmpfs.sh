@@ -16,7 +16,7 @@ lh_ok get --block "$(target data)" "$tmp/b"
 same_files "$tmp/a" "$tmp/b"
 client writer hold --write --allocate "$(target data)"
 wait_for 10 "a grant" said writer '\bgranted\b'
-truncate -s 8M "$shm/data"
+resize "$shm/data" $((8 << 20))
 wait_for 10 "granted again" said writer '\bregranted\b'
 expect "size" "$(size_of "$shm/data")" $((8 << 20))
 client_end writer INT

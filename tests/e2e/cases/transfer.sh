@@ -6,13 +6,16 @@
 serve 64
 make_file "$tmp/a" 64
 make_file "$tmp/b" 64
-lh_ok put --direct "$tmp/a" "$(target data)"
+# What is said to go directly must not have gone by block commands in part.
+directly() { expect "way and fallbacks" "$(jq -r '"\(.way) \(.fallbacks)"' "$tmp/out")" 'direct 0'; }
+lh_ok put -o json --direct "$tmp/a" "$(target data)"
+directly
 lh_ok get --block "$(target data)" "$tmp/a2"
 expect "SHA-256 of put --direct, get --block" "$(sha "$tmp/a2")" "$(sha "$tmp/a")"
 lh_ok put --block "$tmp/b" "$(target data)"
-lh_ok get --direct "$(target data)" "$tmp/b2"
+lh_ok get -o json --direct "$(target data)" "$tmp/b2"
+directly
 expect "SHA-256 of put --block, get --direct" "$(sha "$tmp/b2")" "$(sha "$tmp/b")"
-# Neither way may have used the other's.
 expect "grants left" "$(status .exports[0].grants)" 0
 daemon_flat
 daemon_stop

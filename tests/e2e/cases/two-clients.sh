@@ -17,7 +17,7 @@ client two hold "$(target data)"
 wait_for 10 "a grant for one" said one '\bgranted\b'
 wait_for 10 "a grant for two" said two '\bgranted\b'
 expect "clients with grants" "$(status .exports[0].clients)" 2
-truncate -s 4M "$files/data"
+resize "$files/data" $((4 << 20))
 wait_for 10 "one told" said one '\btold\b'
 wait_for 10 "two told" said two '\btold\b'
 expect "clients in the recall" "$(status .exports[0].last_recall.clients)" 2
