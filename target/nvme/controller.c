@@ -70,7 +70,7 @@ static uint16_t new_cntlid(struct nvme_target *t)
 static void attach(struct nvme_queue *nq, struct controller *c)
 {
 	nq->owner = c;
-	loop_timer_cancel(c->target->env.control, &nq->q.first_command);
+	queue_started(&nq->q);
 	atomic_store_explicit(&c->active, true, memory_order_relaxed);
 }
 

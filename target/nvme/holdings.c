@@ -82,6 +82,7 @@ static void part_finish(struct holding_op_part *part)
 
 void ns_put_slow(struct ns_slot *slot)
 {
+	struct list through = LIST_INIT(through);
 	struct list *l, *tmp;
 
 	list_for_each_safe (l, tmp, &slot->uses) {
@@ -93,13 +94,14 @@ void ns_put_slow(struct ns_slot *slot)
 		free(use);
 	}
 	list_for_each_safe (l, tmp, &slot->waits) {
-		struct holding_op_part *part = list_entry(l, struct holding_op_part, link);
-
-		if (!part_through(slot, part->op))
+		if (!part_through(slot, list_entry(l, struct holding_op_part, link)->op))
 			continue;
-		list_del(&part->link);
-		part_finish(part);
+		list_del(l);
+		list_push(&through, l);
 	}
+	/* The last one may be what a stop waits for: the slot is not touched after it. */
+	while ((l = list_pop(&through)))
+		part_finish(list_entry(l, struct holding_op_part, link));
 }
 
 static void part_arrived(struct loop_msg *msg)

@@ -198,7 +198,7 @@ struct queue {
 	bool ready;	 /* the reactor has drained it, or never had it */
 	const char *why; /* it ends */
 	int err;
-	struct loop_timer first_command;
+	struct loop_timer timer;    /* the first command is late; later: the drain is */
 	struct loop_msg to_reactor; /* arm, then stop, then leave: never two at once */
 	struct work work;	    /* prepare, then destroy */
 
@@ -227,6 +227,8 @@ void queue_stop(struct queue *q, const char *why);
 /** Control: events of the connection. */
 void queue_established(struct queue *q);
 void queue_disconnected(struct queue *q);
+/** Control: the first command came. */
+void queue_started(struct queue *q);
 /** Control: may_destroy() may be true now. */
 void queue_destroy(struct queue *q);
 /** Control: the registrar does it; events of the channel rest meanwhile. For rejected ones. */

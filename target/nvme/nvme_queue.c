@@ -267,6 +267,8 @@ uint16_t nvme_queue_new(struct nvme_target *t, struct cm_channel *channel,
 	uint64_t depth = min_u64(min_u64(request->sqsize, request->hrqsize), limits->queue_depth);
 	struct nvme_queue *nq;
 
+	if (info->max_qp_wr)
+		depth = min_u64(depth, info->max_qp_wr);
 	if (request->qid > limits->max_io_queues)
 		return NVMF_RDMA_CM_INVALID_QID;
 	/* Without RDMA READs towards the host no command could bring data. */

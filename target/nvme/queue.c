@@ -20,6 +20,10 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
+#include "util/log.h"
+
+#define DRAIN_COMPLAIN_S 10u
+
 DEFINE_COUNTER(failures, "nvme_queue_failures", "Queues that ended by an error of theirs");
 
 static void set_state(struct queue *q, enum queue_state state)
@@ -42,7 +46,7 @@ static void set_state(struct queue *q, enum queue_state state)
 
 static void first_command_late(struct loop_timer *timer)
 {
-	queue_stop(container_of(timer, struct queue, first_command), "it sent no first command");
+	queue_stop(container_of(timer, struct queue, timer), "it sent no first command");
 }
 
 /* A reactor whose completion queue has room for all that this queue can have in flight. */
@@ -118,8 +122,8 @@ int queue_start(struct queue *q, struct nvme_target *t, struct cm_channel *chann
 	fabric_conn_set_user(q->conn, q);
 	list_push(&t->queues, &q->link);
 	t->nr_queues++;
-	q->first_command.fn = first_command_late;
-	loop_timer_set(t->env.control, &q->first_command,
+	q->timer.fn = first_command_late;
+	loop_timer_set(t->env.control, &q->timer,
 		       now_ns() + t->env.limits.first_command_ms * NS_PER_MS);
 	pool_submit(t->env.registrar, &q->work, POOL_NORMAL, prepare_run, prepare_done,
 		    t->env.control);
@@ -177,11 +181,15 @@ void queue_established(struct queue *q)
 		set_state(q, QUEUE_LIVE);
 }
 
+void queue_started(struct queue *q)
+{
+	if (q->state < QUEUE_STOPPING)
+		loop_timer_cancel(q->target->env.control, &q->timer);
+}
+
 static void alive(struct loop_msg *msg)
 {
-	struct queue *q = container_of(msg, struct queue, alive_msg);
-
-	loop_timer_cancel(q->target->env.control, &q->first_command);
+	queue_started(container_of(msg, struct queue, alive_msg));
 }
 
 void queue_alive(struct queue *q)
@@ -258,12 +266,23 @@ static void reactor_drain(struct loop_msg *msg)
 	queue_check_drained(q);
 }
 
+/* Flushed completions, a worker, a grant: something does not come back, and a stop would hang. */
+static void drain_late(struct loop_timer *timer)
+{
+	struct queue *q = container_of(timer, struct queue, timer);
+
+	log_warning("the queue of %s still has work in flight %u s after its end", q->address,
+		    DRAIN_COMPLAIN_S);
+	loop_timer_set(q->target->env.control, timer, now_ns() + DRAIN_COMPLAIN_S * NS_PER_S);
+}
+
 static void enter_stopping(struct queue *q)
 {
 	bool accepted = q->state >= QUEUE_ACCEPTING;
 
 	set_state(q, QUEUE_STOPPING);
-	loop_timer_cancel(q->target->env.control, &q->first_command);
+	q->timer.fn = drain_late;
+	loop_timer_set(q->target->env.control, &q->timer, now_ns() + DRAIN_COMPLAIN_S * NS_PER_S);
 	q->ops->stopping(q);
 	if (q->has_qp) {
 		if (accepted)
@@ -331,6 +350,7 @@ void queue_destroy(struct queue *q)
 	if (q->state != QUEUE_STOPPING || !q->ready || !q->ops->may_destroy(q))
 		return;
 	set_state(q, QUEUE_DESTROYING);
+	loop_timer_cancel(q->target->env.control, &q->timer);
 	q->has_qp = false;
 	channel_rest(q->channel);
 	pool_submit(q->target->env.registrar, &q->work, POOL_NORMAL, destroy_run, destroy_done,
