@@ -81,22 +81,24 @@ proxy_from_apt() {
 
 # Downloads with retries; the file appears under its name only when it is whole and has the hash it should have.
 download() { # URL FILE [SHA256]
-	local url=$1 file=$2 sha256=${3:-} try
+	local url=$1 file=$2 sha256=${3:-} try status
 
 	for try in 1 2 3; do
-		if download_once "$url" "$file.tmp.$$" "$sha256"; then
+		status=0
+		download_once "$url" "$file.tmp.$$" "$sha256" || status=$?
+		if [ "$status" -eq 0 ]; then
 			mv "$file.tmp.$$" "$file"
 			return
 		fi
 		rm -f "$file.tmp.$$"
-		[ "$try" -eq 3 ] || sleep $((try * 2))
+		[ "$status" -ne 22 ] || return 1 # not there, says the server: asking again does not help
+		[ "$try" -eq 3 ] || sleep $((try * 3))
 	done
 	return 1
 }
 
 download_once() { # URL FILE SHA256
-	curl -fsSL --retry 4 --retry-all-errors --connect-timeout 20 --speed-limit 1000 --speed-time 60 \
-		-o "$2" "$1" || return 1
+	curl -fsSL --retry 3 --connect-timeout 20 --speed-limit 1000 --speed-time 60 -o "$2" "$1" || return
 	[ -z "$3" ] && return
 	[ "$(sha256sum < "$2")" = "$3  -" ] && return
 	warn "$1 does not have the SHA256 its index names"
