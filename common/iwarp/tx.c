@@ -375,9 +375,12 @@ static bool tx_queue_ready(const struct iw_conn *conn)
 	uint32_t reading = conn->reads_tail - conn->reads_head;
 	const struct iw_swr *swr;
 
-	if (tx->next == conn->sq.tail || tx->hold_back)
+	if (tx->next == conn->sq.tail)
 		return false;
 	swr = iw_ring_at(&conn->sq, tx->next);
+	/* Before the first unit has come nothing is sent, but a window may be bound. */
+	if (tx->hold_back && swr->op != FABRIC_OP_BIND_MW && swr->op != FABRIC_OP_LOCAL_INV)
+		return false;
 	if ((swr->flags & FABRIC_F_FENCE) && reading > 0)
 		return false;
 	return swr->op != FABRIC_OP_READ || reading < conn->ord;

@@ -244,14 +244,14 @@ static void *flood_main(void *arg)
 {
 	struct flood *flood = arg;
 	struct iw_tagged h = rig_write_header(flood->stag, flood->to);
-	uint8_t *payload = malloc(flood->len), *unit = malloc(flood->len + 64);
-	uint8_t round = 0;
+	uint8_t *payload = calloc(1, flood->len), *unit = malloc(flood->len + 64);
+	size_t len = payload && unit
+			     ? rig_unit_build(flood->rig, &h, sizeof(h), payload, flood->len, unit)
+			     : 0;
 
-	while (payload && unit && !atomic_load(&flood->stop)) {
-		size_t len, off = 0;
+	while (len > 0 && !atomic_load(&flood->stop)) {
+		size_t off = 0;
 
-		memset(payload, ++round, flood->len);
-		len = rig_unit_build(flood->rig, &h, sizeof(h), payload, flood->len, unit);
 		while (off < len && !atomic_load(&flood->stop)) {
 			ssize_t n =
 				send(flood->fd, unit + off, len - off, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -323,6 +323,88 @@ static void test_flood(void **state)
 	}
 }
 
+/* ---- who kills a key waits for who is using it ------------------------------------------------ */
+
+static atomic_bool copying, copy_may_end;
+
+/* A copy that takes as long as the test wants. */
+static int copy_slowly(void *dst, const void *src, size_t len)
+{
+	atomic_store(&copying, true);
+	while (!atomic_load(&copy_may_end))
+		sched_yield();
+	memcpy(dst, src, len);
+	return 0;
+}
+
+struct killing {
+	struct rig *rig;
+	struct fabric_mr *mr;
+	int (*kill)(struct killing *killing);
+	atomic_bool done;
+};
+
+static int kill_dereg(struct killing *killing)
+{
+	return fabric_mr_dereg(killing->mr);
+}
+
+static int kill_fence(struct killing *killing)
+{
+	return fabric_conn_fence(killing->rig->conn);
+}
+
+static void *kill_main(void *arg)
+{
+	struct killing *killing = arg;
+
+	assert_int_equal(killing->kill(killing), 0);
+	atomic_store(&killing->done, true);
+	return NULL;
+}
+
+static void killing_waits(struct rig *rig, int (*kill)(struct killing *killing))
+{
+	struct killing killing = {.rig = rig, .kill = kill};
+	struct flood flood = {.rig = rig};
+	pthread_t killer, poller;
+
+	rig_connected(rig);
+	assert_int_equal(fabric_mr_reg(rig->pd, rig->mem, 4096, rig_at(rig),
+				       FABRIC_ACCESS_REMOTE_WRITE, &killing.mr),
+			 0);
+	atomic_store(&copying, false);
+	atomic_store(&copy_may_end, false);
+	iwarp_set_copy_hook(copy_slowly);
+	rig_write(rig, killing.mr->rkey, rig_at(rig), 100);
+	assert_int_equal(pthread_create(&poller, NULL, poll_main, &flood), 0);
+	while (!atomic_load(&copying))
+		sched_yield();
+	assert_int_equal(pthread_create(&killer, NULL, kill_main, &killing), 0);
+	(void)usleep(50000);
+	assert_false(atomic_load(&killing.done));
+	rig_untouched(rig);
+	atomic_store(&copy_may_end, true);
+	assert_int_equal(pthread_join(killer, NULL), 0);
+	/* It was let finish, and that was all. */
+	assert_int_equal(rig->mem[99], 0);
+	atomic_store(&flood.stop, true);
+	assert_int_equal(pthread_join(poller, NULL), 0);
+	iwarp_set_copy_hook(NULL);
+	if (kill != kill_dereg)
+		assert_int_equal(fabric_mr_dereg(killing.mr), 0);
+}
+
+static void test_dereg_waits(void **state)
+{
+	killing_waits(*state, kill_dereg);
+}
+
+static void test_fence_waits(void **state)
+{
+	killing_waits(*state, kill_fence);
+}
+
 /* ---- noise ------------------------------------------------------------------------------------ */
 
 /* Headers with random fields behind an honest frame: whatever comes of it, no byte of ours changes. */
@@ -373,6 +455,8 @@ int main(void)
 		cmocka_unit_test(test_write_past_file),
 		cmocka_unit_test(test_read_past_file),
 		cmocka_unit_test(test_flood),
+		with_rig(test_dereg_waits),
+		with_rig(test_fence_waits),
 		cmocka_unit_test(test_noise),
 	};
 
