@@ -51,19 +51,24 @@ struct holding_ops {
 			struct loop_msg *done, void (*fn)(struct loop_msg *));
 	/**
 	 * Block commands take the file-system path of the current serving; no new work request names
-	 * its keys. done: no block work request that names them is in flight. Commits still run.
+	 * keys of this holding. done: no block work request that names any, of this serving or an
+	 * earlier one, is in flight. Commits still run. Until the next publish.
 	 */
 	void (*quiesce)(void *ctx, struct holding *h, struct loop_msg *done,
 			void (*fn)(struct loop_msg *));
-	/** Commits of the current generation are refused as stale. done: none is in flight. */
+	/** Commits of the current generation are refused as stale. done: none is in flight. After a
+	 *  quiesce, until the next publish. */
 	void (*seal)(void *ctx, struct holding *h, struct loop_msg *done,
 		     void (*fn)(struct loop_msg *));
 	/** Block queue pairs that still have work on the quiesced keys go to error, now. */
 	void (*fence_block)(void *ctx, struct holding *h);
-	/** Sends Recall on the client's direct queue (and rings the doorbell event). */
+	/** Sends Recall on the client's direct queue (and rings the doorbell event). Once a recall. */
 	void (*tell)(void *ctx, struct grant_client *client, struct holding *h, uint32_t generation,
 		     uint32_t deadline_ms);
-	/** Size, state, generation or rung changed: events to controllers (enum lh_change). */
+	/**
+	 * One enum lh_change a call: LH_CHANGE_EXPORT when it came, went or changed its size,
+	 * LH_CHANGE_REGRANT when a new generation is served. For events to controllers.
+	 */
 	void (*changed)(void *ctx, struct holding *h, unsigned int change);
 };
 
@@ -100,10 +105,17 @@ enum holding_state {
 MUST_CHECK int holding_new(const struct holding_env *env, const struct holding_config *config,
 			   struct holding **h);
 
-/** Opens, takes the tenure, probes, registers, publishes. done(arg, 0 or -errno, sentence) once. */
+/**
+ * Opens, tests the adapters, takes the tenure, registers, publishes. done(arg, 0 or -errno, sentence)
+ * once: when it serves; with wait_if_busy, as soon as it waits for others to close the file (0); or
+ * when it failed and everything is undone (OFFLINE, may be started again).
+ */
 void holding_start(struct holding *h, void (*done)(void *arg, int err, const char *why), void *arg);
 
-/** Recalls what is granted, deregisters, releases the tenure, closes. done once; then free. */
+/**
+ * Recalls what is granted, deregisters, releases the tenure, publishes NULL, closes. In any state,
+ * also while it starts (whose done then gets -ECANCELED). done once, later; then free or start.
+ */
 void holding_stop(struct holding *h, void (*done)(void *arg), void *arg);
 void holding_free(struct holding *h);
 
@@ -123,7 +135,10 @@ struct grant_client_config {
 
 MUST_CHECK int grant_client_new(const struct holding_env *env, const struct grant_client_config *c,
 				struct grant_client **client);
-/** The direct queue is dead (fenced or closed): kills every key of it. done once all are dead. */
+/**
+ * The direct queue is dead or is to be: fences it, answers its acquires, kills every key of it. done
+ * once, later, when all are dead: then free the client, destroy its queue and protection domain.
+ */
 void grant_client_gone(struct grant_client *client, void (*done)(void *arg), void *arg);
 void grant_client_free(struct grant_client *client);
 void *grant_client_user(const struct grant_client *client);
@@ -147,19 +162,28 @@ struct grant_answer {
 	struct lh_grant grants[LH_ACQUIRE_MAX_GRANTS]; /* wire format */
 };
 
-/** done(arg, answer) once, on the control loop, also if the client goes away meanwhile. */
+/**
+ * done(arg, answer) once, on the control loop, also if the client goes away meanwhile; never before
+ * this returns, but when there is no memory at all. Covers what is backed without a gap from the
+ * offset on, in pieces; with `allocate` fills at most 256 MiB of holes: for the rest ask again.
+ * Status: NVME_SC_INVALID_FIELD, NVME_SC_LBA_RANGE, NVME_SC_ACCESS_DENIED (read-only),
+ * NVME_SC_NS_NOT_READY (offline), NVME_SC_CAP_EXCEEDED or another of the file system's when holes
+ * cannot be filled, and enum lh_status. A grant for writing excludes every other client from its
+ * bytes, readers too.
+ */
 void grant_acquire(struct holding *h, struct grant_client *client, const struct grant_want *want,
 		   void (*done)(void *arg, const struct grant_answer *answer), void *arg);
 
 /**
- * Kills every grant of the client inside [offset, offset + length) of that generation, then
- * done(arg, status). Grants that reach outside the range are left. Releasing nothing is a success;
- * a generation newer than ours is LH_SC_STALE_GENERATION.
+ * Kills every grant of the client inside [offset, offset + length) of that generation (0: of any),
+ * then done(arg, status), never before this returns. Grants that reach outside the range are left.
+ * Also during a recall and after it. Releasing nothing is a success; a generation newer than ours is
+ * LH_SC_STALE_GENERATION.
  */
 void grant_release(struct holding *h, struct grant_client *client, uint64_t offset, uint64_t length,
 		   uint32_t generation, void (*done)(void *arg, uint16_t status), void *arg);
 
-/** Extends the life of all grants of the client; returns an NVMe status and the new life in ms. */
+/** Extends the life of all grants of the client (as each Acquire does); returns an NVMe status and the new life in ms. */
 uint16_t grant_renew(struct grant_client *client, uint32_t *expiry_ms);
 
 /* ---- what status shows ------------------------------------------------------------------------ */
@@ -172,7 +196,7 @@ struct recall_timeline {
 	uint64_t drained_ns;  /* no block work request of ours on it any more */
 	uint64_t released_ns; /* the last client's Release came, or the fence */
 	uint64_t fenced_ns;   /* 0: nobody had to be */
-	uint64_t keys_dead_ns;
+	uint64_t keys_dead_ns; /* of the last grant */
 	uint64_t unlocked_ns;
 	uint64_t retaken_ns;
 	uint64_t serving_ns; /* registered again, generation + 1 */
@@ -199,7 +223,7 @@ void holding_status(const struct holding *h, struct holding_status *status);
 uint32_t holding_nsid(const struct holding *h);
 const char *holding_name(const struct holding *h);
 const struct holding_config *holding_config(const struct holding *h);
-/** NULL before it was first opened. Then constant until holding_free(). Any thread. */
+/** NULL before it was opened, and once it is closed (stopped, or its start failed). Any thread. */
 const struct export *holding_export(const struct holding *h);
 
 #endif

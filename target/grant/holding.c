@@ -115,6 +115,7 @@ void holding_start(struct holding *h, void (*done)(void *arg, int err, const cha
 	h->stopped = h->stop_published = false;
 	h->generation = 0;
 	h->takes = h->retake_failures = 0;
+	h->take_err = 0;
 	h->state = HOLDING_STARTING;
 	holding_why(h, "opening the file and testing adapters");
 	init_recall(h);

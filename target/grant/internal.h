@@ -110,7 +110,8 @@ struct holding {
 	struct errtext work_text;
 	struct export *opened; /* the worker's, until it is ours */
 	struct region_probe opened_probes[GRANT_MAX_DEVICES];
-	unsigned int takes; /* in a row that failed */
+	unsigned int takes; /* in a row that failed … */
+	int take_err;	    /* … the last one with this */
 	int break_time_s;
 	struct tenure_retry *retry;
 	bool retry_missed; /* it came while an attempt was under way */

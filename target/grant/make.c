@@ -165,9 +165,12 @@ static void take_run(struct work *work)
 
 static void take_failed(struct holding *h)
 {
+	bool news = h->work_err != h->take_err;
+
 	h->takes++;
+	h->take_err = h->work_err;
 	if (!holding_is_starting(h)) {
-		if (h->takes == 1 || h->takes > TAKES_TELL)
+		if (news || h->takes == TAKES_TELL + 1)
 			holding_why(h, "%s", h->work_text.text);
 		if (h->takes == TAKES_TELL + 1)
 			log_notice("%s; waiting", h->work_text.text);
@@ -195,6 +198,7 @@ static void take_done(struct work *work)
 	h->opened = NULL;
 	if (h->work_err == 0) {
 		h->takes = 0;
+		h->take_err = 0;
 		make_unwant(h);
 		if (h->timeline.unlocked_ns)
 			h->timeline.retaken_ns = now_ns();

@@ -186,16 +186,31 @@ static void free_watch(void *arg)
 	tenure_watch_free(((struct rig *)arg)->watch);
 }
 
+bool rig_is_verbs(void)
+{
+	const char *which = getenv("LEASEHOLD_TEST_FABRIC");
+
+	return which && strcmp(which, "verbs") == 0;
+}
+
+void rig_warm_up(void)
+{
+	struct fabric *f;
+	struct errtext err;
+
+	if (rig_is_verbs() && verbs_fabric_open(&f, &err) == 0)
+		fabric_close(f);
+}
+
 static void open_fabric(struct rig *rig, const struct rig_options *options)
 {
 	struct iwarp_options iwarp = {
 		.memory = options->software_pinned ? IWARP_MEMORY_PINNED : IWARP_MEMORY_ANY,
 	};
-	const char *which = getenv("LEASEHOLD_TEST_FABRIC");
 	struct errtext err = {""};
 	int rc;
 
-	if (which && strcmp(which, "verbs") == 0)
+	if (rig_is_verbs())
 		rc = verbs_fabric_open(&rig->fabric, &err);
 	else
 		rc = iwarp_fabric_open(&iwarp, &rig->fabric, &err);

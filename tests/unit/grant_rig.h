@@ -52,6 +52,11 @@ struct rig_options {
 
 extern const struct rig_options rig_defaults;
 
+/** A real adapter. */
+bool rig_is_verbs(void);
+/** First thing in main(): librdmacm keeps some descriptors for ever. */
+void rig_warm_up(void);
+
 /** The folder of the files: this side has its own copy of test_dirs.h. */
 void rig_in(const char *dir);
 

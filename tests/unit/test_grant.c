@@ -481,5 +481,6 @@ int main(void)
 	tenure_block_signals();
 	assert_int_equal(export_guard_init(), 0);
 	iwarp_set_copy_hook(export_guarded_copy);
+	rig_warm_up();
 	return for_each_dir(run_group);
 }
