@@ -177,6 +177,9 @@ void direct_message_sent(struct direct *d, unsigned int index)
 /* Its bytes may or may not be there. */
 static void commit_failed(struct direct *d, struct direct_commit *c)
 {
+	/* With copies at hand the way out is that of a lost queue: write them again. */
+	if (d->replay.on)
+		return;
 	for (size_t i = 0; i < c->count; i++) {
 		write_log_kill(&d->log, c->ranges[i].offset, c->ranges[i].length);
 		stat_add(d->ex, STAT_DEAD_BYTES, c->ranges[i].length);
@@ -202,7 +205,6 @@ static bool take_committed(struct direct *d, const struct lh_msg *msg)
 		c->used = false;
 		if ((le16toh(msg->status) & 0x7fff) != NVME_SC_SUCCESS) {
 			commit_failed(d, c);
-			/* With copies at hand the way out is that of a lost queue: write them again. */
 			return !d->replay.on;
 		}
 		if (d->replay.on) {

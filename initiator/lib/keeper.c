@@ -211,29 +211,26 @@ static void clear_up(struct keeper *k)
 {
 	struct direct *d = &k->ex->direct;
 	struct write_range first = {0};
-	uint64_t bytes, next;
 	uint32_t generation;
+	uint64_t dead;
 	bool had;
 
 	direct_close(d);
 	(void)pthread_mutex_lock(&d->q.lock);
-	generation = d->generation;
-	had = d->map.count > 0;
+	generation = d->generation ? d->generation : k->announced;
+	had = d->lost && !k->closing;
 	grant_map_clear(&d->map);
 	d->generation = 0;
 	d->lost = false;
 	d->recall.pending = false;
-	bytes = write_log_kill_dirty(&d->log);
-	if (d->replay.on) {
-		/* Every dead byte has its copy, but those that died before and were not forgotten. */
-		write_log_forget(&d->log, 0, UINT64_MAX);
-		bytes = 0;
-	} else if (!write_log_dead(&d->log, 0, UINT64_MAX, &first)) {
-		bytes = 0;
-	}
-	next = d->log.dead_pages * WRITE_LOG_PAGE;
+	/* In replay mode there is a copy of every dirty byte. */
+	if (d->replay.on)
+		write_log_clean(&d->log);
+	else
+		stat_add(k->ex, STAT_DEAD_BYTES, write_log_kill_dirty(&d->log));
+	dead = write_log_dead(&d->log, 0, UINT64_MAX, &first) ? d->log.dead_pages * WRITE_LOG_PAGE
+							      : 0;
 	(void)pthread_mutex_unlock(&d->q.lock);
-	stat_add(k->ex, STAT_DEAD_BYTES, bytes);
 	if (had) {
 		stat_add(k->ex, STAT_FENCED, 1);
 		emit(k, LH_EVENT_FENCED, 0, 0, UINT64_MAX, generation,
@@ -241,9 +238,10 @@ static void clear_up(struct keeper *k)
 	}
 	if (d->replay.on)
 		replay_all(k);
-	else if (next)
-		emit(k, LH_EVENT_DEAD, 0, first.offset, next, generation,
+	if (dead > k->dead_told)
+		emit(k, LH_EVENT_DEAD, 0, first.offset, dead, generation,
 		     "bytes were written directly and never confirmed: write them again");
+	k->dead_told = dead;
 	(void)pthread_mutex_lock(&d->q.lock);
 	open_gate(k);
 	(void)pthread_mutex_unlock(&d->q.lock);
@@ -448,7 +446,7 @@ static void wind_up(struct keeper *k)
 	if (generation && queue_is_live(&d->q))
 		(void)keeper_release(k, 0, UINT64_MAX, generation);
 	k->attending = false;
-	direct_close(d);
+	k->closing = true;
 	clear_up(k);
 }
 

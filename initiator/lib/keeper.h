@@ -12,6 +12,8 @@ struct keeper {
 	bool need;	   /* some hold may lack grants */
 	bool again;	   /* the next grants are a regrant */
 	bool told_waiting; /* LH_EVENT_WAITING was sent */
+	bool closing;
+	uint64_t dead_told; /* by LH_EVENT_DEAD */
 	uint64_t next_try_ns;
 	uint64_t backoff_ns;
 	uint32_t announced; /* generation of the last GRANTED or REGRANTED */

@@ -293,8 +293,9 @@ unsigned int queue_poll(struct queue *q)
 		}
 		total += (unsigned int)n;
 	} while (n == POLL_BATCH);
-	if (total && q->waiters)
-		(void)pthread_cond_broadcast(&q->news);
+	/* The descriptor is not readable any more for one who sleeps on it: tell. */
+	if (total)
+		queue_wake(q);
 	return total;
 }
 

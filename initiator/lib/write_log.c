@@ -199,6 +199,15 @@ void write_log_kill(struct write_log *w, uint64_t offset, uint64_t length)
 	w->dead_pages += from < to ? change_bits(w->dead, from, to, true) : 0;
 }
 
+void write_log_clean(struct write_log *w)
+{
+	struct write_range range;
+	uint64_t at = 0;
+
+	while (write_log_take(w, at, UINT64_MAX, &range, 1, &at) == 1)
+		;
+}
+
 uint64_t write_log_kill_dirty(struct write_log *w)
 {
 	struct write_range range;

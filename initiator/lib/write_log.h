@@ -51,6 +51,9 @@ size_t write_log_take(struct write_log *w, uint64_t offset, uint64_t length,
 /** The range is dead. */
 void write_log_kill(struct write_log *w, uint64_t offset, uint64_t length);
 
+/** Nothing is dirty any more. */
+void write_log_clean(struct write_log *w);
+
 /** Everything dirty is dead. Returns how many bytes that were. */
 uint64_t write_log_kill_dirty(struct write_log *w);
 
