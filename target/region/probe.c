@@ -47,8 +47,9 @@ static int run_kind(struct probe_run *run)
 	return err ? err : rc;
 }
 
+/* `passing`: it failed in a way that is not worth remembering. */
 static int try_kind(struct fabric_device *dev, const struct export *e, enum lh_rung kind,
-		    struct region_probe *result, struct errtext *text)
+		    struct region_probe *result, bool *passing, struct errtext *text)
 {
 	struct probe_run run = {
 		.dev = dev,
@@ -72,6 +73,7 @@ static int try_kind(struct fabric_device *dev, const struct export *e, enum lh_r
 				   run.info->name, export_path(e));
 	}
 	export_scratch_free(&scratch);
+	*passing = run.passing;
 	if (rc == -EILSEQ) {
 		result->rung = LH_RUNG_NONE;
 		return 0;
@@ -120,9 +122,10 @@ static void tell(const struct fabric_device *dev, const struct export *e, enum l
 
 /* Under the lock. */
 static int look(struct fabric_device *dev, const struct export *e, dev_t file_system,
-		enum lh_rung kind, const struct finding **found, struct errtext *text)
+		enum lh_rung kind, struct region_probe *found, struct errtext *text)
 {
 	struct finding *f = find(dev, file_system, export_medium(e), kind);
+	bool passing = false;
 	int rc = 0;
 
 	if (!f) {
@@ -137,7 +140,7 @@ static int look(struct fabric_device *dev, const struct export *e, dev_t file_sy
 			(void)snprintf(f->result.why, sizeof(f->result.why),
 				       "not offered by the adapter or its driver");
 		else
-			rc = try_kind(dev, e, kind, &f->result, text);
+			rc = try_kind(dev, e, kind, &f->result, &passing, text);
 		if (rc) {
 			free(f);
 			return rc;
@@ -145,7 +148,11 @@ static int look(struct fabric_device *dev, const struct export *e, dev_t file_sy
 		tell(dev, e, kind, &f->result);
 		list_push(&findings, &f->link);
 	}
-	*found = f;
+	*found = f->result;
+	if (passing) {
+		list_del(&f->link);
+		free(f);
+	}
 	return 0;
 }
 
@@ -163,22 +170,22 @@ int region_probe(struct fabric_device *dev, const struct export *e, enum region_
 		return errtext_set(text, rc, "%s: %s", export_path(e), strerror(-rc));
 	(void)pthread_mutex_lock(&probe_lock);
 	for (size_t i = 0; rc == 0 && best.rung == LH_RUNG_NONE && i < ARRAY_SIZE(kinds); i++) {
-		const struct finding *f = NULL;
+		struct region_probe one;
 		bool works;
 
 		if ((choice == REGION_PINNED && kinds[i] != LH_RUNG_PINNED) ||
 		    (choice == REGION_ODP && kinds[i] != LH_RUNG_ODP))
 			continue;
-		rc = look(dev, e, file_system, kinds[i], &f, text);
+		rc = look(dev, e, file_system, kinds[i], &one, text);
 		if (rc)
 			break;
-		works = f->result.rung != LH_RUNG_NONE;
+		works = one.rung != LH_RUNG_NONE;
 		if (works)
-			best = f->result;
-		used += (size_t)snprintf(
-			why + used, sizeof(why) - used, "%s%s: %s%s%s", used ? "; " : "",
-			lh_rung_text(kinds[i]), works ? "works" : "",
-			works && f->result.why[0] ? ", but not: " : "", f->result.why);
+			best = one;
+		used += (size_t)snprintf(why + used, sizeof(why) - used, "%s%s: %s%s%s",
+					 used ? "; " : "", lh_rung_text(kinds[i]),
+					 works ? "works" : "",
+					 works && one.why[0] ? ", but not: " : "", one.why);
 		used = min_u64(used, sizeof(why) - 1);
 	}
 	(void)pthread_mutex_unlock(&probe_lock);

@@ -57,7 +57,8 @@ struct probe_run {
 	unsigned int turn; /* makes each payload different */
 
 	struct region_probe *result;
-	char *why; /* of the failure */
+	bool passing; /* what failed may work another time */
+	char *why;    /* of the failure */
 	size_t why_size;
 };
 

@@ -301,6 +301,7 @@ static int registration_fail(struct probe_run *run, int err)
 	if (err == -EOPNOTSUPP && run->kind == LH_RUNG_PINNED)
 		return probe_fail(run, "refused by the kernel for this file system (fsdax needs a "
 				       "kernel that permits lease holders)");
+	run->passing = err == -ENOMEM;
 	if (err == -ENOMEM && run->kind == LH_RUNG_PINNED)
 		return probe_fail(run, "no room to pin memory (RLIMIT_MEMLOCK, systemd: "
 				       "LimitMEMLOCK=infinity)");

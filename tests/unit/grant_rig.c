@@ -4,6 +4,7 @@
 
 #include <time.h>
 
+#include "fabric/fault.h"
 #include "fabric/verbs.h"
 #include "iwarp/iwarp.h"
 
@@ -217,6 +218,11 @@ static void open_fabric(struct rig *rig, const struct rig_options *options)
 	if (rc)
 		print_error("%s\n", err.text);
 	assert_int_equal(rc, 0);
+	if (options->faults) {
+		struct fault_options none = {.seed = 1};
+
+		assert_int_equal(fault_fabric_open(rig->fabric, &none, &rig->fabric), 0);
+	}
 	rig->device = fabric_device_at(rig->fabric, 0);
 }
 

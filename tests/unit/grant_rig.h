@@ -48,6 +48,7 @@ struct rig_options {
 	bool wait_if_busy, read_only, software_pinned;
 	enum region_choice registration;
 	bool no_start;
+	bool faults; /* rig.fabric is a fault fabric, so far without faults */
 };
 
 extern const struct rig_options rig_defaults;

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * What fails, fails clean: the N-th registration for every N, through a start, an Acquire, a recall
+ * and the second generation; and keys that do not die at the first attempt: the landlord waits for
+ * the proof.
+ */
+#include "grant_rig.h"
+
+#include "fabric/fault.h"
+#include "iwarp/iwarp.h"
+#include "util/log.h"
+
+static struct rig rig;
+static struct rig_client one;
+
+static const unsigned int read_write = LH_GRANT_READ | LH_GRANT_WRITE;
+
+/* ---- deregistrations that fail: a stand-in by the linker's --wrap ----------------------------- */
+
+static atomic_int dereg_failures;
+
+int __real_fabric_mr_dereg(struct fabric_mr *mr);
+int __wrap_fabric_mr_dereg(struct fabric_mr *mr);
+
+int __wrap_fabric_mr_dereg(struct fabric_mr *mr)
+{
+	if (atomic_load(&dereg_failures) > 0) {
+		atomic_fetch_sub(&dereg_failures, 1);
+		return -EBUSY;
+	}
+	return __real_fabric_mr_dereg(mr);
+}
+
+static void test_keys_that_live_on(void **state)
+{
+	struct rig_landlord landlord;
+	struct holding_status status;
+	uint64_t took;
+
+	(void)state;
+	make_file("file", RIG_BYTES);
+	fill_file("file", 0, RIG_BYTES);
+	rig_up(&rig, &rig_defaults);
+	rig_client_up(&rig, &one);
+	for (unsigned int i = 0; i < 300; i++)
+		assert_int_equal(rig_acquire(&one, KIB(4) * i, KIB(4), read_write).status,
+				 NVME_SC_SUCCESS);
+	/* The first attempts of every batch, then those of the region too. */
+	atomic_store(&dereg_failures, 1500);
+	rig_landlord_start(&landlord, in_dir("file"), landlord_truncate, KIB(4));
+	took = rig_landlord_join(&landlord);
+	assert_int_equal(atomic_load(&dereg_failures), 0);
+	status = rig_wait(&rig, HOLDING_SERVING, 2);
+	print_message("[          ] truncate took %llu ms\n",
+		      (unsigned long long)(took / NS_PER_MS));
+	assert_true(took > 5 * NS_PER_MS);
+	assert_int_equal(status.last.fenced_clients, 0);
+
+	/* Only the block region's. */
+	atomic_store(&dereg_failures, 5);
+	rig_landlord_start(&landlord, in_dir("file"), landlord_open_close, 0);
+	took = rig_landlord_join(&landlord);
+	assert_true(took > 10 * NS_PER_MS);
+	(void)rig_wait(&rig, HOLDING_SERVING, 3);
+	rig_client_down(&one);
+	rig_down(&rig);
+}
+
+/* ---- registrations that fail ------------------------------------------------------------------ */
+
+/* One life with a fault at the n-th call; returns how many calls there were. */
+static uint64_t live(uint64_t n)
+{
+	struct rig_options options = rig_defaults;
+	struct fault_options nth = {.seed = 1, .sites = FAULT_REGISTER, .fail_nth = n};
+	struct fault_options none = {.seed = 1};
+	struct grant_want want = {.length = MIB(4), .access = read_write, .allocate = true};
+	struct rig_landlord landlord;
+	struct grant_answer answer;
+	uint64_t calls;
+
+	make_file("file", MIB(8));
+	fill_file("file", 0, MIB(2));
+	options.faults = true;
+	options.no_start = true;
+	rig_up(&rig, &options);
+	rig_client_up(&rig, &one);
+	fault_set(rig.fabric, &nth);
+	if (rig_start(&rig) != 0) {
+		/* All is undone, and the next attempt works. */
+		assert_int_equal(rig_status(&rig).state, HOLDING_OFFLINE);
+		assert_int_equal(rig_status(&rig).keys, 0);
+		assert_int_equal(rig_start(&rig), 0);
+	}
+	answer = rig_acquire_want(&one, &want);
+	if (answer.status == NVME_SC_SUCCESS && answer.covered_length == MIB(4)) {
+		assert_int_equal(rig_status(&rig).grants, 1);
+	} else if (answer.status == NVME_SC_SUCCESS) {
+		/* The new view could not be registered: the old one is served on. */
+		assert_int_equal(answer.covered_length, MIB(2));
+	} else {
+		assert_int_equal(answer.status, LH_SC_LIMIT);
+		assert_int_equal(rig_status(&rig).grants, 0);
+		assert_int_equal(rig_acquire_want(&one, &want).status, NVME_SC_SUCCESS);
+	}
+	rig_landlord_start(&landlord, in_dir("file"), landlord_truncate, MIB(1));
+	(void)rig_landlord_join(&landlord);
+	(void)rig_wait(&rig, HOLDING_SERVING, 2);
+	answer = rig_acquire(&one, 0, MIB(1), read_write);
+	if (answer.status == LH_SC_LIMIT)
+		answer = rig_acquire(&one, 0, MIB(1), read_write);
+	assert_int_equal(answer.status, NVME_SC_SUCCESS);
+	calls = fault_calls(rig.fabric);
+	fault_set(rig.fabric, &none);
+	rig_client_down(&one);
+	rig_down(&rig);
+	return calls;
+}
+
+static void test_nth_registration(void **state)
+{
+	uint64_t n = 1;
+
+	(void)state;
+	while (live(n) >= n)
+		n++;
+	print_message("[          ] %llu registrations, each failed once\n",
+		      (unsigned long long)(n - 1));
+	assert_true(n > 10);
+}
+
+/* ---- both at random, under a storm ------------------------------------------------------------ */
+
+static atomic_bool storm_over;
+
+static void storm(struct rig_landlord *l)
+{
+	while (!atomic_load(&storm_over)) {
+		landlord_open_close(l);
+		atomic_store(&dereg_failures, 3);
+		(void)usleep(2000);
+	}
+}
+
+static void test_random(void **state)
+{
+	struct rig_options options = rig_defaults;
+	struct fault_options some = {.seed = 3, .sites = FAULT_REGISTER, .fail_ppm = 100000};
+	struct fault_options none = {.seed = 1};
+	struct rig_landlord landlord;
+	unsigned int granted = 0, seed = 9;
+	uint64_t end;
+
+	(void)state;
+	make_file("file", RIG_BYTES);
+	fill_file("file", 0, MIB(4));
+	options.faults = true;
+	rig_up(&rig, &options);
+	rig_client_up(&rig, &one);
+	fault_set(rig.fabric, &some);
+	atomic_store(&storm_over, false);
+	rig_landlord_start(&landlord, in_dir("file"), storm, 0);
+	end = now_ns() + 2 * NS_PER_S;
+	while (now_ns() < end) {
+		struct grant_want want = {
+			.offset = KIB(4) * ((unsigned int)rand_r(&seed) % 2048),
+			.length = KIB(64),
+			.access = read_write,
+			.allocate = true,
+		};
+
+		granted += rig_acquire_want(&one, &want).status == NVME_SC_SUCCESS;
+		if (rand_r(&seed) % 4 == 0)
+			(void)rig_release(&one, 0, UINT64_MAX, 0);
+	}
+	atomic_store(&storm_over, true);
+	(void)rig_landlord_join(&landlord);
+	fault_set(rig.fabric, &none);
+	atomic_store(&dereg_failures, 0);
+	print_message("[          ] %u generations, %u granted\n",
+		      rig_wait(&rig, HOLDING_SERVING, 2).generation, granted);
+	rig_client_down(&one);
+	rig_down(&rig);
+}
+
+static int run_group(const char *where)
+{
+	const struct CMUnitTest tests[] = {
+		leaks_test(test_keys_that_live_on),
+		leaks_test(test_nth_registration),
+		leaks_test(test_random),
+	};
+
+	rig_in(test_dir);
+	return cmocka_run_group_tests_name(where, tests, NULL, NULL);
+}
+
+int main(void)
+{
+	/* Errors are what this is about; LEASEHOLD_TEST_LOG shows them. */
+	log_set_level(getenv("LEASEHOLD_TEST_LOG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
+	tenure_block_signals();
+	assert_int_equal(export_guard_init(), 0);
+	iwarp_set_copy_hook(export_guarded_copy);
+	rig_warm_up();
+	return for_each_dir(run_group);
+}
