@@ -24,10 +24,10 @@ struct out {
 	bool full;
 };
 
-static void put(struct out *out, const char *comm, int pid)
+static void put(struct out *out, const char *comm, long pid)
 {
 	char one[64];
-	int n = snprintf(one, sizeof(one), "%s%s (pid %d)", out->found ? ", " : "", comm, pid);
+	int n = snprintf(one, sizeof(one), "%s%s (pid %ld)", out->found ? ", " : "", comm, pid);
 
 	out->found++;
 	if (out->full || (size_t)n >= out->size - out->used) {
@@ -74,13 +74,23 @@ static bool has_open(const struct export *e, int process)
  * than to stat(2), so the path counts as well. */
 static bool maps_line_is_ours(const struct export *e, const char *line)
 {
-	unsigned int maj, min;
-	unsigned long long ino;
-	int path = 0;
+	unsigned long maj, min;
+	char *end;
 
-	if (sscanf(line, "%*s %*s %*s %x:%x %llu %n", &maj, &min, &ino, &path) < 3 || ino != e->ino)
+	for (int field = 0; field < 3; field++) {
+		line = strchr(line, ' ');
+		if (!line)
+			return false;
+		line++;
+	}
+	maj = strtoul(line, &end, 16);
+	if (*end != ':')
 		return false;
-	return makedev(maj, min) == e->dev || (path && !strcmp(line + path, e->path));
+	min = strtoul(end + 1, &end, 16);
+	if (strtoull(end, &end, 10) != e->ino)
+		return false;
+	end += strspn(end, " ");
+	return makedev(maj, min) == e->dev || strcmp(end, e->path) == 0;
 }
 
 static bool has_mapped(const struct export *e, int process)
@@ -128,20 +138,24 @@ static void read_comm(int process, char comm[32])
 int export_holders(const struct export *e, char *text, size_t size)
 {
 	struct out out = {.text = text, .size = size};
-	DIR *proc = opendir("/proc");
+	int root = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *proc = root < 0 ? NULL : fdopendir(root);
 	struct dirent *d;
 
 	assert(size > 0);
 	text[0] = '\0';
-	if (!proc)
+	if (!proc) {
+		if (root >= 0)
+			(void)close(root);
 		return 0;
+	}
 	while ((d = readdir(proc))) {
-		int pid = isdigit((unsigned char)d->d_name[0]) ? atoi(d->d_name) : 0;
+		long pid = strtol(d->d_name, NULL, 10); /* 0: no process */
 		int process;
 
-		if (pid <= 0 || pid == (int)getpid())
+		if (pid <= 0 || pid == getpid())
 			continue;
-		process = openat(dirfd(proc), d->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		process = openat(root, d->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (process < 0)
 			continue;
 		if (has_open(e, process) || has_mapped(e, process)) {

@@ -93,7 +93,7 @@ static const char *difference(const struct record *was, const struct record *is)
 	unsigned int both = was->have & is->have;
 
 	if (both & 1u << KEY_FS_UUID) {
-		if (memcmp(was->fs_uuid, is->fs_uuid, sizeof(was->fs_uuid)))
+		if (memcmp(was->fs_uuid, is->fs_uuid, sizeof(was->fs_uuid)) != 0)
 			return "file system";
 	} else if (was->fs_id != is->fs_id) {
 		return "file system";
@@ -149,7 +149,7 @@ static int parse_line(struct record *r, char *line)
 		return -EINVAL;
 	*value++ = '\0';
 	for (enum key key = 0; key < NR_KEYS; key++) {
-		if (strcmp(line, key_names[key]))
+		if (strcmp(line, key_names[key]) != 0)
 			continue;
 		if (r->have & 1u << key)
 			return -EINVAL;

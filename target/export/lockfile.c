@@ -19,19 +19,39 @@
 
 #define OWNER_TEXT_BYTES 128
 
+#define NAME_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
+
+/* "pid <number> export <name>", as try_take() writes it. */
+static bool parse_owner(const char *text, long *pid, const char **name, size_t *name_len)
+{
+	static const char first[] = "pid ", second[] = " export ";
+	char *end;
+
+	if (strncmp(text, first, strlen(first)) != 0)
+		return false;
+	*pid = strtol(text + strlen(first), &end, 10);
+	if (*pid <= 0 || strncmp(end, second, strlen(second)) != 0)
+		return false;
+	*name = end + strlen(second);
+	*name_len = strspn(*name, NAME_CHARS);
+	return *name_len > 0;
+}
+
 /* The owner's words, for people. They may not be there yet. */
 static int say_busy(int fd, struct errtext *err)
 {
-	char text[OWNER_TEXT_BYTES] = "", name[64] = "";
-	int pid = 0;
+	char text[OWNER_TEXT_BYTES] = "";
+	const char *name;
+	size_t len;
+	long pid;
 
-	if (pread(fd, text, sizeof(text) - 1, 0) <= 0 ||
-	    sscanf(text, "pid %d export %63[A-Za-z0-9._-]", &pid, name) != 2)
+	if (pread(fd, text, sizeof(text) - 1, 0) <= 0 || !parse_owner(text, &pid, &name, &len))
 		return errtext_set(err, -EBUSY, "served already by another leaseholdd");
-	if (pid == (int)getpid())
-		return errtext_set(err, -EBUSY, "served already by this daemon as export %s", name);
-	return errtext_set(err, -EBUSY, "served already by leaseholdd pid %d as export %s", pid,
-			   name);
+	if (pid == getpid())
+		return errtext_set(err, -EBUSY, "served already by this daemon as export %.*s",
+				   (int)len, name);
+	return errtext_set(err, -EBUSY, "served already by leaseholdd pid %ld as export %.*s", pid,
+			   (int)len, name);
 }
 
 /* 0, -EAGAIN if the owner removed the file meanwhile, or an error with its sentence. */

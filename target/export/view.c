@@ -223,8 +223,8 @@ static int look(const struct export *e, uint64_t *file_bytes, struct errtext *er
 
 int view_new(struct export *e, uint32_t generation, struct view **view, struct errtext *err)
 {
-	struct mapping *m;
-	uint64_t bytes;
+	struct mapping *m = NULL;
+	uint64_t bytes = 0;
 	int ret;
 
 	ret = look(e, &bytes, err);
@@ -244,7 +244,7 @@ int view_allocate(const struct view *old, uint64_t offset, uint64_t length, stru
 {
 	struct export *e = old->export;
 	struct mapping *m = old->mapping;
-	uint64_t page = export_page_bytes(), bytes;
+	uint64_t page = export_page_bytes(), bytes = 0;
 	int ret;
 
 	if (length == 0 || !range_ok(offset, length, old->size_bytes))

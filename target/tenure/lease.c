@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -164,11 +165,14 @@ enum tenure_state tenure_check(int fd)
 int tenure_break_time_s(void)
 {
 	FILE *file = fopen("/proc/sys/fs/lease-break-time", "re");
-	int seconds, ret;
+	char text[32] = "", *end;
+	long seconds;
 
 	if (!file)
 		return -errno;
-	ret = fscanf(file, "%d", &seconds) == 1 && seconds >= 0 ? seconds : -EIO;
+	if (!fgets(text, sizeof(text), file))
+		text[0] = '\0';
 	(void)fclose(file);
-	return ret;
+	seconds = strtol(text, &end, 10);
+	return end == text || seconds < 0 || seconds > INT_MAX ? -EIO : (int)seconds;
 }
