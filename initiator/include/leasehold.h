@@ -78,6 +78,13 @@ enum lh_crc {
 	LH_CRC_OFF,
 };
 
+/** What block commands name to the target: how long it can reach the caller's memory. */
+enum lh_keys {
+	LH_KEYS_AUTO,	  /* one-shot on the software fabric, lasting on adapters */
+	LH_KEYS_ONE_SHOT, /* a memory window per command, invalidated by its response */
+	LH_KEYS_LASTING,  /* the key of the registration: less work per command */
+};
+
 /** Zero is the default everywhere; fill it with {0} so that new fields stay at theirs. */
 struct lh_options {
 	const char *host_nqn;  /* default: /etc/nvme/hostnqn, or derived from /etc/machine-id */
@@ -95,6 +102,7 @@ struct lh_options {
 				      * generation dies; at most LH_REPLAY_BYTES, beyond that writes wait
 				      * for a commit. Costs a copy per write */
 	enum lh_crc crc;  /* a crc= in the URI wins */
+	enum lh_keys keys;
 };
 
 #define LH_REPLAY_BYTES (64u << 20)

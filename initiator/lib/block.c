@@ -103,20 +103,18 @@ static bool post_piece(struct nvme_queue *nq, struct lh_op *op)
 	slot->length = (uint32_t)length;
 	slot->bounce = chunk;
 	slot->done = piece_done;
-	if (in_capsule) {
-		memcpy(slot->data, data, length);
-		nvme_slot_set_inline(slot, (uint32_t)length);
-	} else {
-		const struct fabric_mr *mr = chunk ? nq->bounce.mr : op->mr;
-		const uint8_t *at = chunk ? chunk : data;
-
-		nvme_keyed_sgl_set(&slot->cmd->sgl,
-				   mr->iova + (uint64_t)(at - (const uint8_t *)mr->addr),
-				   (uint32_t)length, mr->rkey, NVME_SGL_ADDRESS);
-	}
 	set_range(op, slot->cmd, op->offset + op->cursor, (uint32_t)length);
 	op->cursor += length;
 	op->in_flight++;
+	if (in_capsule) {
+		memcpy(slot->data, data, length);
+		nvme_slot_set_inline(slot, (uint32_t)length);
+	} else if (!nvme_slot_set_memory(nq, slot, chunk ? nq->bounce.mr : op->mr,
+					 chunk ? chunk : data, (uint32_t)length,
+					 write ? FABRIC_ACCESS_REMOTE_READ
+					       : FABRIC_ACCESS_REMOTE_WRITE)) {
+		return true; /* the queue died, and took slot and piece back */
+	}
 	nvme_queue_post(nq, slot, in_capsule ? (uint32_t)length : 0);
 	return true;
 }

@@ -346,7 +346,8 @@ int lh_persist(struct lh_export *ex, uint64_t offset, uint64_t length, struct lh
 	rc = direct_commit(d, offset, length, now_ns() + CLIENT_COMMAND_MS * NS_PER_MS);
 	if (rc < 0)
 		queue_kill(&d->q);
-	while (d->gate_closed && d->replay.on)
+	/* Should the queue have died under it: what was not sent is dead when that is cleared up. */
+	while (d->gate_closed)
 		(void)pthread_cond_wait(&ex->changed, &d->q.lock);
 	is_dead = write_log_dead(&d->log, offset, length, &dead);
 	(void)pthread_mutex_unlock(&d->q.lock);

@@ -6,12 +6,27 @@
 #include "libleasehold/memory.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 /* A buffer is sink and source of READ and WRITE here, and named to the target by block commands. */
 #define ACCESS (FABRIC_ACCESS_LOCAL_WRITE | FABRIC_ACCESS_REMOTE_READ | FABRIC_ACCESS_REMOTE_WRITE)
+
+#define UNBIND_MS 2000
+
+static unsigned int access_for(const struct fabric_pd *pd)
+{
+	return ACCESS |
+	       (fabric_device_info(fabric_pd_device(pd))->windows_type2 ? FABRIC_ACCESS_MW_BIND
+									: 0);
+}
+
+bool memory_has_windows(const struct memory *m)
+{
+	return access_for(m->pd) & FABRIC_ACCESS_MW_BIND;
+}
 
 void memory_init(struct memory *m)
 {
@@ -92,7 +107,8 @@ int memory_register(struct memory *m, struct lh_client *client, void *addr, size
 	if (!buf)
 		return errtext_set(err, -ENOMEM, "out of memory");
 	*buf = (struct lh_buf){.client = client, .addr = addr, .bytes = bytes};
-	rc = fabric_mr_reg(m->pd, addr, bytes, (uint64_t)(uintptr_t)addr, ACCESS, &buf->mr);
+	rc = fabric_mr_reg(m->pd, addr, bytes, (uint64_t)(uintptr_t)addr, access_for(m->pd),
+			   &buf->mr);
 	if (rc < 0) {
 		free(buf);
 		return errtext_set(err, rc, "%zu bytes cannot be registered with the adapter: %s%s",
@@ -125,7 +141,10 @@ void memory_unregister(struct memory *m, struct lh_buf *buf)
 		}
 	}
 	(void)pthread_mutex_unlock(&m->lock);
-	(void)fabric_mr_dereg(buf->mr);
+	/* The last windows over it are on their way out: their invalidation was posted, or their queue
+	 * is being closed. */
+	for (unsigned int i = 0; fabric_mr_dereg(buf->mr) == -EBUSY && i < UNBIND_MS; i++)
+		(void)poll(NULL, 0, 1);
 	if (buf->ours)
 		(void)munmap(buf->addr, buf->bytes);
 	free(buf);
@@ -171,7 +190,7 @@ static void bounce_make(struct bounce *b, struct fabric_pd *pd)
 
 	if (mem == MAP_FAILED)
 		return;
-	if (fabric_mr_reg(pd, mem, bytes, (uint64_t)(uintptr_t)mem, ACCESS, &b->mr) < 0) {
+	if (fabric_mr_reg(pd, mem, bytes, (uint64_t)(uintptr_t)mem, access_for(pd), &b->mr) < 0) {
 		(void)munmap(mem, bytes);
 		return;
 	}

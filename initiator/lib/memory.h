@@ -33,6 +33,9 @@ void memory_init(struct memory *m);
 /** All buffers are gone, all connections too. */
 void memory_fini(struct memory *m);
 
+/** The device has memory windows that block commands may use. */
+bool memory_has_windows(const struct memory *m);
+
 /** The protection domain, made on `dev` at the first call. -EXDEV: it is on another device. */
 MUST_CHECK int memory_pd(struct memory *m, struct fabric_device *dev, struct fabric_pd **pd);
 

@@ -49,6 +49,15 @@ static void finish(struct nvme_queue *nq, struct nvme_slot *slot)
 	nq->in_flight--;
 }
 
+static bool unbind(struct nvme_queue *nq, struct nvme_slot *slot)
+{
+	struct fabric_send_wr wr = {
+		.wr_id = slot->cid, .op = FABRIC_OP_LOCAL_INV, .rkey = slot->mw->rkey};
+
+	slot->bound = false;
+	return fabric_post_send(nq->q.conn, &wr, NULL) == 0;
+}
+
 static void take_response(struct nvme_queue *nq, const struct fabric_wc *wc)
 {
 	unsigned int i = (unsigned int)(wc->wr_id & 0xffffffff);
@@ -65,6 +74,19 @@ static void take_response(struct nvme_queue *nq, const struct fabric_wc *wc)
 		return;
 	}
 	slot = &nq->slots[cid];
+	if (wc->flags & FABRIC_WC_WITH_INV) {
+		/* Only the key that this command named is the target's to kill. */
+		if (!slot->bound || wc->inv_rkey != slot->mw->rkey) {
+			queue_kill(&nq->q);
+			return;
+		}
+		slot->bound = false;
+	}
+	/* A target may answer without invalidating: then it is done here, or the key would live on. */
+	if (slot->bound && !unbind(nq, slot)) {
+		queue_kill(&nq->q);
+		return;
+	}
 	slot->cqe = cqe;
 	slot->responded = true;
 	if (slot->sent) {
@@ -172,6 +194,13 @@ void nvme_queue_fini(struct nvme_queue *nq)
 void nvme_queue_close(struct nvme_queue *nq)
 {
 	queue_close(&nq->q);
+	/* Bound to the queue pair that is gone, or in doubt. */
+	for (unsigned int i = 0; i < nq->depth; i++) {
+		if (nq->slots[i].mw)
+			(void)fabric_mw_free(nq->slots[i].mw);
+		nq->slots[i].mw = NULL;
+		nq->slots[i].bound = false;
+	}
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -268,6 +297,15 @@ static int explain_connect(struct nvme_queue *nq, uint16_t status, struct errtex
 	}
 }
 
+static bool wants_one_shot(const struct lh_client *client)
+{
+	const struct fabric_device *dev = fabric_pd_device(client->memory.pd);
+
+	if (client->opt.keys == LH_KEYS_LASTING || !memory_has_windows(&client->memory))
+		return false;
+	return client->opt.keys == LH_KEYS_ONE_SHOT || fabric_device_info(dev)->software_fabric;
+}
+
 int nvme_queue_open(struct nvme_queue *nq, unsigned int timeout_ms, uint32_t kato_ms,
 		    uint16_t *cntlid, struct errtext *err)
 {
@@ -283,7 +321,7 @@ int nvme_queue_open(struct nvme_queue *nq, unsigned int timeout_ms, uint32_t kat
 		.addr = &nq->client->addr,
 		.address = nq->client->address,
 		.timeout_ms = timeout_ms,
-		.send_wr = nq->depth,
+		.send_wr = 3 * nq->depth, /* bind, send, invalidate */
 		.recv_wr = nq->depth,
 		.responder_resources = 16, /* the target reads what we write */
 		.initiator_depth = 1,
@@ -307,6 +345,7 @@ int nvme_queue_open(struct nvme_queue *nq, unsigned int timeout_ms, uint32_t kat
 	}
 	if (rc < 0)
 		return rc;
+	nq->one_shot = nq->qid && wants_one_shot(nq->client);
 	memcpy(&accept, param.reply, sizeof(accept));
 	nq->limit = nq->depth - 1;
 	if (le16toh(accept.crqsize) > 0)
@@ -353,6 +392,44 @@ void nvme_slot_set_data(struct nvme_queue *nq, struct nvme_slot *slot, uint32_t 
 {
 	nvme_keyed_sgl_set(&slot->cmd->sgl, (uint64_t)(uintptr_t)slot->data, length, nq->mr->rkey,
 			   NVME_SGL_ADDRESS);
+}
+
+static bool bind_window(struct nvme_queue *nq, struct nvme_slot *slot, const struct fabric_mr *mr,
+			uint64_t address, uint32_t length, unsigned int remote)
+{
+	struct fabric_send_wr bind = {.wr_id = slot->cid,
+				      .op = FABRIC_OP_BIND_MW,
+				      .bind = {.mr = (struct fabric_mr *)mr,
+					       .addr = address,
+					       .length = length,
+					       .access = remote}};
+
+	if (!slot->mw && fabric_mw_alloc(nq->client->memory.pd, &slot->mw) < 0)
+		return false;
+	bind.bind.mw = slot->mw;
+
+	/* Unsignaled: the SEND behind them tells; if one fails the queue dies. */
+	if (fabric_post_send(nq->q.conn, &bind, NULL) < 0)
+		return false;
+	slot->bound = true;
+	return true;
+}
+
+bool nvme_slot_set_memory(struct nvme_queue *nq, struct nvme_slot *slot, const struct fabric_mr *mr,
+			  const void *at, uint32_t length, unsigned int remote)
+{
+	const uint64_t address = mr->iova + (uint64_t)((const uint8_t *)at - (uint8_t *)mr->addr);
+
+	if (!nq->one_shot) {
+		nvme_keyed_sgl_set(&slot->cmd->sgl, address, length, mr->rkey, NVME_SGL_ADDRESS);
+		return true;
+	}
+	if (!bind_window(nq, slot, mr, address, length, remote)) {
+		queue_kill(&nq->q); /* ends in done() */
+		return false;
+	}
+	nvme_keyed_sgl_set(&slot->cmd->sgl, address, length, slot->mw->rkey, NVME_SGL_INVALIDATE);
+	return true;
 }
 
 void nvme_slot_set_inline(struct nvme_slot *slot, uint32_t length)

@@ -35,6 +35,8 @@ struct nvme_slot {
 	uint32_t length;
 	uint8_t *bounce;
 	uint64_t posted_ns;
+	struct fabric_mw *mw; /* one-shot keys: NULL until first needed */
+	bool bound;	      /* and not invalidated since */
 	struct nvme_slot *next_free;
 };
 
@@ -50,6 +52,7 @@ struct nvme_queue {
 	uint8_t *mem;
 	size_t mem_bytes;
 	struct fabric_mr *mr;
+	bool one_shot;	     /* data is named by windows */
 	struct list pending; /* I/O: struct lh_op.link, not wholly posted */
 	struct bounce bounce;
 	/** A slot is free again (or the queue died): post more. May be NULL. */
@@ -73,6 +76,13 @@ struct nvme_slot *nvme_queue_get(struct nvme_queue *nq);
 
 /** Has the command's SGL name the slot's own data (keyed). */
 void nvme_slot_set_data(struct nvme_queue *nq, struct nvme_slot *slot, uint32_t length);
+/**
+ * Has it name memory of a registration, by a window of its own where the queue has one-shot keys.
+ * `remote` is what the target does with it (FABRIC_ACCESS_REMOTE_*). False: the queue has died.
+ */
+MUST_CHECK bool nvme_slot_set_memory(struct nvme_queue *nq, struct nvme_slot *slot,
+				     const struct fabric_mr *mr, const void *at, uint32_t length,
+				     unsigned int remote);
 /** Has it name the data that goes in the capsule. */
 void nvme_slot_set_inline(struct nvme_slot *slot, uint32_t length);
 /** No data: a null keyed SGL, as Linux sends it. */

@@ -196,7 +196,7 @@ int queue_open(struct queue *q, struct fabric *f, struct queue_param *p, struct 
 	struct fabric_cm_event event;
 	int rc;
 
-	assert(q->closed && !q->conn && q->users == 0);
+	assert(q->closed && !q->conn);
 	p->rejected = false;
 	rc = fabric_cm_open(f, &q->cm);
 	if (rc == 0)
