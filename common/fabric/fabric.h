@@ -359,7 +359,8 @@ unsigned int fabric_conn_read_depth(const struct fabric_conn *conn);
 
 /**
  * Two connected queue pairs on one device, without a CM: for the self-test. Each may be fenced,
- * posted to, destroyed like any other.
+ * posted to, destroyed like any other; `a` sends first. Blocks. -ENETDOWN, -EADDRNOTAVAIL: no port
+ * of the device is up or has an address.
  */
 MUST_CHECK int fabric_loopback_pair(struct fabric_device *dev, const struct fabric_qp_attr *a,
 				    const struct fabric_qp_attr *b, struct fabric_conn **conn_a,

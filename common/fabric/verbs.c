@@ -363,6 +363,8 @@ int verbs_fabric_open(struct fabric **out, struct errtext *err)
 	for (int i = 0; i < count; i++) {
 		int failed = device_init(&f->devices[f->device_count], f->contexts[i]);
 
+		f->devices[f->device_count].fabric = f;
+
 		if (failed)
 			rc = failed;
 		else

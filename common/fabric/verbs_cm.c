@@ -306,9 +306,11 @@ void verbs_conn_destroy(struct fabric_conn *base)
 	struct verbs_conn *conn = verbs_conn(base);
 
 	verbs_qp_destroy(conn);
+	/* Disconnects, or rejects what was not answered. */
 	if (conn->cm.id)
-		(void)rdma_destroy_id(
-			conn->cm.id); /* disconnects, or rejects what was not answered */
+		(void)rdma_destroy_id(conn->cm.id);
+	if (conn->loop)
+		verbs_loop_put(conn->loop);
 	free(conn);
 }
 

@@ -20,6 +20,7 @@
 
 struct verbs_device {
 	struct fabric_device base;
+	struct verbs_fabric *fabric;
 	struct ibv_context *ctx; /* librdmacm's own: queue pairs of its ids must live there */
 	uint32_t max_cqe;
 	uint32_t max_srq_wr;
@@ -106,6 +107,7 @@ struct verbs_conn {
 	struct fabric_conn base;
 	enum verbs_conn_state state;
 	struct verbs_id cm;
+	struct verbs_loop *loop; /* NULL: not one of a pair that went through the CM */
 	struct ibv_qp *qp;
 	struct ibv_qp_ex *qpx; /* NULL: cannot post a FLUSH */
 	struct verbs_cq *cq;
@@ -187,5 +189,7 @@ unsigned int verbs_conn_read_depth(const struct fabric_conn *conn);
 int verbs_loopback_pair(struct fabric_device *dev, const struct fabric_qp_attr *a,
 			const struct fabric_qp_attr *b, struct fabric_conn **conn_a,
 			struct fabric_conn **conn_b);
+/** One connection of the pair is gone. */
+void verbs_loop_put(struct verbs_loop *loop);
 
 #endif

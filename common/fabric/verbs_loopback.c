@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Two queue pairs of one device, connected to each other by hand, without a CM: for the self-test.
+ * Two queue pairs of one device, connected to each other, for the self-test: by hand over IB and RoCE,
+ * through a CM of their own over iWARP, where a TCP connection underneath cannot be made by hand.
  * Blocks; any thread off the data path. Everything that waits for the other side gives up soon.
  */
 #include "fabric/verbs_internal.h"
 
 #include <errno.h>
+#include <ifaddrs.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +18,8 @@
 #define LOOPBACK_RETRIES    5  /* ... and the peer is dead after 0.8 s; less is false alarms */
 #define LOOPBACK_RNR_TIMER  20 /* 10 ms: a page fetched on demand takes its time */
 #define LOOPBACK_RNR_RETRY  6
+
+#define LOOPBACK_CONNECT_MS 3000
 
 struct loopback_path {
 	uint8_t port;
@@ -151,7 +157,7 @@ static int half_new(struct fabric_device *dev, const struct fabric_qp_attr *attr
 	return 0;
 }
 
-int verbs_loopback_pair(struct fabric_device *dev, const struct fabric_qp_attr *attr_a,
+static int pair_by_hand(struct fabric_device *dev, const struct fabric_qp_attr *attr_a,
 			const struct fabric_qp_attr *attr_b, struct fabric_conn **conn_a,
 			struct fabric_conn **conn_b)
 {
@@ -159,9 +165,6 @@ int verbs_loopback_pair(struct fabric_device *dev, const struct fabric_qp_attr *
 	struct verbs_conn *a, *b;
 	int rc, err;
 
-	/* A TCP connection underneath cannot be made by hand. */
-	if (dev->info.transport != FABRIC_TRANSPORT_IB)
-		return -EOPNOTSUPP;
 	rc = find_path(verbs_device(dev)->ctx, &path);
 	if (rc)
 		return rc;
@@ -186,4 +189,152 @@ destroy_b:
 destroy_a:
 	verbs_conn_destroy(&a->base);
 	return rc;
+}
+
+/* ---- through the CM ------------------------------------------------------------------------- */
+
+/* The channel of a pair, with the two connections on it; nobody polls it once they are open. */
+struct verbs_loop {
+	struct fabric_cm *cm;
+	atomic_uint refs;
+};
+
+void verbs_loop_put(struct verbs_loop *loop)
+{
+	if (atomic_fetch_sub(&loop->refs, 1) > 1)
+		return;
+	verbs_cm_close(loop->cm);
+	free(loop);
+}
+
+/* Listens on an address that belongs to the device: the first that the CM puts there. */
+static int listen_on(struct verbs_device *dev, struct fabric_cm *cm,
+		     struct fabric_listener **listener)
+{
+	struct ifaddrs *all, *ifa;
+	int rc = -EADDRNOTAVAIL;
+
+	if (getifaddrs(&all) != 0)
+		return -errno;
+	for (ifa = all; ifa && rc; ifa = ifa->ifa_next) {
+		struct fabric_listener *l;
+
+		if (!ifa->ifa_addr ||
+		    (ifa->ifa_addr->sa_family != AF_INET && ifa->ifa_addr->sa_family != AF_INET6))
+			continue;
+		if (verbs_listen(cm, ifa->ifa_addr, 2, &l) != 0)
+			continue;
+		if (VERBS_OF(listener, l)->cm.id->verbs == dev->ctx) {
+			*listener = l;
+			rc = 0;
+		} else {
+			verbs_listener_destroy(l);
+		}
+	}
+	freeifaddrs(all);
+	return rc;
+}
+
+/* Takes one event further. 1: both ends are open. */
+static int pair_step(const struct fabric_cm_event *event, const struct fabric_qp_attr *attr_a,
+		     const struct fabric_qp_attr *attr_b, struct fabric_conn *a,
+		     struct fabric_conn **b)
+{
+	const struct fabric_conn_param param = {.responder_resources = LOOPBACK_READ_DEPTH,
+						.initiator_depth = LOOPBACK_READ_DEPTH};
+	int rc;
+
+	switch (event->type) {
+	case FABRIC_CM_RESOLVED:
+		if (a->device != attr_a->pd->device)
+			return -EADDRNOTAVAIL;
+		rc = verbs_qp_create(a, attr_a);
+		return rc ? rc : verbs_connect(a, &param);
+	case FABRIC_CM_CONNECT_REQUEST:
+		if (*b) { /* a stranger found the port */
+			verbs_conn_destroy(event->conn);
+			return -EADDRINUSE;
+		}
+		*b = event->conn;
+		rc = verbs_qp_create(*b, attr_b);
+		return rc ? rc : verbs_accept(*b, &param);
+	case FABRIC_CM_ESTABLISHED:
+		return *b && verbs_conn(a)->state == VERBS_CONN_ESTABLISHED &&
+		       verbs_conn(*b)->state == VERBS_CONN_ESTABLISHED;
+	case FABRIC_CM_FAILED:
+		return event->error;
+	default:
+		return -ECONNABORTED;
+	}
+}
+
+static int pair_wait(struct fabric_cm *cm, const struct fabric_qp_attr *attr_a,
+		     const struct fabric_qp_attr *attr_b, struct fabric_conn *a,
+		     struct fabric_conn **b)
+{
+	uint64_t deadline = now_ns() + LOOPBACK_CONNECT_MS * NS_PER_MS;
+	struct pollfd pfd = {.fd = cm->fd, .events = POLLIN};
+	struct fabric_cm_event event;
+
+	while (now_ns() < deadline) {
+		int rc = verbs_cm_poll(cm, &event);
+
+		if (rc == 1)
+			rc = pair_step(&event, attr_a, attr_b, a, b);
+		else if (rc == 0)
+			(void)poll(&pfd, 1, 50);
+		if (rc)
+			return rc < 0 ? rc : 0;
+	}
+	return -ETIMEDOUT;
+}
+
+static int pair_by_cm(struct fabric_device *dev, const struct fabric_qp_attr *attr_a,
+		      const struct fabric_qp_attr *attr_b, struct fabric_conn **conn_a,
+		      struct fabric_conn **conn_b)
+{
+	struct verbs_loop *loop = calloc(1, sizeof(*loop));
+	struct fabric_conn *a = NULL, *b = NULL;
+	struct fabric_listener *listener = NULL;
+	struct sockaddr_storage at;
+	int rc;
+
+	if (!loop)
+		return -ENOMEM;
+	rc = verbs_cm_open(&verbs_device(dev)->fabric->base, &loop->cm);
+	if (rc) {
+		free(loop);
+		return rc;
+	}
+	rc = listen_on(verbs_device(dev), loop->cm, &listener);
+	if (rc == 0)
+		rc = verbs_listener_addr(listener, &at);
+	if (rc == 0)
+		rc = verbs_resolve(loop->cm, (struct sockaddr *)&at, LOOPBACK_CONNECT_MS, NULL, &a);
+	if (rc == 0)
+		rc = pair_wait(loop->cm, attr_a, attr_b, a, &b);
+	if (listener)
+		verbs_listener_destroy(listener);
+	if (rc) {
+		if (a)
+			verbs_conn_destroy(a);
+		if (b)
+			verbs_conn_destroy(b);
+		verbs_cm_close(loop->cm);
+		free(loop);
+		return rc;
+	}
+	atomic_store(&loop->refs, 2);
+	verbs_conn(a)->loop = verbs_conn(b)->loop = loop;
+	*conn_a = a;
+	*conn_b = b;
+	return 0;
+}
+
+int verbs_loopback_pair(struct fabric_device *dev, const struct fabric_qp_attr *a,
+			const struct fabric_qp_attr *b, struct fabric_conn **conn_a,
+			struct fabric_conn **conn_b)
+{
+	return dev->info.transport == FABRIC_TRANSPORT_IB ? pair_by_hand(dev, a, b, conn_a, conn_b)
+							  : pair_by_cm(dev, a, b, conn_a, conn_b);
 }

@@ -36,6 +36,8 @@ void test_fence(void **state)
 	assert_int_equal(fabric_post_send(rig->b.conn[0],
 					  &(struct fabric_send_wr){.op = FABRIC_OP_SEND}, NULL),
 			 -ENOTCONN);
+	if (adapter_iwarp(rig)) /* siw tells the peer through the CM, and may lose what it posts */
+		return;
 	/* The peer finds out by using it, in bounded time, or has found out by now. */
 	sge = rig_sge(&rig->a, 0, 100);
 	if (fabric_post_send(rig->a.conn[0],

@@ -57,7 +57,7 @@ int rig_setup(void **state);
 int rig_teardown(void **state);
 #define rig_test(fn) cmocka_unit_test_setup_teardown(fn, rig_setup, rig_teardown)
 
-/** Connects pair `i`: by hand if the device can, else through the CM. */
+/** Connects pair `i` by fabric_loopback_pair(). */
 void rig_pair(struct rig *rig, unsigned int i);
 /** Destroys pair `i` and what was polled of it, and connects it anew. */
 void rig_repair(struct rig *rig, unsigned int i);
