@@ -134,3 +134,14 @@ void pool_submit(struct pool *pool, struct work *work, enum pool_urgency urgency
 	(void)pthread_cond_signal(&pool->more);
 	(void)pthread_mutex_unlock(&pool->lock);
 }
+
+void pool_hurry(struct pool *pool, struct work *work)
+{
+	(void)pthread_mutex_lock(&pool->lock);
+	/* What a thread has taken is in no list. */
+	if (!list_empty(&work->link)) {
+		list_del(&work->link);
+		list_push(&pool->urgent, &work->link);
+	}
+	(void)pthread_mutex_unlock(&pool->lock);
+}

@@ -33,4 +33,10 @@ void pool_submit(struct pool *pool, struct work *work, enum pool_urgency urgency
 		 void (*run)(struct work *work), void (*done)(struct work *work),
 		 struct loop *reply);
 
+/**
+ * Makes work that was submitted, and whose `done` was not called yet, urgent if it has not started:
+ * somebody waits for its end. By the loop that asked.
+ */
+void pool_hurry(struct pool *pool, struct work *work);
+
 #endif

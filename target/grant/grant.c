@@ -27,8 +27,9 @@ struct acquire {
 	struct grant_want want;
 	void (*done)(void *arg, const struct grant_answer *answer);
 	void *arg;
-	uint16_t cancelled; /* 0, or the status to answer as soon as nothing is under way */
-	bool grown;	    /* its holes were filled, once */
+	_Atomic uint16_t cancelled; /* 0, or the status to answer as soon as nothing is under way */
+	bool making;		    /* `work` is with the registrar */
+	bool grown;		    /* its holes were filled, once */
 
 	struct served *served; /* whose view the keys are made over */
 	struct grant *grants[LH_ACQUIRE_MAX_GRANTS];
@@ -141,15 +142,18 @@ static void key_run(struct work *work)
 	const struct holding *h = op->h;
 	struct grant *g = op->grants[op->made];
 
-	op->err = grant_key_new(op->client->config.pd, op->served->view, g->node.offset,
-				g->node.end - g->node.offset, g->access,
-				&h->probes[op->client->config.device], &g->key);
+	op->err = -ECANCELED;
+	if (op->cancelled == 0)
+		op->err = grant_key_new(op->client->config.pd, op->served->view, g->node.offset,
+					g->node.end - g->node.offset, g->access,
+					&h->probes[op->client->config.device], &g->key);
 }
 
 static void key_done(struct work *work)
 {
 	struct acquire *op = container_of(work, struct acquire, work);
 
+	op->making = false;
 	if (op->err == 0)
 		op->made++;
 	if (op->err || op->cancelled || op->made == op->count)
@@ -160,6 +164,7 @@ static void key_done(struct work *work)
 
 static void make_key(struct acquire *op)
 {
+	op->making = true;
 	pool_submit(op->h->env->registrar, &op->work, POOL_NORMAL, key_run, key_done,
 		    op->h->env->control);
 }
@@ -372,6 +377,8 @@ static void cancel(struct acquire *op, uint16_t status)
 		op->cancelled = status;
 	if (waiting)
 		finish(op, op->cancelled);
+	else if (op->making)
+		pool_hurry(op->h->env->registrar, &op->work);
 }
 
 void grant_cancel_all(struct holding *h)

@@ -242,6 +242,8 @@ static void on_sealed(struct loop_msg *msg)
 static void begin_recall(struct holding *h, unsigned int mask)
 {
 	make_cancel(h);
+	if (h->bury_busy)
+		pool_hurry(h->env->registrar, &h->bury_work);
 	h->quiesced = !(mask & RECALL_DO_QUIESCE);
 	if (!(mask & RECALL_DO_QUIESCE))
 		return;
@@ -401,6 +403,8 @@ static void carry_out(struct holding *h, const struct recall_actions *actions)
 		grant_kill_all(h);
 	if (mask & RECALL_DO_FREE_REGIONS)
 		serve_unregister_all(h);
+	if ((mask & RECALL_DO_RETRY_TENURE) && h->state == HOLDING_RECALLING)
+		make_want_later(h);
 	if (mask & RECALL_DO_RELEASE_TENURE)
 		release_tenure(h);
 	if (mask & RECALL_DO_RETRY_TENURE)

@@ -25,6 +25,7 @@
 #define RETRY_MIN_NS	     NS_PER_MS /* back-off of what failed, doubled each time … */
 #define RETRY_MAX_NS	     (100 * NS_PER_MS)
 #define RETAKE_MAX_NS	     (1000 * NS_PER_MS)
+#define STAND_BACK_NS	     (2000 * NS_PER_MS) /* after a recall, for who opens without waiting */
 #define BUDGET_SHARE	     4 /* of fs.lease-break-time: a recall must need no more than one of these */
 #define PATIENCE_SHARE	     2 /* without proof after one of these, the process ends */
 #define HOLDING_EVENTS	     16
@@ -58,11 +59,12 @@ enum making {
 
 struct make {
 	enum making kind;
-	bool cancel;
+	atomic_bool cancel; /* what has not started does not */
 	struct served *next;
 	unsigned int device;	 /* whose region is being made */
 	uint64_t offset, length; /* to fill */
 	struct work work;
+	bool in_registrar; /* else with the workers */
 	int err;
 	struct errtext text;
 	const struct region *old; /* to share registrations with, or NULL */
@@ -165,6 +167,8 @@ void make_close(struct holding *h);
 /** Tries for the tenure, now or when whoever has the file open has closed it. */
 void make_take(struct holding *h);
 void make_want(struct holding *h);
+/** The same once whoever made us let go has come in, or had STAND_BACK_NS; before letting go. */
+void make_want_later(struct holding *h);
 void make_unwant(struct holding *h);
 void make_generation(struct holding *h);
 /** Fills holes in the current view for `grower`, which is told by grant_grown(). */

@@ -258,6 +258,13 @@ void make_want(struct holding *h)
 			       now_ns() + backoff_ns(h->retake_failures, RETAKE_MAX_NS));
 }
 
+void make_want_later(struct holding *h)
+{
+	make_want(h);
+	if (h->retry)
+		tenure_retry_stand_back(h->retry, STAND_BACK_NS);
+}
+
 void make_unwant(struct holding *h)
 {
 	if (h->retry)
@@ -322,8 +329,12 @@ static int check_budget(struct holding *h)
 
 static void complete(struct holding *h)
 {
-	int err;
+	int err = check_budget(h);
 
+	if (err) {
+		give_up(h, err);
+		return;
+	}
 	if (h->make.kind == MAKE_GROWTH) {
 		struct acquire *grower = h->make.grower;
 
@@ -332,13 +343,8 @@ static void complete(struct holding *h)
 		grant_grow_next(h);
 		return;
 	}
-	err = h->generation == 0 ? check_budget(h) : 0;
-	if (err) {
-		give_up(h, err);
-		return;
-	}
 	holding_scan(h);
-	if (h->make.cancel)
+	if (atomic_load(&h->make.cancel))
 		give_up(h, -ECANCELED);
 	else
 		holding_event(h, RECALL_PREPARED);
@@ -351,12 +357,12 @@ static void region_run(struct work *work)
 	struct make *make = &h->make;
 	struct region **region = &make->next->regions[make->device];
 
-	make->err = 0;
-	if (!*region)
+	make->err = atomic_load(&make->cancel) ? -ECANCELED : 0;
+	if (make->err == 0 && !*region)
 		make->err = region_begin(h->env->block_pds[make->device], make->next->view,
 					 h->probes[make->device].rung, region);
 	if (make->err)
-		(void)errtext_set(&make->text, 0, "no memory for a region");
+		(void)errtext_set(&make->text, 0, "no region: %s", strerror(-make->err));
 	else
 		make->err = region_step(*region, make->old, &make->text);
 }
@@ -382,7 +388,7 @@ static void make_regions(struct holding *h)
 {
 	struct make *make = &h->make;
 
-	if (make->cancel) {
+	if (atomic_load(&make->cancel)) {
 		give_up(h, -ECANCELED);
 		return;
 	}
@@ -392,6 +398,7 @@ static void make_regions(struct holding *h)
 		complete(h);
 		return;
 	}
+	make->in_registrar = true;
 	make->old = make->kind == MAKE_GROWTH ? h->current->regions[make->device] : NULL;
 	pool_submit(h->env->registrar, &make->work, POOL_NORMAL, region_run, region_done,
 		    h->env->control);
@@ -403,7 +410,9 @@ static void view_run(struct work *work)
 	struct holding *h = container_of(work, struct holding, make.work);
 	struct make *make = &h->make;
 
-	if (make->kind == MAKE_GROWTH)
+	if (atomic_load(&make->cancel))
+		make->err = errtext_set(&make->text, -ECANCELED, "cancelled");
+	else if (make->kind == MAKE_GROWTH)
 		make->err = view_allocate(h->current->view, make->offset, make->length,
 					  &make->next->view, &make->text);
 	else
@@ -429,8 +438,9 @@ static void make_begin(struct holding *h, enum making kind)
 
 	assert(make->kind == MAKE_NOTHING && !make->next);
 	make->kind = kind;
-	make->cancel = false;
+	atomic_store(&make->cancel, false);
 	make->device = 0;
+	make->in_registrar = false;
 	make->next = served_new(h);
 	if (!make->next) {
 		(void)errtext_set(&make->text, 0, "%s: no memory", h->config.export.name);
@@ -456,7 +466,11 @@ void make_growth(struct holding *h, struct acquire *grower, uint64_t offset, uin
 
 void make_cancel(struct holding *h)
 {
-	h->make.cancel = true;
+	atomic_store(&h->make.cancel, true);
+	if (h->make.kind == MAKE_NOTHING)
+		return;
+	/* In one of the two, or in neither. */
+	pool_hurry(h->make.in_registrar ? h->env->registrar : h->env->workers, &h->make.work);
 }
 
 struct served *make_take_over(struct holding *h)

@@ -302,6 +302,15 @@ void rig_up(struct rig *rig, const struct rig_options *options)
 	rig->env.devices[0] = rig->device;
 	rig->env.nr_devices = 1;
 	assert_int_equal(fabric_pd_alloc(rig->device, &rig->env.block_pds[0]), 0);
+	if (options->two_devices) {
+		struct iwarp_options odp = {.memory = IWARP_MEMORY_ODP};
+		struct errtext err;
+
+		assert_int_equal(iwarp_fabric_open(&odp, &rig->fabric2, &err), 0);
+		rig->env.devices[1] = fabric_device_at(rig->fabric2, 0);
+		rig->env.nr_devices = 2;
+		assert_int_equal(fabric_pd_alloc(rig->env.devices[1], &rig->env.block_pds[1]), 0);
+	}
 	assert_int_equal(loop_new("control", &rig->env.control), 0);
 	assert_int_equal(pool_new("registrar", 1, &rig->env.registrar), 0);
 	assert_int_equal(pool_new("worker", 2, &rig->env.workers), 0);
@@ -340,6 +349,10 @@ void rig_down(struct rig *rig)
 	loop_free(rig->env.control);
 	assert_int_equal(fabric_pd_free(rig->env.block_pds[0]), 0);
 	region_probe_forget(NULL);
+	if (rig->fabric2) {
+		assert_int_equal(fabric_pd_free(rig->env.block_pds[1]), 0);
+		fabric_close(rig->fabric2);
+	}
 	fabric_close(rig->fabric);
 }
 
@@ -414,14 +427,16 @@ static void connect_pair(struct rig_client *c)
 	struct fabric_qp_attr b = a;
 
 	b.pd = c->pd;
-	assert_int_equal(fabric_loopback_pair(c->rig->device, &a, &b, &c->peer, &c->file), 0);
+	assert_int_equal(
+		fabric_loopback_pair(c->rig->env.devices[c->device], &a, &b, &c->peer, &c->file),
+		0);
 }
 
 static void make_grant_client(void *arg)
 {
 	struct rig_client *c = arg;
 	struct grant_client_config config = {
-		.device = 0,
+		.device = c->device,
 		.pd = c->pd,
 		.conn = c->file,
 		.user = c,
@@ -434,11 +449,19 @@ static void make_grant_client(void *arg)
 
 void rig_client_up(struct rig *rig, struct rig_client *c)
 {
+	rig_client_up_on(rig, 0, c);
+}
+
+void rig_client_up_on(struct rig *rig, unsigned int device, struct rig_client *c)
+{
+	struct fabric_device *dev = rig->env.devices[device];
+
 	memset(c, 0, sizeof(*c));
 	c->rig = rig;
-	assert_int_equal(fabric_pd_alloc(rig->device, &c->pd), 0);
-	assert_int_equal(fabric_pd_alloc(rig->device, &c->peer_pd), 0);
-	assert_int_equal(fabric_cq_create(rig->device, CQ_ENTRIES, &c->cq), 0);
+	c->device = device;
+	assert_int_equal(fabric_pd_alloc(dev, &c->pd), 0);
+	assert_int_equal(fabric_pd_alloc(dev, &c->peer_pd), 0);
+	assert_int_equal(fabric_cq_create(dev, CQ_ENTRIES, &c->cq), 0);
 	c->buffer = aligned_alloc(4096, RIG_BUFFER);
 	c->anchor = aligned_alloc(4096, RIG_BUFFER);
 	assert_true(c->buffer && c->anchor);

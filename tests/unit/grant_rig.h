@@ -24,6 +24,7 @@
 struct rig {
 	struct fabric *fabric;
 	struct fabric_device *device;
+	struct fabric *fabric2; /* with two_devices: software, ODP only */
 	struct holding_env env;
 	struct tenure_watch *watch;
 	struct holding *h;
@@ -48,6 +49,7 @@ struct rig_options {
 	bool wait_if_busy, read_only, software_pinned;
 	enum region_choice registration;
 	bool no_start;
+	bool two_devices;
 	bool faults; /* rig.fabric is a fault fabric, so far without faults */
 };
 
@@ -84,6 +86,7 @@ void rig_read(struct rig *rig, uint64_t offset, void *bytes, size_t length);
 
 struct rig_client {
 	struct rig *rig;
+	unsigned int device;
 	struct fabric_pd *pd;	   /* the target's, for this client */
 	struct fabric_pd *peer_pd; /* the client's own */
 	struct fabric_cq *cq;
@@ -97,6 +100,7 @@ struct rig_client {
 };
 
 void rig_client_up(struct rig *rig, struct rig_client *c);
+void rig_client_up_on(struct rig *rig, unsigned int device, struct rig_client *c);
 /** grant_client_gone(), then everything of it. */
 void rig_client_down(struct rig_client *c);
 void rig_client_gone(struct rig_client *c);

@@ -125,6 +125,40 @@ static void test_release(void **state)
 	down();
 }
 
+/* Each adapter has its own rung and its own keys over the same bytes. */
+static void test_two_devices(void **state)
+{
+	struct rig_options options = rig_defaults;
+	struct rig_landlord landlord;
+	struct grant_answer answer;
+	struct lh_grant a, b;
+	uint8_t byte = 0x33, back = 0;
+
+	(void)state;
+	make_full_file();
+	options.two_devices = true;
+	rig_up(&rig, &options);
+	assert_int_equal(rig_status(&rig).probes[1].rung, LH_RUNG_ODP);
+	assert_int_equal(rig_status(&rig).keys, 2);
+	rig_client_up(&rig, &one);
+	rig_client_up_on(&rig, 1, &two);
+	answer = rig_acquire(&one, 0, KIB(4), read_write);
+	a = only(&answer);
+	answer = rig_acquire(&two, KIB(4), KIB(4), read_write);
+	b = only(&answer);
+	assert_int_equal(rig_write(&one, a.address + 1, a.rkey, &byte, 1), FABRIC_OK);
+	assert_int_equal(rig_write(&two, b.address + 1, b.rkey, &byte, 1), FABRIC_OK);
+	rig_read(&rig, KIB(4) + 1, &back, 1);
+	assert_int_equal(back, 0x33);
+	assert_int_equal(rig_acquire(&two, 0, KIB(4), LH_GRANT_READ).status, LH_SC_CONFLICT);
+	rig_landlord_start(&landlord, in_dir("file"), landlord_truncate, KIB(4));
+	(void)rig_landlord_join(&landlord);
+	assert_int_not_equal(rig_write(&two, b.address, b.rkey, &byte, 1), FABRIC_OK);
+	rig_client_reconnect(&two);
+	assert_int_equal(rig_wait(&rig, HOLDING_SERVING, 2).keys, 2);
+	down();
+}
+
 /* ---- refusals -------------------------------------------------------------------------------- */
 
 static uint16_t status_of(struct rig_client *c, uint64_t offset, uint64_t length,
@@ -459,6 +493,7 @@ static int run_group(const char *where)
 	const struct CMUnitTest tests[] = {
 		leaks_test(test_use),
 		leaks_test(test_release),
+		leaks_test(test_two_devices),
 		leaks_test(test_bad_requests),
 		leaks_test(test_read_only),
 		leaks_test(test_conflict),

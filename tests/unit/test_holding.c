@@ -328,6 +328,59 @@ static void test_recall_while_growing(void **state)
 	down();
 }
 
+/* The registrar is busy for others; a recall's work goes before what has not started. */
+#define BUSY_WORKS 40
+#define BUSY_US	   20000
+
+static void be_busy(struct work *work)
+{
+	(void)work;
+	(void)usleep(BUSY_US);
+}
+
+static void acquire_and_forget(void *arg, const struct grant_answer *answer)
+{
+	atomic_store((atomic_int *)arg, answer->status);
+}
+
+struct busy_call {
+	struct grant_want want;
+	struct work works[BUSY_WORKS];
+	atomic_int status;
+};
+
+static void make_busy(void *arg)
+{
+	struct busy_call *call = arg;
+
+	for (unsigned int i = 0; i < BUSY_WORKS; i++)
+		pool_submit(rig.env.registrar, &call->works[i], POOL_NORMAL, be_busy, NULL, NULL);
+	grant_acquire(rig.h, one.grants, &call->want, acquire_and_forget, &call->status);
+}
+
+static void test_recall_in_a_busy_host(void **state)
+{
+	static struct busy_call call;
+	struct rig_landlord landlord;
+	uint64_t took;
+
+	(void)state;
+	memset(&call, 0, sizeof(call));
+	call.want.length = KIB(4);
+	call.want.access = read_write;
+	atomic_init(&call.status, -1);
+	make_full_file();
+	up(&rig_defaults);
+	rig_call(&rig, make_busy, &call);
+	(void)usleep(BUSY_US);
+	rig_landlord_start(&landlord, in_dir("file"), landlord_open_close, 0);
+	took = rig_landlord_join(&landlord);
+	assert_true(took < BUSY_WORKS * BUSY_US / 2 * NS_PER_US);
+	assert_int_equal(atomic_load(&call.status), LH_SC_RECALLING);
+	(void)rig_wait(&rig, HOLDING_SERVING, 2);
+	down();
+}
+
 #define MANY 10000
 
 static void test_recall_of_many(void **state)
@@ -652,13 +705,21 @@ static void test_storm(void **state)
 static int run_group(const char *where)
 {
 	const struct CMUnitTest tests[] = {
-		leaks_test(test_truncate),	 leaks_test(test_silent_client),
-		leaks_test(test_no_grants),	 leaks_test(test_hanging_block_work),
-		leaks_test(test_held_open),	 leaks_test(test_emptied),
-		leaks_test(test_deleted),	 leaks_test(test_recall_while_growing),
-		leaks_test(test_recall_of_many), leaks_test(test_no_proof),
-		leaks_test(test_start_errors),	 leaks_test(test_wait_if_busy),
-		leaks_test(test_stop),		 leaks_test(test_stop_while_starting),
+		leaks_test(test_truncate),
+		leaks_test(test_silent_client),
+		leaks_test(test_no_grants),
+		leaks_test(test_hanging_block_work),
+		leaks_test(test_held_open),
+		leaks_test(test_emptied),
+		leaks_test(test_deleted),
+		leaks_test(test_recall_while_growing),
+		leaks_test(test_recall_in_a_busy_host),
+		leaks_test(test_recall_of_many),
+		leaks_test(test_no_proof),
+		leaks_test(test_start_errors),
+		leaks_test(test_wait_if_busy),
+		leaks_test(test_stop),
+		leaks_test(test_stop_while_starting),
 		leaks_test(test_storm),
 	};
 

@@ -115,6 +115,27 @@ static void test_urgent_first(void **state)
 	pool_free(pool);
 }
 
+static void test_hurry(void **state)
+{
+	static const int expected[] = {5, 3, 1, 2, 4};
+
+	(void)state;
+	assert_int_equal(pool_new("one", 1, &pool), 0);
+	pool_submit(pool, &jobs[0].work, POOL_NORMAL, run_at_gate, job_done, loop);
+	(void)sem_wait(&running);
+	for (int i = 1; i <= 5; i++)
+		pool_submit(pool, &jobs[i].work, i == 5 ? POOL_URGENT : POOL_NORMAL, run_in_order,
+			    job_done, loop);
+	pool_hurry(pool, &jobs[3].work);
+	pool_hurry(pool, &jobs[0].work); /* runs already */
+	(void)sem_post(&gate);
+	wait_done(6);
+	pool_hurry(pool, &jobs[0].work); /* is over */
+	assert_int_equal(n_ran, 5);
+	assert_memory_equal(ran, expected, sizeof(expected));
+	pool_free(pool);
+}
+
 /* Two jobs that wait for each other's start: only two threads get through. */
 static void test_in_parallel(void **state)
 {
@@ -253,6 +274,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		pool_test(test_replies),
 		pool_test(test_urgent_first),
+		pool_test(test_hurry),
 		pool_test(test_in_parallel),
 		pool_test(test_submit_again_from_done),
 		pool_test(test_free_runs_the_rest),
