@@ -45,6 +45,7 @@ struct pread_ring {
 	struct read_slot slots[RING_ENTRIES];
 	struct read_slot *free_slots;
 	bool answered; /* a thread's answer was run since the last poll */
+	bool warm;     /* see warm_up() */
 };
 
 static void event_ready(struct loop_fd *lfd, uint32_t events)
@@ -109,8 +110,9 @@ int pread_ring_new(struct loop *loop, struct pread_ring **ring)
 
 void pread_ring_free(struct pread_ring *ring)
 {
-	assert(!ring->first && ring->started == 0);
+	assert(!ring->first);
 	if (ring->threads) {
+		assert(ring->started == 0);
 		pool_free(ring->threads);
 	} else {
 		loop_del_fd(ring->loop, &ring->event);
@@ -182,9 +184,27 @@ static bool poll_threads(struct pread_ring *ring)
 	return worked;
 }
 
+/*
+ * The kernel makes a thread for a task's first read that may not be copied here, and keeps it. Better
+ * at the start, with the other threads, than in the middle of a recall.
+ */
+static void warm_up(struct pread_ring *ring)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+
+	ring->warm = true;
+	io_uring_prep_nop(sqe);
+	io_uring_sqe_set_data(sqe, NULL);
+	io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);
+	ring->started++;
+}
+
 static bool submit(struct pread_ring *ring)
 {
 	bool any = false;
+
+	if (!ring->warm)
+		warm_up(ring);
 
 	while (ring->first && ring->started < RING_ENTRIES) {
 		struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
@@ -217,6 +237,8 @@ static bool reap(struct pread_ring *ring)
 		io_uring_cqe_seen(&ring->uring, cqe);
 		ring->started--;
 		any = true;
+		if (!read)
+			continue;
 		/* A signal that no thread of ours takes: again, in order. */
 		if (result == -EINTR || result == -EAGAIN)
 			pread_ring_add(ring, read);
