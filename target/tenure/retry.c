@@ -2,7 +2,8 @@
 /*
  * When to try for a tenure again. The kernel tells of the close(2) that may have been the last one,
  * but a little before it counts the file as closed, and not of a mapping that goes; so there is a
- * timer as well. The loop's thread.
+ * timer as well. It tells of an open(2) and of a truncate(2) too: whoever broke the lease has come in,
+ * and there is no reason to go on standing back. The loop's thread.
  */
 #include "tenure.h"
 
@@ -26,9 +27,10 @@ struct tenure_retry {
 	uint64_t wait_ns; /* that the timer is armed with */
 	void (*retry)(void *arg);
 	void *arg;
-	struct list link; /* in closes.retries */
-	int wd;		  /* NO_WATCH: timer only */
-	bool closed;	  /* told so in this batch of events */
+	struct list link;   /* in closes.retries */
+	int wd;		    /* NO_WATCH: timer only */
+	bool closed;	    /* told so in this batch of events */
+	bool standing_back; /* until the timer, or somebody comes in */
 };
 
 /* The lease signals, and so their watch, are the whole process's; this goes with them. */
@@ -48,7 +50,8 @@ static void on_timer(struct loop_timer *timer)
 {
 	struct tenure_retry *r = container_of(timer, struct tenure_retry, timer);
 
-	arm(r, min_u64(2 * r->wait_ns, RETRY_LAST_NS));
+	arm(r, r->standing_back ? RETRY_FIRST_NS : min_u64(2 * r->wait_ns, RETRY_LAST_NS));
+	r->standing_back = false;
 	r->retry(r->arg); /* may free r */
 }
 
@@ -63,6 +66,21 @@ static void mark_closed(int wd, bool all)
 
 		if (all || r->wd == wd)
 			r->closed = true;
+	}
+}
+
+/* Opened or changed: too early to try, but the usual pace from now on. */
+static void come_in(int wd)
+{
+	struct list *l;
+
+	list_for_each (l, &closes.retries) {
+		struct tenure_retry *r = list_entry(l, struct tenure_retry, link);
+
+		if (r->wd != wd || !r->standing_back)
+			continue;
+		r->standing_back = false;
+		arm(r, RETRY_FIRST_NS);
 	}
 }
 
@@ -90,14 +108,16 @@ static void on_closes(struct loop_fd *lfd, uint32_t events)
 		for (ssize_t at = 0; at < n;) {
 			const struct inotify_event *e = (const void *)(buf + at);
 
-			if (!(e->mask & IN_IGNORED)) /* of a watch that we removed */
+			if (e->mask & (IN_CLOSE | IN_Q_OVERFLOW)) /* else IN_IGNORED: removed */
 				mark_closed(e->wd, e->mask & IN_Q_OVERFLOW);
+			else if (e->mask & (IN_OPEN | IN_MODIFY))
+				come_in(e->wd);
 			at += (ssize_t)(sizeof(*e) + e->len);
 		}
 	}
 	/* From the start each time: a callback may free any of them. */
 	while ((r = next_closed())) {
-		r->closed = false;
+		r->closed = r->standing_back = false;
 		arm(r, RETRY_FIRST_NS);
 		r->retry(r->arg); /* may free r */
 	}
@@ -135,7 +155,7 @@ static int watch_inode(int fd)
 	char path[64];
 
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return inotify_add_watch(closes.lfd.fd, path, IN_CLOSE_WRITE | IN_CLOSE_NOWRITE);
+	return inotify_add_watch(closes.lfd.fd, path, IN_CLOSE | IN_OPEN | IN_MODIFY);
 }
 
 int tenure_retry_new(struct loop *loop, int fd, void (*retry)(void *arg), void *arg,
@@ -155,6 +175,14 @@ int tenure_retry_new(struct loop *loop, int fd, void (*retry)(void *arg), void *
 	arm(new, RETRY_FIRST_NS);
 	*r = new;
 	return 0;
+}
+
+void tenure_retry_stand_back(struct tenure_retry *r, uint64_t ns)
+{
+	if (r->wd == NO_WATCH)
+		return;
+	r->standing_back = true;
+	arm(r, ns);
 }
 
 void tenure_retry_free(struct tenure_retry *r)

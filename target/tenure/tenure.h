@@ -61,6 +61,13 @@ int tenure_break_time_s(void);
 struct tenure_retry;
 MUST_CHECK int tenure_retry_new(struct loop *loop, int fd, void (*retry)(void *arg), void *arg,
 				struct tenure_retry **r);
+/**
+ * Holds the first attempt back for `ns`, or until somebody has opened or changed the file: for after a
+ * recall. Whoever broke the lease without waiting for it (truncate(1) and others open with O_NONBLOCK
+ * and fail) would otherwise find it taken again at every try. Call it before tenure_release(), so that
+ * nobody comes in unseen; without inotify it does nothing. The loop's thread.
+ */
+void tenure_retry_stand_back(struct tenure_retry *r, uint64_t ns);
 /** The loop's thread. */
 void tenure_retry_free(struct tenure_retry *r);
 

@@ -58,6 +58,13 @@ wait_for() {
 # The helper in Python; see its head.
 helper() { "$E2E_PYTHON" "$lib/helper.py" "$@"; }
 now_ns() { helper now; }
+# helper_start NAME ARG...: in the background, to be ended like a client.
+helper_start() {
+	local name=$1
+	shift
+	"$E2E_PYTHON" "$lib/helper.py" "$@" >"$tmp/$name.out" 2>&1 &
+	c_pid[$name]=$!
+}
 
 # resize FILE BYTES: truncate(2), which waits for a recall. truncate(1) does not: it opens the file with
 # O_NONBLOCK and fails while a lease is in the way.
@@ -164,7 +171,8 @@ daemon_refuses() {
 }
 
 count_fds() { find "/proc/$(pid)/fd" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l; }
-count_tasks() { find "/proc/$(pid)/task" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l; }
+# The kernel's own helpers of an io_uring come and go as it likes.
+count_tasks() { cat "/proc/$(pid)"/task/*/comm 2>/dev/null | grep -cv '^iou-' || true; }
 
 is_flat() { [ "$(count_fds)" -le "${d_fds[$D]}" ] && [ "$(count_tasks)" -le "${d_tasks[$D]}" ]; }
 

@@ -473,6 +473,43 @@ static void test_retry(void **state)
 	rig_stop(&rig);
 }
 
+static void count(void *arg)
+{
+	((struct retry *)arg)->calls++;
+}
+
+/* Nobody comes: the first attempt is as late as it was told. Somebody opens: it is soon. */
+static void test_retry_stands_back(void **state)
+{
+	struct retry retry = {.fd = new_file("a")};
+	uint64_t start = now_ns();
+	struct child c;
+	struct rig rig;
+
+	(void)state;
+	rig_start(&rig);
+	assert_int_equal(tenure_retry_new(rig.loop, retry.fd, count, &retry, &retry.r), 0);
+	tenure_retry_stand_back(retry.r, 300 * NS_PER_MS);
+	while (retry.calls == 0)
+		loop_turn(rig.loop, 10);
+	assert_in_range((now_ns() - start) / NS_PER_MS, 300, 600);
+
+	tenure_retry_stand_back(retry.r, WAIT_MS * NS_PER_MS);
+	retry.calls = 0;
+	loop_turn(rig.loop, 50);
+	assert_int_equal(retry.calls, 0);
+	start = now_ns();
+	child_start(&c, opener, in_dir("a"));
+	child_put(&c, 'g');
+	while (retry.calls == 0)
+		loop_turn(rig.loop, 10);
+	assert_in_range((now_ns() - start) / NS_PER_MS, 0, 500);
+	child_stop(&c);
+	tenure_retry_free(retry.r);
+	(void)close(retry.fd);
+	rig_stop(&rig);
+}
+
 static void nothing(void *arg)
 {
 	(void)arg;
@@ -504,12 +541,19 @@ static void test_retry_opens_nothing(void **state)
 static int run(const char *where)
 {
 	const struct CMUnitTest tests[] = {
-		leaks_test(test_take_release),	  leaks_test(test_taken_by_others),
-		leaks_test(test_break_open),	  leaks_test(test_break_truncate),
-		leaks_test(test_break_nonblock),  leaks_test(test_own_work),
-		leaks_test(test_taken_on_thread), leaks_test(test_thousand),
-		leaks_test(test_overflow),	  leaks_test(test_by_force),
-		leaks_test(test_retry),		  leaks_test(test_retry_opens_nothing),
+		leaks_test(test_take_release),
+		leaks_test(test_taken_by_others),
+		leaks_test(test_break_open),
+		leaks_test(test_break_truncate),
+		leaks_test(test_break_nonblock),
+		leaks_test(test_own_work),
+		leaks_test(test_taken_on_thread),
+		leaks_test(test_thousand),
+		leaks_test(test_overflow),
+		leaks_test(test_by_force),
+		leaks_test(test_retry),
+		leaks_test(test_retry_opens_nothing),
+		leaks_test(test_retry_stands_back),
 	};
 
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);

@@ -6,8 +6,8 @@
 use d
 make_file "$files/data" 4
 add_export data "$files/data" 'busy = "refuse";'
-helper hold "$files/data" 600 >"$tmp/opener.out" &
-opener=$!
+helper_start opener hold "$files/data" 600
+opener=${c_pid[opener]}
 wait_for 10 "the open" grep -q open "$tmp/opener.out"
 daemon_refuses "\(pid $opener\)"
 expect_text "the log" "$(log)" 'python'
@@ -18,8 +18,7 @@ daemon_start
 expect_text "the log" "$(log)" "pid $opener"
 [ "$(export_state)" != serving ] || fail "it is served while another process has it open"
 lh_ok list "$(target)"
-kill "$opener"
-wait "$opener" || true
+client_kill opener
 wait_serving
 make_file "$tmp/a" 4
 lh_ok put --direct "$tmp/a" "$(target data)"

@@ -6,6 +6,9 @@
 set_up() {
 	use d
 	make_file "$files/data" 64
+	# Now, since looking at it opens it.
+	sync "$files/data"
+	blocks_of "$files/data" >"$tmp/before"
 	add_export data "$files/data"
 	set_option 'recall_deadline_ms = 500;'
 	daemon_start
@@ -32,7 +35,6 @@ one_round() {
 	rogue_start "$mode" "$mode" 6
 	wait_for 10 "a grant" grep -q granted "$tmp/$mode.out"
 	sleep 0.3
-	blocks_of "$files/data" >"$tmp/before"
 	[ "$full" = no ] || fill_up
 	read -r begun ended <<<"$(helper truncate "$files/data" 4096)"
 	fallocate -l $((48 << 20)) "$files/canary" || fail "no room for the canary: the blocks were not freed"
