@@ -430,7 +430,7 @@ static int post_simple(struct lh_client *client, const struct simple *s,
 		slot->done = done;
 		nvme_queue_post(nq, slot, 0);
 	} else {
-		rc = nq->q.live ? -EAGAIN : -ENOTCONN;
+		rc = nq->up ? -EAGAIN : -ENOTCONN;
 	}
 	(void)pthread_mutex_unlock(&nq->q.lock);
 	return rc;
@@ -516,7 +516,7 @@ int admin_start(struct lh_client *client, struct admin_call *call)
 		slot->user = call;
 		nvme_queue_post(nq, slot, 0);
 	} else {
-		rc = nq->q.live ? -EAGAIN : -ENOTCONN;
+		rc = nq->up ? -EAGAIN : -ENOTCONN;
 	}
 	(void)pthread_mutex_unlock(&nq->q.lock);
 	return rc;

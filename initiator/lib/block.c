@@ -145,7 +145,7 @@ int block_start(struct lh_op *op, struct nvme_queue *nq)
 
 	assert(op->offset % op->ex->lba_bytes == 0 && op->length % op->ex->lba_bytes == 0);
 	(void)pthread_mutex_lock(&nq->q.lock);
-	if (nq->q.live) {
+	if (nq->up) {
 		op->q = &nq->q;
 		op->state = OP_BLOCK;
 		op->cursor = 0;

@@ -94,10 +94,10 @@ struct nvme_queue *client_io_queue(struct lh_client *client)
 static bool queues_live(struct lh_client *client)
 {
 	for (unsigned int i = 0; i < client->io_count; i++) {
-		if (!queue_is_live(&client->io[i].q))
+		if (!nvme_queue_is_up(&client->io[i]))
 			return false;
 	}
-	return queue_is_live(&client->admin.q);
+	return nvme_queue_is_up(&client->admin);
 }
 
 int client_wait_live(struct lh_client *client, uint64_t deadline_ns, struct errtext *err)
@@ -173,7 +173,7 @@ static int open_io_queues(struct lh_client *client, unsigned int count, struct e
 		uint16_t cntlid = client->cntlid;
 		int rc;
 
-		if (queue_is_live(&client->io[i].q))
+		if (nvme_queue_is_up(&client->io[i]))
 			continue;
 		nvme_queue_close(&client->io[i]);
 		rc = nvme_queue_open(&client->io[i], client->opt.connect_ms, 0, &cntlid, err);
@@ -289,10 +289,10 @@ static bool reopen_io_queues(struct lh_client *client)
 {
 	struct errtext why;
 
-	if (!queue_is_live(&client->admin.q))
+	if (!nvme_queue_is_up(&client->admin))
 		return false;
 	return open_io_queues(client, client->io_count, &why) == 0 &&
-	       queue_is_live(&client->admin.q);
+	       nvme_queue_is_up(&client->admin);
 }
 
 /* Until there is a controller again, or it is time to give up. */
@@ -592,7 +592,7 @@ void lh_client_close(struct lh_client *client)
 	atomic_store(&client->stop, true);
 	client_wake(client);
 	(void)pthread_join(client->service, NULL);
-	if (queue_is_live(&client->admin.q))
+	if (nvme_queue_is_up(&client->admin))
 		admin_shutdown(client);
 	close_queues(client);
 	fini_queues(client);

@@ -84,10 +84,12 @@ static int out_of_range(const struct lh_op *op, struct lh_error *err)
 static bool in_range(struct lh_op *op)
 {
 	struct lh_export *ex = op->ex;
+	struct errtext why;
 
 	if (range_ok(op->offset, op->length, atomic_load(&ex->size_bytes)))
 		return true;
-	if (now_ns() - atomic_load(&ex->refreshed_ns) > 10 * NS_PER_MS)
+	if (now_ns() - atomic_load(&ex->refreshed_ns) > 10 * NS_PER_MS &&
+	    client_wait_live(ex->client, op->give_up_ns, &why) == 0)
 		(void)client_refresh(ex->client, NULL);
 	return range_ok(op->offset, op->length, atomic_load(&ex->size_bytes));
 }

@@ -122,6 +122,7 @@ static void on_died(struct queue *q)
 {
 	struct nvme_queue *nq = to_nvme(q);
 
+	nq->up = false;
 	for (unsigned int i = 0; i < nq->depth; i++) {
 		struct nvme_slot *slot = &nq->slots[i];
 
@@ -201,6 +202,187 @@ void nvme_queue_close(struct nvme_queue *nq)
 		nq->slots[i].mw = NULL;
 		nq->slots[i].bound = false;
 	}
+}
+
+/* ---- commands -------------------------------------------------------------------------------- */
+
+bool nvme_queue_is_up(struct nvme_queue *nq)
+{
+	bool up;
+
+	(void)pthread_mutex_lock(&nq->q.lock);
+	up = nq->up;
+	(void)pthread_mutex_unlock(&nq->q.lock);
+	return up;
+}
+
+static struct nvme_slot *take_slot(struct nvme_queue *nq)
+{
+	struct nvme_slot *slot = nq->free;
+
+	if (!nq->q.live || !slot || nq->in_flight >= nq->limit)
+		return NULL;
+	nq->free = slot->next_free;
+	nq->in_flight++;
+	memset(slot->cmd, 0, sizeof(*slot->cmd));
+	slot->busy = true;
+	slot->sent = slot->responded = false;
+	slot->error = 0;
+	slot->op = NULL;
+	slot->bounce = NULL;
+	return slot;
+}
+
+struct nvme_slot *nvme_queue_get(struct nvme_queue *nq)
+{
+	return nq->up ? take_slot(nq) : NULL;
+}
+
+void nvme_slot_set_data(struct nvme_queue *nq, struct nvme_slot *slot, uint32_t length)
+{
+	nvme_keyed_sgl_set(&slot->cmd->sgl, (uint64_t)(uintptr_t)slot->data, length, nq->mr->rkey,
+			   NVME_SGL_ADDRESS);
+}
+
+static bool bind_window(struct nvme_queue *nq, struct nvme_slot *slot, const struct fabric_mr *mr,
+			uint64_t address, uint32_t length, unsigned int remote)
+{
+	struct fabric_send_wr bind = {.wr_id = slot->cid,
+				      .op = FABRIC_OP_BIND_MW,
+				      .bind = {.mr = (struct fabric_mr *)mr,
+					       .addr = address,
+					       .length = length,
+					       .access = remote}};
+
+	if (!slot->mw && fabric_mw_alloc(nq->client->memory.pd, &slot->mw) < 0)
+		return false;
+	bind.bind.mw = slot->mw;
+
+	/* Unsignaled: the SEND behind them tells; if one fails the queue dies. */
+	if (fabric_post_send(nq->q.conn, &bind, NULL) < 0)
+		return false;
+	slot->bound = true;
+	return true;
+}
+
+bool nvme_slot_set_memory(struct nvme_queue *nq, struct nvme_slot *slot, const struct fabric_mr *mr,
+			  const void *at, uint32_t length, unsigned int remote)
+{
+	const uint64_t address = mr->iova + (uint64_t)((const uint8_t *)at - (uint8_t *)mr->addr);
+
+	if (!nq->one_shot) {
+		nvme_keyed_sgl_set(&slot->cmd->sgl, address, length, mr->rkey, NVME_SGL_ADDRESS);
+		return true;
+	}
+	if (!bind_window(nq, slot, mr, address, length, remote)) {
+		queue_kill(&nq->q); /* ends in done() */
+		return false;
+	}
+	nvme_keyed_sgl_set(&slot->cmd->sgl, address, length, slot->mw->rkey, NVME_SGL_INVALIDATE);
+	return true;
+}
+
+void nvme_slot_set_inline(struct nvme_slot *slot, uint32_t length)
+{
+	nvme_offset_sgl_set(&slot->cmd->sgl, 0, length);
+}
+
+void nvme_slot_set_no_data(struct nvme_slot *slot)
+{
+	nvme_keyed_sgl_set(&slot->cmd->sgl, 0, 0, 0, NVME_SGL_ADDRESS);
+}
+
+void nvme_queue_post(struct nvme_queue *nq, struct nvme_slot *slot, uint32_t inline_bytes)
+{
+	struct fabric_sge sge = {.addr = (uint64_t)(uintptr_t)slot->cmd,
+				 .length = (uint32_t)sizeof(*slot->cmd) + inline_bytes,
+				 .lkey = nq->mr->lkey};
+	struct fabric_send_wr wr = {.wr_id = slot->cid,
+				    .op = FABRIC_OP_SEND,
+				    .flags = FABRIC_F_SIGNALED,
+				    .sg_list = &sge,
+				    .num_sge = 1};
+
+	slot->cmd->flags = NVME_FLAGS_SGL;
+	slot->cmd->cid = htole16(slot->cid);
+	slot->posted_ns = now_ns();
+	if (fabric_post_send(nq->q.conn, &wr, NULL) < 0)
+		queue_kill(&nq->q); /* ends in done() */
+}
+
+struct exec {
+	struct nvme_queue *nq;
+	bool done;
+	int error;
+	struct nvme_completion cqe;
+	void *in;
+	size_t in_bytes;
+};
+
+static bool exec_done(void *arg)
+{
+	return ((struct exec *)arg)->done;
+}
+
+static bool exec_slot_free(void *arg)
+{
+	const struct nvme_queue *nq = arg;
+
+	return !nq->q.live || (nq->free && nq->in_flight < nq->limit);
+}
+
+static void exec_finish(struct nvme_queue *nq, struct nvme_slot *slot)
+{
+	struct exec *e = slot->user;
+
+	(void)nq;
+	e->error = slot->error;
+	e->cqe = slot->cqe;
+	if (!slot->error && e->in && nvme_cqe_status(&slot->cqe) == NVME_SC_SUCCESS)
+		memcpy(e->in, slot->data, e->in_bytes);
+	e->done = true;
+}
+
+static int exec(struct nvme_queue *nq, bool connecting,
+		void (*fill)(struct nvme_queue *nq, struct nvme_slot *slot, void *arg), void *arg,
+		void *in, size_t in_bytes, uint64_t deadline_ns, struct nvme_completion *cqe)
+{
+	struct exec e = {.nq = nq, .in = in, .in_bytes = in_bytes};
+	struct nvme_slot *slot;
+	int rc;
+
+	assert(in_bytes <= NVME_SLOT_DATA_BYTES);
+	(void)pthread_mutex_lock(&nq->q.lock);
+	rc = nq->up == connecting ? -ENOTCONN : queue_wait(&nq->q, exec_slot_free, nq, deadline_ns);
+	slot = rc == 0 ? take_slot(nq) : NULL;
+	if (rc == 0 && !slot)
+		rc = -ENOTCONN;
+	if (rc == 0) {
+		fill(nq, slot, arg);
+		slot->done = exec_finish;
+		slot->user = &e;
+		nvme_queue_post(nq, slot, 0);
+		rc = queue_wait(&nq->q, exec_done, &e, deadline_ns);
+		if (rc == -ETIMEDOUT) {
+			/* `e` and its memory must be out of reach before we return. */
+			queue_kill(&nq->q);
+			assert(e.done);
+		} else {
+			rc = e.error;
+		}
+	}
+	(void)pthread_mutex_unlock(&nq->q.lock);
+	if (rc == 0)
+		*cqe = e.cqe;
+	return rc;
+}
+
+int nvme_queue_exec(struct nvme_queue *nq,
+		    void (*fill)(struct nvme_queue *nq, struct nvme_slot *slot, void *arg),
+		    void *arg, void *in, size_t in_bytes, uint64_t deadline_ns,
+		    struct nvme_completion *cqe)
+{
+	return exec(nq, false, fill, arg, in, in_bytes, deadline_ns, cqe);
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -350,8 +532,7 @@ int nvme_queue_open(struct nvme_queue *nq, unsigned int timeout_ms, uint32_t kat
 	nq->limit = nq->depth - 1;
 	if (le16toh(accept.crqsize) > 0)
 		nq->limit = (unsigned int)min_u64(nq->limit, le16toh(accept.crqsize));
-	rc = nvme_queue_exec(nq, fill_connect, &args, NULL, 0, now_ns() + timeout_ms * NS_PER_MS,
-			     &cqe);
+	rc = exec(nq, true, fill_connect, &args, NULL, 0, now_ns() + timeout_ms * NS_PER_MS, &cqe);
 	if (rc < 0) {
 		nvme_queue_close(nq);
 		return errtext_set(err, rc,
@@ -365,165 +546,9 @@ int nvme_queue_open(struct nvme_queue *nq, unsigned int timeout_ms, uint32_t kat
 		nvme_queue_close(nq);
 		return explain_connect(nq, nvme_cqe_status(&cqe), err);
 	}
+	(void)pthread_mutex_lock(&nq->q.lock);
+	nq->up = nq->q.live;
+	(void)pthread_mutex_unlock(&nq->q.lock);
 	*cntlid = (uint16_t)le32toh(cqe.dw0);
 	return 0;
-}
-
-/* ---- commands -------------------------------------------------------------------------------- */
-
-struct nvme_slot *nvme_queue_get(struct nvme_queue *nq)
-{
-	struct nvme_slot *slot = nq->free;
-
-	if (!nq->q.live || !slot || nq->in_flight >= nq->limit)
-		return NULL;
-	nq->free = slot->next_free;
-	nq->in_flight++;
-	memset(slot->cmd, 0, sizeof(*slot->cmd));
-	slot->busy = true;
-	slot->sent = slot->responded = false;
-	slot->error = 0;
-	slot->op = NULL;
-	slot->bounce = NULL;
-	return slot;
-}
-
-void nvme_slot_set_data(struct nvme_queue *nq, struct nvme_slot *slot, uint32_t length)
-{
-	nvme_keyed_sgl_set(&slot->cmd->sgl, (uint64_t)(uintptr_t)slot->data, length, nq->mr->rkey,
-			   NVME_SGL_ADDRESS);
-}
-
-static bool bind_window(struct nvme_queue *nq, struct nvme_slot *slot, const struct fabric_mr *mr,
-			uint64_t address, uint32_t length, unsigned int remote)
-{
-	struct fabric_send_wr bind = {.wr_id = slot->cid,
-				      .op = FABRIC_OP_BIND_MW,
-				      .bind = {.mr = (struct fabric_mr *)mr,
-					       .addr = address,
-					       .length = length,
-					       .access = remote}};
-
-	if (!slot->mw && fabric_mw_alloc(nq->client->memory.pd, &slot->mw) < 0)
-		return false;
-	bind.bind.mw = slot->mw;
-
-	/* Unsignaled: the SEND behind them tells; if one fails the queue dies. */
-	if (fabric_post_send(nq->q.conn, &bind, NULL) < 0)
-		return false;
-	slot->bound = true;
-	return true;
-}
-
-bool nvme_slot_set_memory(struct nvme_queue *nq, struct nvme_slot *slot, const struct fabric_mr *mr,
-			  const void *at, uint32_t length, unsigned int remote)
-{
-	const uint64_t address = mr->iova + (uint64_t)((const uint8_t *)at - (uint8_t *)mr->addr);
-
-	if (!nq->one_shot) {
-		nvme_keyed_sgl_set(&slot->cmd->sgl, address, length, mr->rkey, NVME_SGL_ADDRESS);
-		return true;
-	}
-	if (!bind_window(nq, slot, mr, address, length, remote)) {
-		queue_kill(&nq->q); /* ends in done() */
-		return false;
-	}
-	nvme_keyed_sgl_set(&slot->cmd->sgl, address, length, slot->mw->rkey, NVME_SGL_INVALIDATE);
-	return true;
-}
-
-void nvme_slot_set_inline(struct nvme_slot *slot, uint32_t length)
-{
-	nvme_offset_sgl_set(&slot->cmd->sgl, 0, length);
-}
-
-void nvme_slot_set_no_data(struct nvme_slot *slot)
-{
-	nvme_keyed_sgl_set(&slot->cmd->sgl, 0, 0, 0, NVME_SGL_ADDRESS);
-}
-
-void nvme_queue_post(struct nvme_queue *nq, struct nvme_slot *slot, uint32_t inline_bytes)
-{
-	struct fabric_sge sge = {.addr = (uint64_t)(uintptr_t)slot->cmd,
-				 .length = (uint32_t)sizeof(*slot->cmd) + inline_bytes,
-				 .lkey = nq->mr->lkey};
-	struct fabric_send_wr wr = {.wr_id = slot->cid,
-				    .op = FABRIC_OP_SEND,
-				    .flags = FABRIC_F_SIGNALED,
-				    .sg_list = &sge,
-				    .num_sge = 1};
-
-	slot->cmd->flags = NVME_FLAGS_SGL;
-	slot->cmd->cid = htole16(slot->cid);
-	slot->posted_ns = now_ns();
-	if (fabric_post_send(nq->q.conn, &wr, NULL) < 0)
-		queue_kill(&nq->q); /* ends in done() */
-}
-
-struct exec {
-	struct nvme_queue *nq;
-	bool done;
-	int error;
-	struct nvme_completion cqe;
-	void *in;
-	size_t in_bytes;
-};
-
-static bool exec_done(void *arg)
-{
-	return ((struct exec *)arg)->done;
-}
-
-static bool exec_slot_free(void *arg)
-{
-	const struct nvme_queue *nq = arg;
-
-	return !nq->q.live || (nq->free && nq->in_flight < nq->limit);
-}
-
-static void exec_finish(struct nvme_queue *nq, struct nvme_slot *slot)
-{
-	struct exec *e = slot->user;
-
-	(void)nq;
-	e->error = slot->error;
-	e->cqe = slot->cqe;
-	if (!slot->error && e->in && nvme_cqe_status(&slot->cqe) == NVME_SC_SUCCESS)
-		memcpy(e->in, slot->data, e->in_bytes);
-	e->done = true;
-}
-
-int nvme_queue_exec(struct nvme_queue *nq,
-		    void (*fill)(struct nvme_queue *nq, struct nvme_slot *slot, void *arg),
-		    void *arg, void *in, size_t in_bytes, uint64_t deadline_ns,
-		    struct nvme_completion *cqe)
-{
-	struct exec e = {.nq = nq, .in = in, .in_bytes = in_bytes};
-	struct nvme_slot *slot;
-	int rc;
-
-	assert(in_bytes <= NVME_SLOT_DATA_BYTES);
-	(void)pthread_mutex_lock(&nq->q.lock);
-	rc = queue_wait(&nq->q, exec_slot_free, nq, deadline_ns);
-	slot = rc == 0 ? nvme_queue_get(nq) : NULL;
-	if (rc == 0 && !slot)
-		rc = -ENOTCONN;
-	if (rc == 0) {
-		fill(nq, slot, arg);
-		slot->done = exec_finish;
-		slot->user = &e;
-		nvme_queue_post(nq, slot, 0);
-		rc = queue_wait(&nq->q, exec_done, &e, deadline_ns);
-		if (rc == -ETIMEDOUT) {
-			/* `e` and its memory must be out of reach before we return. */
-			queue_kill(&nq->q);
-			assert(e.done);
-		} else {
-			rc = e.error;
-		}
-	}
-	(void)pthread_mutex_unlock(&nq->q.lock);
-	if (rc == 0)
-		*cqe = e.cqe;
-	return rc;
 }

@@ -47,6 +47,7 @@ struct nvme_queue {
 	unsigned int depth; /* entries; one less are in flight at most */
 	unsigned int limit; /* in flight at most, by what the target posts too */
 	unsigned int in_flight;
+	bool up; /* Connect has succeeded: commands may be sent */
 	struct nvme_slot *slots;
 	struct nvme_slot *free;
 	uint8_t *mem;
@@ -71,7 +72,10 @@ MUST_CHECK int nvme_queue_open(struct nvme_queue *nq, unsigned int timeout_ms, u
 			       uint16_t *cntlid, struct errtext *err);
 void nvme_queue_close(struct nvme_queue *nq);
 
-/** A free slot, or NULL: as many as may be are in flight, or the queue is dead. */
+/** Connected and not dead; takes the lock itself. A moment's view. */
+bool nvme_queue_is_up(struct nvme_queue *nq);
+
+/** A free slot, or NULL: as many as may be are in flight, or the queue is not up. */
 struct nvme_slot *nvme_queue_get(struct nvme_queue *nq);
 
 /** Has the command's SGL name the slot's own data (keyed). */
