@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#define TERM_RESERVED 0x1f /* of the byte with the bits M, D and R */
+
 struct iw_fault iw_fault_silent(enum fabric_status send_status)
 {
 	return (struct iw_fault){.send_status = send_status, .recv_status = FABRIC_FLUSHED};
@@ -102,6 +104,14 @@ enum fabric_status iw_term_status(const uint8_t *payload, size_t len)
 	layer = payload[0] >> 4;
 	etype = payload[0] & 0xf;
 	ecode = payload[1];
+	/*
+	 * Linux siw (7.2) lays these out from the other end on little-endian machines. Its header
+	 * bits are reserved ones then, which tells.
+	 */
+	if ((payload[2] & TERM_RESERVED) && !(payload[2] & ~TERM_RESERVED)) {
+		layer = payload[0] & 0xf;
+		etype = payload[0] >> 4;
+	}
 	if (layer == IW_LAYER_RDMAP && etype == IW_RDMAP_REMOTE_PROTECTION)
 		return FABRIC_REMOTE_ACCESS;
 	if (layer == IW_LAYER_DDP && etype == IW_DDP_TAGGED_BUFFER && ecode <= IW_DDP_T_TO_WRAP)

@@ -140,6 +140,34 @@ static void test_frame_errors(void **state)
 	}
 }
 
+/* What a Terminate means for the request that it is about. */
+static void test_terminate_meaning(void **state)
+{
+	static const struct {
+		const char *what;
+		uint8_t control[4];
+		enum fabric_status status;
+	} said[] = {
+		{"RDMAP, invalid STag", {0x01, 0x00, 0xe0}, FABRIC_REMOTE_ACCESS},
+		{"RDMAP, access", {0x01, 0x02, 0x00}, FABRIC_REMOTE_ACCESS},
+		{"DDP tagged, bounds", {0x11, 0x01, 0xc0}, FABRIC_REMOTE_ACCESS},
+		{"DDP tagged, version", {0x11, 0x04, 0xc0}, FABRIC_REMOTE_OPERATION},
+		{"DDP untagged, no buffer", {0x12, 0x02, 0xc0}, FABRIC_RNR_EXCEEDED},
+		{"DDP untagged, too long", {0x12, 0x05, 0xc0}, FABRIC_REMOTE_OPERATION},
+		{"RDMAP, opcode", {0x02, 0x06, 0x00}, FABRIC_REMOTE_OPERATION},
+		{"MPA, CRC", {0x20, 0x02, 0x00}, FABRIC_GENERAL_ERROR},
+		{"RDMAP, invalid STag, by siw", {0x10, 0x00, 0x07}, FABRIC_REMOTE_ACCESS},
+		{"DDP untagged, no buffer, by siw", {0x21, 0x02, 0x03}, FABRIC_RNR_EXCEEDED},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(said); i++) {
+		print_message("%s\n", said[i].what);
+		assert_int_equal(iw_term_status(said[i].control, 4), said[i].status);
+	}
+	assert_int_equal(iw_term_status(said[0].control, 3), FABRIC_GENERAL_ERROR);
+}
+
 /* ---- accepting -------------------------------------------------------------------------------- */
 
 static void request_and_reply(struct rig *rig, const char *request, size_t request_len,
@@ -530,16 +558,27 @@ static void test_keys_differ(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_crc_vectors),   cmocka_unit_test(test_crc_ways_agree),
-		cmocka_unit_test(test_frame_bytes),   cmocka_unit_test(test_frame_errors),
-		with_rig(test_accept_plain),	      with_rig(test_accept_enhanced),
-		with_rig(test_accept_rtr_write),      with_rig(test_accept_rtr_read),
-		with_rig(test_accept_markers),	      with_rig(test_accept_garbage),
-		with_rig(test_accept_limit),	      with_rig(test_accept_timeout),
-		with_rig(test_connect_enhanced),      with_rig(test_connect_falls_back),
-		with_rig(test_connect_refused_plain), with_rig(test_connect_markers),
-		with_rig(test_connect_garbage),	      cmocka_unit_test(test_kinds_of_memory),
-		cmocka_unit_test(test_no_windows),    with_rig(test_keys_differ),
+		cmocka_unit_test(test_crc_vectors),
+		cmocka_unit_test(test_crc_ways_agree),
+		cmocka_unit_test(test_frame_bytes),
+		cmocka_unit_test(test_frame_errors),
+		cmocka_unit_test(test_terminate_meaning),
+		with_rig(test_accept_plain),
+		with_rig(test_accept_enhanced),
+		with_rig(test_accept_rtr_write),
+		with_rig(test_accept_rtr_read),
+		with_rig(test_accept_markers),
+		with_rig(test_accept_garbage),
+		with_rig(test_accept_limit),
+		with_rig(test_accept_timeout),
+		with_rig(test_connect_enhanced),
+		with_rig(test_connect_falls_back),
+		with_rig(test_connect_refused_plain),
+		with_rig(test_connect_markers),
+		with_rig(test_connect_garbage),
+		cmocka_unit_test(test_kinds_of_memory),
+		cmocka_unit_test(test_no_windows),
+		with_rig(test_keys_differ),
 	};
 
 	return cmocka_run_group_tests_name("iwarp", tests, NULL, NULL);
