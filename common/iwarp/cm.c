@@ -322,16 +322,31 @@ void cm_set_private(struct iw_mpa *m, const void *data, uint8_t len)
 		memcpy(m->private_data, data, len);
 }
 
+/* Do these private data say that they are our own software's? */
+static bool own_private_data(const struct iw_mpa *m)
+{
+	const size_t len = sizeof(IWARP_OWN_PRIVATE_DATA) - 1;
+
+	return m->private_len >= len && memcmp(m->private_data, IWARP_OWN_PRIVATE_DATA, len) == 0;
+}
+
 int cm_establish(struct iw_cm *cm, struct iw_cm_conn *cmc, enum iw_state from, unsigned int ird,
 		 unsigned int ord)
 {
 	struct iw_conn *conn = cmc->conn;
+	const struct iw_terms terms = {
+		/* Both must compute it if one wants it (RFC 5044 §7.1.1). */
+		.crc = cmc->mine.crc || cmc->peer.crc,
+		.own = own_private_data(&cmc->mine) && own_private_data(&cmc->peer),
+		.accepting = from == IW_IDLE,
+		.ird = ird,
+		.ord = ord,
+	};
 	int err;
 
 	cm_unwatch(cm, cmc);
 	cm_handshake_end(cm, cmc);
-	/* Both must compute it if one wants it (RFC 5044 §7.1.1). */
-	err = iw_conn_prepare(conn, cmc->mine.crc || cmc->peer.crc, ird, ord, from == IW_IDLE);
+	err = iw_conn_prepare(conn, &terms);
 	if (!err && (atomic_load(&conn->fenced) || !iw_conn_move(conn, from, IW_ESTABLISHED)))
 		err = -ECONNABORTED;
 	if (err)

@@ -72,26 +72,24 @@ void iw_conn_free(struct iw_conn *conn)
 	free(conn);
 }
 
-int iw_conn_prepare(struct iw_conn *conn, bool crc, unsigned int ird, unsigned int ord,
-		    bool accepting)
+int iw_conn_prepare(struct iw_conn *conn, const struct iw_terms *terms)
 {
 	struct iw_tx *tx = &conn->tx;
 	struct iw_rx *rx = &conn->rx;
 
-	conn->crc = crc;
-	conn->loopback = iw_socket_is_loopback(conn->fd);
-	conn->mulpdu = iw_socket_mulpdu(conn->fd, conn->loopback);
-	conn->ird = ird;
-	conn->ord = ord;
-	tx->buf_len = crc ? IW_TX_CRC_BYTES : IW_TX_HEADERS;
-	rx->size = crc ? IW_RX_CRC_BYTES : IW_RX_AHEAD;
+	conn->crc = terms->crc;
+	conn->mulpdu = iw_socket_mulpdu(conn->fd, terms->own || iw_socket_is_loopback(conn->fd));
+	conn->ird = terms->ird;
+	conn->ord = terms->ord;
+	tx->buf_len = terms->crc ? IW_TX_CRC_BYTES : IW_TX_HEADERS;
+	rx->size = terms->crc ? IW_RX_CRC_BYTES : IW_RX_AHEAD;
 	tx->buf = malloc(tx->buf_len);
 	rx->buf = malloc(rx->size);
-	conn->reads = calloc(ord + 1, sizeof(conn->reads[0]));
-	conn->replies = calloc(ird + 1, sizeof(conn->replies[0]));
+	conn->reads = calloc(terms->ord + 1, sizeof(conn->reads[0]));
+	conn->replies = calloc(terms->ird + 1, sizeof(conn->replies[0]));
 	if (!tx->buf || !rx->buf || !conn->reads || !conn->replies)
 		return -ENOMEM; /* iw_conn_free() has the rest */
-	tx->hold_back = accepting;
+	tx->hold_back = terms->accepting;
 	tx->msn_send = tx->msn_read = 1;
 	rx->msn_send = rx->msn_read = 1;
 	random_bytes(&tx->stag_seed, sizeof(tx->stag_seed));
@@ -283,7 +281,11 @@ static int pair_end(struct iw_device *dev, int fd, const struct fabric_qp_attr *
 		    struct fabric_conn **out)
 {
 	struct iw_conn *conn = iw_conn_new(dev);
-	bool crc = dev->options.crc == IWARP_CRC_ON;
+	const struct iw_terms terms = {
+		.crc = dev->options.crc == IWARP_CRC_ON,
+		.ird = IW_MAX_READ_DEPTH,
+		.ord = IW_MAX_READ_DEPTH,
+	};
 	int err;
 
 	if (!conn) {
@@ -294,7 +296,7 @@ static int pair_end(struct iw_device *dev, int fd, const struct fabric_qp_attr *
 	iw_socket_tune(fd);
 	err = iw_qp_create(&conn->base, attr);
 	if (!err)
-		err = iw_conn_prepare(conn, crc, IW_MAX_READ_DEPTH, IW_MAX_READ_DEPTH, false);
+		err = iw_conn_prepare(conn, &terms);
 	if (err) {
 		iw_conn_destroy(&conn->base);
 		return err;

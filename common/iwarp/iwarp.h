@@ -8,6 +8,13 @@
 
 #include "fabric/fabric.h"
 
+/*
+ * A connection whose private data begin with these two bytes in both directions has our own software
+ * at both ends. Units are then as large as MPA allows, also where they do not fit a TCP segment.
+ * It is the record format of our direct queues, LH_CM_RECFMT in wire/direct.h, as it lies on the wire.
+ */
+#define IWARP_OWN_PRIVATE_DATA "HL"
+
 enum iwarp_crc {
 	IWARP_CRC_AUTO, /* on, unless both ends are loopback or both opt out */
 	IWARP_CRC_ON,

@@ -447,7 +447,6 @@ struct iw_conn {
 	atomic_bool disconnected; /* DISCONNECTED is reported once */
 	int fd;			  /* written under cm->lock, constant once established */
 	bool crc;
-	bool loopback;
 	uint32_t mulpdu; /* largest ULPDU that we send */
 
 	/* Set by qp_create. */
@@ -479,9 +478,16 @@ struct iw_conn {
 struct iw_conn *iw_conn_new(struct iw_device *dev);
 /** Frees the memory and closes the socket; it must be off its queue and its channel. */
 void iw_conn_free(struct iw_conn *conn);
-/** Buffers for RDMA mode, by what was negotiated; before iw_cq_attach(). */
-MUST_CHECK int iw_conn_prepare(struct iw_conn *conn, bool crc, unsigned int ird, unsigned int ord,
-			       bool accepting);
+/** What was agreed on. */
+struct iw_terms {
+	bool crc;
+	bool own; /* our software at the other end as well */
+	bool accepting;
+	unsigned int ird, ord;
+};
+
+/** Buffers for RDMA mode; before iw_cq_attach(). */
+MUST_CHECK int iw_conn_prepare(struct iw_conn *conn, const struct iw_terms *terms);
 /** Takes the step if the state is still `from`; whether it was taken. Any thread. */
 bool iw_conn_move(struct iw_conn *conn, enum iw_state from, enum iw_state to);
 /** Whatever the state was, it is IW_ERROR now. Any thread. */
@@ -571,7 +577,7 @@ void iw_cm_forget(struct iw_conn *conn);
 /** Socket options that every connection has; loopback or not; the size of units. */
 void iw_socket_tune(int fd);
 bool iw_socket_is_loopback(int fd);
-uint32_t iw_socket_mulpdu(int fd, bool loopback);
+uint32_t iw_socket_mulpdu(int fd, bool large);
 
 static inline struct iw_conn *iw_conn_of(const struct fabric_conn *conn)
 {

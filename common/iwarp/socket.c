@@ -11,7 +11,7 @@
 #define KEEPALIVE_EVERY_S 3
 #define KEEPALIVE_PROBES  3
 #define USER_TIMEOUT_MS	  60000 /* data not acknowledged for so long: the peer is gone */
-#define LOOPBACK_ULPDU	  (64512 + sizeof(struct iw_tagged) - IW_MPA_LENGTH) /* 17 for a MiB */
+#define LARGE_ULPDU	  (64512 + sizeof(struct iw_tagged) - IW_MPA_LENGTH) /* 17 for a MiB */
 #define MIN_SEGMENT_BYTES 512
 
 void iw_socket_tune(int fd)
@@ -63,13 +63,13 @@ bool iw_socket_is_loopback(int fd)
 	       memcmp(&a, &b, sizeof(a)) == 0;
 }
 
-uint32_t iw_socket_mulpdu(int fd, bool loopback)
+uint32_t iw_socket_mulpdu(int fd, bool large)
 {
 	int mss = 0;
 	socklen_t len = sizeof(mss);
 
-	if (loopback)
-		return LOOPBACK_ULPDU;
+	if (large)
+		return LARGE_ULPDU;
 	if (getsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &mss, &len) || mss < MIN_SEGMENT_BYTES)
 		mss = MIN_SEGMENT_BYTES;
 	/* A unit without padding fills at most one segment (RFC 5044 §4.5). */
