@@ -143,7 +143,7 @@ static struct json_object *holding_json(const struct admin_env *env, const struc
 		put_bool(o, "volatile_cache", export_volatile_cache(e));
 		put_text(o, "medium", export_medium_text(s.medium));
 	}
-	put_text(o, "tenure", "lease");
+	put_text(o, "tenure", s.leased ? "lease" : "none");
 	put_number(o, "generation", s.generation);
 	put_number(o, "size_bytes", s.size_bytes);
 	put_number(o, "backed_bytes", s.backed_bytes);

@@ -193,9 +193,9 @@ struct recall_timeline {
 	uint32_t generation; /* that was recalled */
 	uint64_t seen_ns;
 	uint64_t told_ns;
-	uint64_t drained_ns;  /* no block work request of ours on it any more */
-	uint64_t released_ns; /* the last client's Release came, or the fence */
-	uint64_t fenced_ns;   /* 0: nobody had to be */
+	uint64_t drained_ns;   /* no block work request of ours on it any more */
+	uint64_t released_ns;  /* the last client's Release came, or the fence */
+	uint64_t fenced_ns;    /* 0: nobody had to be */
 	uint64_t keys_dead_ns; /* of the last grant */
 	uint64_t unlocked_ns;
 	uint64_t retaken_ns;
@@ -210,6 +210,7 @@ struct holding_status {
 	char why[ERRTEXT_BYTES]; /* why it is not serving, or which rung and why */
 	uint32_t generation;
 	enum export_medium medium;
+	bool leased; /* else the file system has no leases, and its memory needs none (hugetlbfs) */
 	uint64_t size_bytes, backed_bytes, hole_bytes, shared_bytes;
 	unsigned int grants, clients, keys;
 	uint64_t recalls;

@@ -445,7 +445,7 @@ void holding_event(struct holding *h, enum recall_event event)
 void holding_scan(struct holding *h)
 {
 	/* RELEASED: not ours; if it is being taken just now, this is called again. */
-	if (!holding_file(h) || h->recall.state == RECALL_RELEASED)
+	if (!holding_file(h) || h->recall.state == RECALL_RELEASED || h->no_leases)
 		return;
 	switch (tenure_check(export_fd(holding_file(h)))) {
 	case TENURE_HELD:
@@ -492,6 +492,7 @@ void holding_status(const struct holding *h, struct holding_status *status)
 		.state = h->state,
 		.generation = h->generation,
 		.medium = e ? export_medium(e) : EXPORT_PAGE_CACHE,
+		.leased = e && !h->no_leases,
 		.grants = h->nr_live,
 		.clients = count_clients(h),
 		.recalls = h->recalls,

@@ -115,6 +115,7 @@ struct holding {
 	unsigned int takes; /* in a row that failed … */
 	int take_err;	    /* … the last one with this */
 	int break_time_s;
+	bool no_leases; /* this file system has none, and needs none: see take_run() */
 	struct tenure_retry *retry;
 	bool retry_missed; /* it came while an attempt was under way */
 	struct loop_timer retake_timer;

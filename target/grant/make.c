@@ -143,6 +143,13 @@ static void take_run(struct work *work)
 		h->work_err = -ENODATA;
 	if (h->work_err == 0)
 		h->work_err = tenure_take(export_fd(e));
+	/*
+	 * hugetlbfs has no leases (kernel 7.2). Its pages belong to whoever holds a reference: a
+	 * registration keeps them from being reused, as a mapping does, so none is needed.
+	 */
+	h->no_leases = h->work_err == -EINVAL && export_medium(e) == EXPORT_MEMORY;
+	if (h->no_leases)
+		h->work_err = 0;
 	if (h->work_err != -EAGAIN) {
 		if (h->work_err)
 			(void)errtext_set(&h->work_text, 0, "%s: %s: %s", h->config.export.name,
@@ -197,6 +204,10 @@ static void take_done(struct work *work)
 	h->work_busy = false;
 	h->opened = NULL;
 	if (h->work_err == 0) {
+		if (h->no_leases && h->generation == 0)
+			log_warning("%s: the file system of %s has no leases: a truncate is not "
+				    "noticed, and frees no memory, until the export is stopped",
+				    h->config.export.name, h->config.export.path);
 		h->takes = 0;
 		h->take_err = 0;
 		make_unwant(h);
