@@ -50,7 +50,7 @@ enum op_state {
 /** A read or a write. Guarded by the lock of `q` while it is OP_BLOCK or OP_DIRECT. */
 struct lh_op {
 	struct lh_export *ex;
-	struct queue *q;
+	struct queue *q; /* NULL: nobody but the caller's thread knows of it */
 	enum op_state state;
 	unsigned int flags; /* enum lh_io_flags */
 	uint64_t offset;
@@ -64,7 +64,8 @@ struct lh_op {
 	bool pooled;		    /* lives in ex->ops */
 	bool transient;		    /* the target could not just now: pause before trying again */
 	int error;
-	uint16_t status;     /* NVMe, if error comes from one */
+	uint16_t status; /* NVMe, if error comes from one */
+	bool retried;
 	uint64_t give_up_ns; /* retries end then */
 	struct list link;    /* pending, or free */
 };

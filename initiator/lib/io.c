@@ -96,6 +96,7 @@ static bool in_range(struct lh_op *op)
 
 static int finish(struct lh_op *op, int rc)
 {
+	op->q = NULL; /* nobody else knows of it */
 	op->error = rc;
 	op->state = OP_DONE;
 	return rc;
@@ -193,18 +194,26 @@ static bool op_is_back(void *arg)
 /* Until the operation is done, however often it must be sent anew. */
 static int see_through(struct lh_op *op, uint64_t deadline_ns, struct lh_error *err)
 {
-	while (op->state != OP_DONE) {
-		if (op->state != OP_RETRY) {
-			struct queue *q = op->q;
-			int rc;
+	for (;;) {
+		struct queue *q = op->q;
+		enum op_state state;
+		int rc;
 
-			(void)pthread_mutex_lock(&q->lock);
-			rc = queue_wait(q, op_is_back, op, deadline_ns);
-			(void)pthread_mutex_unlock(&q->lock);
-			if (rc < 0)
-				return client_failf(err, rc, "not done yet");
-			continue;
-		}
+		if (!q)
+			break;
+		(void)pthread_mutex_lock(&q->lock);
+		rc = queue_wait(q, op_is_back, op, deadline_ns);
+		state = op->state;
+		(void)pthread_mutex_unlock(&q->lock);
+		if (rc < 0)
+			return client_failf(err, rc, "not done yet");
+		op->q = NULL; /* it is ours alone again */
+		if (state == OP_DONE)
+			break;
+		/* Counted from the first refusal: the caller may have come to wait late. */
+		if (!op->retried)
+			op->give_up_ns = now_ns() + op->ex->client->opt.reconnect_ms * NS_PER_MS;
+		op->retried = true;
 		if (now_ns() > op->give_up_ns)
 			return finish(op, client_failf(err, -ETIMEDOUT,
 						       "\"%s\" at offset %llu: the target took no "
@@ -303,7 +312,7 @@ int lh_wait(struct lh_op *op, int timeout_ms, struct lh_error *err)
 	int rc = see_through(op, deadline, err);
 
 	assert(op->pooled);
-	if (op->state == OP_DONE)
+	if (!op->q)
 		put_op(op);
 	return rc;
 }

@@ -259,10 +259,10 @@ static int run(unsigned int threads, uint64_t seconds, uint64_t seed)
 	}
 	atomic_store(&stop, true);
 	for (unsigned int i = 0; i < started; i++) {
+		finish(&workers[i]);
 		writes += workers[i].writes;
 		reads += workers[i].reads;
 		dead += workers[i].dead;
-		finish(&workers[i]);
 	}
 	lh_export_stats(ex, &s);
 	(void)printf("writes=%llu reads=%llu dead=%llu recalls=%llu regrants=%llu fenced=%llu "
