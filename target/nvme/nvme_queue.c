@@ -104,7 +104,7 @@ static void capsule_received(struct reactor_wr *wr, const struct fabric_wc *wc)
 	struct queue *q = &capsule->queue->q;
 
 	if (wc->status != FABRIC_OK) {
-		queue_fail(q, wc->status == FABRIC_FLUSHED ? "the connection broke"
+		queue_fail(q, wc->status == FABRIC_FLUSHED ? "the peer closed the connection"
 							   : "a receive failed");
 	} else if (!q->failed) {
 		capsule->bytes = wc->byte_len;

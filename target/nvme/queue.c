@@ -223,7 +223,7 @@ void queue_fail(struct queue *q, const char *why)
 
 void queue_disconnected(struct queue *q)
 {
-	queue_stop(q, "the peer disconnected");
+	queue_stop(q, "the peer closed the connection");
 }
 
 void queue_stop(struct queue *q, const char *why)
