@@ -410,20 +410,27 @@ static int read_section(const struct daemon_config *c, const config_t *file, con
 	return read_group(c, keys, s, base, err);
 }
 
-static int set_defaults(struct daemon_config *c, struct errtext *err)
+/** Where lock files go if the file does not say. */
+static int set_runtime_dir(struct daemon_config *c, struct errtext *err)
 {
 	const char *run = getenv("XDG_RUNTIME_DIR");
 
-	(void)snprintf(c->nqn, sizeof(c->nqn), "%s", LH_DEFAULT_NQN);
-	(void)snprintf(c->state_dir, sizeof(c->state_dir), "%s", CONTROL_DEFAULT_STATE_DIR);
 	if (geteuid() == 0)
 		(void)snprintf(c->runtime_dir, sizeof(c->runtime_dir), "/run/leasehold");
 	else if (run)
 		(void)snprintf(c->runtime_dir, sizeof(c->runtime_dir), "%s/leasehold", run);
 	else
 		return errtext_set(err, -EINVAL,
-				   "not root and XDG_RUNTIME_DIR is not set: there is no place for "
-				   "lock files; set it");
+				   "%s: not root and XDG_RUNTIME_DIR is not set: there is no place "
+				   "for lock files; set runtime_dir",
+				   c->file);
+	return 0;
+}
+
+static void set_defaults(struct daemon_config *c)
+{
+	(void)snprintf(c->nqn, sizeof(c->nqn), "%s", LH_DEFAULT_NQN);
+	(void)snprintf(c->state_dir, sizeof(c->state_dir), "%s", CONTROL_DEFAULT_STATE_DIR);
 	c->reactors = 1;
 	c->worker_threads = CONTROL_DEFAULT_WORKERS;
 	c->busy_poll_us = REACTOR_DEFAULT_SPIN_US;
@@ -440,7 +447,6 @@ static int set_defaults(struct daemon_config *c, struct errtext *err)
 		.first_command_ms = NVME_DEFAULT_FIRST_COMMAND_MS,
 		.bounce_bytes = NVME_DEFAULT_BOUNCE_BYTES,
 	};
-	return 0;
 }
 
 static int check_top(struct daemon_config *c, const config_t *file, struct errtext *err)
@@ -478,10 +484,12 @@ static int read_all(struct daemon_config *c, const config_t *file, struct errtex
 	const config_setting_t *root = config_root_setting(file);
 	const config_setting_t *level = config_lookup(file, "log_level");
 	struct raw_top raw = {.log_level = LOG_LEVEL_INFO, .windows = true};
-	int rc = set_defaults(c, err);
+	int rc;
 
-	if (rc == 0)
-		rc = read_group(c, top_keys, root, c, err);
+	set_defaults(c);
+	rc = read_group(c, top_keys, root, c, err);
+	if (rc == 0 && c->runtime_dir[0] == '\0')
+		rc = set_runtime_dir(c, err);
 	if (rc == 0 && level)
 		rc = read_key(c, level_keys, level, &raw, err);
 	if (rc == 0)
