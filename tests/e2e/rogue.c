@@ -357,7 +357,8 @@ static int direct_open(struct link *admin, struct link *direct)
 	return le16toh(accept.dqid);
 }
 
-static struct grant acquire(struct link *admin, struct link *direct, int dqid, unsigned int access)
+static struct grant acquire(struct link *admin, struct link *direct, int dqid, unsigned int access,
+			    uint64_t bytes)
 {
 	struct lh_acquire_reply reply;
 	struct lh_grant first;
@@ -373,7 +374,7 @@ static struct grant acquire(struct link *admin, struct link *direct, int dqid, u
 		cmd->nsid = htole32(nsid);
 		cmd->dqid = htole16((uint16_t)dqid);
 		cmd->access_flags = htole16((uint16_t)access);
-		cmd->length = htole64(1 << 20);
+		cmd->length = htole64(bytes);
 		cqe = command(admin, direct);
 		if (status_of(&cqe) == 0)
 			break;
@@ -488,7 +489,7 @@ static int misuse(bool answers, uint64_t seconds)
 	dqid = direct_open(&admin, &direct);
 	if (dqid < 0)
 		errx(1, "no direct queue");
-	g = acquire(&admin, &direct, dqid, LH_GRANT_READ | LH_GRANT_WRITE);
+	g = acquire(&admin, &direct, dqid, LH_GRANT_READ | LH_GRANT_WRITE, MIB(32));
 	(void)fflush(stdout);
 	while (now_ns() < end) {
 		const uint64_t begun = now_ns();
@@ -531,7 +532,7 @@ static int idle(uint64_t seconds)
 	dqid = direct_open(&admin, &direct);
 	if (dqid < 0)
 		errx(1, "no direct queue");
-	(void)acquire(&admin, &direct, dqid, LH_GRANT_READ | LH_GRANT_WRITE);
+	(void)acquire(&admin, &direct, dqid, LH_GRANT_READ | LH_GRANT_WRITE, MIB(1));
 	(void)fflush(stdout);
 	while (now_ns() < end && !direct.dead)
 		turn(&admin, &direct);
@@ -549,7 +550,7 @@ static bool must_refuse(const char *what, struct link *admin, unsigned int acces
 
 	if (dqid < 0)
 		errx(1, "no direct queue");
-	g = acquire(admin, &l, dqid, access);
+	g = acquire(admin, &l, dqid, access, MIB(1));
 	if (from_end)
 		offset += (int64_t)g.length;
 	memset(data_slot(&l), 0xbd, SLOT_BYTES);
