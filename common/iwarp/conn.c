@@ -78,6 +78,7 @@ int iw_conn_prepare(struct iw_conn *conn, const struct iw_terms *terms)
 	struct iw_rx *rx = &conn->rx;
 
 	conn->crc = terms->crc;
+	conn->own = terms->own;
 	conn->mulpdu = iw_socket_mulpdu(conn->fd, terms->own || iw_socket_is_loopback(conn->fd));
 	conn->ird = terms->ird;
 	conn->ord = terms->ord;
@@ -283,6 +284,7 @@ static int pair_end(struct iw_device *dev, int fd, const struct fabric_qp_attr *
 	struct iw_conn *conn = iw_conn_new(dev);
 	const struct iw_terms terms = {
 		.crc = dev->options.crc == IWARP_CRC_ON,
+		.own = true,
 		.ird = IW_MAX_READ_DEPTH,
 		.ord = IW_MAX_READ_DEPTH,
 	};

@@ -404,9 +404,11 @@ struct iw_tx {
 	unsigned int sge_at; /* where these end */
 	uint32_t sge_off;
 	bool reply_turn;
-	bool hold_back; /* accepting side: until the first unit has come (RFC 5044 §7.1.2) */
-	bool blocked;	/* the socket takes no more now */
-	bool broken;	/* it takes no more ever; what the peer said last is still to be read */
+	size_t reply_run; /* bytes of responses since the last request */
+	bool hold_back;	  /* accepting side: until the first unit has come (RFC 5044 §7.1.2) */
+	bool blocked;	  /* the socket takes no more now */
+	bool broken;	  /* it takes no more ever; what the peer said last is still to be read */
+	int broken_errno;
 	uint32_t msn_send, msn_read;
 	uint64_t stag_seed;
 };
@@ -447,6 +449,7 @@ struct iw_conn {
 	atomic_bool disconnected; /* DISCONNECTED is reported once */
 	int fd;			  /* written under cm->lock, constant once established */
 	bool crc;
+	bool own;	 /* our software at the other end as well */
 	uint32_t mulpdu; /* largest ULPDU that we send */
 
 	/* Set by qp_create. */

@@ -220,6 +220,8 @@ static bool response_end(struct iw_conn *conn, struct iw_fault *fault)
 	if (conn->rx.last) {
 		conn->reads_head++;
 		swr->state = IW_SWR_DONE;
+		/* Before what comes behind it. */
+		iw_sq_reap(conn);
 	}
 	return true;
 }
@@ -457,18 +459,23 @@ static enum rx_step rx_place_buffered(struct iw_conn *conn, struct iw_fault *fau
 }
 
 /* One recvmsg() or recv(); RX_ON if bytes came. */
-static enum rx_step rx_came(struct iw_rx *rx, ssize_t n, size_t wanted, struct iw_fault *fault)
+static enum rx_step rx_came(struct iw_conn *conn, ssize_t n, size_t wanted, struct iw_fault *fault)
 {
+	struct iw_rx *rx = &conn->rx;
+	int error = n < 0 ? errno : conn->tx.broken_errno;
+
 	if (n > 0) {
 		rx->drained = (size_t)n < wanted;
 		return RX_ON;
 	}
-	if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+	if (n < 0 && (error == EAGAIN || error == EINTR)) {
 		rx->drained = true;
 		return RX_NEED;
 	}
-	if (n < 0 && errno == EFAULT)
+	if (n < 0 && error == EFAULT)
 		rx_efault(rx, fault);
+	else if (error == ETIMEDOUT || error == EHOSTUNREACH)
+		*fault = iw_fault_silent(FABRIC_RETRY_EXCEEDED);
 	else
 		*fault = iw_fault_silent(FABRIC_FLUSHED);
 	return RX_FAIL;
@@ -497,7 +504,7 @@ static enum rx_step rx_place_direct(struct iw_conn *conn, struct iw_fault *fault
 	msg.msg_iovlen = count + 1;
 	n = recvmsg(conn->fd, &msg, MSG_DONTWAIT);
 	iw_hold_drop(&conn->cq->hold);
-	step = rx_came(rx, n, (size_t)len + ahead, fault);
+	step = rx_came(conn, n, (size_t)len + ahead, fault);
 	if (step != RX_ON)
 		return step;
 	rx->placed += (uint32_t)min_u64((size_t)n, len);
@@ -552,7 +559,7 @@ static enum rx_step rx_fill(struct iw_conn *conn, struct iw_fault *fault)
 	n = recv(conn->fd, rx->buf + rx->tail, room, MSG_DONTWAIT);
 	if (n > 0)
 		rx->tail += (uint32_t)n;
-	return rx_came(rx, n, room, fault);
+	return rx_came(conn, n, room, fault);
 }
 
 bool iw_rx_run(struct iw_conn *conn)

@@ -8,9 +8,10 @@
  * for what the socket did not take. With CRC the payload is first copied to a buffer of our own, so
  * that the sum is that of the bytes sent.
  *
- * Whole messages alternate between the two sources while both have some: DDP sends a message's
- * segments in order and some receivers (Linux siw) do not untangle two tagged messages. Runs on the
- * CQ's thread only, with the hazard naming the connection.
+ * Whole messages alternate between the two sources while both have some: DDP sends messages in their
+ * order (RFC 5041 §5.3), and some receivers (Linux siw) do not untangle two tagged ones. Only where
+ * our own software is at the other end may a request go in the middle of a long Read Response.
+ * Runs on the CQ's thread only, with the hazard naming the connection.
  */
 #include "iwarp_internal.h"
 
@@ -173,6 +174,7 @@ static enum tx_step tx_build_reply(struct iw_conn *conn)
 		return tx_fail(conn, fault);
 	}
 	reply->built += payload;
+	conn->tx.reply_run += payload;
 	if (last) {
 		conn->replies_head++;
 		conn->tx.reply_turn = false;
@@ -246,6 +248,7 @@ static void tx_message_built(struct iw_conn *conn)
 	tx->sge_at = 0;
 	tx->sge_off = 0;
 	tx->reply_turn = true;
+	tx->reply_run = 0;
 }
 
 static enum tx_step tx_build_read(struct iw_conn *conn, struct iw_swr *swr)
@@ -406,14 +409,17 @@ static enum tx_step tx_build_one(struct iw_conn *conn)
 {
 	const struct iw_tx *tx = &conn->tx;
 	bool reply = conn->replies_head != conn->replies_tail;
-	bool request;
+	bool request, begun;
 
 	/* A message that was begun is finished first. */
 	if (tx->built > 0)
 		return tx_build_request(conn);
-	if (reply && conn->replies[conn->replies_head % conn->ird].built > 0)
-		return tx_build_reply(conn);
 	request = tx_queue_ready(conn);
+	begun = reply && conn->replies[conn->replies_head % conn->ird].built > 0;
+	if (begun && conn->own && tx->reply_run >= IW_TX_BATCH && request)
+		return tx_build_request(conn);
+	if (begun)
+		return tx_build_reply(conn);
 	if (reply && (!request || tx->reply_turn))
 		return tx_build_reply(conn);
 	return request ? tx_build_request(conn) : TX_IDLE;
@@ -528,6 +534,7 @@ static bool tx_push(struct iw_conn *conn)
 	default:
 		/* The peer may have said why: what it sent is read before this becomes an error. */
 		tx->broken = true;
+		tx->broken_errno = errno;
 		return true;
 	}
 }

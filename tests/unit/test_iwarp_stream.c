@@ -153,6 +153,52 @@ static void test_too_many_reads(void **state)
 	rig_terminated(rig, DDP, 2, 0x02);
 }
 
+/* ---- fairness --------------------------------------------------------------------------------- */
+
+/* A Send gets through while a long Read Response is on its way, between our own ends. */
+static void test_send_overtakes_response(void **state)
+{
+	enum {
+		BIG = 128 << 20
+	};
+	struct rig *rig = *state;
+	struct fabric_qp_attr attr = {.pd = rig->pd,
+				      .cq = rig->cq,
+				      .max_send_wr = 4,
+				      .max_recv_wr = 4,
+				      .max_send_sge = 1,
+				      .max_recv_sge = 1,
+				      .max_inline = 64};
+	struct fabric_sge sink = {.length = BIG}, word = {.addr = (uintptr_t)rig->buf, .length = 4};
+	struct fabric_sge into = {.addr = (uintptr_t)rig->mem, .length = 4, .lkey = rig->mr->lkey};
+	struct fabric_send_wr read = {
+		.op = FABRIC_OP_READ, .flags = FABRIC_F_SIGNALED, .sg_list = &sink, .num_sge = 1};
+	struct fabric_send_wr send = {
+		.op = FABRIC_OP_SEND, .flags = FABRIC_F_INLINE, .sg_list = &word, .num_sge = 1};
+	struct fabric_recv_wr recv = {.sg_list = &into, .num_sge = 1};
+	uint8_t *big = mmap(NULL, BIG, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct fabric_conn *a, *b;
+	struct fabric_mr *mr;
+
+	assert_true(big != MAP_FAILED);
+	assert_int_equal(fabric_mr_reg(rig->pd, big, BIG, 0,
+				       FABRIC_ACCESS_LOCAL_WRITE | FABRIC_ACCESS_REMOTE_READ, &mr),
+			 0);
+	assert_int_equal(fabric_loopback_pair(rig->dev, &attr, &attr, &a, &b), 0);
+	sink.lkey = read.rkey = mr->rkey;
+	assert_int_equal(fabric_post_recv(a, &recv, NULL), 0);
+	assert_int_equal(fabric_post_send(a, &read, NULL), 0);
+	for (int i = 0; i < 4; i++)
+		rig_pump(rig);
+	assert_int_equal(fabric_post_send(b, &send, NULL), 0);
+	assert_int_equal(rig_completion(rig).op, FABRIC_OP_RECV);
+	assert_int_equal(rig_completion(rig).op, FABRIC_OP_READ);
+	fabric_conn_destroy(a);
+	fabric_conn_destroy(b);
+	assert_int_equal(fabric_mr_dereg(mr), 0);
+	(void)munmap(big, BIG);
+}
+
 /* ---- pages that are gone ---------------------------------------------------------------------- */
 
 static struct {
@@ -452,6 +498,7 @@ int main(void)
 		with_rig(test_key_dies_mid_segment),
 		with_rig(test_key_dies_mid_response),
 		with_rig(test_too_many_reads),
+		with_rig(test_send_overtakes_response),
 		cmocka_unit_test(test_write_past_file),
 		cmocka_unit_test(test_read_past_file),
 		cmocka_unit_test(test_flood),
