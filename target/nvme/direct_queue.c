@@ -18,8 +18,8 @@
 
 #define DQ_RECEIVES  LH_MSG_DEFAULT_CREDITS
 #define DQ_SENDS     32
-#define MSG_STRIDE   ((uint32_t)align_up(LH_MSG_MAX_BYTES, 64))
-#define SEND_STRIDE  ((uint32_t)align_up(sizeof(struct lh_msg_recall), 64))
+#define MSG_STRIDE   ((size_t)align_up(LH_MSG_MAX_BYTES, 64))
+#define SEND_STRIDE  ((size_t)align_up(sizeof(struct lh_msg_recall), 64))
 #define CREDIT_AFTER (LH_MSG_DEFAULT_CREDITS / 2) /* owed without anything to carry them */
 
 static_assert(LH_MSG_MAX_BYTES <= 4096, "a message is small");
@@ -568,11 +568,12 @@ static void dq_stopping(struct queue *q)
 static void dq_drain(struct queue *q)
 {
 	struct direct_queue *dq = direct_queue_of(q);
-	struct list *l;
+	struct list *l, *tmp;
 
 	list_init(&dq->answers);
-	while ((l = list_pop(&dq->tells)))
+	list_for_each_safe (l, tmp, &dq->tells)
 		free(list_entry(l, struct dq_tell, link));
+	list_init(&dq->tells);
 }
 
 static bool dq_may_destroy(struct queue *q)

@@ -289,7 +289,7 @@ int direct_message_parse(const void *data, uint32_t bytes, struct direct_message
 {
 	const struct lh_msg *wire = data;
 
-	*message = (struct direct_message){0};
+	*message = (struct direct_message){.type = LH_MSG_HELLO};
 	if (bytes < sizeof(*wire) || le32toh(wire->length) != bytes)
 		return -EPROTO;
 	message->credits = le16toh(wire->credits);
