@@ -8,13 +8,16 @@
 #include "file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "guard.h"
 #include "mapping.h"
 
 #define SLICE_BYTES 4096
+#define PIECE_BYTES KIB(32)
 /* How often a fault that seems to have no cause is taken for one that is gone. */
 #define ATTEMPTS 8
 
@@ -142,6 +145,51 @@ int view_copy_in(const struct view *view, uint64_t offset, const void *src, uint
 	return ret ? ret : check_end(view, offset, length);
 }
 
+struct zero {
+	const struct mapping *mapping;
+	uint8_t *dst;
+	uint64_t length;
+};
+
+static void zero(void *arg)
+{
+	static const uint8_t zeros[SLICE_BYTES];
+	const struct zero *z = arg;
+	const struct mapping *m = z->mapping;
+	uint64_t done = 0;
+
+	while (done < z->length) {
+		uint8_t *dst = z->dst + done;
+		uint64_t n = min_u64(z->length - done, SLICE_BYTES - (uintptr_t)dst % SLICE_BYTES);
+
+		if (m->memcpy)
+			(void)m->memcpy(dst, zeros, n,
+					PMEM2_F_MEM_NONTEMPORAL | PMEM2_F_MEM_NODRAIN);
+		else
+			guard_memcpy(dst, zeros, n);
+		done += n;
+	}
+	if (m->drain)
+		m->drain();
+}
+
+int view_zero(const struct view *view, uint64_t offset, uint64_t length)
+{
+	struct zero z = {
+		.mapping = view->mapping,
+		.dst = view->base + offset,
+		.length = length,
+	};
+	int ret;
+
+	if (!range_ok(offset, length, view->size_bytes))
+		return -ERANGE;
+	ret = check_end(view, offset, length);
+	if (!ret)
+		ret = run(view, zero, &z);
+	return ret ? ret : check_end(view, offset, length);
+}
+
 /* Not through the mapping: on memory file systems a read fault fills the hole. */
 int view_copy_out(const struct view *view, uint64_t offset, void *dst, uint64_t length)
 {
@@ -162,5 +210,66 @@ int view_copy_out(const struct view *view, uint64_t offset, void *dst, uint64_t 
 		offset += (uint64_t)n;
 		length -= (uint64_t)n;
 	}
+	return 0;
+}
+
+/* ---- bytes that go nowhere ------------------------------------------------------------------- */
+
+int view_compare(const struct view *view, uint64_t offset, const void *bytes, uint64_t length)
+{
+	const uint8_t *p = bytes;
+	uint8_t piece[PIECE_BYTES];
+
+	while (length > 0) {
+		uint64_t n = min_u64(length, sizeof(piece));
+		int ret = view_copy_out(view, offset, piece, n);
+
+		if (ret)
+			return ret;
+		if (memcmp(p, piece, n) != 0)
+			return -EILSEQ;
+		p += n;
+		offset += n;
+		length -= n;
+	}
+	return 0;
+}
+
+int view_verify(const struct view *view, uint64_t offset, uint64_t length)
+{
+	uint8_t piece[PIECE_BYTES];
+
+	while (length > 0) {
+		uint64_t n = min_u64(length, sizeof(piece));
+		int ret = view_copy_out(view, offset, piece, n);
+
+		if (ret)
+			return ret;
+		offset += n;
+		length -= n;
+	}
+	return 0;
+}
+
+/* ---- holes ----------------------------------------------------------------------------------- */
+
+bool export_can_punch(const struct export *e)
+{
+	/* hugetlbfs has no holes: each view gets every page. */
+	return !e->read_only && !e->hugetlbfs;
+}
+
+int export_punch(const struct export *e, const struct export_range *ranges, unsigned int nr_ranges)
+{
+	for (unsigned int i = 0; i < nr_ranges; i++) {
+		while (fallocate(e->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				 (off_t)ranges[i].offset, (off_t)ranges[i].length)) {
+			if (errno != EINTR)
+				return -errno;
+		}
+	}
+	/* On DAX a write is durable when it is answered: so is this. */
+	if (e->medium == EXPORT_DAX && fsync(e->fd))
+		return -errno;
 	return 0;
 }

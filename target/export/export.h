@@ -138,6 +138,19 @@ void view_free(struct view *view);
 MUST_CHECK int view_allocate(const struct view *old, uint64_t offset, uint64_t length,
 			     struct view **view, struct errtext *err);
 
+/** Bytes of an export. */
+struct export_range {
+	uint64_t offset;
+	uint64_t length;
+};
+
+/**
+ * A view of the same generation and mapping whose runs leave out `ranges` (page-aligned): first step
+ * of a hole punch. The file is not looked at. The old view stays valid until freed.
+ */
+MUST_CHECK int view_exclude(const struct view *old, const struct export_range *ranges,
+			    unsigned int nr_ranges, struct view **view);
+
 /** True if [offset, offset + length) lies inside one run. Any thread. */
 bool view_backed(const struct view *view, uint64_t offset, uint64_t length);
 
@@ -171,6 +184,27 @@ MUST_CHECK int view_copy_in(const struct view *view, uint64_t offset, const void
  * reading the mapping would do on memory file systems. Reactors use io_uring on export_fd().
  */
 MUST_CHECK int view_copy_out(const struct view *view, uint64_t offset, void *dst, uint64_t length);
+
+/** Writes zeros as view_copy_in() writes bytes: through the mapping, durable, blocks allocated. */
+MUST_CHECK int view_zero(const struct view *view, uint64_t offset, uint64_t length);
+
+/** 0 if the file holds `bytes` there, -EILSEQ if it does not; else as view_copy_out(). */
+MUST_CHECK int view_compare(const struct view *view, uint64_t offset, const void *bytes,
+			    uint64_t length);
+
+/** Reads the range and forgets it: 0 if all of it can be read. As view_copy_out(). */
+MUST_CHECK int view_verify(const struct view *view, uint64_t offset, uint64_t length);
+
+/**
+ * Gives the blocks of the ranges back to the file system: they read as zeros. Never changes the
+ * size. No key may exist over them. What a failing range leaves undone is undone, -errno; the
+ * holes are as durable as a write would be.
+ */
+MUST_CHECK int export_punch(const struct export *e, const struct export_range *ranges,
+			    unsigned int nr_ranges);
+
+/** Whether a punched hole is one that nobody fills: not on hugetlbfs. Any thread. */
+bool export_can_punch(const struct export *e);
 
 /**
  * Copies between any two addresses, one of which may lie in a view: -EFAULT instead of SIGBUS. Any

@@ -126,6 +126,7 @@ static int find_medium(struct export *e, bool software_fabric_only, struct errte
 		return errtext_set(err, -errno, "cannot look at the file system of %s: %s", e->path,
 				   strerror(errno));
 	e->map_align = MIB(2);
+	e->hugetlbfs = fs.f_type == HUGETLBFS_MAGIC;
 	if (fs.f_type == HUGETLBFS_MAGIC)
 		e->map_align = max_u64(e->map_align, (uint64_t)fs.f_bsize);
 	if (fs.f_type == TMPFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC)

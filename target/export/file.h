@@ -15,6 +15,7 @@ struct export
 	uint32_t lba_bytes;
 	enum export_prepare prepare;
 	bool read_only;
+	bool hugetlbfs;
 	enum export_medium medium;
 	uint64_t map_align; /* of the mapping: a huge page of the medium */
 	struct export_identity identity;

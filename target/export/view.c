@@ -232,8 +232,9 @@ int view_new(struct export *e, uint32_t generation, struct view **view, struct e
 		ret = mapping_new(e, bytes, &m, err);
 	if (ret)
 		return ret;
-	ret = make(e, generation, m, bytes, 0, m->bytes, e->prepare == EXPORT_PREPARE_ALLOCATE,
-		   view, err);
+	/* Once, when it is added: what the landlord or a host punches later stays a hole. */
+	ret = make(e, generation, m, bytes, 0, m->bytes,
+		   e->prepare == EXPORT_PREPARE_ALLOCATE && generation <= 1, view, err);
 	if (ret)
 		mapping_put(m);
 	return ret;
@@ -259,6 +260,75 @@ int view_allocate(const struct view *old, uint64_t offset, uint64_t length, stru
 		   align_up(offset + length, page), true, view, err);
 	if (ret)
 		mapping_put(m);
+	return ret;
+}
+
+static int compare_ranges(const void *a, const void *b)
+{
+	const struct export_range *x = a, *y = b;
+
+	return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+/* The pieces of [at, end) outside the ranges from `i` on, ascending. Returns the first range that
+ * may concern what lies behind. */
+static unsigned int add_rest(struct runs *runs, uint64_t at, uint64_t end,
+			     const struct export_range *ranges, unsigned int nr, unsigned int i)
+{
+	while (i < nr && ranges[i].offset + ranges[i].length <= at)
+		i++;
+	for (unsigned int j = i; at < end; j++) {
+		uint64_t cut = j < nr ? min_u64(end, ranges[j].offset) : end;
+
+		if (at < cut)
+			runs->list[runs->nr++] =
+				(struct export_run){.offset = at, .length = cut - at};
+		if (j >= nr || cut == end)
+			break;
+		at = max_u64(at, ranges[j].offset + ranges[j].length);
+	}
+	return i;
+}
+
+int view_exclude(const struct view *old, const struct export_range *ranges, unsigned int nr_ranges,
+		 struct view **view)
+{
+	uint64_t file_bytes = old->backed_bytes + old->hole_bytes + old->shared_bytes;
+	struct export_range *sorted = malloc((nr_ranges + 1) * sizeof(*sorted));
+	struct view *v = malloc(sizeof(*v));
+	struct runs runs = {0};
+	int ret = -ENOMEM;
+
+	runs.list = calloc((size_t)old->nr_runs + nr_ranges + 1, sizeof(*runs.list));
+	if (!v || !runs.list || !sorted)
+		goto fail;
+	memcpy(sorted, ranges, nr_ranges * sizeof(*sorted));
+	qsort(sorted, nr_ranges, sizeof(*sorted), compare_ranges);
+	for (unsigned int i = 0, next = 0; i < old->nr_runs; i++)
+		next = add_rest(&runs, old->runs[i].offset,
+				old->runs[i].offset + old->runs[i].length, sorted, nr_ranges, next);
+	/* A fault for a huge page would fill the hole that comes. */
+	ret = mapping_keep_holes(old->mapping, old->export, &runs);
+	if (ret)
+		goto fail;
+	for (unsigned int i = 0; i < runs.nr; i++)
+		runs.backed_bytes +=
+			min_u64(runs.list[i].offset + runs.list[i].length, file_bytes) -
+			runs.list[i].offset;
+	*v = *old;
+	v->runs = runs.list;
+	v->nr_runs = runs.nr;
+	v->backed_bytes = runs.backed_bytes;
+	v->hole_bytes = file_bytes - runs.backed_bytes - old->shared_bytes;
+	(void)mapping_get(old->mapping);
+	free(sorted);
+	*view = v;
+	return 0;
+
+fail:
+	free(runs.list);
+	free(sorted);
+	free(v);
 	return ret;
 }
 

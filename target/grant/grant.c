@@ -333,7 +333,7 @@ void grant_grow_next(struct holding *h)
 	uint64_t backed, from, length;
 	uint16_t status;
 
-	if (h->make.kind != MAKE_NOTHING || list_empty(&h->growers))
+	if (h->make.kind != MAKE_NOTHING || h->punch.step != PUNCH_IDLE || list_empty(&h->growers))
 		return;
 	op = list_entry(list_pop(&h->growers), struct acquire, grow_link);
 	status = check(op);

@@ -16,6 +16,7 @@
 #include "export/export.h"
 #include "fabric/fabric.h"
 #include "region/region.h"
+#include "util/list.h"
 #include "util/loop.h"
 #include "util/pool.h"
 
@@ -185,6 +186,25 @@ void grant_release(struct holding *h, struct grant_client *client, uint64_t offs
 
 /** Extends the life of all grants of the client (as each Acquire does); returns an NVMe status and the new life in ms. */
 uint16_t grant_renew(struct grant_client *client, uint32_t *expiry_ms);
+
+/* ---- holes ----------------------------------------------------------------------------------- */
+
+/** Page-aligned ranges that a host wants to go back to the file system. Embed it. */
+struct holding_punch {
+	const struct export_range *ranges; /* valid until done */
+	unsigned int nr_ranges;
+	/** Control loop, once; may come before holding_punch() returns. 0: they read as zeros. */
+	void (*done)(struct holding_punch *punch, int err);
+	struct list link; /* the room's own */
+};
+
+/**
+ * Punches holes: keys over the ranges are killed first, grants over them recalled. Nothing fills a
+ * hole again but a later write. Waits for a recall that is going on. -ENODEV: stopped; -EOPNOTSUPP:
+ * not on this file system; others of the file system's. The caller uses no serving meanwhile: who
+ * does holds it up.
+ */
+void holding_punch(struct holding *h, struct holding_punch *punch);
 
 /* ---- what status shows ------------------------------------------------------------------------ */
 

@@ -65,6 +65,8 @@ int holding_new(const struct holding_env *env, const struct holding_config *conf
 	h->state_dir = strdup(e->state_dir);
 	list_init(&h->served);
 	list_init(&h->growers);
+	list_init(&h->punch.waiting);
+	list_init(&h->punch.batch);
 	list_init(&h->grants);
 	list_init(&h->acquires);
 	if (!h->name || !h->path || !h->runtime_dir || !h->state_dir) {
@@ -156,7 +158,7 @@ void holding_stop(struct holding *h, void (*done)(void *arg), void *arg)
 void holding_check_stopped(struct holding *h)
 {
 	if (!h->stopped || h->work_busy || h->make.kind != MAKE_NOTHING || h->stepping ||
-	    !list_empty(&h->acquires) || h->state == HOLDING_OFFLINE)
+	    h->punch.step != PUNCH_IDLE || !list_empty(&h->acquires) || h->state == HOLDING_OFFLINE)
 		return;
 	assert(h->recall.state == RECALL_RELEASED && list_empty(&h->grants));
 	make_unwant(h);
@@ -213,7 +215,7 @@ static void on_quiesced(struct loop_msg *msg)
 void holding_check_drained(struct holding *h)
 {
 	if (!recall_going_on(&h->recall) || h->recall.drained || !h->quiesced ||
-	    h->make.kind != MAKE_NOTHING || serve_publishing(h))
+	    h->make.kind != MAKE_NOTHING || h->punch.step == PUNCH_FILE || serve_publishing(h))
 		return;
 	if (h->state == HOLDING_RECALLING)
 		h->timeline.drained_ns = now_ns();
@@ -439,6 +441,7 @@ void holding_event(struct holding *h, enum recall_event event)
 		carry_out(h, &actions);
 	}
 	h->stepping = false;
+	punch_next(h);
 	holding_check_stopped(h);
 }
 

@@ -5,6 +5,7 @@
  *
  *   holding.c  birth, start and stop, the recall machine's actions, status
  *   make.c     open, self-test, tenure, views and regions: what takes workers and the registrar
+ *   punch.c    holes that hosts ask for
  *   serve.c    generations that are or were served: publishing and burying them
  *   grant.c    Acquire and Release
  *   client.c   clients: the killing of keys, expiry, the end
@@ -55,6 +56,7 @@ enum making {
 	MAKE_NOTHING,
 	MAKE_GENERATION,
 	MAKE_GROWTH, /* a view of the same generation, with holes filled */
+	MAKE_PUNCH,  /* the same without what is to be punched */
 };
 
 struct make {
@@ -69,6 +71,27 @@ struct make {
 	struct errtext text;
 	const struct region *old; /* to share registrations with, or NULL */
 	struct acquire *grower;
+};
+
+/* ---- holes ----------------------------------------------------------------------------------- */
+
+enum punch_step {
+	PUNCH_IDLE,
+	PUNCH_MAKING,  /* a view without the ranges */
+	PUNCH_BURYING, /* it is published; the keys of the one before go */
+	PUNCH_FILE,    /* no key is alive over the ranges; a worker punches */
+};
+
+struct punch {
+	enum punch_step step;
+	struct list waiting; /* struct holding_punch */
+	struct list batch;   /* being carried out */
+	struct export_range *ranges;
+	unsigned int nr_ranges;
+	bool recalled; /* by us: nobody else waits for the file */
+	const struct export *export;
+	struct work work;
+	int err;
 };
 
 /* ---- holdings -------------------------------------------------------------------------------- */
@@ -104,6 +127,7 @@ struct holding {
 	struct loop_timer bury_timer;
 
 	struct make make;
+	struct punch punch;
 	struct list growers; /* acquires that wait for their holes to be filled */
 
 	bool work_busy; /* `work`: opening, taking, closing */
@@ -174,11 +198,25 @@ void make_unwant(struct holding *h);
 void make_generation(struct holding *h);
 /** Fills holes in the current view for `grower`, which is told by grant_grown(). */
 void make_growth(struct holding *h, struct acquire *grower, uint64_t offset, uint64_t length);
+/** A view without the ranges of h->punch; punch_prepared() or punch_failed() follows. */
+void make_punched(struct holding *h);
 void make_cancel(struct holding *h);
 /** The generation that is made: to be published now. */
 struct served *make_take_over(struct holding *h);
 
+/* punch.c */
+/** Begins what can begin now: after anything that may have been in the way. */
+void punch_next(struct holding *h);
+/** False: it is to be given up, with -ECANCELED. */
+bool punch_prepared(struct holding *h);
+void punch_failed(struct holding *h, int err);
+/** A recall begins. */
+void punch_cancel(struct holding *h);
+/** A key has died. */
+void punch_check_buried(struct holding *h);
+
 /* serve.c */
+bool served_has_keys(const struct served *s);
 struct served *served_new(struct holding *h);
 /** Retires what was served before; NULL: serves nothing. */
 void serve_publish(struct holding *h, struct served *next);

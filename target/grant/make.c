@@ -304,6 +304,8 @@ static void give_up(struct holding *h, int err)
 	}
 	if (kind == MAKE_GROWTH) {
 		grant_grown(h, grower, err);
+	} else if (kind == MAKE_PUNCH) {
+		punch_failed(h, err);
 	} else if (h->recall.state == RECALL_RETAKING) {
 		h->retake_failures++;
 		if (h->retake_failures == 1)
@@ -315,8 +317,9 @@ static void give_up(struct holding *h, int err)
 	}
 	serve_bury(h);
 	holding_check_drained(h);
-	if (kind == MAKE_GROWTH)
+	if (kind != MAKE_GENERATION)
 		grant_grow_next(h);
+	punch_next(h);
 	holding_check_stopped(h);
 }
 
@@ -352,6 +355,12 @@ static void complete(struct holding *h)
 		serve_publish(h, make_take_over(h));
 		grant_grown(h, grower, 0);
 		grant_grow_next(h);
+		punch_next(h);
+		return;
+	}
+	if (h->make.kind == MAKE_PUNCH) {
+		if (!punch_prepared(h))
+			give_up(h, -ECANCELED);
 		return;
 	}
 	holding_scan(h);
@@ -410,7 +419,7 @@ static void make_regions(struct holding *h)
 		return;
 	}
 	make->in_registrar = true;
-	make->old = make->kind == MAKE_GROWTH ? h->current->regions[make->device] : NULL;
+	make->old = make->kind != MAKE_GENERATION ? h->current->regions[make->device] : NULL;
 	pool_submit(h->env->registrar, &make->work, POOL_NORMAL, region_run, region_done,
 		    h->env->control);
 }
@@ -426,6 +435,9 @@ static void view_run(struct work *work)
 	else if (make->kind == MAKE_GROWTH)
 		make->err = view_allocate(h->current->view, make->offset, make->length,
 					  &make->next->view, &make->text);
+	else if (make->kind == MAKE_PUNCH)
+		make->err = view_exclude(h->current->view, h->punch.ranges, h->punch.nr_ranges,
+					 &make->next->view);
 	else
 		make->err = view_new(holding_file(h), h->generation + 1, &make->next->view,
 				     &make->text);
@@ -473,6 +485,11 @@ void make_growth(struct holding *h, struct acquire *grower, uint64_t offset, uin
 	h->make.offset = offset;
 	h->make.length = length;
 	make_begin(h, MAKE_GROWTH);
+}
+
+void make_punched(struct holding *h)
+{
+	make_begin(h, MAKE_PUNCH);
 }
 
 void make_cancel(struct holding *h)

@@ -36,6 +36,15 @@ static struct region **region_with_keys(struct served *s)
 	return NULL;
 }
 
+bool served_has_keys(const struct served *s)
+{
+	for (unsigned int i = 0; i < GRANT_MAX_DEVICES; i++) {
+		if (s->regions[i] && region_count(s->regions[i]) > 0)
+			return true;
+	}
+	return false;
+}
+
 /* ---- publishing ------------------------------------------------------------------------------ */
 
 static void retire(struct served *s)
@@ -55,6 +64,7 @@ static void on_published(struct loop_msg *msg)
 	retire(s->before);
 	s->before = NULL;
 	serve_bury(h);
+	punch_check_buried(h);
 	holding_check_drained(h);
 	holding_check_stopped(h);
 }
@@ -166,6 +176,7 @@ static void shrink_done(struct work *work)
 	if (h->bury_err >= 0) {
 		h->bury_failures = 0;
 		serve_bury(h);
+		punch_check_buried(h);
 		return;
 	}
 	if (h->bury_failures % BURY_COMPLAIN == 0)

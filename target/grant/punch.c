@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Holes that a host asks for. No key may be alive over blocks that go back to the file system, so:
+ *
+ *   nobody is granted any of it   a view without the ranges is published, and the file punched when
+ *                                 the last key of the one before is dead. The generation stays, I/O
+ *                                 elsewhere goes on untouched;
+ *   somebody is                   the whole export is recalled, as a landlord would do it;
+ *   it is being recalled          the punch waits until the tenure is released;
+ *   the tenure is released        there is no key: the file is punched.
+ *
+ * What was asked for while one batch is under way is the next batch. Control loop, but for punch_run().
+ */
+#include "grant/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/counter.h"
+#include "util/log.h"
+
+DEFINE_COUNTER(punches, "hole_punches", "Batches of ranges given back to the file system");
+DEFINE_COUNTER(punch_recalls, "hole_punch_recalls", "Batches that had to recall grants first");
+
+static void answer(struct list *punches_done, int err)
+{
+	struct list *l;
+
+	while ((l = list_pop(punches_done))) {
+		struct holding_punch *p = list_entry(l, struct holding_punch, link);
+
+		p->done(p, err);
+	}
+}
+
+/* ---- one batch ------------------------------------------------------------------------------- */
+
+static int gather(struct holding *h)
+{
+	struct punch *punch = &h->punch;
+	struct export_range *ranges;
+	unsigned int n = 0;
+	struct list *l;
+
+	assert(list_empty(&punch->batch));
+	list_for_each (l, &punch->waiting)
+		n += list_entry(l, struct holding_punch, link)->nr_ranges;
+	ranges = calloc(n + 1, sizeof(*ranges));
+	if (!ranges)
+		return -ENOMEM;
+	punch->ranges = ranges;
+	punch->nr_ranges = n;
+	while ((l = list_pop(&punch->waiting))) {
+		const struct holding_punch *p = list_entry(l, struct holding_punch, link);
+
+		memcpy(ranges, p->ranges, p->nr_ranges * sizeof(*ranges));
+		ranges += p->nr_ranges;
+		list_push(&punch->batch, l);
+	}
+	return 0;
+}
+
+static void end_batch(struct holding *h)
+{
+	h->punch.step = PUNCH_IDLE;
+	free(h->punch.ranges);
+	h->punch.ranges = NULL;
+}
+
+static void move_all(struct list *from, struct list *to)
+{
+	struct list *l;
+
+	while ((l = list_pop(from)))
+		list_push(to, l);
+}
+
+/* They are asked for again, before those that came later. */
+static void put_back(struct holding *h)
+{
+	struct list all = LIST_INIT(all);
+
+	move_all(&h->punch.batch, &all);
+	move_all(&h->punch.waiting, &all);
+	move_all(&all, &h->punch.waiting);
+	end_batch(h);
+}
+
+static bool stop_at_first(struct table_node *node, void *arg)
+{
+	(void)node;
+	(void)arg;
+	return false;
+}
+
+static bool granted(const struct holding *h)
+{
+	for (unsigned int i = 0; i < h->punch.nr_ranges; i++) {
+		const struct export_range *r = &h->punch.ranges[i];
+
+		if (!table_each(&h->table, r->offset, r->offset + r->length, stop_at_first, NULL))
+			return true;
+	}
+	return false;
+}
+
+static bool registered(const struct holding *h)
+{
+	const struct view *view = h->current->view;
+
+	for (unsigned int i = 0; i < h->punch.nr_ranges; i++) {
+		const struct export_range *r = &h->punch.ranges[i];
+		const struct export_run *run = view_run_at(view, r->offset);
+
+		if (run && run->offset < r->offset + r->length)
+			return true;
+	}
+	return false;
+}
+
+static void recall_first(struct holding *h)
+{
+	put_back(h);
+	h->punch.recalled = true;
+	counter_add(&punch_recalls, 1);
+	holding_event(h, RECALL_BREAK);
+}
+
+/* ---- the file -------------------------------------------------------------------------------- */
+
+/* Touches the ranges and err. */
+static void punch_run(struct work *work)
+{
+	struct punch *punch = container_of(work, struct punch, work);
+
+	punch->err = export_punch(punch->export, punch->ranges, punch->nr_ranges);
+}
+
+static void punch_done(struct work *work)
+{
+	struct holding *h = container_of(work, struct holding, punch.work);
+	struct list done = LIST_INIT(done);
+	bool released = h->recall.state == RECALL_RELEASED && h->work_busy;
+	bool again = h->punch.recalled || h->retry_missed;
+
+	move_all(&h->punch.batch, &done);
+	end_batch(h);
+	if (released) {
+		h->work_busy = false;
+		h->punch.recalled = false;
+	}
+	counter_add(&punches, 1);
+	if (h->punch.err)
+		log_info("%s: a hole could not be punched: %s", h->config.export.name,
+			 strerror(-h->punch.err));
+	answer(&done, h->punch.err);
+	punch_next(h);
+	/* Nobody is waiting for the file: there is nothing to stand back for. */
+	if (released && again && h->punch.step == PUNCH_IDLE)
+		make_take(h);
+	else if (released && again)
+		h->punch.recalled = true;
+	if (h->punch.step == PUNCH_IDLE)
+		grant_grow_next(h);
+	holding_check_drained(h);
+	holding_check_stopped(h);
+}
+
+static void punch_file(struct holding *h)
+{
+	h->punch.step = PUNCH_FILE;
+	h->punch.export = holding_file(h);
+	pool_submit(h->env->workers, &h->punch.work, POOL_NORMAL, punch_run, punch_done,
+		    h->env->control);
+}
+
+void punch_check_buried(struct holding *h)
+{
+	struct list *l;
+
+	if (h->punch.step != PUNCH_BURYING)
+		return;
+	list_for_each (l, &h->served) {
+		const struct served *s = list_entry(l, struct served, link);
+
+		if (s->publish_pending)
+			return;
+		if (s != h->current && served_has_keys(s))
+			return;
+	}
+	punch_file(h);
+}
+
+/* ---- views and regions ----------------------------------------------------------------------- */
+
+bool punch_prepared(struct holding *h)
+{
+	/* Between the look at the grants and now somebody may have acquired. */
+	if (granted(h))
+		return false;
+	h->punch.step = PUNCH_BURYING;
+	serve_publish(h, make_take_over(h));
+	return true;
+}
+
+void punch_failed(struct holding *h, int err)
+{
+	struct list failed = LIST_INIT(failed);
+
+	if (err == -ECANCELED) {
+		put_back(h);
+		return;
+	}
+	move_all(&h->punch.batch, &failed);
+	end_batch(h);
+	answer(&failed, err);
+}
+
+void punch_cancel(struct holding *h)
+{
+	if (h->punch.step == PUNCH_BURYING)
+		put_back(h);
+}
+
+static void begin_served(struct holding *h)
+{
+	if (granted(h)) {
+		recall_first(h);
+		return;
+	}
+	if (!registered(h)) {
+		punch_file(h);
+		return;
+	}
+	h->punch.step = PUNCH_MAKING;
+	make_punched(h);
+}
+
+/* ---- the queue ------------------------------------------------------------------------------- */
+
+void punch_next(struct holding *h)
+{
+	bool served = h->recall.state == RECALL_GRANTED && h->state == HOLDING_SERVING &&
+		      h->make.kind == MAKE_NOTHING;
+	bool released = h->recall.state == RECALL_RELEASED && !h->work_busy && holding_file(h) &&
+			h->generation > 0;
+
+	if (list_empty(&h->punch.waiting) || h->punch.step != PUNCH_IDLE || h->stepping)
+		return;
+	if (h->recall.stopping || h->state == HOLDING_OFFLINE) {
+		answer(&h->punch.waiting, -ENODEV);
+		return;
+	}
+	if (!served && !released)
+		return;
+	if (gather(h) != 0) {
+		answer(&h->punch.waiting, -ENOMEM);
+		return;
+	}
+	if (served) {
+		begin_served(h);
+		return;
+	}
+	h->work_busy = true; /* the tenure is not taken meanwhile */
+	punch_file(h);
+}
+
+void holding_punch(struct holding *h, struct holding_punch *punch)
+{
+	list_push(&h->punch.waiting, &punch->link);
+	punch_next(h);
+}
