@@ -278,6 +278,12 @@ static void post_message(struct direct_queue *dq, struct lh_msg *wire, enum lh_m
 	dq->q.posted++;
 }
 
+/* Control made it, control frees it. */
+static void tell_over(struct loop_msg *msg)
+{
+	free(container_of(msg, struct dq_tell, msg));
+}
+
 static void send_recall(struct direct_queue *dq, struct dq_tell *tell)
 {
 	uint64_t now = now_ns();
@@ -291,7 +297,7 @@ static void send_recall(struct direct_queue *dq, struct dq_tell *tell)
 
 	counter_add(&recalls_told, 1);
 	post_message(dq, &wire.header, LH_MSG_RECALL, sizeof(wire));
-	free(tell);
+	loop_post(dq->q.target->env.control, &tell->msg, tell_over);
 }
 
 static void send_answer(struct direct_queue *dq, struct dq_message *message)
@@ -513,7 +519,7 @@ static void tell_arrived(struct loop_msg *msg)
 	struct direct_queue *dq = tell->dq;
 
 	if (dq->q.failed || dq->q.draining) {
-		free(tell);
+		loop_post(dq->q.target->env.control, msg, tell_over);
 		return;
 	}
 	list_push(&dq->tells, &tell->link);
@@ -568,12 +574,12 @@ static void dq_stopping(struct queue *q)
 static void dq_drain(struct queue *q)
 {
 	struct direct_queue *dq = direct_queue_of(q);
-	struct list *l, *tmp;
+	struct list *l;
 
 	list_init(&dq->answers);
-	list_for_each_safe (l, tmp, &dq->tells)
-		free(list_entry(l, struct dq_tell, link));
-	list_init(&dq->tells);
+	while ((l = list_pop(&dq->tells)))
+		loop_post(q->target->env.control, &list_entry(l, struct dq_tell, link)->msg,
+			  tell_over);
 }
 
 static bool dq_may_destroy(struct queue *q)

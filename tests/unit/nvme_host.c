@@ -5,8 +5,9 @@
 #include <arpa/inet.h>
 
 #define WR_SEND	       1000
-#define RESPONSE_AT(i) (HOST_DEPTH * HOST_CAPSULE + (i) * 64)
-#define DATA_AT	       (HOST_DEPTH * (HOST_CAPSULE + 64))
+#define CAPSULE_AT(i)  ((size_t)(i) * HOST_CAPSULE)
+#define RESPONSE_AT(i) (CAPSULE_AT(HOST_DEPTH) + (size_t)(i) * 64)
+#define DATA_AT	       RESPONSE_AT(HOST_DEPTH)
 #define STEP_MS	       20000u
 
 /* ---- the target ------------------------------------------------------------------------------- */
@@ -296,7 +297,7 @@ void host_close(struct host_queue *q)
 
 struct nvme_command *host_command(struct host_queue *q, unsigned int slot, uint8_t opcode)
 {
-	struct nvme_command *cmd = (struct nvme_command *)(q->memory + slot * HOST_CAPSULE);
+	struct nvme_command *cmd = (struct nvme_command *)(q->memory + CAPSULE_AT(slot));
 
 	memset(cmd, 0, sizeof(*cmd));
 	cmd->opcode = opcode;
@@ -314,7 +315,7 @@ void host_keyed(struct host_queue *q, struct nvme_command *cmd, uint32_t length)
 
 void host_post(struct host_queue *q, unsigned int slot, uint32_t bytes)
 {
-	struct fabric_sge sge = {(uint64_t)(uintptr_t)q->memory + slot * HOST_CAPSULE, bytes,
+	struct fabric_sge sge = {(uint64_t)(uintptr_t)q->memory + CAPSULE_AT(slot), bytes,
 				 q->mr->lkey};
 	struct fabric_send_wr wr = {.wr_id = WR_SEND + slot,
 				    .op = FABRIC_OP_SEND,

@@ -215,7 +215,7 @@ static void test_ranges(void **state)
 	assert_int_equal(range_of(0, 7, 512, 8192, &r), NVME_SC_SGL_INVALID_DATA | DNR);
 	assert_int_equal(range_of(0, 7, 0, 8192, &r), NVME_SC_SGL_INVALID_DATA | DNR);
 	assert_int_equal(range_of(0, 2047, MDTS, MDTS, &r), 0);
-	assert_int_equal(range_of(0, 2048, MDTS, 2 * MDTS, &r), NVME_SC_INVALID_FIELD | DNR);
+	assert_int_equal(range_of(0, 2048, MDTS, 2ull * MDTS, &r), NVME_SC_INVALID_FIELD | DNR);
 }
 
 /* ---- Connect ---------------------------------------------------------------------------------- */

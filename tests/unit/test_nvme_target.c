@@ -272,7 +272,7 @@ static void test_data(void **state)
 	assert_true(host_connect_nvme(&rig, &io, 1));
 	assert_int_equal(host_associate(&io, 1, cntlid, TEST_NQN, 0), 0);
 	check_read(&io, 0, 512);
-	check_read(&io, 512 * 7, 4096 + 512);
+	check_read(&io, 512ull * 7, 4096 + 512);
 	check_read(&io, MIB(1), MIB(1));
 	check_read(&io, TEST_HOLE_OFFSET - 4096, 8192); /* partly not registered: fs path */
 	check_read(&io, TEST_FILE_BYTES - 512, 512);
