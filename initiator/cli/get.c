@@ -63,6 +63,8 @@ static int parse(struct get *g, int argc, char **argv)
 						 TRANSFER_DEPTH_MAX);
 			g->t.depth = (unsigned int)depth;
 			break;
+		default:
+			return EXIT_USAGE;
 		}
 	}
 	if (rc == -1 && argc - optind != 2)

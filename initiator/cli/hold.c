@@ -219,7 +219,7 @@ static int write_one(struct hold *h, uint8_t *buf, uint64_t *at)
 		h->range_errors++;
 		if (!h->beyond) {
 			(void)snprintf(text, sizeof(text), "error at %llu",
-				       (unsigned long long)(h->offset + *at));
+				       (unsigned long long)h->offset + *at);
 			line(h, now_ns(), "range", text);
 			h->beyond = true;
 		}

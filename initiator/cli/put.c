@@ -65,6 +65,8 @@ static int parse(struct put *p, int argc, char **argv)
 						 TRANSFER_DEPTH_MAX);
 			p->t.depth = (unsigned int)depth;
 			break;
+		default:
+			return EXIT_USAGE;
 		}
 	}
 	if (rc == -1 && argc - optind != 2)

@@ -166,6 +166,7 @@ static int run_ring(struct transfer *t, const struct pass *pass, struct piece *p
 	unsigned int next = 0;
 	int rc = 0;
 
+	assert(t->depth >= 1 && t->depth <= TRANSFER_DEPTH_MAX);
 	meter.shown_ns = meter.begun_ns;
 	while (at < t->length && rc == 0) {
 		struct piece *p = &pieces[next];

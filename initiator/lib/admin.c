@@ -28,14 +28,18 @@ static int run(struct lh_client *client,
 	int rc = nvme_queue_exec(&client->admin, fill, arg, in, in_bytes, command_deadline(), cqe);
 	uint16_t status;
 
-	if (rc < 0)
-		return errtext_set(err, rc, "%s: the connection to %s was lost (%s)", what,
-				   client->address, strerror(-rc));
+	if (rc < 0) {
+		(void)errtext_set(err, rc, "%s: the connection to %s was lost (%s)", what,
+				  client->address, strerror(-rc));
+		return rc;
+	}
 	status = nvme_cqe_status(cqe);
-	if (status != NVME_SC_SUCCESS)
-		return errtext_set(err, nvme_status_to_errno(status), "%s: %s says %s (%03xh)",
-				   what, client->address, nvme_status_text(status), status);
-	return 0;
+	if (status == NVME_SC_SUCCESS)
+		return 0;
+	rc = nvme_status_to_errno(status);
+	(void)errtext_set(err, rc, "%s: %s says %s (%03xh)", what, client->address,
+			  nvme_status_text(status), status);
+	return rc < 0 ? rc : -EIO;
 }
 
 /* ---- properties, identify, features ---------------------------------------------------------- */
@@ -245,8 +249,10 @@ static int get_log_all(struct lh_client *client, uint8_t page, uint64_t bytes, u
 {
 	uint8_t *buf = calloc(1, align_up(bytes, LOG_PIECE_BYTES));
 
-	if (!buf)
-		return errtext_set(err, -ENOMEM, "out of memory");
+	if (!buf) {
+		(void)errtext_set(err, -ENOMEM, "out of memory");
+		return -ENOMEM;
+	}
 	for (uint64_t at = 0; at < bytes; at += LOG_PIECE_BYTES) {
 		uint32_t n = (uint32_t)align_up(min_u64(bytes - at, LOG_PIECE_BYTES), 4);
 		int rc = get_log(client, page, at, buf + at, n, what, err);
@@ -283,9 +289,11 @@ static int get_entries(struct lh_client *client, uint8_t page, size_t least, siz
 			return rc;
 		if (le32toh(first.count) > max ||
 		    (le32toh(first.count) > 0 &&
-		     (le32toh(first.entry_bytes) < least || le32toh(first.entry_bytes) > 4096)))
-			return errtext_set(err, -EPROTO, "%s: %s sends a list that makes no sense",
-					   what, client->address);
+		     (le32toh(first.entry_bytes) < least || le32toh(first.entry_bytes) > 4096))) {
+			(void)errtext_set(err, -EPROTO, "%s: %s sends a list that makes no sense",
+					  what, client->address);
+			return -EPROTO;
+		}
 		bytes = sizeof(first) + (uint64_t)le32toh(first.count) * le32toh(first.entry_bytes);
 		rc = get_log_all(client, page, bytes, &buf, what, err);
 		if (rc < 0)
@@ -299,7 +307,8 @@ static int get_entries(struct lh_client *client, uint8_t page, size_t least, siz
 		}
 		free(buf); /* it changed between the pieces */
 	}
-	return errtext_set(err, -EAGAIN, "%s: the list changes faster than it can be read", what);
+	(void)errtext_set(err, -EAGAIN, "%s: the list changes faster than it can be read", what);
+	return -EAGAIN;
 }
 
 /* Namespaces of a plain NVMe target, as exports named after their number. */

@@ -49,7 +49,7 @@ static void piece_done(struct nvme_queue *nq, struct nvme_slot *slot)
 		}
 	}
 	if (slot->bounce)
-		bounce_put(&nq->bounce, slot->bounce);
+		chunk_put(&nq->bounce, slot->bounce);
 	op->in_flight--;
 	op_settle(op);
 }
@@ -83,7 +83,7 @@ static bool post_piece(struct nvme_queue *nq, struct lh_op *op)
 		return false;
 	if (!in_capsule && !op->mr) {
 		length = min_u64(length, BOUNCE_CHUNK_BYTES);
-		chunk = bounce_get(&nq->bounce, nq->client->memory.pd);
+		chunk = chunk_get(&nq->bounce, nq->client->memory.pd);
 		if (!chunk) {
 			/* With nothing in flight no chunk will ever come back: no memory. */
 			if (nq->bounce.mem)

@@ -25,7 +25,7 @@ static uint32_t access_of(const struct lh_op *op)
 static void free_wr(struct direct *d, struct direct_wr *wr)
 {
 	if (wr->bounce)
-		bounce_put(&d->bounce, wr->bounce);
+		chunk_put(&d->bounce, wr->bounce);
 	wr->bounce = NULL;
 	wr->op = NULL;
 	wr->next_free = d->free_wr;
@@ -136,7 +136,7 @@ void direct_fini(struct direct *d)
 	queue_fini(&d->q);
 	write_log_fini(&d->log);
 	direct_message_fini(d);
-	bounce_fini(&d->bounce);
+	chunk_fini(&d->bounce);
 	replay_fini(&d->replay);
 	grant_map_fini(&d->map);
 	free(d->wrs);
@@ -286,7 +286,7 @@ static bool post_piece(struct direct *d, struct lh_op *op)
 	length = min_u64(length, DIRECT_WR_BYTES_MAX);
 	if (!op->mr) {
 		length = min_u64(length, BOUNCE_CHUNK_BYTES);
-		chunk = bounce_get(&d->bounce, d->ex->client->memory.pd);
+		chunk = chunk_get(&d->bounce, d->ex->client->memory.pd);
 		if (!chunk) {
 			if (d->bounce.mem)
 				return false;
@@ -307,7 +307,7 @@ static bool post_piece(struct direct *d, struct lh_op *op)
 			uint64_t next;
 
 			if (chunk)
-				bounce_put(&d->bounce, chunk);
+				chunk_put(&d->bounce, chunk);
 			if (rc == -EAGAIN && direct_can_commit(d))
 				rc = direct_send_commit(d, 0, UINT64_MAX, &next);
 			if (rc == 0 || rc == -EAGAIN)

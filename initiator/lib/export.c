@@ -39,10 +39,10 @@ static void describe(const struct lh_export_entry *e, struct lh_export_info *inf
 int lh_list(struct lh_client *client, struct lh_export_info **out, size_t *count,
 	    struct lh_error *err)
 {
-	struct lh_export_entry *entries;
+	struct lh_export_entry *entries = NULL;
 	struct lh_export_info *list;
 	struct errtext why;
-	size_t n;
+	size_t n = 0;
 	int rc = client_wait_live(client, now_ns() + client->opt.reconnect_ms * NS_PER_MS, &why);
 
 	if (rc == 0)
@@ -159,10 +159,10 @@ int lh_export_open(struct lh_client *client, const char *name, struct lh_export 
 		   struct lh_error *err)
 {
 	const struct lh_export_entry *entry = NULL;
-	struct lh_export_entry *entries;
+	struct lh_export_entry *entries = NULL;
 	struct lh_export *ex;
 	struct errtext why;
-	size_t n;
+	size_t n = 0;
 	int rc = client_wait_live(client, now_ns() + client->opt.reconnect_ms * NS_PER_MS, &why);
 
 	if (rc == 0)
@@ -232,7 +232,7 @@ int lh_open(const char *uri, const struct lh_options *options, struct lh_client 
 int lh_export_close(struct lh_export *ex)
 {
 	struct lh_client *client;
-	struct list *l;
+	struct list *pos, *tmp;
 	int rc;
 
 	if (!ex)
@@ -242,8 +242,8 @@ int lh_export_close(struct lh_export *ex)
 	(void)pthread_mutex_lock(&client->lock);
 	list_del(&ex->link);
 	(void)pthread_mutex_unlock(&client->lock);
-	while ((l = list_pop(&ex->holds)))
-		free(list_entry(l, struct lh_hold, link));
+	list_for_each_safe (pos, tmp, &ex->holds)
+		free(list_entry(pos, struct lh_hold, link));
 	fini_parts(ex);
 	free(ex);
 	return rc;

@@ -45,7 +45,7 @@ static int patch(struct lh_op *op, struct lh_error *err)
 {
 	struct lh_export *ex = op->ex;
 	const bool write = op->flags & LH_IO_WRITE;
-	uint8_t *blocks = lh_alloc(ex->client, PATCH_BYTES_MAX + 2 * ex->lba_bytes);
+	uint8_t *blocks = lh_alloc(ex->client, PATCH_BYTES_MAX + 2ull * ex->lba_bytes);
 	uint64_t done = 0;
 	int rc = 0;
 

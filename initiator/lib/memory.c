@@ -182,7 +182,7 @@ struct lh_buf *memory_at(struct memory *m, const void *addr)
 
 static_assert(BOUNCE_CHUNKS == 32, "one word of free bits");
 
-static void bounce_make(struct bounce *b, struct fabric_pd *pd)
+static void chunk_make(struct bounce *b, struct fabric_pd *pd)
 {
 	const size_t bytes = BOUNCE_CHUNKS * BOUNCE_CHUNK_BYTES;
 	uint8_t *mem =
@@ -198,12 +198,12 @@ static void bounce_make(struct bounce *b, struct fabric_pd *pd)
 	b->free = ~0u;
 }
 
-uint8_t *bounce_get(struct bounce *b, struct fabric_pd *pd)
+uint8_t *chunk_get(struct bounce *b, struct fabric_pd *pd)
 {
 	unsigned int i;
 
 	if (!b->mem)
-		bounce_make(b, pd);
+		chunk_make(b, pd);
 	if (!b->free)
 		return NULL;
 	i = (unsigned int)__builtin_ctz(b->free);
@@ -211,12 +211,12 @@ uint8_t *bounce_get(struct bounce *b, struct fabric_pd *pd)
 	return b->mem + i * BOUNCE_CHUNK_BYTES;
 }
 
-void bounce_put(struct bounce *b, uint8_t *chunk)
+void chunk_put(struct bounce *b, uint8_t *chunk)
 {
 	b->free |= 1u << ((size_t)(chunk - b->mem) / BOUNCE_CHUNK_BYTES);
 }
 
-void bounce_fini(struct bounce *b)
+void chunk_fini(struct bounce *b)
 {
 	if (b->mem) {
 		(void)fabric_mr_dereg(b->mr);

@@ -59,8 +59,8 @@ struct bounce {
 };
 
 /** A chunk, or NULL: all are out, or there is no memory. */
-uint8_t *bounce_get(struct bounce *b, struct fabric_pd *pd);
-void bounce_put(struct bounce *b, uint8_t *chunk);
-void bounce_fini(struct bounce *b);
+uint8_t *chunk_get(struct bounce *b, struct fabric_pd *pd);
+void chunk_put(struct bounce *b, uint8_t *chunk);
+void chunk_fini(struct bounce *b);
 
 #endif

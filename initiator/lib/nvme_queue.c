@@ -185,7 +185,7 @@ int nvme_queue_init(struct nvme_queue *nq, struct lh_client *client, uint16_t qi
 void nvme_queue_fini(struct nvme_queue *nq)
 {
 	queue_fini(&nq->q);
-	bounce_fini(&nq->bounce);
+	chunk_fini(&nq->bounce);
 	if (nq->mr)
 		(void)fabric_mr_dereg(nq->mr);
 	(void)munmap(nq->mem, nq->mem_bytes);
@@ -372,9 +372,10 @@ static int exec(struct nvme_queue *nq, bool connecting,
 		}
 	}
 	(void)pthread_mutex_unlock(&nq->q.lock);
-	if (rc == 0)
-		*cqe = e.cqe;
-	return rc;
+	if (rc < 0)
+		return rc;
+	*cqe = e.cqe;
+	return 0;
 }
 
 int nvme_queue_exec(struct nvme_queue *nq,

@@ -326,10 +326,10 @@ static void sleep_on_fd(struct queue *q, bool (*done)(void *arg), void *arg, uin
 	q->sleeper = true;
 	(void)pthread_mutex_unlock(&q->lock);
 	(void)poll(fds, 2, ms);
-	(void)pthread_mutex_lock(&q->lock);
-	q->sleeper = false;
 	if (fds[1].revents)
 		(void)!read(q->wake_fd, &drained, sizeof(drained));
+	(void)pthread_mutex_lock(&q->lock);
+	q->sleeper = false;
 }
 
 static void wait_for_news(struct queue *q, uint64_t deadline)

@@ -64,7 +64,7 @@ static int prepare(struct queue *q, void *user)
 
 	for (unsigned int i = 0; rc == 0 && i < LH_MSG_DEFAULT_CREDITS; i++) {
 		struct fabric_sge sge = {.addr = (uint64_t)(uintptr_t)a->mem + RECV_OFFSET +
-						 i * 2048,
+						 i * 2048ull,
 					 .length = 2048,
 					 .lkey = a->mr->lkey};
 		struct fabric_recv_wr wr = {.wr_id = WR_RECV, .sg_list = &sge, .num_sge = 1};

@@ -83,7 +83,7 @@ static bool check(const struct worker *w, const uint8_t *got, uint64_t offset, u
 		if (got[i] == w->shadow[offset + i])
 			continue;
 		(void)snprintf(why, sizeof(why), "byte %llu is %02xh and should be %02xh",
-			       (unsigned long long)(w->base + offset + i), got[i],
+			       (unsigned long long)w->base + offset + i, got[i],
 			       w->shadow[offset + i]);
 		complain(w, "read", why);
 		return false;
@@ -193,6 +193,13 @@ static void *work(void *arg)
 	return NULL;
 }
 
+static void drop(struct worker *w)
+{
+	free(w->shadow);
+	free(w->plain);
+	lh_free(client, w->registered);
+}
+
 static bool start(struct worker *w, unsigned int index, uint64_t slice, uint64_t seed)
 {
 	struct lh_error err;
@@ -204,15 +211,14 @@ static bool start(struct worker *w, unsigned int index, uint64_t slice, uint64_t
 	w->shadow = malloc(slice);
 	w->plain = malloc(OPS * IO_MAX);
 	w->registered = lh_alloc(client, OPS * IO_MAX);
-	if (!w->shadow || !w->plain || !w->registered) {
+	if (!w->shadow || !w->plain || !w->registered)
 		complain(w, "start", "out of memory");
-		return false;
-	}
-	if (lh_block_read(ex, w->base, w->shadow, slice, &err) < 0) {
+	else if (lh_block_read(ex, w->base, w->shadow, slice, &err) < 0)
 		complain(w, "first read", err.text);
-		return false;
-	}
-	return pthread_create(&w->thread, NULL, work, w) == 0;
+	else if (pthread_create(&w->thread, NULL, work, w) == 0)
+		return true;
+	drop(w);
+	return false;
 }
 
 /* The whole slice, the other way. */
@@ -229,9 +235,7 @@ static void finish(struct worker *w)
 			(void)check(w, all, 0, w->length);
 	}
 	free(all);
-	free(w->shadow);
-	free(w->plain);
-	lh_free(client, w->registered);
+	drop(w);
 }
 
 static int run(unsigned int threads, uint64_t seconds, uint64_t seed)
