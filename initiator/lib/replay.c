@@ -50,8 +50,10 @@ struct replay_write *replay_pop(struct replay *r)
 
 void replay_clear(struct replay *r)
 {
-	struct replay_write *w;
+	struct list *pos, *tmp;
 
-	while ((w = replay_pop(r)))
-		free(w);
+	list_for_each_safe (pos, tmp, &r->writes)
+		free(list_entry(pos, struct replay_write, link));
+	list_init(&r->writes);
+	r->bytes = 0;
 }
