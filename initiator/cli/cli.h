@@ -79,8 +79,13 @@ int cli_open(const char *uri, const struct target_options *o, struct lh_client *
 /** Closes both; an error of closing is printed. Returns `code`, or EXIT_FAILED if that was 0. */
 int cli_close(struct lh_client *client, struct lh_export *ex, int code);
 
-/** Set by SIGINT and SIGTERM once cli_catch_signals() was called. */
+/**
+ * Set by SIGINT and SIGTERM once cli_catch_signals() was called. The program then has 10 s to end in
+ * good order; after that, or at a second signal, it ends at once, whatever it waits for.
+ */
 extern volatile sig_atomic_t cli_interrupted;
 void cli_catch_signals(void);
+/** A file to remove when it ends at once. NULL: none any more. `path` must stay. */
+void cli_temporary(const char *path);
 
 #endif

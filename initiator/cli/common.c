@@ -7,8 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#define INTERRUPT_GRACE_S 10 /* to end in good order */
 
 volatile sig_atomic_t cli_interrupted;
+static const char *volatile temporary;
 
 static const char *const target_help =
 	"\nOptions for every target:\n"
@@ -161,10 +165,24 @@ int cli_close(struct lh_client *client, struct lh_export *ex, int code)
 	return code;
 }
 
+/* The target may be gone, and the library waits for it to come back. Signal handler. */
+static void leave(void)
+{
+	static const char text[] =
+		"leasehold: interrupted; not waiting for the target any longer\n";
+
+	if (temporary)
+		(void)unlink(temporary);
+	(void)!write(STDERR_FILENO, text, sizeof(text) - 1);
+	_exit(EXIT_FAILED);
+}
+
 static void on_signal(int sig)
 {
-	(void)sig;
+	if (cli_interrupted || sig == SIGALRM)
+		leave();
 	cli_interrupted = 1;
+	(void)alarm(INTERRUPT_GRACE_S);
 }
 
 void cli_catch_signals(void)
@@ -173,4 +191,10 @@ void cli_catch_signals(void)
 
 	(void)sigaction(SIGINT, &sa, NULL);
 	(void)sigaction(SIGTERM, &sa, NULL);
+	(void)sigaction(SIGALRM, &sa, NULL);
+}
+
+void cli_temporary(const char *path)
+{
+	temporary = path;
 }

@@ -105,6 +105,8 @@ static int open_sink(struct get *g, const char *path)
 		if (n < 0 || (size_t)n >= sizeof(g->temporary))
 			return cli_failf(EXIT_FAILED, "%s: %s", path, strerror(ENAMETOOLONG));
 		g->t.fd = open(g->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+		if (g->t.fd >= 0)
+			cli_temporary(g->temporary);
 	}
 	if (g->t.fd < 0)
 		return cli_failf(EXIT_FAILED, "%s: %s", path, strerror(errno));
@@ -121,6 +123,7 @@ static int close_sink(struct get *g, int rc)
 		rc = cli_failf(EXIT_FAILED, "%s: %s", g->t.path, strerror(errno));
 	if (rc)
 		(void)unlink(g->temporary);
+	cli_temporary(NULL);
 	return rc;
 }
 

@@ -14,7 +14,7 @@ for round in 1 2; do
 	client direct hold --write "$(target a)"
 	wait_for 10 "a grant" said direct '\bgranted\b'
 	: >"$tmp/go"
-	(while [ -e "$tmp/go" ]; do timeout 5 "$leasehold" put --block "$tmp/a" "$(target b)" >/dev/null 2>&1 || true; done) &
+	(while [ -e "$tmp/go" ]; do timeout -k 1 3 "$leasehold" put --block "$tmp/a" "$(target b)" >/dev/null 2>&1 || true; done) &
 	block=$!
 	sleep 1
 	rm "$tmp/go"
