@@ -139,7 +139,8 @@ struct holding {
 	unsigned int takes; /* in a row that failed … */
 	int take_err;	    /* … the last one with this */
 	int break_time_s;
-	bool no_leases; /* this file system has none, and needs none: see take_run() */
+	bool take_no_leases; /* the worker's word for it */
+	bool no_leases;	     /* this file system has none, and needs none: see take_run() */
 	struct tenure_retry *retry;
 	bool retry_missed; /* it came while an attempt was under way */
 	struct loop_timer retake_timer;

@@ -130,7 +130,7 @@ void make_close(struct holding *h)
 
 /* ---- the tenure ------------------------------------------------------------------------------ */
 
-/* Touches work_err and work_text. */
+/* Touches take_no_leases, work_err and work_text. */
 static void take_run(struct work *work)
 {
 	struct holding *h = container_of(work, struct holding, work);
@@ -147,8 +147,8 @@ static void take_run(struct work *work)
 	 * hugetlbfs has no leases (kernel 7.2). Its pages belong to whoever holds a reference: a
 	 * registration keeps them from being reused, as a mapping does, so none is needed.
 	 */
-	h->no_leases = h->work_err == -EINVAL && export_medium(e) == EXPORT_MEMORY;
-	if (h->no_leases)
+	h->take_no_leases = h->work_err == -EINVAL && export_medium(e) == EXPORT_MEMORY;
+	if (h->take_no_leases)
 		h->work_err = 0;
 	if (h->work_err != -EAGAIN) {
 		if (h->work_err)
@@ -204,6 +204,7 @@ static void take_done(struct work *work)
 	h->work_busy = false;
 	h->opened = NULL;
 	if (h->work_err == 0) {
+		h->no_leases = h->take_no_leases;
 		if (h->no_leases && h->generation == 0)
 			log_warning("%s: the file system of %s has no leases: a truncate is not "
 				    "noticed, and frees no memory, until the export is stopped",
