@@ -80,8 +80,9 @@ int cli_open(const char *uri, const struct target_options *o, struct lh_client *
 int cli_close(struct lh_client *client, struct lh_export *ex, int code);
 
 /**
- * Set by SIGINT and SIGTERM once cli_catch_signals() was called. The program then has 10 s to end in
- * good order; after that, or at a second signal, it ends at once, whatever it waits for.
+ * Set by SIGINT and SIGTERM once cli_catch_signals() was called. The library then waits no more for
+ * a target that is gone, and the program has 10 s to end in good order; after that, or at a second
+ * signal, it ends at once, whatever it waits for.
  */
 extern volatile sig_atomic_t cli_interrupted;
 void cli_catch_signals(void);

@@ -13,6 +13,7 @@
 
 volatile sig_atomic_t cli_interrupted;
 static const char *volatile temporary;
+static struct lh_client *volatile connected;
 
 static const char *const target_help =
 	"\nOptions for every target:\n"
@@ -153,7 +154,10 @@ int cli_open(const char *uri, const struct target_options *o, struct lh_client *
 		(void)fprintf(stderr, "leasehold: %s\n", err.text);
 		return EXIT_USAGE;
 	}
-	return rc < 0 ? cli_fail(&err) : 0;
+	if (rc < 0)
+		return cli_fail(&err);
+	connected = *client;
+	return 0;
 }
 
 int cli_close(struct lh_client *client, struct lh_export *ex, int code)
@@ -161,6 +165,7 @@ int cli_close(struct lh_client *client, struct lh_export *ex, int code)
 	if (lh_export_close(ex) == -LH_EDEAD && code == 0)
 		code = cli_failf(EXIT_FAILED, "bytes that were written directly were never "
 					      "confirmed by the target: write them again");
+	connected = NULL;
 	lh_client_close(client);
 	return code;
 }
@@ -182,6 +187,8 @@ static void on_signal(int sig)
 	if (cli_interrupted || sig == SIGALRM)
 		leave();
 	cli_interrupted = 1;
+	if (connected)
+		lh_client_give_up(connected);
 	(void)alarm(INTERRUPT_GRACE_S);
 }
 

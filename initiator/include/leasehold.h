@@ -121,6 +121,13 @@ int lh_connect(const char *uri, const struct lh_options *options, struct lh_clie
 /** Disconnects and frees. Every export and buffer of it must be closed. NULL is allowed. */
 void lh_client_close(struct lh_client *client);
 
+/**
+ * From now on nothing waits for a lost connection to come back: such calls fail with -ENOTCONN. What
+ * the target still answers goes on. For a program that was told to end; may be called in a signal
+ * handler.
+ */
+void lh_client_give_up(struct lh_client *client);
+
 struct lh_client_info {
 	char address[80]; /* of the target, with port */
 	char nqn[224];

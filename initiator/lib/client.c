@@ -117,14 +117,15 @@ int client_wait_live(struct lh_client *client, uint64_t deadline_ns, struct errt
 			(void)pthread_mutex_unlock(&client->lock);
 			return 0;
 		}
-		if (client->state == CLIENT_FAILED || now_ns() >= deadline_ns)
+		if (client->state == CLIENT_FAILED || atomic_load(&client->given_up) ||
+		    now_ns() >= deadline_ns)
 			rc = errtext_set(err, -ENOTCONN, "%s",
 					 client->why.text[0] ? client->why.text
 							     : "the connection was lost");
 		else
 			(void)pthread_cond_timedwait(&client->changed, &client->lock, &ts);
 		/* Somebody wants it: a client that gave up begins again. */
-		if (client->state == CLIENT_FAILED) {
+		if (client->state == CLIENT_FAILED && !atomic_load(&client->given_up)) {
 			client->state = CLIENT_LOST;
 			client_wake(client);
 		}
@@ -314,7 +315,7 @@ static void reconnect(struct lh_client *client)
 			atomic_store(&client->aen_pending, true);
 			return;
 		}
-		if (now_ns() > give_up) {
+		if (now_ns() > give_up || atomic_load(&client->given_up)) {
 			set_state(client, CLIENT_FAILED, &why);
 			return;
 		}
@@ -597,6 +598,12 @@ void lh_client_close(struct lh_client *client)
 	close_queues(client);
 	fini_queues(client);
 	client_free(client);
+}
+
+void lh_client_give_up(struct lh_client *client)
+{
+	atomic_store(&client->given_up, true);
+	client_wake(client);
 }
 
 void lh_client_info(struct lh_client *client, struct lh_client_info *info)

@@ -60,6 +60,7 @@ struct lh_client {
 	bool service_started;
 	int wake_fd;
 	_Atomic bool stop;
+	_Atomic bool given_up;	  /* lh_client_give_up() */
 	_Atomic bool aen_pending; /* an event came: read the change log, send the request again */
 	_Atomic bool aer_out;	  /* a request is held by the target */
 	_Atomic uint64_t keep_alive_since_ns; /* sent and not answered; 0: answered */

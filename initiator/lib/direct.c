@@ -420,7 +420,7 @@ int direct_start(struct direct *d, struct lh_op *op)
 				stat_add(d->ex, STAT_FALLBACKS, 1);
 			break;
 		}
-		if (now_ns() > op->give_up_ns) {
+		if (now_ns() > op->give_up_ns || atomic_load(&d->ex->client->given_up)) {
 			rc = -ETIMEDOUT;
 			break;
 		}
