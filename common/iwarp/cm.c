@@ -83,24 +83,22 @@ void iw_cm_close(struct fabric_cm *base)
 
 static void queue_event(struct iw_cm *cm, struct cm_event *event)
 {
-	uint64_t one = 1;
-
 	assert(list_empty(&event->link));
 	if (list_empty(&cm->events))
-		(void)!write(cm->wake_fd, &one, sizeof(one));
+		(void)eventfd_write(cm->wake_fd, 1);
 	list_push(&cm->events, &event->link);
 }
 
 /* Takes an event out of the queue, if it is there. */
 static void unqueue_event(struct iw_cm *cm, struct cm_event *event)
 {
-	uint64_t count;
+	eventfd_t count;
 
 	if (list_empty(&event->link))
 		return;
 	list_del(&event->link);
 	if (list_empty(&cm->events))
-		(void)!read(cm->wake_fd, &count, sizeof(count));
+		(void)eventfd_read(cm->wake_fd, &count);
 }
 
 void cm_report(struct iw_cm *cm, struct iw_cm_conn *cmc, enum fabric_cm_type type, int error)
@@ -193,7 +191,7 @@ void cm_unwatch(struct iw_cm *cm, struct iw_cm_conn *cmc)
 	cmc->watched = false;
 }
 
-/* The timer goes off for the oldest handshake. */
+/* The timer goes off for the oldest handshake. Setting it also takes its last alarm back. */
 static void set_timer(struct iw_cm *cm)
 {
 	struct itimerspec when = {0};
@@ -364,9 +362,8 @@ int cm_establish(struct iw_cm *cm, struct iw_cm_conn *cmc, enum iw_state from, u
 
 static void expire_handshakes(struct iw_cm *cm)
 {
-	uint64_t now = now_ns(), count;
+	uint64_t now = now_ns();
 
-	(void)!read(cm->timer_fd, &count, sizeof(count));
 	while (!list_empty(&cm->handshakes)) {
 		struct iw_cm_conn *cmc =
 			list_entry(cm->handshakes.next, struct iw_cm_conn, handshake);

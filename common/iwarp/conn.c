@@ -244,7 +244,7 @@ static int tcp_pair(int fd[2])
 {
 	struct sockaddr_in addr = {.sin_family = AF_INET,
 				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	struct sockaddr_in mine, peer;
+	struct sockaddr_in mine = {0}, peer = {0};
 	socklen_t len = sizeof(addr);
 	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int err = 0;

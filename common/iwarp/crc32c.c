@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define POLYNOMIAL   0x82f63b78u
-#define STREAM_BYTES 1024u /* each of the three */
+#define STREAM_BYTES ((size_t)1024) /* each of the three */
 
 static uint32_t table[8][256];
 /* What STREAM_BYTES zeros make of a register, by byte of the register. */
@@ -40,7 +40,7 @@ __attribute__((constructor)) static void crc32c_init(void)
 		for (int bit = 0; bit < 8; bit++) {
 			uint32_t crc = 1u << (8 * byte + bit);
 
-			for (unsigned int n = 0; n < STREAM_BYTES; n++)
+			for (size_t n = 0; n < STREAM_BYTES; n++)
 				crc = step_byte(crc, 0);
 			bits[bit] = crc;
 		}
@@ -103,14 +103,14 @@ __attribute__((target("sse4.2"))) static uint32_t crc32c_instruction(uint32_t cr
 	while (len >= 3 * STREAM_BYTES) {
 		uint64_t b = 0, c = 0;
 
-		for (unsigned int i = 0; i < STREAM_BYTES; i += 8) {
+		for (size_t i = 0; i < STREAM_BYTES; i += 8) {
 			a = __builtin_ia32_crc32di(a, load64(p + i));
 			b = __builtin_ia32_crc32di(b, load64(p + STREAM_BYTES + i));
-			c = __builtin_ia32_crc32di(c, load64(p + (size_t)2 * STREAM_BYTES + i));
+			c = __builtin_ia32_crc32di(c, load64(p + 2 * STREAM_BYTES + i));
 		}
 		a = shifted(shifted((uint32_t)a) ^ (uint32_t)b) ^ (uint32_t)c;
-		p += (size_t)3 * STREAM_BYTES;
-		len -= (size_t)3 * STREAM_BYTES;
+		p += 3 * STREAM_BYTES;
+		len -= 3 * STREAM_BYTES;
 	}
 	for (; len >= 8; len -= 8, p += 8)
 		a = __builtin_ia32_crc32di(a, load64(p));

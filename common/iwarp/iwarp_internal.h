@@ -368,11 +368,11 @@ struct iw_fault {
 
 #define IW_TX_UNITS	48
 #define IW_TX_IOV	(2 * IW_TX_UNITS + 2 * FABRIC_MAX_SGE)
-#define IW_TX_HEADERS	(IW_TX_UNITS * 64)
-#define IW_TX_CRC_BYTES (160 * 1024) /* two units of the largest size with headers */
-#define IW_TX_BATCH	(512 * 1024)
+#define IW_TX_HEADERS	((size_t)IW_TX_UNITS * 64)
+#define IW_TX_CRC_BYTES KIB(160) /* two units of the largest size with headers */
+#define IW_TX_BATCH	KIB(512)
 #define IW_RX_AHEAD	(8 * 1024 + 256) /* a header and what fits of small units */
-#define IW_RX_CRC_BYTES (160 * 1024)	 /* at least one unit of the largest size */
+#define IW_RX_CRC_BYTES KIB(160)	 /* at least one unit of the largest size */
 
 enum iw_unit_kind {
 	IW_UNIT_SEND_QUEUE,

@@ -219,6 +219,12 @@ enum iw_key_result iw_key_check(struct iw_hold *hold, const struct iw_conn *conn
 
 /* ---- memory regions -------------------------------------------------------------------------- */
 
+static char *next_field(char *p)
+{
+	p += strspn(p, " ");
+	return p + strcspn(p, " ");
+}
+
 /*
  * True if [addr, addr + length) holds a page of a file, as an adapter that cannot pin file memory
  * would find out. Blocks (reads /proc).
@@ -234,16 +240,21 @@ static bool is_file_memory(const void *addr, uint64_t length)
 	if (!maps)
 		return false;
 	while (!file && getline(&line, &line_size, maps) > 0) {
+		/* "start-end perms offset device inode   path": proc(5). */
 		unsigned long start, end, inode;
-		int path = 0;
+		char *p = line;
 
-		if (sscanf(line, "%lx-%lx %*s %*s %*s %lu %n", &start, &end, &inode, &path) < 3)
-			continue;
+		start = strtoul(p, &p, 16);
+		end = strtoul(p + (*p == '-'), &p, 16);
+		for (int field = 0; field < 3; field++)
+			p = next_field(p);
+		inode = strtoul(p, &p, 10);
+		p += strspn(p, " ");
 		if (inode == 0 || !range_overlaps(start, end - start, (uintptr_t)addr, length))
 			continue;
 		file = true;
 		for (size_t i = 0; i < ARRAY_SIZE(anonymous); i++)
-			if (strncmp(line + path, anonymous[i], strlen(anonymous[i])) == 0)
+			if (strncmp(p, anonymous[i], strlen(anonymous[i])) == 0)
 				file = false;
 	}
 	free(line);

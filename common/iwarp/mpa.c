@@ -25,6 +25,7 @@ size_t iw_mpa_build(const struct iw_mpa *m, uint8_t frame[IW_MPA_FRAME_MAX])
 	uint8_t flags = 0;
 
 	assert(m->private_len <= IW_MPA_PRIVATE_MAX - (m->enhanced ? IW_MPA_DEPTHS : 0));
+	/* Sixteen characters, no NUL. NOLINTNEXTLINE(bugprone-not-null-terminated-result) */
 	memcpy(frame, m->reply ? IW_MPA_KEY_REPLY : IW_MPA_KEY_REQUEST, IW_MPA_KEY_BYTES);
 	if (m->markers)
 		flags |= IW_MPA_FLAG_MARKERS;

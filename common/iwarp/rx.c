@@ -17,7 +17,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define TURN_BYTES	 (1024 * 1024) /* what one connection may receive before others have a turn */
+#define TURN_BYTES	 MIB(1) /* what one connection may receive before others have a turn */
 #define MIN_ULPDU	 (sizeof(struct iw_tagged) - IW_MPA_LENGTH)
 #define READ_REQUEST_LEN (sizeof(struct iw_read_request))
 

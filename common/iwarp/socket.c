@@ -47,7 +47,7 @@ static struct in6_addr plain_address(const struct sockaddr_storage *ss)
 
 bool iw_socket_is_loopback(int fd)
 {
-	struct sockaddr_storage peer, mine;
+	struct sockaddr_storage peer = {0}, mine = {0};
 	socklen_t peer_len = sizeof(peer), mine_len = sizeof(mine);
 	struct in6_addr a, b;
 
