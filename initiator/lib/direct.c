@@ -226,6 +226,7 @@ int direct_open(struct direct *d, const struct lh_token *token, struct errtext *
 	d->max_commit_ranges = client->ext.max_commit_ranges;
 	d->lost = false;
 	d->recall.pending = false;
+	d->recalled = 0; /* a restarted target counts from 1 again */
 	rc = direct_send_hello(d);
 	(void)pthread_mutex_unlock(&d->q.lock);
 	if (rc < 0) {

@@ -63,7 +63,7 @@ struct direct {
 
 	struct grant_map map;
 	uint32_t generation; /* of everything in the map */
-	uint32_t recalled;   /* the newest generation that was recalled: never take grants of it */
+	uint32_t recalled;   /* on this queue, the newest: never take grants of it or older */
 	enum lh_durability durability;
 
 	struct write_log log;

@@ -16,7 +16,7 @@ stress() {
 	local name=$1
 	shift
 	"$stress" "$(target data)" "$@" >"$tmp/$name.out" 2>&1 &
-	c_pid[$name]=$!
+	c_pid["$name"]=$!
 	wait_for 20 "its grant" eval '[ "$(status .exports[0].grants)" -gt 0 ]'
 }
 counted() { sed -n "s/.*\b$2=\([0-9]*\).*/\1/p" "$tmp/$1.out"; }
@@ -51,9 +51,13 @@ done
 # kill -9 of the daemon, and a new one.
 stress restart 8 3
 for _ in 1 2; do
-	sleep 2
+	sleep 1
+	# The new daemon counts generations from 1 again: what was recalled before must not matter.
+	recall
+	wait_serving
 	daemon_kill
 	daemon_start
+	wait_for 10 "granted after the restart" eval '[ "$(status .exports[0].grants)" -gt 0 ]'
 done
 client_end restart
 [ "$(counted restart reconnects)" -ge 1 ] || fail "it never connected again"
