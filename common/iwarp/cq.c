@@ -153,6 +153,7 @@ int iw_cq_join(struct iw_cq *cq, struct iw_conn *conn)
 		cq->slots_used++;
 	conn->cq = cq;
 	conn->cq_slot = i;
+	conn->cq_generation = atomic_load(&cq->slots[i].generation);
 	atomic_store(&cq->slots[i].conn, conn);
 	pthread_mutex_unlock(&cq->lock);
 	return 0;
@@ -187,7 +188,7 @@ void iw_cq_leave(struct iw_cq *cq, struct iw_conn *conn)
 {
 	struct iw_cq_slot *slot = &cq->slots[conn->cq_slot];
 
-	/* Its completions are lost from here on: poll compares the generation. */
+	/* Its completions are lost from here on, also what is pushed just now: poll compares. */
 	atomic_fetch_add(&slot->generation, 1);
 	atomic_store(&slot->conn, NULL);
 	iw_cq_wait(cq, conn);
@@ -202,8 +203,7 @@ void iw_cq_push(struct iw_cq *cq, const struct iw_conn *conn, const struct fabri
 	assert(iw_cq_room(cq));
 	cqe->wc = *wc;
 	cqe->slot = conn->cq_slot;
-	cqe->generation =
-		atomic_load_explicit(&cq->slots[conn->cq_slot].generation, memory_order_acquire);
+	cqe->generation = conn->cq_generation;
 	cq->ring_tail++;
 }
 

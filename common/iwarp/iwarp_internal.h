@@ -456,7 +456,7 @@ struct iw_conn {
 	struct iw_pd *pd;
 	struct iw_cq *cq;
 	struct iw_srq *srq;
-	uint32_t cq_slot;
+	uint32_t cq_slot, cq_generation; /* its place there, for the time it has it */
 	unsigned int max_send_sge, max_recv_sge, max_inline;
 	struct iw_ring sq, rq;
 

@@ -200,9 +200,14 @@ int iw_post_send(struct fabric_conn *base, struct fabric_send_wr *wr, struct fab
 {
 	struct iw_conn *conn = iw_conn_of(base);
 	struct iw_cq *cq = conn->cq;
-	int err = usable(conn, true) ? 0 : -ENOTCONN;
+	int err = 0;
 
-	for (; !err && wr; wr = wr->next) {
+	if (!usable(conn, true)) {
+		if (bad)
+			*bad = wr;
+		return -ENOTCONN;
+	}
+	for (; wr; wr = wr->next) {
 		if (ring_full(&conn->sq))
 			err = -ENOMEM;
 		else
@@ -213,7 +218,7 @@ int iw_post_send(struct fabric_conn *base, struct fabric_send_wr *wr, struct fab
 	}
 	if (err && bad)
 		*bad = wr;
-	if (!cq || conn->sq.tail == conn->tx.next || conn->tx.blocked)
+	if (conn->sq.tail == conn->tx.next || conn->tx.blocked)
 		return err;
 	/* What does not leave now leaves at a poll. */
 	atomic_store(&cq->hazard->conn, conn);
