@@ -147,7 +147,32 @@ enum nvme_io_opcode {
 	NVME_IO_COPY = 0x19,
 };
 
-#define NVME_RW_FUA (1u << 30) /* cdw12 */
+#define NVME_RW_FUA  (1u << 30) /* cdw12 */
+#define NVME_WZ_DEAC (1u << 25) /* cdw12 of Write Zeroes */
+#define NVME_DSM_AD  (1u << 2)	/* cdw11 of Dataset Management: deallocate */
+
+#define NVME_DSM_MAX_RANGES  256u
+#define NVME_COPY_MAX_RANGES 16u
+
+/** Dataset Management's range (NVM command set 1.0 figure 39). */
+struct nvme_dsm_range {
+	le32 attributes;
+	le32 blocks;
+	le64 slba;
+};
+static_assert(sizeof(struct nvme_dsm_range) == 16, "Dataset Management range");
+
+/** Copy's source range, format 0 (NVM command set 1.0 figure 30). */
+struct nvme_copy_range {
+	uint8_t reserved0[8];
+	le64 slba;
+	le16 blocks; /* 0's based */
+	uint8_t reserved18[6];
+	le32 eilbrt;
+	le16 elbat;
+	le16 elbatm;
+};
+static_assert(sizeof(struct nvme_copy_range) == 32, "Copy source range");
 
 /*
  * Status field, 15 bits without the phase: code [7:0], type [10:8], CRD [12:11], more [13],
@@ -174,6 +199,7 @@ enum nvme_status {
 	NVME_SC_HOSTID_INCONSISTENT = 0x018,
 	NVME_SC_KA_EXPIRED = 0x019,
 	NVME_SC_KA_INVALID = 0x01a,
+	NVME_SC_NS_WRITE_PROTECTED = 0x020,
 	NVME_SC_TRANSIENT_TRANSPORT = 0x022,
 	NVME_SC_LBA_RANGE = 0x080,
 	NVME_SC_CAP_EXCEEDED = 0x081,
@@ -189,6 +215,8 @@ enum nvme_status {
 	NVME_SC_CONNECT_RESTART_DISCOVERY = 0x183,
 	NVME_SC_CONNECT_INVALID_HOST = 0x184,
 	NVME_SC_AUTH_REQUIRED = 0x191,
+	NVME_SC_CMD_SIZE_LIMIT = 0x183,	   /* Copy; Connect has the same code */
+	NVME_SC_OVERLAPPING_RANGE = 0x187, /* Copy */
 	NVME_SC_WRITE_FAULT = 0x280,
 	NVME_SC_READ_ERROR = 0x281,
 	NVME_SC_COMPARE_FAILED = 0x285,

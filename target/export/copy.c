@@ -251,6 +251,25 @@ int view_verify(const struct view *view, uint64_t offset, uint64_t length)
 	return 0;
 }
 
+int view_copy(const struct view *view, uint64_t from, uint64_t to, uint64_t length)
+{
+	uint8_t piece[PIECE_BYTES];
+
+	while (length > 0) {
+		uint64_t n = min_u64(length, sizeof(piece));
+		int ret = view_copy_out(view, from, piece, n);
+
+		if (!ret)
+			ret = view_copy_in(view, to, piece, n);
+		if (ret)
+			return ret;
+		from += n;
+		to += n;
+		length -= n;
+	}
+	return 0;
+}
+
 /* ---- holes ----------------------------------------------------------------------------------- */
 
 bool export_can_punch(const struct export *e)

@@ -192,6 +192,9 @@ MUST_CHECK int view_zero(const struct view *view, uint64_t offset, uint64_t leng
 MUST_CHECK int view_compare(const struct view *view, uint64_t offset, const void *bytes,
 			    uint64_t length);
 
+/** Copies inside the file, which do not overlap; as view_copy_in(). */
+MUST_CHECK int view_copy(const struct view *view, uint64_t from, uint64_t to, uint64_t length);
+
 /** Reads the range and forgets it: 0 if all of it can be read. As view_copy_out(). */
 MUST_CHECK int view_verify(const struct view *view, uint64_t offset, uint64_t length);
 

@@ -92,7 +92,8 @@ struct holding_config {
 	struct export_config export;
 	uint32_t nsid;
 	enum region_choice registration;
-	bool wait_if_busy; /* else refused when another process has the file open at start */
+	bool advisory_deallocate; /* hosts' wish for holes is not fulfilled */
+	bool wait_if_busy;	  /* else refused when another process has the file open at start */
 };
 
 enum holding_state {

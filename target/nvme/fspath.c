@@ -5,7 +5,7 @@
  * copied through the mapping by a worker, guarded, so that a fault past the end of a truncated file
  * becomes an error and never extends it again. Needs no tenure and names no key of a region.
  */
-#include "nvme/nvme_queue.h"
+#include "nvme/io.h"
 
 #include <errno.h>
 
@@ -62,22 +62,11 @@ static void copy_on_worker(struct request *r)
 
 static void copied(struct request *r)
 {
-	switch (r->err) {
-	case 0:
+	if (r->err == 0)
 		counter_add(&write_bytes, r->range.length);
-		request_complete(r, NVME_SC_SUCCESS);
-		break;
-	case -ERANGE:
+	else if (r->err == -ERANGE)
 		counter_add(&range_errors, 1);
-		request_complete(r, NVME_SC_LBA_RANGE | NVME_SC_DNR);
-		break;
-	case -EIO:
-		request_complete(r, NVME_SC_WRITE_FAULT);
-		break;
-	default:
-		request_complete(r, nvme_status_from_errno(r->err));
-		break;
-	}
+	io_written(r, io_status(r->err));
 }
 
 static void write_here(struct request *r)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Identify: what we are, truthfully. The admin queue's reactor. */
-#include "nvme/controller.h"
+#include "nvme/io.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -116,7 +116,7 @@ static void fill_controller(struct request *r)
 		htole32((uint32_t)sizeof(struct nvme_command) / 16 + limits->inline_bytes / 16);
 	id->iorcsz = htole32(sizeof(struct nvme_completion) / 16);
 	id->icdoff = htole16(0);
-	id->msdbd = 1;
+	io_identify_controller(t, id);
 	fill_ours(t, (struct lh_identify *)id->vendor);
 	request_complete(r, NVME_SC_SUCCESS);
 }
@@ -160,6 +160,7 @@ static void fill_namespace(struct request *r)
 			id->nsattr = NSATTR_WRITE_PROTECTED;
 		memcpy(id->nguid, export_identity(view->export)->nguid, sizeof(id->nguid));
 		id->lbaf[0].lbads = log2_of(lba);
+		io_identify_namespace(r->queue->q.target, serving, id);
 	}
 	request_complete(r, status);
 }

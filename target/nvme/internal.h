@@ -10,6 +10,7 @@
 #define LEASEHOLD_NVME_INTERNAL_H
 
 #include "nvme/nvme.h"
+#include "nvme/interlock.h"
 #include "nvme/parse.h"
 #include "util/counter.h"
 #include "util/list.h"
@@ -60,7 +61,8 @@ struct ns_use {
 struct ns_home {
 	struct holding *holding;
 	struct nvme_subsystem *subsystem;
-	uint64_t seq; /* of the last operation */
+	struct interlock *interlock; /* any thread */
+	uint64_t seq;		     /* of the last operation */
 	uint64_t quiesce_seq;
 	uint64_t announced_bytes; /* size that hosts were told; 0: offline */
 };

@@ -1,180 +1,75 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/*
- * I/O commands: Read, Write, Flush. Data goes straight between the host's memory and the file's own
- * where the range is registered and nobody recalls it; all else takes the file-system path.
- */
-#include "nvme/controller.h"
+/* I/O commands: which there are, what each needs before it may run, and its place in the order. */
+#include "nvme/io.h"
 
 #include <errno.h>
 
-#define SC_NS_WRITE_PROTECTED 0x020 /* NVMe base 2.0 figure 94 */
+DEFINE_COUNTER(lock_waits, "nvme_interlock_waits", "Commands that waited for an overlapping one");
 
-DEFINE_COUNTER(reads, "nvme_reads", "Read commands");
-DEFINE_COUNTER(writes, "nvme_writes", "Write commands");
-DEFINE_COUNTER(flushes, "nvme_flushes", "Flush commands");
-DEFINE_COUNTER(read_region, "nvme_read_region_bytes", "Read bytes straight from file memory");
-DEFINE_COUNTER(write_region, "nvme_write_region_bytes", "Written bytes straight into file memory");
-DEFINE_COUNTER(write_capsule, "nvme_write_capsule_bytes", "Written bytes that came in capsules");
+enum io_lock_kind {
+	LOCK_NONE, /* or by the command itself */
+	LOCK_SHARED,
+	LOCK_EXCLUSIVE,
+};
 
-static uint16_t status_of(int err)
+struct io_command {
+	void (*execute)(struct request *r);
+	/** Fills r->range; returns an NVMe status. NULL: there is no range in the command. */
+	uint16_t (*parse)(struct request *r, const struct view *view);
+	enum io_lock_kind lock;
+	bool writes;
+};
+
+static uint16_t parse_data(struct request *r, const struct view *view)
 {
-	return err ? nvme_status_from_errno(err) | NVME_SC_DNR : NVME_SC_SUCCESS;
+	return command_parse_range(request_sqe(r), &r->command, export_lba_bytes(view->export),
+				   view->size_bytes, r->queue->q.target->env.limits.mdts_bytes,
+				   &r->range);
 }
 
-/*
- * The slices of the range as segments; false if part of it is not registered, or it lies in more
- * slices than one command carries.
- */
-static bool map_region(struct request *r)
+static uint16_t parse_blocks(struct request *r, const struct view *view)
 {
-	const struct serving *s = r->use->serving;
-	const struct region *region = s->regions[r->queue->q.device];
-	uint64_t offset = r->range.offset;
-	uint32_t left = r->range.length;
-	unsigned int n = 0;
+	return command_parse_blocks(request_sqe(r), export_lba_bytes(view->export),
+				    view->size_bytes, &r->range);
+}
 
-	if (!region || r->use->quiesced)
-		return false;
-	while (left > 0) {
-		const struct region_slice *slice = region_find(region, offset);
-		uint32_t length;
+static const struct io_command commands[] = {
+	[NVME_IO_FLUSH] = {.execute = io_flush},
+	[NVME_IO_WRITE] = {io_write, parse_data, LOCK_EXCLUSIVE, true},
+	[NVME_IO_READ] = {io_read, parse_data, LOCK_SHARED, false},
+	[NVME_IO_COMPARE] = {io_compare, parse_data, LOCK_SHARED, false},
+	[NVME_IO_WRITE_ZEROES] = {io_write_zeroes, parse_blocks, LOCK_EXCLUSIVE, true},
+	[NVME_IO_DSM] = {.execute = io_dsm, .writes = true},
+	[NVME_IO_VERIFY] = {io_verify, parse_blocks, LOCK_SHARED, false},
+	[NVME_IO_COPY] = {.execute = io_copy, .writes = true},
+};
 
-		if (!slice || n == NVME_MAX_SEGMENTS)
-			return false;
-		length = (uint32_t)min_u64(left, slice->offset + slice->length - offset);
-		r->segments[n++] = (struct fabric_sge){
-			.addr = (uint64_t)(uintptr_t)(s->view->base + offset),
-			.length = length,
-			.lkey = slice->lkey,
-		};
-		offset += length;
-		left -= length;
+uint16_t io_status(int err)
+{
+	switch (err) {
+	case 0:
+		return NVME_SC_SUCCESS;
+	case -ERANGE:
+		return NVME_SC_LBA_RANGE | NVME_SC_DNR;
+	case -EIO:
+		return NVME_SC_WRITE_FAULT;
+	default:
+		return nvme_status_from_errno(err) | NVME_SC_DNR;
 	}
-	r->nr_segments = n;
-	return true;
 }
 
-/* ---- Read ------------------------------------------------------------------------------------- */
-
-static void read_execute(struct request *r)
-{
-	counter_add(&reads, 1);
-	if (!map_region(r)) {
-		fspath_read(r);
-		return;
-	}
-	counter_add(&read_region, r->range.length);
-	request_get_keyed(r);
-	r->send_data = true;
-	request_complete(r, NVME_SC_SUCCESS);
-}
-
-/* ---- Write ------------------------------------------------------------------------------------ */
-
-static int persist(const struct request *r)
-{
-	return view_persist(r->use->serving->view, r->range.offset, r->range.length);
-}
-
-static void persist_on_worker(struct request *r)
-{
-	r->err = persist(r);
-}
-
-static void persisted(struct request *r)
-{
-	request_complete(r, status_of(r->err));
-}
-
-static void write_fetched(struct request *r)
-{
-	/* No work request names the region any more; the serving stays until it is persisted. */
-	request_put_keyed(r);
-	if (r->range.length > NVME_REACTOR_COPY_BYTES) {
-		request_on_worker(r, persist_on_worker, persisted);
-		return;
-	}
-	request_complete(r, status_of(persist(r)));
-}
-
-/*
- * Small, and over pages that are present: a copy here is cheaper than a worker. Those of a page cache
- * may not be present.
- */
-static bool may_copy_here(const struct request *r)
-{
-	const struct view *view = r->use->serving->view;
-
-	return !r->use->quiesced && r->range.length <= NVME_REACTOR_COPY_BYTES &&
-	       export_medium(view->export) != EXPORT_PAGE_CACHE &&
-	       view_backed(view, r->range.offset, r->range.length);
-}
-
-static void write_in_capsule(struct request *r)
-{
-	counter_add(&write_capsule, r->range.length);
-	if (!may_copy_here(r)) {
-		fspath_write(r);
-		return;
-	}
-	request_complete(r, status_of(view_copy_in(r->use->serving->view, r->range.offset,
-						   request_data(r), r->range.length)));
-}
-
-static void write_execute(struct request *r)
-{
-	const struct fabric_device_info *info =
-		fabric_device_info(fabric_conn_device(r->queue->q.conn));
-
-	counter_add(&writes, 1);
-	if (export_read_only(r->use->serving->view->export)) {
-		request_complete(r, SC_NS_WRITE_PROTECTED | NVME_SC_DNR);
-		return;
-	}
-	if (r->command.data == COMMAND_IN_CAPSULE) {
-		write_in_capsule(r);
-		return;
-	}
-	if (info->read_sink_needs_bounce || !map_region(r)) {
-		fspath_write(r);
-		return;
-	}
-	counter_add(&write_region, r->range.length);
-	request_get_keyed(r);
-	request_fetch(r, write_fetched);
-}
-
-/* ---- Flush ------------------------------------------------------------------------------------ */
-
-static void flush_on_worker(struct request *r)
-{
-	r->err = export_flush(r->use->serving->view->export);
-}
-
-static void flush_execute(struct request *r)
-{
-	counter_add(&flushes, 1);
-	/* A write is durable when it is answered, or nothing could make it so. */
-	if (!export_volatile_cache(r->use->serving->view->export)) {
-		request_complete(r, NVME_SC_SUCCESS);
-		return;
-	}
-	request_on_worker(r, flush_on_worker, persisted);
-}
-
-/* ---- the command ------------------------------------------------------------------------------ */
+/* ---- the namespace ---------------------------------------------------------------------------- */
 
 static uint16_t find_namespace(struct request *r)
 {
+	const struct nvme_subsystem *s = r->queue->controller->subsystem;
+	uint32_t nsid = r->command.nsid;
 	unsigned int slot = 0;
-	struct ns_use *use =
-		ns_find(r->queue->q.nr, r->queue->controller->subsystem, r->command.nsid, &slot);
+	struct ns_use *use = ns_find(r->queue->q.nr, s, nsid, &slot);
 
 	if (!use) {
-		bool known = r->command.nsid != 0 &&
-			     r->command.nsid <= r->queue->controller->subsystem->max_nsid &&
-			     r->queue->controller->subsystem->slot_of[r->command.nsid] <
-				     NVME_MAX_NAMESPACES;
+		bool known =
+			nsid != 0 && nsid <= s->max_nsid && s->slot_of[nsid] < NVME_MAX_NAMESPACES;
 
 		return known ? NVME_SC_NS_NOT_READY : NVME_SC_INVALID_NS | NVME_SC_DNR;
 	}
@@ -184,35 +79,100 @@ static uint16_t find_namespace(struct request *r)
 	return NVME_SC_SUCCESS;
 }
 
-static uint16_t parse_range(struct request *r)
+static uint16_t check(struct request *r, const struct io_command *command)
 {
 	const struct view *view = r->use->serving->view;
 
-	return command_parse_range(request_sqe(r), &r->command, export_lba_bytes(view->export),
-				   view->size_bytes, r->queue->q.target->env.limits.mdts_bytes,
-				   &r->range);
+	if (command->writes && export_read_only(view->export))
+		return NVME_SC_NS_WRITE_PROTECTED | NVME_SC_DNR;
+	return command->parse ? command->parse(r, view) : NVME_SC_SUCCESS;
+}
+
+/* ---- the order -------------------------------------------------------------------------------- */
+
+/* Its turn has come. */
+static void lock_arrived(struct loop_msg *msg)
+{
+	struct request *r = container_of(msg, struct request, msg);
+
+	r->locked = true;
+	request_set_state(r, REQUEST_PARSED);
+	if (r->queue->q.failed)
+		request_release(r);
+	else
+		io_begin(r);
+}
+
+/* On the thread of whoever made way. */
+static void lock_granted(struct interlock_node *node)
+{
+	struct request *r = container_of(node, struct request, lock);
+
+	loop_post(r->queue->q.nr->loop, &r->msg, lock_arrived);
+}
+
+bool io_lock(struct request *r, uint64_t offset, uint64_t end, bool exclusive)
+{
+	if (r->locked) {
+		/* A namespace whose blocks changed their size meanwhile is another one. */
+		if (r->lock.offset == offset && r->lock.end == end)
+			return true;
+		request_complete(r, NVME_SC_NS_NOT_READY);
+		return false;
+	}
+	r->lock.offset = offset;
+	r->lock.end = end;
+	r->lock.exclusive = exclusive;
+	r->lock.granted = lock_granted;
+	if (interlock_lock(request_interlock(r), &r->lock)) {
+		r->locked = true;
+		return true;
+	}
+	counter_add(&lock_waits, 1);
+	request_put_ns(r);
+	request_set_state(r, REQUEST_WAIT_LOCK);
+	return false;
+}
+
+void io_begin(struct request *r)
+{
+	const struct io_command *command = &commands[r->command.opcode];
+	struct request *second = r->pair;
+	uint16_t status = find_namespace(r);
+
+	if (!status)
+		status = check(r, command);
+	if (status) {
+		request_complete(r, status);
+		return;
+	}
+	if (second) {
+		/* Both or neither: the Write is checked before the Compare runs. */
+		second->range = r->range;
+		request_get_ns(second, r->use, r->slot);
+		status = check(second, &commands[second->command.opcode]);
+		request_put_ns(second);
+		if (status) {
+			request_complete(second, status);
+			return;
+		}
+	}
+	if (command->lock == LOCK_NONE ||
+	    io_lock(r, r->range.offset, r->range.offset + r->range.length,
+		    second || command->lock == LOCK_EXCLUSIVE))
+		command->execute(r);
 }
 
 void io_execute(struct request *r)
 {
 	uint8_t opcode = r->command.opcode;
-	uint16_t status;
 
-	if (opcode != NVME_IO_READ && opcode != NVME_IO_WRITE && opcode != NVME_IO_FLUSH) {
+	if ((r->command.fuse != FUSE_NONE || r->queue->fused_first || r->queue->fused_broken) &&
+	    io_fused(r))
+		return;
+	if (opcode >= ARRAY_SIZE(commands) || !commands[opcode].execute) {
 		request_complete(r, NVME_SC_INVALID_OPCODE | NVME_SC_DNR);
 		return;
 	}
-	status = find_namespace(r);
-	if (!status && opcode != NVME_IO_FLUSH)
-		status = parse_range(r);
-	if (status) {
-		request_complete(r, status);
-		return;
-	}
-	if (opcode == NVME_IO_READ)
-		read_execute(r);
-	else if (opcode == NVME_IO_WRITE)
-		write_execute(r);
-	else
-		flush_execute(r);
+	io_begin(r);
 }

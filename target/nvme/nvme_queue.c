@@ -207,6 +207,11 @@ static void nvme_queue_drain(struct queue *q)
 		struct request *r = &nq->requests[i];
 
 		switch (r->state) {
+		case REQUEST_WAIT_LOCK:
+			if (request_cancel_lock(r))
+				request_release(r);
+			break;
+		case REQUEST_WAIT_FUSED:
 		case REQUEST_WAIT_BUFFER:
 		case REQUEST_WAIT_FETCH:
 		case REQUEST_WAIT_SEND:

@@ -6,7 +6,7 @@
  *
  * Reactor's thread, but where said. The life of a request:
  *
- *   FREE -> PARSED -> [WAIT_BUFFER] -> [WAIT_FETCH -> FETCHING] -> EXECUTING -> [WAIT_SEND] ->
+ *   FREE -> PARSED -> [WAIT_FUSED] -> [WAIT_LOCK] -> [WAIT_BUFFER] -> [WAIT_FETCH -> FETCHING] -> EXECUTING -> [WAIT_SEND] ->
  *   SENDING -> FREE
  */
 #ifndef LEASEHOLD_NVME_QUEUE_H
@@ -18,6 +18,8 @@
 enum request_state {
 	REQUEST_FREE,
 	REQUEST_PARSED,	     /* the command is checked; on the reactor */
+	REQUEST_WAIT_FUSED,  /* for the other half of a pair */
+	REQUEST_WAIT_LOCK,   /* for an overlapping command to end */
 	REQUEST_WAIT_BUFFER, /* for the bounce pool */
 	REQUEST_WAIT_FETCH,  /* for room in the send queue, or for a READ of the depth */
 	REQUEST_FETCHING,    /* RDMA READs from the host are in flight */
@@ -33,6 +35,12 @@ struct capsule {
 	uint8_t *data;
 	uint32_t bytes;	  /* received */
 	struct list link; /* received, and no request is free */
+};
+
+/** How far a transfer has come: on either side, which piece and how much of it. */
+struct transfer_place {
+	unsigned int segment, keyed;
+	uint32_t segment_bytes, keyed_bytes;
 };
 
 struct request {
@@ -51,10 +59,9 @@ struct request {
 	/* What moves between host and here: in the file, or in a bounce buffer. */
 	struct fabric_sge segments[NVME_MAX_SEGMENTS];
 	unsigned int nr_segments;
-	unsigned int fetched_segments;
-	uint32_t fetched_bytes;
-	unsigned int chain; /* entries of the send queue in use */
-	bool send_data;	    /* RDMA WRITE the segments, then respond */
+	struct transfer_place fetched_to; /* what has been asked for of them */
+	unsigned int chain;		  /* entries of the send queue in use */
+	bool send_data;			  /* RDMA WRITE the segments, then respond */
 	void (*fetched)(struct request *r);
 	void (*buffered)(struct request *r);
 	struct bounce bounce;
@@ -64,6 +71,13 @@ struct request {
 	unsigned int slot;
 	bool keyed;
 	struct command_range range;
+
+	/* Its place among those that overlap it (io.c). */
+	struct interlock_node lock;
+	bool locked;
+	bool punched;	      /* a hole instead of zeros was tried, in vain */
+	bool compared;	      /* the first half of a pair: it found what it should */
+	struct request *pair; /* the other half, once both are here */
 
 	/* Elsewhere. */
 	struct reactor_read pread;
@@ -82,6 +96,18 @@ struct request {
 		} direct;
 		struct log_part log;
 		uint32_t kato_ms;
+		struct {
+			uint64_t done;
+		} steps;
+		struct {
+			struct holding_punch punch;
+			struct export_range range;
+			unsigned int nr_wire;
+		} punch;
+		struct {
+			struct export_range sources[NVME_COPY_MAX_RANGES];
+			unsigned int nr;
+		} copy;
 	} u;
 };
 
@@ -108,9 +134,11 @@ struct nvme_queue {
 	uint16_t sqhd;
 	bool sq_flow_off;
 	struct list free_requests;
-	struct list received; /* capsules that wait for a request */
-	struct list sends;    /* requests that wait for room in the send queue */
-	struct list fetches;  /* requests that wait for READs */
+	struct list received;	     /* capsules that wait for a request */
+	struct request *fused_first; /* waits for the next command */
+	bool fused_broken;	     /* the last command was a first half, and refused */
+	struct list sends;	     /* requests that wait for room in the send queue */
+	struct list fetches;	     /* requests that wait for READs */
 	unsigned int send_free;
 	unsigned int reads_used; /* of the READ depth */
 };
@@ -153,6 +181,9 @@ void request_release(struct request *r);
 /** Gets a bounce buffer of `length` bytes, which becomes the only segment, then calls `buffered`. */
 void request_buffer(struct request *r, uint32_t length, void (*buffered)(struct request *r));
 
+/** Gives the buffer back before the end. */
+void request_drop_buffer(struct request *r);
+
 /** RDMA READs the command's keyed data into the segments, then calls `fetched`. */
 void request_fetch(struct request *r, void (*fetched)(struct request *r));
 
@@ -173,8 +204,17 @@ void request_from_control(struct request *r);
 
 /** Uses and leaves the namespace; with keys from get_keyed() to put_keyed(). */
 void request_get_ns(struct request *r, struct ns_use *use, unsigned int slot);
+void request_put_ns(struct request *r);
 void request_get_keyed(struct request *r);
 void request_put_keyed(struct request *r);
+
+static inline struct interlock *request_interlock(const struct request *r)
+{
+	return r->queue->q.target->homes[r->slot].interlock;
+}
+
+/** Gives up waiting for its place. False: it has it, and a message is on its way. */
+MUST_CHECK bool request_cancel_lock(struct request *r);
 
 /** Transfers (transfer.c). */
 void transfer_send(struct request *r);	/* state SENDING, or waits */

@@ -82,25 +82,63 @@ static uint16_t parse_direction(struct command *c)
 	}
 }
 
-static uint16_t parse_keyed(const struct nvme_sgl_desc *sgl, const struct capsule_limits *limits,
-			    struct command *c)
+/* One descriptor of the host's memory, behind those there are. */
+static uint16_t add_keyed(const struct nvme_sgl_desc *sgl, const struct capsule_limits *limits,
+			  struct command *c)
 {
 	uint8_t subtype = sgl->type & 0x0f;
+	struct keyed_sgl keyed = {
+		.address = le64toh(sgl->address),
+		.length = nvme_keyed_sgl_length(sgl),
+		.key = nvme_keyed_sgl_key(sgl),
+	};
 
-	if (subtype != NVME_SGL_ADDRESS && subtype != NVME_SGL_INVALIDATE)
+	if (sgl->type >> 4 != NVME_SGL_KEYED_DATA_BLOCK ||
+	    (subtype != NVME_SGL_ADDRESS && subtype != NVME_SGL_INVALIDATE))
 		return NVME_SC_SGL_INVALID_TYPE | NVME_SC_DNR;
-	c->key = nvme_keyed_sgl_key(sgl);
-	c->address = le64toh(sgl->address);
 	/* A null keyed descriptor comes with every command that has no data. */
-	if (c->direction == DIRECTION_NONE || nvme_keyed_sgl_length(sgl) == 0)
+	if (c->direction == DIRECTION_NONE || keyed.length == 0)
 		return NVME_SC_SUCCESS;
-	c->invalidate = subtype == NVME_SGL_INVALIDATE;
-	c->length = nvme_keyed_sgl_length(sgl);
-	if (c->length > limits->mdts_bytes)
+	if (keyed.length > limits->mdts_bytes - c->length)
 		return NVME_SC_INVALID_FIELD | NVME_SC_DNR;
-	if (c->address > UINT64_MAX - c->length)
+	if (keyed.address > UINT64_MAX - keyed.length)
 		return NVME_SC_SGL_INVALID_DATA | NVME_SC_DNR;
+	/* A SEND invalidates one key; the host does the others itself. */
+	if (subtype == NVME_SGL_INVALIDATE && !limits->no_invalidate) {
+		c->invalidate = true;
+		c->invalidate_key = keyed.key;
+	}
+	c->length += keyed.length;
+	c->keyed[c->nr_keyed++] = keyed;
 	c->data = COMMAND_KEYED;
+	return NVME_SC_SUCCESS;
+}
+
+/* A list of descriptors that came in the capsule (NVMe-oF 1.1 §2.3.1). */
+static uint16_t parse_list(const struct nvme_sgl_desc *sgl, const uint8_t *capsule, uint32_t bytes,
+			   const struct capsule_limits *limits, struct command *c)
+{
+	uint64_t offset = le64toh(sgl->address);
+	uint32_t length = nvme_sgl_length(sgl);
+
+	if ((sgl->type & 0x0f) != NVME_SGL_OFFSET)
+		return NVME_SC_SGL_INVALID_TYPE | NVME_SC_DNR;
+	if (length == 0 || length % sizeof(*sgl) != 0)
+		return NVME_SC_SGL_INVALID_LAST | NVME_SC_DNR;
+	if (length / sizeof(*sgl) > NVME_MAX_KEYED)
+		return NVME_SC_SGL_INVALID_COUNT | NVME_SC_DNR;
+	if (!range_ok(offset, length, bytes - sizeof(struct nvme_command)))
+		return NVME_SC_SGL_OFFSET_INVALID | NVME_SC_DNR;
+	capsule += sizeof(struct nvme_command) + offset;
+	for (uint32_t at = 0; at < length; at += (uint32_t)sizeof(*sgl)) {
+		struct nvme_sgl_desc one;
+		uint16_t status;
+
+		memcpy(&one, capsule + at, sizeof(one));
+		status = add_keyed(&one, limits, c);
+		if (status)
+			return status;
+	}
 	return NVME_SC_SUCCESS;
 }
 
@@ -130,44 +168,37 @@ uint16_t command_parse(const void *capsule, uint32_t bytes, const struct capsule
 	uint16_t status;
 
 	assert(capsule_size_ok(bytes, limits));
-	*c = (struct command){.cid = sqe->cid, .opcode = sqe->opcode, .nsid = le32toh(sqe->nsid)};
+	/* Not the descriptors: most of it, and seldom used. */
+	memset(c, 0, offsetof(struct command, keyed));
+	c->cid = sqe->cid;
+	c->opcode = sqe->opcode;
+	c->nsid = le32toh(sqe->nsid);
 	if (c->opcode == NVME_FABRICS) {
 		c->fctype = (uint8_t)(c->nsid & 0xff);
 		c->nsid = 0;
 	}
-	/* No PRPs over fabrics, no metadata pointer, nothing fused. */
-	if (sqe->flags != NVME_FLAGS_SGL)
+	/* No PRPs over fabrics, no metadata pointer. */
+	if ((sqe->flags & ~NVME_FLAGS_FUSE_MASK) != NVME_FLAGS_SGL ||
+	    (sqe->flags & NVME_FLAGS_FUSE_MASK) == NVME_FLAGS_FUSE_MASK)
 		return NVME_SC_INVALID_FIELD | NVME_SC_DNR;
+	c->fuse = (enum command_fuse)(sqe->flags & NVME_FLAGS_FUSE_MASK);
+	if (c->fuse != FUSE_NONE && (limits->admin || c->opcode == NVME_FABRICS)) {
+		c->fuse = FUSE_NONE;
+		return NVME_SC_INVALID_FIELD | NVME_SC_DNR;
+	}
 	status = parse_direction(c);
 	if (status)
 		return status;
 	switch (sqe->sgl.type >> 4) {
 	case NVME_SGL_KEYED_DATA_BLOCK:
-		return parse_keyed(&sqe->sgl, limits, c);
+		return add_keyed(&sqe->sgl, limits, c);
 	case NVME_SGL_DATA_BLOCK:
 		return parse_in_capsule(&sqe->sgl, bytes, c);
+	case NVME_SGL_LAST_SEGMENT:
+		return parse_list(&sqe->sgl, capsule, bytes, limits, c);
 	default:
 		return NVME_SC_SGL_INVALID_TYPE | NVME_SC_DNR;
 	}
-}
-
-uint16_t command_parse_range(const struct nvme_command *sqe, const struct command *command,
-			     uint32_t lba_bytes, uint64_t size_bytes, uint32_t mdts_bytes,
-			     struct command_range *range)
-{
-	uint64_t slba = (uint64_t)le32toh(sqe->cdw11) << 32 | le32toh(sqe->cdw10);
-	uint64_t blocks = (le32toh(sqe->cdw12) & 0xffff) + 1ull;
-
-	if (blocks * lba_bytes > mdts_bytes)
-		return NVME_SC_INVALID_FIELD | NVME_SC_DNR;
-	if (!range_ok(slba, blocks, size_bytes / lba_bytes))
-		return NVME_SC_LBA_RANGE | NVME_SC_DNR;
-	if (blocks * lba_bytes != command->length)
-		return NVME_SC_SGL_INVALID_DATA | NVME_SC_DNR;
-	range->offset = slba * lba_bytes;
-	range->length = (uint32_t)(blocks * lba_bytes);
-	range->fua = (le32toh(sqe->cdw12) & NVME_RW_FUA) != 0;
-	return NVME_SC_SUCCESS;
 }
 
 /* ---- Connect ---------------------------------------------------------------------------------- */

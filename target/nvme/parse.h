@@ -6,6 +6,7 @@
 #ifndef LEASEHOLD_NVME_PARSE_H
 #define LEASEHOLD_NVME_PARSE_H
 
+#include "export/export.h"
 #include "wire/wire.h"
 
 /* ---- connection requests ---------------------------------------------------------------------- */
@@ -35,7 +36,8 @@ MUST_CHECK uint16_t cm_request_parse(const uint8_t *data, size_t length,
 struct capsule_limits {
 	uint32_t inline_bytes; /* that a capsule can carry behind the command */
 	uint32_t mdts_bytes;
-	bool admin; /* the opcode's set: fabrics and admin, or fabrics and I/O */
+	bool admin;	    /* the opcode's set: fabrics and admin, or fabrics and I/O */
+	bool no_invalidate; /* hosts here cannot: what they ask for is not done */
 };
 
 enum command_data {
@@ -50,19 +52,36 @@ enum command_direction {
 	DIRECTION_TO_HOST,
 };
 
+enum command_fuse {
+	FUSE_NONE,
+	FUSE_FIRST,
+	FUSE_SECOND,
+};
+
+#define NVME_MAX_KEYED 16u /* keyed descriptors of one command: MSDBD */
+
+/** Some of the host's memory. */
+struct keyed_sgl {
+	uint64_t address;
+	uint32_t length; /* not 0 */
+	uint32_t key;
+};
+
 /** What a capsule says. */
 struct command {
 	uint16_t cid; /* as on the wire */
 	uint8_t opcode;
 	uint8_t fctype; /* of NVME_FABRICS */
+	enum command_fuse fuse;
 	uint32_t nsid;
 	enum command_data data;
 	enum command_direction direction;
 	uint32_t length;	 /* of the data; 0 with COMMAND_NO_DATA */
 	uint32_t capsule_offset; /* COMMAND_IN_CAPSULE: from the capsule's start */
-	uint64_t address;	 /* COMMAND_KEYED */
-	uint32_t key;
-	bool invalidate; /* the response is to invalidate `key` */
+	bool invalidate;	 /* the response is to invalidate `invalidate_key` */
+	uint32_t invalidate_key;
+	unsigned int nr_keyed;			/* COMMAND_KEYED */
+	struct keyed_sgl keyed[NVME_MAX_KEYED]; /* together `length` */
 };
 
 /** Whether so many bytes can be a command capsule at all; if not, the peer speaks something else. */
@@ -75,18 +94,49 @@ bool capsule_size_ok(uint32_t bytes, const struct capsule_limits *limits);
 MUST_CHECK uint16_t command_parse(const void *capsule, uint32_t bytes,
 				  const struct capsule_limits *limits, struct command *command);
 
-/** A Read's or a Write's place in the file. */
+/* ---- I/O commands (parse_io.c) ---------------------------------------------------------------- */
+
+/** A command's place in the file. */
 struct command_range {
 	uint64_t offset; /* bytes */
 	uint32_t length;
 	bool fua;
+	bool deallocate; /* Write Zeroes */
 };
 
-/** Returns an NVMe status. */
+/** Commands that move as many bytes as their range has. Returns an NVMe status. */
 MUST_CHECK uint16_t command_parse_range(const struct nvme_command *sqe,
 					const struct command *command, uint32_t lba_bytes,
 					uint64_t size_bytes, uint32_t mdts_bytes,
 					struct command_range *range);
+/** Commands without data. */
+MUST_CHECK uint16_t command_parse_blocks(const struct nvme_command *sqe, uint32_t lba_bytes,
+					 uint64_t size_bytes, struct command_range *range);
+
+/** Dataset Management: what the command says, … */
+MUST_CHECK uint16_t dsm_parse(const struct nvme_command *sqe, const struct command *command,
+			      bool *deallocate, unsigned int *nr);
+/**
+ * … and its data: the whole units in each range; those that have none are left out. `ranges` may be
+ * the same memory as `wire`.
+ */
+MUST_CHECK uint16_t dsm_parse_ranges(const void *wire, unsigned int nr, uint32_t lba_bytes,
+				     uint64_t size_bytes, uint64_t unit_bytes,
+				     struct export_range *ranges, unsigned int *nr_ranges);
+
+struct copy_limits {
+	uint32_t lba_bytes;
+	uint64_t size_bytes;
+	uint64_t range_bytes; /* of one source */
+	uint64_t total_bytes;
+};
+
+/** Copy: what the command says, and its data. `sources` has NVME_COPY_MAX_RANGES. */
+MUST_CHECK uint16_t copy_parse(const struct nvme_command *sqe, const struct command *command,
+			       unsigned int *nr);
+MUST_CHECK uint16_t copy_parse_sources(const struct nvme_command *sqe, const void *wire,
+				       unsigned int nr, const struct copy_limits *limits,
+				       struct export_range *sources, struct command_range *to);
 
 /* ---- Connect (NVMe-oF 1.1 §3.3) --------------------------------------------------------------- */
 

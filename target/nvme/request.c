@@ -5,7 +5,7 @@
  */
 #include "nvme/nvme_queue.h"
 
-#include "nvme/controller.h"
+#include "nvme/io.h"
 
 DEFINE_COUNTER(commands, "nvme_commands", "Command capsules received");
 DEFINE_COUNTER(capsule_errors, "nvme_capsule_errors", "Capsules refused at the edge");
@@ -16,8 +16,11 @@ void request_set_state(struct request *r, enum request_state state)
 #define TO(s) (1u << REQUEST_##s)
 	static const uint16_t allowed[] = {
 		[REQUEST_FREE] = TO(PARSED),
-		[REQUEST_PARSED] = TO(WAIT_BUFFER) | TO(WAIT_FETCH) | TO(FETCHING) | TO(EXECUTING) |
-				   TO(HELD) | TO(WAIT_SEND) | TO(SENDING) | TO(FREE),
+		[REQUEST_PARSED] = TO(WAIT_FUSED) | TO(WAIT_LOCK) | TO(WAIT_BUFFER) |
+				   TO(WAIT_FETCH) | TO(FETCHING) | TO(EXECUTING) | TO(HELD) |
+				   TO(WAIT_SEND) | TO(SENDING) | TO(FREE),
+		[REQUEST_WAIT_FUSED] = TO(PARSED) | TO(FREE),
+		[REQUEST_WAIT_LOCK] = TO(PARSED) | TO(FREE),
 		[REQUEST_WAIT_BUFFER] = TO(PARSED) | TO(FREE),
 		[REQUEST_WAIT_FETCH] = TO(FETCHING) | TO(FREE),
 		[REQUEST_FETCHING] = TO(PARSED) | TO(FREE),
@@ -67,7 +70,7 @@ void request_put_keyed(struct request *r)
 	ns_check(r->use);
 }
 
-static void put_ns(struct request *r)
+void request_put_ns(struct request *r)
 {
 	struct ns_use *use = r->use;
 
@@ -76,6 +79,21 @@ static void put_ns(struct request *r)
 	request_put_keyed(r);
 	r->use = NULL;
 	ns_put(use);
+}
+
+/* ---- its place among those that overlap it ---------------------------------------------------- */
+
+static void unlock(struct request *r)
+{
+	if (!r->locked)
+		return;
+	r->locked = false;
+	interlock_unlock(request_interlock(r), &r->lock);
+}
+
+bool request_cancel_lock(struct request *r)
+{
+	return interlock_cancel(request_interlock(r), &r->lock);
 }
 
 /* ---- birth ------------------------------------------------------------------------------------ */
@@ -121,6 +139,7 @@ void request_start(struct capsule *capsule)
 	r->dw0 = r->dw1 = 0;
 	r->nr_segments = 0;
 	r->send_data = false;
+	r->punched = r->compared = false;
 	request_set_state(r, REQUEST_PARSED);
 	nq->q.busy++;
 	if (nq->controller)
@@ -128,6 +147,7 @@ void request_start(struct capsule *capsule)
 	status = command_parse(capsule->data, capsule->bytes, &nq->limits, &r->command);
 	if (status) {
 		counter_add(&capsule_errors, 1);
+		io_fused_refused(r);
 		request_complete(r, status);
 		return;
 	}
@@ -175,12 +195,17 @@ void request_buffer(struct request *r, uint32_t length, void (*buffered)(struct 
 	request_set_state(r, REQUEST_WAIT_BUFFER);
 }
 
+void request_drop_buffer(struct request *r)
+{
+	r->nr_segments = 0;
+	bounce_put(pool_of(r), &r->bounce);
+}
+
 void request_fetch(struct request *r, void (*fetched)(struct request *r))
 {
 	assert(r->command.data == COMMAND_KEYED && r->nr_segments > 0);
 	r->fetched = fetched;
-	r->fetched_segments = 0;
-	r->fetched_bytes = 0;
+	r->fetched_to = (struct transfer_place){0};
 	transfer_fetch(r);
 }
 
@@ -269,14 +294,39 @@ void request_from_control(struct request *r)
 
 /* ---- the end ---------------------------------------------------------------------------------- */
 
-void request_complete(struct request *r, uint16_t status)
+static void complete(struct request *r, uint16_t status)
 {
 	r->status = status;
+	if (r->state == REQUEST_WAIT_FUSED)
+		request_set_state(r, REQUEST_PARSED);
 	if (status != NVME_SC_SUCCESS) {
 		r->send_data = false;
 		counter_add(&errors, 1);
 	}
+	/* What is sent from the file is read until the response has gone. */
+	if (!r->send_data)
+		unlock(r);
 	transfer_send(r);
+}
+
+/* The other half of a pair, answered with this one. */
+static void complete_other(struct request *other, uint16_t status)
+{
+	other->pair = NULL;
+	complete(other, status);
+}
+
+void request_complete(struct request *r, uint16_t status)
+{
+	struct request *other = r->pair;
+
+	r->pair = NULL;
+	/* The first half is answered first; it counts only if the second was good to begin with. */
+	if (other && r->command.fuse == FUSE_SECOND)
+		complete_other(other, other->compared ? NVME_SC_SUCCESS : NVME_SC_FUSED_FAIL);
+	complete(r, status);
+	if (other && r->command.fuse == FUSE_FIRST)
+		complete_other(other, NVME_SC_FUSED_FAIL);
 }
 
 void request_release(struct request *r)
@@ -288,7 +338,13 @@ void request_release(struct request *r)
 	    r->state == REQUEST_HELD)
 		list_del(&r->link);
 	request_set_state(r, REQUEST_FREE);
-	put_ns(r);
+	if (r->pair)
+		r->pair->pair = NULL;
+	r->pair = NULL;
+	if (nq->fused_first == r)
+		nq->fused_first = NULL;
+	unlock(r);
+	request_put_ns(r);
 	if (r->capsule)
 		capsule_repost(r->capsule);
 	r->capsule = NULL;

@@ -146,6 +146,7 @@ int nvme_subsystem_add(struct nvme_subsystem *s, struct holding *h)
 {
 	struct nvme_target *t = s->target;
 	uint32_t nsid = holding_nsid(h);
+	struct interlock *interlock;
 
 	if (nsid == 0 || nsid > NVME_MAX_NSID)
 		return -ERANGE;
@@ -154,7 +155,11 @@ int nvme_subsystem_add(struct nvme_subsystem *s, struct holding *h)
 	if (t->nr_homes == NVME_MAX_NAMESPACES)
 		return -ENOSPC;
 	assert(list_empty(&t->listeners));
-	t->homes[t->nr_homes] = (struct ns_home){.holding = h, .subsystem = s};
+	interlock = interlock_new();
+	if (!interlock)
+		return -ENOMEM;
+	t->homes[t->nr_homes] =
+		(struct ns_home){.holding = h, .subsystem = s, .interlock = interlock};
 	s->slot_of[nsid] = (uint16_t)t->nr_homes++;
 	s->max_nsid = (uint32_t)max_u64(s->max_nsid, nsid);
 	return 0;
@@ -230,6 +235,8 @@ void nvme_target_free(struct nvme_target *t)
 	channel_close_all(t);
 	while ((l = list_pop(&t->subsystems)))
 		free(list_entry(l, struct nvme_subsystem, link));
+	for (unsigned int i = 0; i < t->nr_homes; i++)
+		interlock_free(t->homes[i].interlock);
 	free_reactors(t);
 	free(t);
 }

@@ -15,9 +15,62 @@ DEFINE_COUNTER(bytes_out, "nvme_bytes_to_hosts", "Bytes sent by RDMA WRITE");
 DEFINE_COUNTER(bytes_in, "nvme_bytes_from_hosts", "Bytes fetched by RDMA READ");
 DEFINE_COUNTER(send_waits, "nvme_send_queue_waits", "Chains that waited for a send queue");
 
-static unsigned int chunks(unsigned int segments, unsigned int per_wr)
+/* Of one transfer: each begins where a segment or a piece of the host's memory does. */
+#define MAX_PARTS (NVME_MAX_SEGMENTS + NVME_MAX_KEYED)
+
+/*
+ * The next work request from `at` on: as many segments as it can name, to or from one piece of the
+ * host's memory.
+ */
+static void next_part(const struct request *r, unsigned int max_sge, struct transfer_place *at,
+		      struct fabric_send_wr *wr, struct fabric_sge *sges)
 {
-	return (segments + per_wr - 1) / per_wr;
+	const struct keyed_sgl *keyed = &r->command.keyed[at->keyed];
+	unsigned int n = 0;
+
+	assert(at->keyed < r->command.nr_keyed);
+	*wr = (struct fabric_send_wr){
+		.remote_addr = keyed->address + at->keyed_bytes,
+		.rkey = keyed->key,
+		.sg_list = sges,
+	};
+	while (n < max_sge && at->segment < r->nr_segments && at->keyed_bytes < keyed->length) {
+		const struct fabric_sge *s = &r->segments[at->segment];
+		uint32_t length = (uint32_t)min_u64(s->length - at->segment_bytes,
+						    keyed->length - at->keyed_bytes);
+
+		sges[n++] = (struct fabric_sge){
+			.addr = s->addr + at->segment_bytes,
+			.length = length,
+			.lkey = s->lkey,
+		};
+		at->segment_bytes += length;
+		at->keyed_bytes += length;
+		if (at->segment_bytes == s->length) {
+			at->segment++;
+			at->segment_bytes = 0;
+		}
+	}
+	if (at->keyed_bytes == keyed->length) {
+		at->keyed++;
+		at->keyed_bytes = 0;
+	}
+	wr->num_sge = n;
+}
+
+/* How many work requests that makes. */
+static unsigned int count_parts(const struct request *r, unsigned int max_sge)
+{
+	struct transfer_place at = {0};
+	struct fabric_send_wr wr;
+	struct fabric_sge sges[NVME_MAX_SEGMENTS];
+	unsigned int n = 0;
+
+	if (r->command.nr_keyed == 1)
+		return (r->nr_segments + max_sge - 1) / max_sge;
+	for (; at.segment < r->nr_segments; n++)
+		next_part(r, max_sge, &at, &wr, sges);
+	return n;
 }
 
 /* An unsignaled request completes only if it failed; its chain's last one then completes too. */
@@ -64,16 +117,16 @@ static void fill_completion(struct request *r)
 
 static unsigned int send_chain(const struct request *r)
 {
-	return r->send_data ? chunks(r->nr_segments, r->queue->q.max_sge) + 1 : 1;
+	return r->send_data ? count_parts(r, r->queue->q.max_sge) + 1 : 1;
 }
 
 static void post_send(struct request *r)
 {
 	struct nvme_queue *nq = r->queue;
-	struct fabric_send_wr wr[NVME_MAX_SEGMENTS + 1];
-	struct fabric_sge cqe_sge;
-	uint64_t remote = r->command.address;
-	unsigned int n = 0;
+	struct fabric_send_wr wr[MAX_PARTS + 1];
+	struct fabric_sge sges[MAX_PARTS], cqe_sge;
+	struct transfer_place at = {0};
+	unsigned int n = 0, used = 0;
 
 	request_set_state(r, REQUEST_SENDING);
 	/* Its receive first: the host may use it as soon as it has the response. */
@@ -84,23 +137,15 @@ static void post_send(struct request *r)
 		request_release(r);
 		return;
 	}
-	for (unsigned int i = 0; r->send_data && i < r->nr_segments; n++) {
-		unsigned int sges = (unsigned int)min_u64(r->nr_segments - i, nq->q.max_sge);
-
-		wr[n] = (struct fabric_send_wr){
-			.next = &wr[n + 1],
-			.wr_id = reactor_wr_id(&r->part_wr),
-			.op = FABRIC_OP_WRITE,
-			.sg_list = &r->segments[i],
-			.num_sge = sges,
-			.remote_addr = remote,
-			.rkey = r->command.key,
-		};
-		for (unsigned int last = i + sges; i < last; i++)
-			remote += r->segments[i].length;
+	for (; r->send_data && at.segment < r->nr_segments; n++) {
+		next_part(r, nq->q.max_sge, &at, &wr[n], &sges[used]);
+		wr[n].next = &wr[n + 1];
+		wr[n].wr_id = reactor_wr_id(&r->part_wr);
+		wr[n].op = FABRIC_OP_WRITE;
+		used += wr[n].num_sge;
 	}
 	if (r->send_data)
-		counter_add(&bytes_out, remote - r->command.address);
+		counter_add(&bytes_out, r->command.length);
 	fill_completion(r);
 	cqe_sge = (struct fabric_sge){
 		.addr = (uint64_t)(uintptr_t)r->cqe,
@@ -113,7 +158,7 @@ static void post_send(struct request *r)
 		.flags = FABRIC_F_SIGNALED,
 		.sg_list = &cqe_sge,
 		.num_sge = 1,
-		.rkey = r->command.invalidate ? r->command.key : 0,
+		.rkey = r->command.invalidate ? r->command.invalidate_key : 0,
 	};
 	r->part_wr.done = part_done;
 	r->last_wr.done = send_done;
@@ -157,7 +202,7 @@ static void fetch_done(struct reactor_wr *wr, const struct fabric_wc *wc)
 		queue_fail(&nq->q, "data could not be fetched");
 	if (nq->q.failed)
 		request_release(r);
-	else if (r->fetched_segments < r->nr_segments)
+	else if (r->fetched_to.segment < r->nr_segments)
 		transfer_fetch(r);
 	else
 		r->fetched(r);
@@ -169,8 +214,9 @@ static bool post_fetch(struct request *r)
 {
 	struct nvme_queue *nq = r->queue;
 	unsigned int depth = atomic_load_explicit(&nq->q.read_depth, memory_order_relaxed);
-	struct fabric_send_wr wr[NVME_MAX_SEGMENTS];
-	unsigned int room, n = 0;
+	struct fabric_send_wr wr[MAX_PARTS];
+	struct fabric_sge sges[MAX_PARTS];
+	unsigned int room, n = 0, used = 0;
 
 	/* Not known yet: the first command can overtake our own accept. */
 	depth = depth ? depth : 1;
@@ -178,21 +224,12 @@ static bool post_fetch(struct request *r)
 	room = (unsigned int)min_u64(room, nq->send_free);
 	if (room == 0)
 		return false;
-	for (unsigned int i = r->fetched_segments; i < r->nr_segments && n < room; n++) {
-		unsigned int sges = (unsigned int)min_u64(r->nr_segments - i, nq->q.max_read_sge);
-
-		wr[n] = (struct fabric_send_wr){
-			.next = &wr[n + 1],
-			.wr_id = reactor_wr_id(&r->part_wr),
-			.op = FABRIC_OP_READ,
-			.sg_list = &r->segments[i],
-			.num_sge = sges,
-			.remote_addr = r->command.address + r->fetched_bytes,
-			.rkey = r->command.key,
-		};
-		for (unsigned int last = i + sges; i < last; i++)
-			r->fetched_bytes += r->segments[i].length;
-		r->fetched_segments = i;
+	for (; r->fetched_to.segment < r->nr_segments && n < room; n++) {
+		next_part(r, nq->q.max_read_sge, &r->fetched_to, &wr[n], &sges[used]);
+		wr[n].next = &wr[n + 1];
+		wr[n].wr_id = reactor_wr_id(&r->part_wr);
+		wr[n].op = FABRIC_OP_READ;
+		used += wr[n].num_sge;
 	}
 	wr[n - 1].next = NULL;
 	wr[n - 1].wr_id = reactor_wr_id(&r->last_wr);
@@ -203,8 +240,8 @@ static bool post_fetch(struct request *r)
 	nq->send_free -= n;
 	nq->reads_used += n;
 	request_set_state(r, REQUEST_FETCHING);
-	if (r->fetched_segments == r->nr_segments)
-		counter_add(&bytes_in, r->fetched_bytes);
+	if (r->fetched_to.segment == r->nr_segments)
+		counter_add(&bytes_in, r->command.length);
 	if (fabric_post_send(nq->q.conn, wr, NULL) < 0) {
 		queue_fail(&nq->q, "a fetch could not be posted");
 		request_release(r);

@@ -62,8 +62,8 @@ static void test_good_keyed(void **state)
 	assert_int_equal(cmd.data, COMMAND_KEYED);
 	assert_int_equal(cmd.direction, DIRECTION_TO_HOST);
 	assert_int_equal(cmd.length, 8192);
-	assert_int_equal(cmd.key, 0xdeadbeef);
-	assert_int_equal(cmd.address, 0x123456789abcull);
+	assert_int_equal(cmd.keyed[0].key, 0xdeadbeef);
+	assert_int_equal(cmd.keyed[0].address, 0x123456789abcull);
 	assert_true(cmd.invalidate);
 	assert_int_equal(le16toh(cmd.cid), 7);
 	nvme_keyed_sgl_set(&c.sqe.sgl, 0x1000, 8192, 1, NVME_SGL_ADDRESS);
@@ -88,7 +88,7 @@ static void test_no_data(void **state)
 
 static void test_flags(void **state)
 {
-	static const uint8_t bad[] = {0x00, 0x80, 0xc0, 0x41, 0x42, 0x43, 0x60};
+	static const uint8_t bad[] = {0x00, 0x80, 0xc0, 0x43, 0x60, 0x01, 0x44};
 	struct command cmd;
 
 	(void)state;
@@ -113,8 +113,202 @@ static void test_sgl_types(void **state)
 			     type == (NVME_SGL_DATA_BLOCK << 4 | NVME_SGL_OFFSET);
 
 		c.sqe.sgl.type = (uint8_t)type;
+		if (type == (NVME_SGL_LAST_SEGMENT << 4 | NVME_SGL_OFFSET))
+			continue; /* test_list() */
 		assert_int_equal(parse(&c, 0, &cmd), known ? 0 : NVME_SC_SGL_INVALID_TYPE | DNR);
 	}
+}
+
+static void test_fuse(void **state)
+{
+	struct capsule_limits admin = limits;
+	struct command cmd;
+
+	(void)state;
+	admin.admin = true;
+	for (uint8_t fuse = 0; fuse < 3; fuse++) {
+		struct capsule_text c = capsule(NVME_IO_READ);
+
+		c.sqe.flags = (uint8_t)(NVME_FLAGS_SGL | fuse);
+		assert_int_equal(parse(&c, 0, &cmd), 0);
+		assert_int_equal(cmd.fuse, fuse);
+		assert_int_equal(command_parse(&c, sizeof(c.sqe), &admin, &cmd),
+				 fuse ? NVME_SC_INVALID_FIELD | DNR : 0);
+		c.sqe.opcode = NVME_FABRICS;
+		assert_int_equal(parse(&c, 0, &cmd), fuse ? NVME_SC_INVALID_FIELD | DNR : 0);
+	}
+}
+
+/* Descriptors in the capsule. */
+static void test_list(void **state)
+{
+	struct capsule_text c = capsule(NVME_IO_READ);
+	struct nvme_sgl_desc list[NVME_MAX_KEYED + 1];
+	struct capsule_limits deaf = limits;
+	struct command cmd;
+
+	(void)state;
+	deaf.no_invalidate = true;
+	for (unsigned int i = 0; i < ARRAY_SIZE(list); i++)
+		nvme_keyed_sgl_set(&list[i], 0x1000 * i, 512, 100 + i,
+				   i == 1 ? NVME_SGL_INVALIDATE : NVME_SGL_ADDRESS);
+	memcpy(c.data + 24, list, sizeof(list));
+	nvme_offset_sgl_set(&c.sqe.sgl, 24, 16 * NVME_MAX_KEYED);
+	c.sqe.sgl.type = NVME_SGL_LAST_SEGMENT << 4 | NVME_SGL_OFFSET;
+	assert_int_equal(parse(&c, INLINE, &cmd), 0);
+	assert_int_equal(cmd.data, COMMAND_KEYED);
+	assert_int_equal(cmd.nr_keyed, NVME_MAX_KEYED);
+	assert_int_equal(cmd.length, 512 * NVME_MAX_KEYED);
+	assert_int_equal(cmd.keyed[3].key, 103);
+	assert_int_equal(cmd.keyed[3].address, 0x3000);
+	assert_true(cmd.invalidate);
+	assert_int_equal(cmd.invalidate_key, 101);
+	assert_int_equal(command_parse(&c, sizeof(c.sqe) + INLINE, &deaf, &cmd), 0);
+	assert_false(cmd.invalidate);
+	/* Not all of it is in the capsule. */
+	assert_int_equal(parse(&c, 24 + 16 * NVME_MAX_KEYED - 1, &cmd),
+			 NVME_SC_SGL_OFFSET_INVALID | DNR);
+	nvme_offset_sgl_set(&c.sqe.sgl, UINT64_MAX, 16);
+	c.sqe.sgl.type = NVME_SGL_LAST_SEGMENT << 4 | NVME_SGL_OFFSET;
+	assert_int_equal(parse(&c, INLINE, &cmd), NVME_SC_SGL_OFFSET_INVALID | DNR);
+	/* Too many, none, part of one, at an address. */
+	nvme_offset_sgl_set(&c.sqe.sgl, 24, 16 * (NVME_MAX_KEYED + 1));
+	c.sqe.sgl.type = NVME_SGL_LAST_SEGMENT << 4 | NVME_SGL_OFFSET;
+	assert_int_equal(parse(&c, INLINE, &cmd), NVME_SC_SGL_INVALID_COUNT | DNR);
+	c.sqe.sgl.bytes[0] = c.sqe.sgl.bytes[1] = 0;
+	assert_int_equal(parse(&c, INLINE, &cmd), NVME_SC_SGL_INVALID_LAST | DNR);
+	c.sqe.sgl.bytes[0] = 24;
+	assert_int_equal(parse(&c, INLINE, &cmd), NVME_SC_SGL_INVALID_LAST | DNR);
+	c.sqe.sgl.bytes[0] = 16;
+	assert_int_equal(parse(&c, INLINE, &cmd), 0);
+	c.sqe.sgl.type = NVME_SGL_LAST_SEGMENT << 4 | NVME_SGL_ADDRESS;
+	assert_int_equal(parse(&c, INLINE, &cmd), NVME_SC_SGL_INVALID_TYPE | DNR);
+	/* A list in a list, data of the capsule in one, more than MDTS together, one without bytes. */
+	c.sqe.sgl.type = NVME_SGL_LAST_SEGMENT << 4 | NVME_SGL_OFFSET;
+	memcpy(c.data + 24, &c.sqe.sgl, 16);
+	assert_int_equal(parse(&c, INLINE, &cmd), NVME_SC_SGL_INVALID_TYPE | DNR);
+	nvme_offset_sgl_set(&list[0], 0, 512);
+	memcpy(c.data + 24, list, 16);
+	assert_int_equal(parse(&c, INLINE, &cmd), NVME_SC_SGL_INVALID_TYPE | DNR);
+	nvme_keyed_sgl_set(&list[0], 0, MDTS, 1, NVME_SGL_ADDRESS);
+	memcpy(c.data + 24, list, sizeof(list));
+	assert_int_equal(parse(&c, INLINE, &cmd), 0);
+	c.sqe.sgl.bytes[0] = 32;
+	assert_int_equal(parse(&c, INLINE, &cmd), NVME_SC_INVALID_FIELD | DNR);
+	nvme_keyed_sgl_set(&list[0], 0, 0, 1, NVME_SGL_ADDRESS);
+	memcpy(c.data + 24, list, sizeof(list));
+	assert_int_equal(parse(&c, INLINE, &cmd), 0);
+	assert_int_equal(cmd.nr_keyed, 1);
+	assert_int_equal(cmd.length, 512);
+}
+
+/* ---- I/O commands ----------------------------------------------------------------------------- */
+
+static void test_blocks(void **state)
+{
+	struct nvme_command sqe = {.cdw12 = htole32(0xffff | NVME_RW_FUA | NVME_WZ_DEAC)};
+	struct command_range range;
+
+	(void)state;
+	assert_int_equal(command_parse_blocks(&sqe, 4096, MIB(256), &range), 0);
+	assert_int_equal(range.length, MIB(256));
+	assert_true(range.fua && range.deallocate);
+	assert_int_equal(command_parse_blocks(&sqe, 4096, MIB(256) - 4096, &range),
+			 NVME_SC_LBA_RANGE | DNR);
+	sqe.cdw10 = sqe.cdw11 = htole32(UINT32_MAX);
+	assert_int_equal(command_parse_blocks(&sqe, 512, UINT64_MAX, &range),
+			 NVME_SC_LBA_RANGE | DNR);
+	sqe = (struct nvme_command){.cdw12 = htole32(1u << 20)};
+	assert_int_equal(command_parse_blocks(&sqe, 512, MIB(1), &range),
+			 NVME_SC_INVALID_FIELD | DNR);
+}
+
+static void test_dsm(void **state)
+{
+	struct nvme_command sqe = {.cdw10 = htole32(1), .cdw11 = htole32(NVME_DSM_AD)};
+	struct command cmd = {.length = 32};
+	union {
+		struct nvme_dsm_range wire[3];
+		struct export_range ranges[3];
+	} u = {.wire = {{.blocks = htole32(16), .slba = htole64(1)},
+			{.blocks = htole32(7), .slba = htole64(33)},
+			{.blocks = htole32(8), .slba = htole64(2040)}}};
+	unsigned int nr;
+	bool deallocate;
+
+	(void)state;
+	assert_int_equal(dsm_parse(&sqe, &cmd, &deallocate, &nr), 0);
+	assert_true(deallocate);
+	assert_int_equal(nr, 2);
+	cmd.length = 4096; /* room for all */
+	assert_int_equal(dsm_parse(&sqe, &cmd, &deallocate, &nr), 0);
+	cmd.length = 4097;
+	assert_int_equal(dsm_parse(&sqe, &cmd, &deallocate, &nr), NVME_SC_SGL_INVALID_DATA | DNR);
+	cmd.length = 31;
+	assert_int_equal(dsm_parse(&sqe, &cmd, &deallocate, &nr), NVME_SC_SGL_INVALID_DATA | DNR);
+	cmd.length = 0;
+	assert_int_equal(dsm_parse(&sqe, &cmd, &deallocate, &nr), NVME_SC_SGL_INVALID_DATA | DNR);
+	/* Whole pages only; one beyond the end spoils all. */
+	assert_int_equal(dsm_parse_ranges(u.wire, 3, 512, MIB(1) - 512, 4096, u.ranges, &nr),
+			 NVME_SC_LBA_RANGE | DNR);
+	assert_int_equal(dsm_parse_ranges(u.wire, 3, 512, MIB(1), 4096, u.ranges, &nr), 0);
+	assert_int_equal(nr, 2);
+	assert_int_equal(u.ranges[0].offset, 4096);
+	assert_int_equal(u.ranges[0].length, 4096);
+	assert_int_equal(u.ranges[1].offset, MIB(1) - 4096);
+	assert_int_equal(u.ranges[1].length, 4096);
+	u.wire[0] =
+		(struct nvme_dsm_range){.blocks = htole32(UINT32_MAX), .slba = htole64(UINT64_MAX)};
+	assert_int_equal(dsm_parse_ranges(u.wire, 1, 4096, MIB(1), 4096, u.ranges, &nr),
+			 NVME_SC_LBA_RANGE | DNR);
+}
+
+static void test_copy(void **state)
+{
+	struct nvme_command sqe = {.cdw10 = htole32(64), .cdw12 = htole32(1)};
+	struct command cmd = {.length = 64};
+	struct copy_limits most = {.lba_bytes = 512,
+				   .size_bytes = MIB(1),
+				   .range_bytes = KIB(16),
+				   .total_bytes = KIB(24)};
+	struct nvme_copy_range wire[2] = {{.slba = htole64(0), .blocks = htole16(31)},
+					  {.slba = htole64(40), .blocks = htole16(15)}};
+	struct export_range sources[NVME_COPY_MAX_RANGES];
+	struct command_range to;
+	unsigned int nr;
+
+	(void)state;
+	assert_int_equal(copy_parse(&sqe, &cmd, &nr), 0);
+	assert_int_equal(nr, 2);
+	cmd.length = 63;
+	assert_int_equal(copy_parse(&sqe, &cmd, &nr), NVME_SC_SGL_INVALID_DATA | DNR);
+	sqe.cdw12 = htole32(1 | 1 << 8); /* format */
+	assert_int_equal(copy_parse(&sqe, &cmd, &nr), NVME_SC_INVALID_FIELD | DNR);
+	sqe.cdw12 = htole32(NVME_COPY_MAX_RANGES);
+	assert_int_equal(copy_parse(&sqe, &cmd, &nr), NVME_SC_CMD_SIZE_LIMIT | DNR);
+	assert_int_equal(copy_parse_sources(&sqe, wire, 2, &most, sources, &to), 0);
+	assert_int_equal(to.offset, KIB(32));
+	assert_int_equal(to.length, KIB(24));
+	assert_int_equal(sources[1].offset, KIB(20));
+	wire[0].blocks = htole16(32);
+	assert_int_equal(copy_parse_sources(&sqe, wire, 2, &most, sources, &to),
+			 NVME_SC_CMD_SIZE_LIMIT | DNR);
+	wire[0].blocks = htole16(31);
+	wire[1].blocks = htole16(16);
+	assert_int_equal(copy_parse_sources(&sqe, wire, 2, &most, sources, &to),
+			 NVME_SC_CMD_SIZE_LIMIT | DNR);
+	wire[1] = (struct nvme_copy_range){.slba = htole64(64 + 47)};
+	assert_int_equal(copy_parse_sources(&sqe, wire, 2, &most, sources, &to), 0);
+	wire[1].slba = htole64(64 + 32);
+	assert_int_equal(copy_parse_sources(&sqe, wire, 2, &most, sources, &to),
+			 NVME_SC_OVERLAPPING_RANGE | DNR);
+	wire[1].slba = htole64(2048);
+	assert_int_equal(copy_parse_sources(&sqe, wire, 2, &most, sources, &to),
+			 NVME_SC_LBA_RANGE | DNR);
+	sqe.cdw10 = htole32(2047);
+	wire[1].slba = htole64(40);
+	assert_int_equal(copy_parse_sources(&sqe, wire, 2, &most, sources, &to),
+			 NVME_SC_LBA_RANGE | DNR);
 }
 
 static void test_keyed_too_long(void **state)
@@ -454,14 +648,27 @@ static void test_messages(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_capsule_sizes), cmocka_unit_test(test_good_keyed),
-		cmocka_unit_test(test_no_data),	      cmocka_unit_test(test_flags),
-		cmocka_unit_test(test_sgl_types),     cmocka_unit_test(test_keyed_too_long),
-		cmocka_unit_test(test_in_capsule),    cmocka_unit_test(test_direction),
-		cmocka_unit_test(test_ranges),	      cmocka_unit_test(test_connect_command),
-		cmocka_unit_test(test_connect_data),  cmocka_unit_test(test_cm_request),
-		cmocka_unit_test(test_cm_direct),     cmocka_unit_test(test_log_part),
-		cmocka_unit_test(test_wants),	      cmocka_unit_test(test_messages),
+		cmocka_unit_test(test_capsule_sizes),
+		cmocka_unit_test(test_good_keyed),
+		cmocka_unit_test(test_no_data),
+		cmocka_unit_test(test_flags),
+		cmocka_unit_test(test_sgl_types),
+		cmocka_unit_test(test_fuse),
+		cmocka_unit_test(test_list),
+		cmocka_unit_test(test_blocks),
+		cmocka_unit_test(test_dsm),
+		cmocka_unit_test(test_copy),
+		cmocka_unit_test(test_keyed_too_long),
+		cmocka_unit_test(test_in_capsule),
+		cmocka_unit_test(test_direction),
+		cmocka_unit_test(test_ranges),
+		cmocka_unit_test(test_connect_command),
+		cmocka_unit_test(test_connect_data),
+		cmocka_unit_test(test_cm_request),
+		cmocka_unit_test(test_cm_direct),
+		cmocka_unit_test(test_log_part),
+		cmocka_unit_test(test_wants),
+		cmocka_unit_test(test_messages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Dataset Management: Deallocate gives whole pages back to the file system, through the holding,
+ * which sees to it that no key is alive over them (grant/punch.c); other attributes are hints that
+ * we do not need. It has no place in the order of commands: it would hold up those that do not
+ * overlap it in the least while regions change, and what a host makes of a range that it writes and
+ * deallocates at the same time is its own business.
+ */
+#include "nvme/io.h"
+
+#include <errno.h>
+
+DEFINE_COUNTER(dsms, "nvme_deallocates", "Dataset Management commands that deallocate");
+
+bool io_can_punch(const struct request *r)
+{
+	const struct serving *s = r->use->serving;
+
+	return !holding_config(s->holding)->advisory_deallocate &&
+	       export_can_punch(s->view->export);
+}
+
+/* ---- on control ------------------------------------------------------------------------------- */
+
+static void punch_done(struct holding_punch *punch, int err)
+{
+	struct request *r = container_of(punch, struct request, u.punch.punch);
+
+	r->err = err;
+	request_from_control(r);
+}
+
+static void punch_there(struct request *r)
+{
+	struct holding *h = r->queue->q.target->homes[r->slot].holding;
+
+	if (h)
+		holding_punch(h, &r->u.punch.punch);
+	else
+		punch_done(&r->u.punch.punch, -ENODEV);
+}
+
+void io_punch(struct request *r, const struct export_range *ranges, unsigned int nr_ranges,
+	      void (*back)(struct request *r))
+{
+	r->u.punch.punch = (struct holding_punch){
+		.ranges = ranges,
+		.nr_ranges = nr_ranges,
+		.done = punch_done,
+	};
+	/* What is served now is to be replaced: who uses it would wait for itself. */
+	request_put_ns(r);
+	request_on_control(r, punch_there, back);
+}
+
+/* ---- the command ------------------------------------------------------------------------------ */
+
+static void deallocated(struct request *r)
+{
+	if (r->err == 0 || r->err == -EOPNOTSUPP)
+		request_complete(r, NVME_SC_SUCCESS);
+	else
+		request_complete(r, r->err == -ENODEV ? NVME_SC_NS_NOT_READY : io_status(r->err));
+}
+
+static void ranges_ready(struct request *r)
+{
+	const struct view *view = r->use->serving->view;
+	struct export_range *ranges = (struct export_range *)(void *)r->bounce.data;
+	unsigned int n = 0;
+	uint16_t status;
+
+	status = dsm_parse_ranges(request_data(r), r->u.punch.nr_wire,
+				  export_lba_bytes(view->export), view->size_bytes, IO_PUNCH_BYTES,
+				  ranges, &n);
+	if (status || n == 0 || !io_can_punch(r)) {
+		request_complete(r, status);
+		return;
+	}
+	io_punch(r, ranges, n, deallocated);
+}
+
+void io_dsm(struct request *r)
+{
+	bool deallocate;
+	uint16_t status = dsm_parse(request_sqe(r), &r->command, &deallocate, &r->u.punch.nr_wire);
+
+	if (status || !deallocate) {
+		request_complete(r, status);
+		return;
+	}
+	counter_add(&dsms, 1);
+	/* The ranges are turned into ours in the buffer, which what came in the capsule needs too. */
+	if (r->command.data == COMMAND_IN_CAPSULE)
+		request_buffer(r, NVME_DSM_MAX_RANGES * sizeof(struct export_range), ranges_ready);
+	else
+		request_take_data(r, ranges_ready);
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A whole target in this process, one export on the software fabric, and a raw NVMe host: it sends
+ * any 64 bytes as a command, with any data behind them, and shows what comes back. The host's side
+ * runs on the test's thread.
+ */
+#ifndef LEASEHOLD_NVME_RIG_H
+#define LEASEHOLD_NVME_RIG_H
+
+#include "test_export_rig.h"
+
+#include <semaphore.h>
+#include <stdatomic.h>
+
+#include "nvme/internal.h"
+#include "tenure/tenure.h"
+
+#define RIG_NSID     1
+#define RIG_BYTES    MIB(16)
+#define RIG_DEPTH    32
+#define RIG_MEMORY   MIB(4) /* of the host, registered */
+#define RIG_REACTORS 2
+
+struct rig_options {
+	uint32_t lba_bytes;
+	uint32_t inline_bytes;
+	bool read_only, advisory, no_invalidate;
+};
+
+struct rig {
+	struct rig_options options;
+	struct fabric *fabric;
+	struct holding_env env;
+	struct reactor *reactors[RIG_REACTORS];
+	struct tenure_watch *watch;
+	struct holding *h;
+	struct nvme_target *target;
+	uint16_t port;
+
+	/* The host. */
+	struct fabric *host;
+	struct fabric_cm *cm;
+	struct fabric_pd *pd;
+	struct fabric_mr *mr;
+	uint8_t *memory;
+	uint16_t cntlid;
+	struct rig_queue *admin, *io[2];
+};
+
+/** One queue of the host: commands by slot, which is the CID. */
+struct rig_queue {
+	struct rig *rig;
+	struct fabric_conn *conn;
+	struct fabric_cq *cq;
+	struct fabric_mr *mr;
+	uint8_t *buffers; /* RIG_DEPTH receives, then RIG_DEPTH capsules */
+	bool resolved, established, dead;
+	unsigned int next;
+	unsigned int answered; /* in all */
+	bool done[RIG_DEPTH];
+	unsigned int order[RIG_DEPTH]; /* the how manieth answer it was */
+	struct nvme_completion cqe[RIG_DEPTH];
+};
+
+/** The folder of the files: this side has its own copy of test_dirs.h. */
+void rig_in(const char *dir);
+
+void rig_up(struct rig *rig, const struct rig_options *options);
+void rig_down(struct rig *rig);
+
+/** A command of I/O: opcode, namespace 1, no data. */
+struct nvme_command rig_command(uint8_t opcode);
+/** The same over blocks. */
+struct nvme_command rig_blocks(uint8_t opcode, uint64_t slba, uint32_t blocks);
+/** Data: `length` bytes of the host's memory from `at` on. */
+void rig_keyed(struct rig *rig, struct nvme_command *sqe, uint32_t at, uint32_t length);
+
+/** Sends a capsule; returns its slot. */
+unsigned int rig_send(struct rig_queue *q, const struct nvme_command *sqe, const void *data,
+		      uint32_t bytes);
+/** Waits for the answer: its status without the More bit. */
+uint16_t rig_answer(struct rig_queue *q, unsigned int slot);
+/** True if it has come by now. */
+bool rig_answered(struct rig_queue *q, unsigned int slot);
+/** Both. */
+uint16_t rig_do(struct rig_queue *q, const struct nvme_command *sqe, const void *data,
+		uint32_t bytes);
+
+/** Reads the file through the holding's own descriptor. */
+void rig_read(struct rig *rig, uint64_t offset, void *bytes, size_t length);
+
+#endif

@@ -1,0 +1,777 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * I/O commands against a whole target, over the wire: each once as it should be, and each in every
+ * bad form. Then the order of overlapping commands of two queues on two reactors.
+ */
+#include "nvme_rig.h"
+
+#include <stdlib.h>
+
+#include "iwarp/iwarp.h"
+#include "util/log.h"
+
+#define DNR NVME_SC_DNR
+
+static const struct rig_options small = {.lba_bytes = 512, .inline_bytes = 4096};
+static const struct rig_options large = {.lba_bytes = 4096, .inline_bytes = 16384};
+
+static struct rig rig;
+static struct rig_queue *io;
+
+static void up(const struct rig_options *options)
+{
+	rig_up(&rig, options);
+	io = rig.io[0];
+}
+
+static uint32_t lba(void)
+{
+	return rig.options.lba_bytes;
+}
+
+static void assert_file(uint64_t offset, uint64_t length, int byte)
+{
+	uint8_t *bytes = malloc(length);
+
+	assert_non_null(bytes);
+	rig_read(&rig, offset, bytes, length);
+	for (uint64_t i = 0; i < length; i++) {
+		int want = byte < 0 ? fill_byte(offset + i) : byte;
+
+		if (bytes[i] != want)
+			print_error("byte %llu\n", (unsigned long long)(offset + i));
+		assert_int_equal(bytes[i], want);
+	}
+	free(bytes);
+}
+
+/* A command over `blocks` from slba, with as much of the host's memory. */
+static struct nvme_command moving(uint8_t opcode, uint64_t slba, uint32_t blocks)
+{
+	struct nvme_command sqe = rig_blocks(opcode, slba, blocks);
+
+	rig_keyed(&rig, &sqe, 0, blocks * lba());
+	return sqe;
+}
+
+static uint16_t simple(const struct nvme_command *sqe)
+{
+	return rig_do(io, sqe, NULL, 0);
+}
+
+/* ---- Read and Write --------------------------------------------------------------------------- */
+
+static void read_write(const struct rig_options *options)
+{
+	struct nvme_command sqe;
+	uint8_t inlined[16384];
+
+	up(options);
+	sqe = moving(NVME_IO_READ, 8, 16);
+	assert_int_equal(simple(&sqe), 0);
+	for (uint32_t i = 0; i < 16 * lba(); i++)
+		assert_int_equal(rig.memory[i], fill_byte(8 * lba() + i));
+	memset(rig.memory, 0xa5, MIB(1));
+	sqe = moving(NVME_IO_WRITE, 8, 3);
+	sqe.cdw12 |= htole32(NVME_RW_FUA);
+	assert_int_equal(simple(&sqe), 0);
+	assert_file(0, 8 * lba(), -1);
+	assert_file(8 * lba(), 3 * lba(), 0xa5);
+	assert_file(11 * lba(), lba(), -1);
+	/* All of MDTS, both ways. */
+	sqe = moving(NVME_IO_WRITE, MIB(2) / lba(), MIB(1) / lba());
+	assert_int_equal(simple(&sqe), 0);
+	assert_file(MIB(2), MIB(1), 0xa5);
+	memset(rig.memory, 0, MIB(1));
+	sqe = moving(NVME_IO_READ, MIB(2) / lba(), MIB(1) / lba());
+	assert_int_equal(simple(&sqe), 0);
+	assert_int_equal(rig.memory[0], 0xa5);
+	assert_int_equal(rig.memory[MIB(1) - 1], 0xa5);
+	sqe = moving(NVME_IO_READ, 0, MIB(1) / lba() + 1);
+	assert_int_equal(simple(&sqe), NVME_SC_INVALID_FIELD | DNR);
+	/* As much as a capsule carries. */
+	memset(inlined, 0x5a, sizeof(inlined));
+	sqe = rig_blocks(NVME_IO_WRITE, 32, options->inline_bytes / lba());
+	nvme_offset_sgl_set(&sqe.sgl, 0, options->inline_bytes);
+	assert_int_equal(rig_do(io, &sqe, inlined, options->inline_bytes), 0);
+	assert_file(32 * lba(), options->inline_bytes, 0x5a);
+	rig_down(&rig);
+}
+
+static void test_read_write_512(void **state)
+{
+	(void)state;
+	read_write(&small);
+}
+
+static void test_read_write_4096(void **state)
+{
+	(void)state;
+	read_write(&large);
+}
+
+/* The data of one command in many pieces, in an order of their own. */
+static void test_lists(void **state)
+{
+	struct nvme_sgl_desc list[NVME_MAX_KEYED];
+	struct nvme_command sqe;
+
+	(void)state;
+	up(&small);
+	for (int pass = 0; pass < 2; pass++) {
+		uint32_t bytes = pass ? MIB(1) : 16 * 512, piece = bytes / 16, at = 0;
+
+		for (unsigned int i = 0; i < NVME_MAX_KEYED; i++) {
+			/* Uneven ones: 16 bytes more, 16 bytes less. */
+			uint32_t length = i % 2 ? piece - 16 : piece + 16;
+
+			nvme_keyed_sgl_set(&list[i],
+					   (uint64_t)(uintptr_t)(rig.memory + (15 - i) * 2 * piece),
+					   length, rig.mr->rkey, NVME_SGL_ADDRESS);
+		}
+		memset(rig.memory, 0, RIG_MEMORY);
+		sqe = rig_blocks(NVME_IO_READ, 0, bytes / 512);
+		nvme_offset_sgl_set(&sqe.sgl, 0, sizeof(list));
+		sqe.sgl.type = NVME_SGL_LAST_SEGMENT << 4 | NVME_SGL_OFFSET;
+		assert_int_equal(rig_do(io, &sqe, list, sizeof(list)), 0);
+		for (unsigned int i = 0; i < NVME_MAX_KEYED; i++) {
+			uint32_t length = i % 2 ? piece - 16 : piece + 16;
+			const uint8_t *p = rig.memory + (15 - i) * 2 * piece;
+
+			for (uint32_t j = 0; j < length; j++)
+				assert_int_equal(p[j], fill_byte(at + j));
+			at += length;
+		}
+		/* And back, elsewhere. */
+		sqe.opcode = NVME_IO_WRITE;
+		sqe.cdw10 = htole32(MIB(4) / 512);
+		assert_int_equal(rig_do(io, &sqe, list, sizeof(list)), 0);
+		{
+			uint8_t *bytes_there = malloc(bytes);
+
+			assert_non_null(bytes_there);
+			rig_read(&rig, MIB(4), bytes_there, bytes);
+			for (uint32_t i = 0; i < bytes; i++)
+				assert_int_equal(bytes_there[i], fill_byte(i));
+			free(bytes_there);
+		}
+	}
+	rig_down(&rig);
+}
+
+/* ---- bad forms -------------------------------------------------------------------------------- */
+
+static const uint8_t ranged[] = {NVME_IO_READ, NVME_IO_WRITE, NVME_IO_COMPARE, NVME_IO_WRITE_ZEROES,
+				 NVME_IO_VERIFY};
+
+static bool moves(uint8_t opcode)
+{
+	return (opcode & 3) != 0;
+}
+
+static struct nvme_command good(uint8_t opcode)
+{
+	return moves(opcode) ? moving(opcode, 4, 2) : rig_blocks(opcode, 4, 2);
+}
+
+static void test_bad_forms(void **state)
+{
+	static const uint8_t absent[] = {NVME_IO_WRITE_UNCORRECTABLE, 0x40, 0x7e, 0x80, 0xff, 0x1d};
+	struct nvme_command sqe;
+
+	(void)state;
+	up(&small);
+	for (size_t i = 0; i < ARRAY_SIZE(ranged); i++) {
+		uint64_t end = RIG_BYTES / 512;
+
+		sqe = good(ranged[i]);
+		sqe.nsid = 0;
+		assert_int_equal(simple(&sqe), NVME_SC_INVALID_NS | DNR);
+		sqe.nsid = htole32(NVME_NSID_ALL);
+		assert_int_equal(simple(&sqe), NVME_SC_INVALID_NS | DNR);
+		sqe.nsid = htole32(2);
+		assert_int_equal(simple(&sqe), NVME_SC_INVALID_NS | DNR);
+		sqe = good(ranged[i]);
+		sqe.flags = 0; /* PRP */
+		assert_int_equal(simple(&sqe), NVME_SC_INVALID_FIELD | DNR);
+		sqe.flags = NVME_FLAGS_SGL | 3;
+		assert_int_equal(simple(&sqe), NVME_SC_INVALID_FIELD | DNR);
+		sqe = good(ranged[i]);
+		sqe.cdw10 = htole32((uint32_t)end - 1); /* one block too far */
+		assert_int_equal(simple(&sqe), NVME_SC_LBA_RANGE | DNR);
+		sqe.cdw10 = sqe.cdw11 = htole32(UINT32_MAX);
+		assert_int_equal(simple(&sqe), NVME_SC_LBA_RANGE | DNR);
+		sqe = good(ranged[i]);
+		sqe.cdw12 |= htole32(1u << 20); /* a directive */
+		assert_int_equal(simple(&sqe), NVME_SC_INVALID_FIELD | DNR);
+		sqe = good(ranged[i]);
+		sqe.sgl.type = 0x00; /* an address without a key */
+		assert_int_equal(simple(&sqe), NVME_SC_SGL_INVALID_TYPE | DNR);
+		if (!moves(ranged[i]))
+			continue;
+		rig_keyed(&rig, &sqe, 0, 3 * 512);
+		assert_int_equal(simple(&sqe), NVME_SC_SGL_INVALID_DATA | DNR);
+		rig_keyed(&rig, &sqe, 0, 512);
+		assert_int_equal(simple(&sqe), NVME_SC_SGL_INVALID_DATA | DNR);
+		rig_keyed(&rig, &sqe, 0, 0); /* zero length */
+		assert_int_equal(simple(&sqe), NVME_SC_SGL_INVALID_DATA | DNR);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(absent); i++) {
+		sqe = rig_command(absent[i]);
+		assert_int_equal(simple(&sqe), NVME_SC_INVALID_OPCODE | DNR);
+	}
+	sqe = rig_command(NVME_IO_FLUSH);
+	assert_int_equal(simple(&sqe), 0);
+	sqe.nsid = htole32(NVME_NSID_ALL);
+	assert_int_equal(simple(&sqe), NVME_SC_INVALID_NS | DNR);
+	assert_file(0, KIB(64), -1); /* nothing of it was done */
+	rig_down(&rig);
+}
+
+/* A key that is none ends the connection, of that queue only. */
+static void test_bad_key(void **state)
+{
+	static const uint8_t which[] = {NVME_IO_READ, NVME_IO_WRITE};
+
+	(void)state;
+	up(&small);
+	for (size_t i = 0; i < ARRAY_SIZE(which); i++) {
+		struct nvme_command sqe = moving(which[i], 4, 2);
+		unsigned int slot;
+
+		sqe.sgl.bytes[4] ^= 0x55;
+		slot = rig_send(rig.io[i], &sqe, NULL, 0);
+		assert_false(rig_answered(rig.io[i], slot));
+		assert_true(rig.io[i]->dead);
+		assert_false(rig.admin->dead);
+	}
+	assert_file(0, KIB(64), -1);
+	rig_down(&rig);
+}
+
+static void test_read_only(void **state)
+{
+	static const uint8_t writers[] = {NVME_IO_WRITE, NVME_IO_WRITE_ZEROES};
+	struct rig_options options = small;
+	struct nvme_command sqe;
+
+	(void)state;
+	options.read_only = true;
+	up(&options);
+	for (size_t i = 0; i < ARRAY_SIZE(writers); i++) {
+		sqe = good(writers[i]);
+		assert_int_equal(simple(&sqe), NVME_SC_NS_WRITE_PROTECTED | DNR);
+	}
+	sqe = good(NVME_IO_READ);
+	assert_int_equal(simple(&sqe), 0);
+	rig_down(&rig);
+}
+
+/* ---- Compare and pairs ------------------------------------------------------------------------ */
+
+static struct nvme_command fuse(struct nvme_command sqe, enum command_fuse half)
+{
+	sqe.flags = (uint8_t)(NVME_FLAGS_SGL | half);
+	return sqe;
+}
+
+static void test_compare(void **state)
+{
+	struct nvme_command sqe;
+
+	(void)state;
+	up(&small);
+	for (uint32_t i = 0; i < MIB(1); i++)
+		rig.memory[i] = fill_byte(4 * 512 + i);
+	sqe = moving(NVME_IO_COMPARE, 4, 2);
+	assert_int_equal(simple(&sqe), 0);
+	sqe = moving(NVME_IO_COMPARE, 4, MIB(1) / 512);
+	assert_int_equal(simple(&sqe), 0);
+	rig.memory[MIB(1) - 1] ^= 1;
+	assert_int_equal(simple(&sqe), NVME_SC_COMPARE_FAILED | DNR);
+	sqe = moving(NVME_IO_COMPARE, 4, 2);
+	nvme_offset_sgl_set(&sqe.sgl, 0, 1024);
+	assert_int_equal(rig_do(io, &sqe, rig.memory, 1024), 0);
+	assert_int_equal(rig_do(io, &sqe, rig.memory + 512, 1024), NVME_SC_COMPARE_FAILED | DNR);
+	rig_down(&rig);
+}
+
+/* Sends both halves; their answers, which come in this order. */
+static void pair(struct nvme_command first, struct nvme_command second, uint16_t *a, uint16_t *b)
+{
+	unsigned int x, y;
+
+	first = fuse(first, FUSE_FIRST);
+	second = fuse(second, FUSE_SECOND);
+	x = rig_send(io, &first, NULL, 0);
+	y = rig_send(io, &second, NULL, 0);
+	*a = rig_answer(io, x);
+	*b = rig_answer(io, y);
+	assert_true(io->order[x] < io->order[y]);
+}
+
+static void test_fused(void **state)
+{
+	struct nvme_command compare, write;
+	uint16_t a, b;
+
+	(void)state;
+	up(&small);
+	for (uint32_t i = 0; i < 1024; i++)
+		rig.memory[i] = fill_byte(4 * 512 + i);
+	memset(rig.memory + 4096, 0x77, 1024);
+	compare = moving(NVME_IO_COMPARE, 4, 2);
+	write = moving(NVME_IO_WRITE, 4, 2);
+	rig_keyed(&rig, &write, 4096, 1024);
+	pair(compare, write, &a, &b);
+	assert_int_equal(a, 0);
+	assert_int_equal(b, 0);
+	assert_file(4 * 512, 1024, 0x77);
+	/* Now it differs: neither. */
+	memset(rig.memory + 4096, 0x78, 1024);
+	pair(compare, write, &a, &b);
+	assert_int_equal(a, NVME_SC_COMPARE_FAILED | DNR);
+	assert_int_equal(b, NVME_SC_FUSED_FAIL);
+	assert_file(4 * 512, 1024, 0x77);
+	/* The write in the capsule. */
+	memset(rig.memory, 0x77, 1024);
+	{
+		struct nvme_command second = fuse(write, FUSE_SECOND);
+		struct nvme_command first = fuse(compare, FUSE_FIRST);
+		unsigned int x, y;
+
+		nvme_offset_sgl_set(&second.sgl, 0, 1024);
+		x = rig_send(io, &first, NULL, 0);
+		y = rig_send(io, &second, rig.memory + 4096, 1024);
+		assert_int_equal(rig_answer(io, x), 0);
+		assert_int_equal(rig_answer(io, y), 0);
+		assert_file(4 * 512, 1024, 0x78);
+	}
+	rig_down(&rig);
+}
+
+static void test_fused_bad(void **state)
+{
+	struct nvme_command compare, write, other, sqe;
+	unsigned int x, y, z;
+	uint16_t a, b;
+
+	(void)state;
+	up(&small);
+	for (uint32_t i = 0; i < 1024; i++)
+		rig.memory[i] = fill_byte(4 * 512 + i);
+	memset(rig.memory + 4096, 0x77, 1024);
+	compare = moving(NVME_IO_COMPARE, 4, 2);
+	write = moving(NVME_IO_WRITE, 4, 2);
+	rig_keyed(&rig, &write, 4096, 1024);
+	/* A second half alone. */
+	sqe = fuse(write, FUSE_SECOND);
+	assert_int_equal(simple(&sqe), NVME_SC_FUSED_MISSING);
+	/* A first half, then something else, which is done. */
+	sqe = fuse(compare, FUSE_FIRST);
+	other = moving(NVME_IO_READ, 0, 1);
+	rig_keyed(&rig, &other, 8192, 512);
+	x = rig_send(io, &sqe, NULL, 0);
+	assert_false(rig_answered(io, x)); /* it waits */
+	y = rig_send(io, &other, NULL, 0);
+	assert_int_equal(rig_answer(io, x), NVME_SC_FUSED_MISSING);
+	assert_int_equal(rig_answer(io, y), 0);
+	/* Two first halves: the second of them has its pair. */
+	z = rig_send(io, &sqe, NULL, 0);
+	x = rig_send(io, &sqe, NULL, 0);
+	other = fuse(write, FUSE_SECOND);
+	y = rig_send(io, &other, NULL, 0);
+	assert_int_equal(rig_answer(io, z), NVME_SC_FUSED_MISSING);
+	assert_int_equal(rig_answer(io, x), 0);
+	assert_int_equal(rig_answer(io, y), 0);
+	assert_file(4 * 512, 1024, 0x77);
+	memset(rig.memory, 0x77, 1024);
+	memset(rig.memory + 4096, 0x78, 1024);
+	/* Out of order. */
+	other = fuse(write, FUSE_SECOND);
+	x = rig_send(io, &other, NULL, 0);
+	y = rig_send(io, &sqe, NULL, 0);
+	assert_int_equal(rig_answer(io, x), NVME_SC_FUSED_MISSING);
+	assert_false(rig_answered(io, y));
+	sqe = rig_command(NVME_IO_FLUSH);
+	assert_int_equal(simple(&sqe), 0);
+	assert_int_equal(rig_answer(io, y), NVME_SC_FUSED_MISSING);
+	/* Other pairs than this one; other places; halves that are no good. */
+	pair(moving(NVME_IO_READ, 4, 2), write, &a, &b);
+	assert_int_equal(a, NVME_SC_INVALID_FIELD | DNR);
+	assert_int_equal(b, NVME_SC_FUSED_FAIL);
+	pair(compare, moving(NVME_IO_READ, 4, 2), &a, &b);
+	assert_int_equal(a, NVME_SC_FUSED_FAIL);
+	assert_int_equal(b, NVME_SC_INVALID_FIELD | DNR);
+	pair(compare, moving(NVME_IO_WRITE, 5, 2), &a, &b);
+	assert_int_equal(a, NVME_SC_FUSED_FAIL);
+	assert_int_equal(b, NVME_SC_INVALID_FIELD | DNR);
+	other = write;
+	rig_keyed(&rig, &other, 4096, 512);
+	pair(compare, other, &a, &b);
+	assert_int_equal(a, NVME_SC_FUSED_FAIL);
+	assert_int_equal(b, NVME_SC_SGL_INVALID_DATA | DNR);
+	other = compare;
+	other.sgl.type = 0;
+	pair(other, write, &a, &b);
+	assert_int_equal(a, NVME_SC_SGL_INVALID_TYPE | DNR);
+	assert_int_equal(b, NVME_SC_FUSED_FAIL);
+	other = write;
+	other.sgl.type = 0;
+	pair(compare, other, &a, &b);
+	assert_int_equal(a, NVME_SC_FUSED_FAIL);
+	assert_int_equal(b, NVME_SC_SGL_INVALID_TYPE | DNR);
+	other = compare;
+	other.cdw11 = htole32(1);
+	sqe = write;
+	sqe.cdw11 = htole32(1);
+	pair(other, sqe, &a, &b);
+	assert_int_equal(a, NVME_SC_LBA_RANGE | DNR);
+	assert_int_equal(b, NVME_SC_FUSED_FAIL);
+	assert_file(4 * 512, 1024, 0x77);
+	/* The connection ends while a first half waits. */
+	sqe = fuse(compare, FUSE_FIRST);
+	(void)rig_send(io, &sqe, NULL, 0);
+	rig_down(&rig);
+}
+
+/* ---- Write Zeroes, Verify, Deallocate --------------------------------------------------------- */
+
+static void test_zeroes(void **state)
+{
+	struct nvme_command sqe;
+
+	(void)state;
+	up(&small);
+	sqe = rig_blocks(NVME_IO_WRITE_ZEROES, 3, 5);
+	assert_int_equal(simple(&sqe), 0);
+	assert_file(0, 3 * 512, -1);
+	assert_file(3 * 512, 5 * 512, 0);
+	assert_file(8 * 512, 512, -1);
+	sqe = rig_blocks(NVME_IO_WRITE_ZEROES, 2048, MIB(9) / 512);
+	sqe.cdw12 |= htole32(NVME_RW_FUA);
+	assert_int_equal(simple(&sqe), 0);
+	assert_file(MIB(1), MIB(9), 0);
+	assert_int_equal(allocated_bytes("file"), RIG_BYTES);
+	sqe = rig_blocks(NVME_IO_VERIFY, 0, RIG_BYTES / 512);
+	assert_int_equal(simple(&sqe), 0);
+	rig_down(&rig);
+}
+
+/* With deallocation: what can be is a hole, its edges are zeros, I/O goes on. */
+static void test_zeroes_deallocate(void **state)
+{
+	struct nvme_command sqe;
+
+	(void)state;
+	up(&small);
+	sqe = rig_blocks(NVME_IO_WRITE_ZEROES, 2048 + 3, 2048);
+	sqe.cdw12 |= htole32(NVME_WZ_DEAC);
+	assert_int_equal(simple(&sqe), 0);
+	assert_file(MIB(1), 3 * 512, -1);
+	assert_file(MIB(1) + 3 * 512, MIB(1), 0);
+	assert_file(MIB(2) + 3 * 512, 512, -1);
+	assert_int_equal(allocated_bytes("file"), RIG_BYTES - MIB(1) + 4096);
+	/* Less than a page. */
+	sqe = rig_blocks(NVME_IO_WRITE_ZEROES, 1, 7);
+	sqe.cdw12 |= htole32(NVME_WZ_DEAC);
+	assert_int_equal(simple(&sqe), 0);
+	assert_file(512, 7 * 512, 0);
+	memset(rig.memory, 0x11, 4096);
+	sqe = moving(NVME_IO_WRITE, 3000, 8);
+	assert_int_equal(simple(&sqe), 0);
+	assert_file(3000 * 512, 4096, 0x11);
+	sqe = moving(NVME_IO_READ, 3000, 16);
+	assert_int_equal(simple(&sqe), 0);
+	assert_int_equal(rig.memory[4095], 0x11);
+	assert_int_equal(rig.memory[4096], 0);
+	rig_down(&rig);
+}
+
+static void deallocate(const struct rig_options *options, bool in_capsule)
+{
+	struct nvme_dsm_range ranges[3] = {
+		{.blocks = htole32(MIB(1) / options->lba_bytes),
+		 .slba = htole64(MIB(2) / options->lba_bytes)},
+		{.blocks = htole32(MIB(1) / options->lba_bytes),
+		 .slba = htole64(MIB(8) / options->lba_bytes)},
+		{.blocks = 0, .slba = 0},
+	};
+	struct nvme_command sqe = rig_command(NVME_IO_DSM);
+	bool punched = !options->advisory;
+
+	up(options);
+	sqe.cdw10 = htole32(2);
+	sqe.cdw11 = htole32(NVME_DSM_AD);
+	memcpy(rig.memory, ranges, sizeof(ranges));
+	if (in_capsule) {
+		nvme_offset_sgl_set(&sqe.sgl, 8, sizeof(ranges));
+		memmove(rig.memory + 8, rig.memory, sizeof(ranges));
+		assert_int_equal(rig_do(io, &sqe, rig.memory, sizeof(ranges) + 8), 0);
+	} else {
+		rig_keyed(&rig, &sqe, 0, 4096);
+		assert_int_equal(simple(&sqe), 0);
+	}
+	assert_int_equal(allocated_bytes("file"), RIG_BYTES - (punched ? MIB(2) : 0));
+	assert_file(MIB(2), MIB(1), punched ? 0 : -1);
+	assert_file(MIB(8), MIB(1), punched ? 0 : -1);
+	assert_file(MIB(3), MIB(1), -1);
+	sqe = moving(NVME_IO_READ, MIB(2) / lba(), 8);
+	assert_int_equal(simple(&sqe), 0);
+	assert_int_equal(rig.memory[0], punched ? 0 : fill_byte(MIB(2)));
+	rig_down(&rig);
+}
+
+static void test_deallocate(void **state)
+{
+	struct rig_options advisory = small;
+
+	(void)state;
+	advisory.advisory = true;
+	deallocate(&small, false);
+	deallocate(&large, true);
+	deallocate(&advisory, false);
+}
+
+static void test_deallocate_bad(void **state)
+{
+	struct nvme_dsm_range range = {.blocks = htole32(8), .slba = htole64(RIG_BYTES / 512 - 7)};
+	struct nvme_command sqe = rig_command(NVME_IO_DSM);
+
+	(void)state;
+	up(&small);
+	sqe.cdw11 = htole32(NVME_DSM_AD);
+	assert_int_equal(simple(&sqe), NVME_SC_SGL_INVALID_DATA | DNR); /* no data */
+	nvme_offset_sgl_set(&sqe.sgl, 0, 16);
+	assert_int_equal(rig_do(io, &sqe, &range, 16), NVME_SC_LBA_RANGE | DNR);
+	sqe.cdw10 = htole32(1);
+	assert_int_equal(rig_do(io, &sqe, &range, 16), NVME_SC_SGL_INVALID_DATA | DNR);
+	sqe.cdw10 = 0;
+	sqe.nsid = 0;
+	assert_int_equal(rig_do(io, &sqe, &range, 16), NVME_SC_INVALID_NS | DNR);
+	sqe.nsid = htole32(NVME_NSID_ALL);
+	assert_int_equal(rig_do(io, &sqe, &range, 16), NVME_SC_INVALID_NS | DNR);
+	sqe.nsid = htole32(1);
+	sqe.cdw11 = 0; /* only a hint: the ranges are not looked at */
+	assert_int_equal(rig_do(io, &sqe, &range, 16), 0);
+	assert_int_equal(allocated_bytes("file"), RIG_BYTES);
+	rig_down(&rig);
+}
+
+/* Holes and reads and writes around them, all at once. */
+static void test_deallocate_busy(void **state)
+{
+	unsigned int slots[16];
+	struct nvme_command sqe;
+
+	(void)state;
+	up(&small);
+	memset(rig.memory, 0x33, MIB(1));
+	for (unsigned int round = 0; round < 20; round++) {
+		struct nvme_dsm_range range = {.blocks = htole32(64),
+					       .slba = htole64(4096 + 256 * round)};
+
+		for (unsigned int i = 0; i < 16; i++) {
+			if (i % 4 == 1) {
+				sqe = rig_command(NVME_IO_DSM);
+				sqe.cdw11 = htole32(NVME_DSM_AD);
+				nvme_offset_sgl_set(&sqe.sgl, 0, 16);
+				slots[i] = rig_send(rig.io[i % 2], &sqe, &range, 16);
+			} else {
+				sqe = moving(NVME_IO_WRITE, 4096 + 256 * round + 64 + 8 * i, 8);
+				slots[i] = rig_send(rig.io[i % 2], &sqe, NULL, 0);
+			}
+		}
+		for (unsigned int i = 0; i < 16; i++)
+			assert_int_equal(rig_answer(rig.io[i % 2], slots[i]), 0);
+	}
+	for (unsigned int round = 0; round < 20; round++) {
+		uint64_t at = (uint64_t)(4096 + 256 * round) * 512;
+
+		assert_file(at, 64 * 512, 0);
+		assert_file(at + 64 * 512, 4096, 0x33);
+		assert_file(at + (64 + 128) * 512, 64 * 512, -1);
+	}
+	rig_down(&rig);
+}
+
+/* ---- Copy ------------------------------------------------------------------------------------- */
+
+static void test_copy(void **state)
+{
+	struct nvme_copy_range from[2] = {{.slba = htole64(16), .blocks = htole16(7)},
+					  {.slba = htole64(1000), .blocks = htole16(2047)}};
+	struct nvme_command sqe = rig_command(NVME_IO_COPY);
+	uint8_t *bytes = malloc(MIB(2));
+
+	(void)state;
+	assert_non_null(bytes);
+	up(&small);
+	sqe.cdw10 = htole32(8192);
+	sqe.cdw12 = htole32(1 | NVME_RW_FUA);
+	nvme_offset_sgl_set(&sqe.sgl, 0, sizeof(from));
+	assert_int_equal(rig_do(io, &sqe, from, sizeof(from)), 0);
+	rig_read(&rig, 8192 * 512, bytes, 2056 * 512);
+	for (uint32_t i = 0; i < 2056 * 512; i++)
+		assert_int_equal(bytes[i],
+				 fill_byte(i < 8 * 512 ? 16 * 512 + i : 1000 * 512 + i - 8 * 512));
+	free(bytes);
+	assert_file((8192 + 2056) * 512, 512, -1);
+	/* Bad forms. */
+	sqe.cdw10 = htole32(1001);
+	assert_int_equal(rig_do(io, &sqe, from, sizeof(from)), NVME_SC_OVERLAPPING_RANGE | DNR);
+	sqe.cdw10 = htole32(RIG_BYTES / 512 - 1);
+	assert_int_equal(rig_do(io, &sqe, from, sizeof(from)), NVME_SC_LBA_RANGE | DNR);
+	sqe.cdw10 = htole32(8192);
+	sqe.cdw12 = htole32(1 | 1 << 8);
+	assert_int_equal(rig_do(io, &sqe, from, sizeof(from)), NVME_SC_INVALID_FIELD | DNR);
+	sqe.cdw12 = htole32(16);
+	assert_int_equal(rig_do(io, &sqe, from, sizeof(from)), NVME_SC_CMD_SIZE_LIMIT | DNR);
+	sqe.cdw12 = htole32(2);
+	assert_int_equal(rig_do(io, &sqe, from, sizeof(from)), NVME_SC_SGL_INVALID_DATA | DNR);
+	sqe.cdw12 = htole32(0);
+	sqe.nsid = htole32(NVME_NSID_ALL);
+	assert_int_equal(rig_do(io, &sqe, from, sizeof(from)), NVME_SC_INVALID_NS | DNR);
+	rig_down(&rig);
+}
+
+/* ---- the order -------------------------------------------------------------------------------- */
+
+/*
+ * Writes of 1 MiB of one byte each from both queues, on two reactors, and reads between them: every
+ * read sees one of them whole. Half of the file is a hole, so both paths are taken.
+ */
+static void test_atomic(void **state)
+{
+	unsigned int torn = 0;
+
+	(void)state;
+	up(&small);
+	for (unsigned int round = 0; round < 60; round++) {
+		uint64_t slba = (round % 2) * 16384; /* 0 and 8 MiB */
+		struct nvme_command w0 = rig_blocks(NVME_IO_WRITE, slba, 2048);
+		struct nvme_command w1 = w0, r;
+		unsigned int a, b, c;
+
+		if (round % 8 == 0) {
+			struct nvme_command z = rig_blocks(NVME_IO_WRITE_ZEROES, 16384, 2048);
+
+			z.cdw12 |= htole32(NVME_WZ_DEAC);
+			assert_int_equal(simple(&z), 0);
+		}
+		memset(rig.memory, (int)(2 * round + 1), MIB(1));
+		memset(rig.memory + MIB(1), (int)(2 * round + 2), MIB(1));
+		rig_keyed(&rig, &w0, 0, MIB(1));
+		rig_keyed(&rig, &w1, MIB(1), MIB(1));
+		r = w0;
+		r.opcode = NVME_IO_READ;
+		rig_keyed(&rig, &r, MIB(2), MIB(1));
+		a = rig_send(rig.io[0], &w0, NULL, 0);
+		b = rig_send(rig.io[1], &w1, NULL, 0);
+		c = rig_send(rig.io[round / 2 % 2], &r, NULL, 0);
+		assert_int_equal(rig_answer(rig.io[0], a), 0);
+		assert_int_equal(rig_answer(rig.io[1], b), 0);
+		assert_int_equal(rig_answer(rig.io[round / 2 % 2], c), 0);
+		for (uint32_t i = 1; i < MIB(1); i++)
+			torn += rig.memory[MIB(2) + i] != rig.memory[MIB(2)];
+		assert_int_equal(torn, 0);
+		/* And what is there in the end is one of them. */
+		r = rig_blocks(NVME_IO_READ, slba, 2048);
+		rig_keyed(&rig, &r, MIB(2), MIB(1));
+		assert_int_equal(simple(&r), 0);
+		for (uint32_t i = 1; i < MIB(1); i++)
+			torn += rig.memory[MIB(2) + i] != rig.memory[MIB(2)];
+		assert_int_equal(torn, 0);
+	}
+	rig_down(&rig);
+}
+
+/* A counter that both queues count up by Compare and Write: nothing is lost. */
+static void test_count(void **state)
+{
+	uint64_t last = 0;
+	unsigned int won = 0, lost = 0;
+
+	(void)state;
+	up(&small);
+	memset(rig.memory, 0, 4096);
+	{
+		struct nvme_command w = moving(NVME_IO_WRITE, 100, 1);
+
+		assert_int_equal(simple(&w), 0);
+	}
+	for (unsigned int round = 0; round < 200; round++) {
+		unsigned int slots[2][2];
+
+		for (unsigned int i = 0; i < 2; i++) {
+			uint8_t *p = rig.memory + 8192 * (i + 1);
+			struct nvme_command c = rig_blocks(NVME_IO_COMPARE, 100, 1);
+			struct nvme_command w = rig_blocks(NVME_IO_WRITE, 100, 1);
+			uint64_t next = last + 1;
+
+			memset(p, 0, 1024);
+			memcpy(p, &last, sizeof(last));
+			memcpy(p + 512, &next, sizeof(next));
+			p[512 + 500] = 0;
+			rig_keyed(&rig, &c, 8192 * (i + 1), 512);
+			rig_keyed(&rig, &w, 8192 * (i + 1) + 512, 512);
+			c = fuse(c, FUSE_FIRST);
+			w = fuse(w, FUSE_SECOND);
+			slots[i][0] = rig_send(rig.io[i], &c, NULL, 0);
+			slots[i][1] = rig_send(rig.io[i], &w, NULL, 0);
+		}
+		for (unsigned int i = 0; i < 2; i++) {
+			uint16_t a = rig_answer(rig.io[i], slots[i][0]);
+			uint16_t b = rig_answer(rig.io[i], slots[i][1]);
+
+			if (a == 0 && b == 0) {
+				won++;
+			} else {
+				assert_int_equal(a, NVME_SC_COMPARE_FAILED | DNR);
+				assert_int_equal(b, NVME_SC_FUSED_FAIL);
+				lost++;
+			}
+		}
+		last++;
+	}
+	/* Exactly one of the two each time. */
+	assert_int_equal(won, 200);
+	assert_int_equal(lost, 200);
+	rig_down(&rig);
+}
+
+static int run_group(const char *where)
+{
+	const struct CMUnitTest tests[] = {
+		leaks_test(test_read_write_512),
+		leaks_test(test_read_write_4096),
+		leaks_test(test_lists),
+		leaks_test(test_bad_forms),
+		leaks_test(test_bad_key),
+		leaks_test(test_read_only),
+		leaks_test(test_compare),
+		leaks_test(test_fused),
+		leaks_test(test_fused_bad),
+		leaks_test(test_zeroes),
+		leaks_test(test_zeroes_deallocate),
+		leaks_test(test_deallocate),
+		leaks_test(test_deallocate_bad),
+		leaks_test(test_deallocate_busy),
+		leaks_test(test_copy),
+		leaks_test(test_atomic),
+		leaks_test(test_count),
+	};
+
+	rig_in(test_dir);
+	return cmocka_run_group_tests_name(where, tests, NULL, NULL);
+}
+
+int main(void)
+{
+	log_set_level(getenv("LEASEHOLD_TEST_LOG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
+	tenure_block_signals();
+	if (export_guard_init())
+		return 1;
+	iwarp_set_copy_hook(export_guarded_copy);
+	return for_each_dir(run_group);
+}
