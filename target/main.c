@@ -138,6 +138,7 @@ static int listen_at(struct daemon *d, const struct config_listener *l, struct e
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
 	struct addrinfo *found;
+	struct nvme_listen_options options = {.no_invalidate = l->no_invalidate};
 	struct errtext why;
 	char port[8];
 	int rc;
@@ -148,7 +149,7 @@ static int listen_at(struct daemon *d, const struct config_listener *l, struct e
 		return errtext_set(err, -EADDRNOTAVAIL, "%s:%u: listener address \"%s\": %s",
 				   d->config->file, l->line, l->host, gai_strerror(rc));
 	rc = nvme_target_listen(d->target, d->fabrics[l->software ? FABRIC_SOFTWARE : FABRIC_VERBS],
-				found->ai_addr, &why);
+				found->ai_addr, &options, &why);
 	freeaddrinfo(found);
 	if (rc)
 		return errtext_set(err, rc, "%.100s:%u: listener %s port %u: %.300s",
@@ -247,6 +248,7 @@ static int make_holdings(struct daemon *d, struct nvme_subsystem *subsystem)
 			.nsid = e->nsid,
 			.registration = e->registration,
 			.wait_if_busy = e->wait_if_busy,
+			.advisory_deallocate = e->advisory_deallocate,
 		};
 
 		rc = holding_new(&d->holdings_env, &config, &d->holdings[i]);

@@ -40,12 +40,14 @@ static const char *const memory_words[] = {"any", "pinned", "odp", NULL};
 static const char *const prepare_words[] = {"none", "allocate", NULL};
 static const char *const registration_words[] = {"auto", "pinned", "odp", NULL};
 static const char *const busy_words[] = {"refuse", "wait", NULL};
+static const char *const deallocate_words[] = {"punch", "advisory", NULL};
 static const char *const tenure_words[] = {"lease", NULL};
 static const char *const level_words[] = {"error", "warning", "notice", "info", "debug", NULL};
 
 /* Enumerations are read into ints here and converted once, below. */
 struct raw_listener {
 	int fabric;
+	bool remote_invalidate;
 	char address[256];
 	uint32_t port;
 };
@@ -59,6 +61,7 @@ struct raw_export {
 	int registration;
 	int busy;
 	int tenure;
+	int deallocate;
 	bool read_only;
 };
 
@@ -120,6 +123,7 @@ static const struct key listener_keys[] = {
 	 .required = true},
 	{"address", KEY_TEXT, offsetof(struct raw_listener, address), 1, 256, .required = true},
 	{"port", KEY_UINT, offsetof(struct raw_listener, port), 1, 65535},
+	{"remote_invalidate", KEY_BOOL, offsetof(struct raw_listener, remote_invalidate)},
 	{NULL},
 };
 
@@ -133,6 +137,8 @@ static const struct key export_keys[] = {
 	 .words = registration_words},
 	{"busy", KEY_ENUM, offsetof(struct raw_export, busy), .words = busy_words},
 	{"tenure", KEY_ENUM, offsetof(struct raw_export, tenure), .words = tenure_words},
+	{"deallocate", KEY_ENUM, offsetof(struct raw_export, deallocate),
+	 .words = deallocate_words},
 	{"read_only", KEY_BOOL, offsetof(struct raw_export, read_only)},
 	{NULL},
 };
@@ -324,13 +330,14 @@ static int read_listeners(struct daemon_config *c, const config_t *file, struct 
 
 	for (int i = 0; rc == 0 && i < config_setting_length(list); i++) {
 		const config_setting_t *s = config_setting_get_elem(list, (unsigned int)i);
-		struct raw_listener raw = {.port = NVME_RDMA_PORT};
+		struct raw_listener raw = {.port = NVME_RDMA_PORT, .remote_invalidate = true};
 		struct config_listener *l = &c->listeners[c->nr_listeners];
 
 		rc = read_group(c, listener_keys, s, &raw, err);
 		if (rc)
 			break;
 		l->software = raw.fabric == 1;
+		l->no_invalidate = !raw.remote_invalidate;
 		memcpy(l->host, raw.address, sizeof(l->host));
 		l->port = (uint16_t)raw.port;
 		l->line = config_setting_source_line(s);
@@ -388,6 +395,7 @@ static int read_exports(struct daemon_config *c, const config_t *file, struct er
 		e->registration = (enum region_choice)raw.registration;
 		e->wait_if_busy = raw.busy == 1;
 		e->read_only = raw.read_only;
+		e->advisory_deallocate = raw.deallocate == 1;
 		e->line = config_setting_source_line(s);
 		rc = check_export(c, s, e, err);
 		if (rc)

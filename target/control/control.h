@@ -29,6 +29,7 @@
 
 struct config_listener {
 	bool software; /* iwarp, else verbs */
+	bool no_invalidate;
 	char host[256];
 	uint16_t port;
 	unsigned int line; /* in the file, for messages */
@@ -42,6 +43,7 @@ struct config_export {
 	enum export_prepare prepare;
 	enum region_choice registration;
 	bool read_only;
+	bool advisory_deallocate;
 	bool wait_if_busy;
 	unsigned int line;
 };

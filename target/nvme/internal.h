@@ -103,6 +103,7 @@ struct nvme_listener {
 	struct list link;
 	struct cm_channel *channel;
 	struct fabric_listener *listener;
+	struct nvme_listen_options options;
 	char address[64];
 };
 

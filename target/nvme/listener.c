@@ -224,7 +224,7 @@ static int listen_error(int err, const char *text, const struct fabric *f, struc
 }
 
 int nvme_target_listen(struct nvme_target *t, struct fabric *f, const struct sockaddr *addr,
-		       struct errtext *err)
+		       const struct nvme_listen_options *options, struct errtext *err)
 {
 	struct nvme_listener *l = calloc(1, sizeof(*l));
 	struct sockaddr_storage ss = {0};
@@ -233,6 +233,7 @@ int nvme_target_listen(struct nvme_target *t, struct fabric *f, const struct soc
 	assert(loop_is_current(t->env.control));
 	if (!l)
 		return errtext_set(err, -ENOMEM, "cannot listen: out of memory");
+	l->options = *options;
 	rc = channel_of(t, f, &l->channel);
 	if (rc) {
 		free(l);

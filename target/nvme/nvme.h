@@ -59,9 +59,15 @@ MUST_CHECK int nvme_subsystem_new(struct nvme_target *t, const char *nqn,
 				  struct nvme_subsystem **s);
 MUST_CHECK int nvme_subsystem_add(struct nvme_subsystem *s, struct holding *h);
 
+struct nvme_listen_options {
+	/** For hosts or adapters that cannot: a response never invalidates a key of the host. */
+	bool no_invalidate;
+};
+
 /** Listens; `err` says what to do (-EADDRINUSE: the port is taken, -ENODEV …). */
 MUST_CHECK int nvme_target_listen(struct nvme_target *t, struct fabric *f,
-				  const struct sockaddr *addr, struct errtext *err);
+				  const struct sockaddr *addr,
+				  const struct nvme_listen_options *options, struct errtext *err);
 
 /** Refuses new connections, disconnects all, waits for queue pairs to go. done once. */
 void nvme_target_stop(struct nvme_target *t, void (*done)(void *arg), void *arg);

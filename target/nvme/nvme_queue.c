@@ -269,6 +269,7 @@ uint16_t nvme_queue_new(struct nvme_target *t, struct cm_channel *channel,
 {
 	const struct fabric_device_info *info = fabric_device_info(fabric_conn_device(event->conn));
 	const struct nvme_limits *limits = &t->env.limits;
+	const struct nvme_listener *listener = fabric_listener_user(event->listener);
 	uint64_t depth = min_u64(min_u64(request->sqsize, request->hrqsize), limits->queue_depth);
 	struct nvme_queue *nq;
 
@@ -288,6 +289,7 @@ uint16_t nvme_queue_new(struct nvme_target *t, struct cm_channel *channel,
 		.inline_bytes = limits->inline_bytes,
 		.mdts_bytes = limits->mdts_bytes,
 		.admin = request->qid == 0,
+		.no_invalidate = listener->options.no_invalidate,
 	};
 	list_init(&nq->owner_link);
 	list_init(&nq->free_requests);

@@ -107,6 +107,7 @@ static void make_target(struct rig *rig)
 void rig_start(struct rig *rig)
 {
 	struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct nvme_listen_options options = {0};
 	struct errtext err;
 
 	memset(rig, 0, sizeof(*rig));
@@ -122,8 +123,9 @@ void rig_start(struct rig *rig)
 		assert_int_equal(reactor_start(rig->reactors[i]), 0);
 	}
 	make_target(rig);
-	assert_int_equal(
-		nvme_target_listen(rig->target, rig->fabric, (struct sockaddr *)&any, &err), 0);
+	assert_int_equal(nvme_target_listen(rig->target, rig->fabric, (struct sockaddr *)&any,
+					    &options, &err),
+			 0);
 	nvme_target_each_listener(rig->target, note_addr, rig);
 	assert_int_equal(fabric_cm_open(rig->fabric, &rig->cm), 0);
 	assert_int_equal(fabric_pd_alloc(rig->dev, &rig->pd), 0);

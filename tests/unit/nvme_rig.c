@@ -103,6 +103,7 @@ static void listen_there(struct call *call)
 		.sin_family = AF_INET,
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
 	};
+	struct nvme_listen_options options = {.no_invalidate = rig->options.no_invalidate};
 	struct errtext err;
 
 	call->err = -EADDRINUSE;
@@ -110,7 +111,7 @@ static void listen_there(struct call *call)
 		rig->port = (uint16_t)(15000 + ((unsigned int)getpid() * 7 + i * 131) % 15000);
 		addr.sin_port = htons(rig->port);
 		call->err = nvme_target_listen(rig->target, rig->fabric, (struct sockaddr *)&addr,
-					       &err);
+					       &options, &err);
 	}
 	(void)sem_post(&call->sem);
 }
@@ -238,6 +239,10 @@ static void turn_queue(struct rig_queue *q)
 		if (wc.status != FABRIC_OK) {
 			q->dead = true;
 		} else if (wc.wr_id < SEND_TAG) {
+			if (wc.flags & FABRIC_WC_WITH_INV) {
+				q->invalidated++;
+				q->invalidated_key = wc.inv_rkey;
+			}
 			take_answer(q, (unsigned int)wc.wr_id, wc.byte_len);
 			post_receive(q, (unsigned int)wc.wr_id);
 		}

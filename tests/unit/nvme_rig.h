@@ -56,7 +56,9 @@ struct rig_queue {
 	uint8_t *buffers; /* RIG_DEPTH receives, then RIG_DEPTH capsules */
 	bool resolved, established, dead;
 	unsigned int next;
-	unsigned int answered; /* in all */
+	unsigned int answered;	  /* in all */
+	unsigned int invalidated; /* of these: that killed a key of ours, … */
+	uint32_t invalidated_key; /* … this one, the last time */
 	bool done[RIG_DEPTH];
 	unsigned int order[RIG_DEPTH]; /* the how manieth answer it was */
 	struct nvme_completion cqe[RIG_DEPTH];

@@ -76,10 +76,11 @@ static void test_everything_said(void **state)
 		"log_level = \"debug\"; runtime_dir = \"/tmp/r\"; state_dir = \"\";\n"
 		"iwarp = { crc = \"on\"; memory = \"odp\"; windows = false; };\n"
 		"limits = { queue_depth = 64; inline_bytes = 8192; bounce_bytes = \"64M\"; };\n"
-		"listeners = ( { fabric = \"verbs\"; address = \"::\"; port = 4421; } );\n"
+		"listeners = ( { fabric = \"verbs\"; address = \"::\"; port = 4421;\n"
+		"  remote_invalidate = false; } );\n"
 		"exports = ( { name = \"b\"; path = \"/b\"; nsid = 7; lba = 512;\n"
 		"  prepare = \"allocate\"; registration = \"odp\"; busy = \"wait\";\n"
-		"  tenure = \"lease\"; read_only = true; } );\n";
+		"  tenure = \"lease\"; read_only = true; deallocate = \"advisory\"; } );\n";
 	struct daemon_config *c;
 	struct errtext err;
 
@@ -94,6 +95,8 @@ static void test_everything_said(void **state)
 	assert_true(c->iwarp.no_windows);
 	assert_int_equal(c->limits.bounce_bytes, MIB(64));
 	assert_false(c->listeners[0].software);
+	assert_true(c->listeners[0].no_invalidate);
+	assert_true(c->exports[0].advisory_deallocate);
 	assert_int_equal(c->exports[0].nsid, 7);
 	assert_int_equal(c->exports[0].prepare, EXPORT_PREPARE_ALLOCATE);
 	assert_int_equal(c->exports[0].registration, REGION_ODP);

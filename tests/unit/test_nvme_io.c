@@ -159,6 +159,44 @@ static void test_lists(void **state)
 	rig_down(&rig);
 }
 
+/* Asked to kill the host's key: done, or not where the listener says so. */
+static void test_invalidate(void **state)
+{
+	struct rig_options deaf = small;
+
+	(void)state;
+	deaf.no_invalidate = true;
+	for (int pass = 0; pass < 2; pass++) {
+		struct nvme_command sqe = rig_blocks(NVME_IO_READ, 0, 8);
+		struct fabric_send_wr bind = {.wr_id = UINT32_MAX, .op = FABRIC_OP_BIND_MW};
+		struct fabric_mr *mr;
+		struct fabric_mw *mw;
+
+		up(pass ? &deaf : &small);
+		assert_int_equal(
+			fabric_mr_reg(rig.pd, rig.memory, 8192, (uint64_t)(uintptr_t)rig.memory,
+				      FABRIC_ACCESS_LOCAL_WRITE | FABRIC_ACCESS_MW_BIND, &mr),
+			0);
+		assert_int_equal(fabric_mw_alloc(rig.pd, &mw), 0);
+		bind.bind.mw = mw;
+		bind.bind.mr = mr;
+		bind.bind.addr = (uint64_t)(uintptr_t)rig.memory;
+		bind.bind.length = 4096;
+		bind.bind.access = FABRIC_ACCESS_REMOTE_WRITE;
+		assert_int_equal(fabric_post_send(io->conn, &bind, NULL), 0);
+		nvme_keyed_sgl_set(&sqe.sgl, (uint64_t)(uintptr_t)rig.memory, 4096, mw->rkey,
+				   NVME_SGL_INVALIDATE);
+		assert_int_equal(simple(&sqe), 0);
+		assert_int_equal(rig.memory[0], fill_byte(0));
+		assert_int_equal(io->invalidated, pass ? 0 : 1);
+		if (pass == 0)
+			assert_int_equal(io->invalidated_key, mw->rkey);
+		(void)fabric_mw_free(mw);
+		(void)fabric_mr_dereg(mr);
+		rig_down(&rig);
+	}
+}
+
 /* ---- bad forms -------------------------------------------------------------------------------- */
 
 static const uint8_t ranged[] = {NVME_IO_READ, NVME_IO_WRITE, NVME_IO_COMPARE, NVME_IO_WRITE_ZEROES,
@@ -743,23 +781,15 @@ static void test_count(void **state)
 static int run_group(const char *where)
 {
 	const struct CMUnitTest tests[] = {
-		leaks_test(test_read_write_512),
-		leaks_test(test_read_write_4096),
-		leaks_test(test_lists),
-		leaks_test(test_bad_forms),
-		leaks_test(test_bad_key),
-		leaks_test(test_read_only),
-		leaks_test(test_compare),
-		leaks_test(test_fused),
-		leaks_test(test_fused_bad),
-		leaks_test(test_zeroes),
-		leaks_test(test_zeroes_deallocate),
-		leaks_test(test_deallocate),
-		leaks_test(test_deallocate_bad),
-		leaks_test(test_deallocate_busy),
-		leaks_test(test_copy),
-		leaks_test(test_atomic),
-		leaks_test(test_count),
+		leaks_test(test_read_write_512),  leaks_test(test_read_write_4096),
+		leaks_test(test_lists),		  leaks_test(test_invalidate),
+		leaks_test(test_bad_forms),	  leaks_test(test_bad_key),
+		leaks_test(test_read_only),	  leaks_test(test_compare),
+		leaks_test(test_fused),		  leaks_test(test_fused_bad),
+		leaks_test(test_zeroes),	  leaks_test(test_zeroes_deallocate),
+		leaks_test(test_deallocate),	  leaks_test(test_deallocate_bad),
+		leaks_test(test_deallocate_busy), leaks_test(test_copy),
+		leaks_test(test_atomic),	  leaks_test(test_count),
 	};
 
 	rig_in(test_dir);
