@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2154,SC2034 # variables of lib.sh
 # an export that is missing, a folder, empty or no plain file: refused with its path and why
+# needs: host
+# why: nothing in it depends on the adapter or on the file system
 # limit: 60
 n=0
 refused() {

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2154,SC2034 # variables of lib.sh
 # a file another process has open: refused and the process named; with busy = "wait" waited for
+# needs: host
+# why: nothing in it depends on the adapter or on the file system
 # limit: 60
 use d
 make_file "$files/data" 4

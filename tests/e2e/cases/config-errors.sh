@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2154,SC2034 # variables of lib.sh
 # mistakes in the configuration: file, line, key and what was expected; nothing is started
+# needs: host
+# why: nothing in it depends on the adapter or on the file system
 # limit: 60
 use d
 good_listener='listeners = ( { fabric = "iwarp"; address = "127.0.0.1"; } );'

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2154,SC2034 # variables of lib.sh
 # the same inode twice in one configuration, or by two daemons, is refused; the first one serves on
+# needs: host
+# why: nothing in it depends on the adapter or on the file system
 # limit: 60
 make_file "$files/data" 4
 ln "$files/data" "$files/other-name"

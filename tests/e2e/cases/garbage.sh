@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2154,SC2034 # variables of lib.sh
 # peers that send nonsense, half a message, or close in the middle: served on, nothing grows
+# needs: host
+# why: nothing in it depends on the adapter or on the file system
 # limit: 150
 serve 4
 if [ "$fabric" = iwarp ]; then

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2154,SC2034 # variables of lib.sh
 # the same export has the same UUID after restart and after kill -9; a replaced file is refused
+# needs: host
+# why: nothing in it depends on the adapter or on the file system
 # limit: 90
 serve 4
 uuid=$(status .exports[0].uuid)

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2154,SC2034 # variables of lib.sh
 # SIGINT ends put, get and hold while the target is gone: in seconds, at a second signal at once
+# needs: host
+# why: nothing in it depends on the adapter or on the file system
 # limit: 90
 use d
 make_file "$files/data" 4

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2154,SC2034 # variables of lib.sh
 # libleasehold with three threads on one handle: what is read is what was written, over recalls, fences and restarts
+# needs: host
+# why: nothing in it depends on the adapter or on the file system
 # limit: 180
 use d
 make_file "$files/data" 24

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2154,SC2034 # variables of lib.sh
 # a range outside the export is refused by both ways, and nothing is changed
+# needs: host
+# why: nothing in it depends on the adapter or on the file system
 # limit: 60
 serve 1
 cp "$files/data" "$tmp/before"

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2154,SC2034 # variables of lib.sh
 # a port that somebody listens on, an address that is not ours: refused with file and line
+# needs: host
+# why: nothing in it depends on the adapter or on the file system
 # limit: 60
 serve 1
 make_file "$files/b" 1

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2154,SC2034 # variables of lib.sh
 # SIGTERM while clients read and write, directly and by block: ends cleanly in time, nothing left
+# needs: host
+# why: nothing in it depends on the adapter or on the file system
 # limit: 120
 use d
 make_file "$files/a" 32

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2154,SC2034 # variables of lib.sh
 # a subsystem that is not there, and an export that is not there: named, refused
+# needs: host
+# why: nothing in it depends on the adapter or on the file system
 # limit: 60
 serve 1
 lh_fails 'nqn\.2026-11\.org\.example:other' list "$(target '' nqn=nqn.2026-11.org.example:other)"

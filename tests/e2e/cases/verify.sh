@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2154,SC2034 # variables of lib.sh
 # put and get with --verify succeed; a put of a file larger than the export is refused
+# needs: host
+# why: nothing in it depends on the adapter or on the file system
 # limit: 60
 serve 16
 make_file "$tmp/a" 16
