@@ -205,10 +205,12 @@ enum nvme_status {
 	NVME_SC_CAP_EXCEEDED = 0x081,
 	NVME_SC_NS_NOT_READY = 0x082,
 	NVME_SC_RESERVATION_CONFLICT = 0x083,
+	NVME_SC_ABORT_LIMIT = 0x103,
 	NVME_SC_AEN_LIMIT = 0x105,
 	NVME_SC_INVALID_LOG_PAGE = 0x109,
 	NVME_SC_FEATURE_NOT_SAVEABLE = 0x10d,
 	NVME_SC_FEATURE_NOT_CHANGEABLE = 0x10e,
+	NVME_SC_FEATURE_NOT_NS_SPECIFIC = 0x10f,
 	NVME_SC_CONNECT_FORMAT = 0x180,
 	NVME_SC_CONNECT_BUSY = 0x181,
 	NVME_SC_CONNECT_INVALID_PARAM = 0x182,
@@ -353,10 +355,13 @@ enum nvme_feature {
 	NVME_FEAT_ERROR_RECOVERY = 0x05,
 	NVME_FEAT_VOLATILE_WRITE_CACHE = 0x06,
 	NVME_FEAT_QUEUES = 0x07,
+	NVME_FEAT_INTERRUPT_COALESCING = 0x08,
+	NVME_FEAT_INTERRUPT_VECTOR = 0x09,
 	NVME_FEAT_WRITE_ATOMICITY = 0x0a,
 	NVME_FEAT_ASYNC_EVENT = 0x0b,
 	NVME_FEAT_KEEP_ALIVE = 0x0f,
 	NVME_FEAT_HOST_BEHAVIOUR = 0x16,
+	NVME_FEAT_COMMAND_SET_PROFILE = 0x19,
 	NVME_FEAT_HOST_ID = 0x81,
 };
 
@@ -368,6 +373,7 @@ enum nvme_log_page {
 	NVME_LOG_CHANGED_NS = 0x04,
 	NVME_LOG_EFFECTS = 0x05,
 	NVME_LOG_ANA = 0x0c,
+	NVME_LOG_FEATURE_EFFECTS = 0x12,
 	NVME_LOG_DISCOVERY = 0x70,
 };
 
@@ -380,6 +386,49 @@ enum nvme_aen_type {
 };
 #define NVME_AEN_NOTICE_NS_CHANGED 0x00
 #define NVME_AEN_CFG_NS_ATTR	   (1u << 8) /* feature 0Bh */
+
+/** Error Information Log Entry (NVMe base 2.0 figure 206). */
+struct nvme_error_entry {
+	le64 count; /* 0: no entry */
+	le16 sqid;
+	le16 cid;
+	le16 status;   /* as in the completion */
+	le16 location; /* of the field: byte [7:0], bit [10:8]; all ones: none in particular */
+	le64 lba;
+	le32 nsid;
+	uint8_t vendor;
+	uint8_t trtype;
+	uint8_t reserved30[2];
+	le64 specific;
+	le16 transport;
+	uint8_t reserved42[22];
+};
+static_assert(sizeof(struct nvme_error_entry) == 64, "error log entry");
+
+/** SMART / Health Information (NVMe base 2.0 figure 207). */
+struct nvme_smart_log {
+	uint8_t warning;
+	uint8_t temperature_k[2];
+	uint8_t spare_percent;
+	uint8_t spare_threshold;
+	uint8_t used_percent;
+	uint8_t endurance_warning;
+	uint8_t reserved7[25];
+	uint8_t units_read[16]; /* of 1000 times 512 bytes, rounded up */
+	uint8_t units_written[16];
+	uint8_t host_reads[16]; /* commands */
+	uint8_t host_writes[16];
+	uint8_t busy_minutes[16];
+	uint8_t power_cycles[16];
+	uint8_t power_on_hours[16];
+	uint8_t unsafe_shutdowns[16];
+	uint8_t media_errors[16];
+	uint8_t error_entries[16];
+	le32 warning_minutes;
+	le32 critical_minutes;
+	uint8_t reserved200[312];
+};
+static_assert(sizeof(struct nvme_smart_log) == 512, "SMART log");
 
 struct nvme_power_state {
 	le16 max_power;
@@ -542,6 +591,22 @@ struct nvme_id_ns {
 static_assert(sizeof(struct nvme_id_ns) == 4096, "Identify Namespace");
 static_assert(offsetof(struct nvme_id_ns, nguid) == 104, "Identify Namespace: NGUID");
 static_assert(offsetof(struct nvme_id_ns, lbaf) == 128, "Identify Namespace: LBAF");
+
+/** Identify Namespace, I/O command set independent (CNS 08h, NVMe base 2.0 figure 280). */
+struct nvme_id_ns_independent {
+	uint8_t nsfeat;
+	uint8_t nmic;
+	uint8_t rescap;
+	uint8_t fpi;
+	le32 anagrpid;
+	uint8_t nsattr;
+	uint8_t reserved9;
+	le16 nvmsetid;
+	le16 endgid;
+	uint8_t nstat;
+	uint8_t reserved15[4081];
+};
+static_assert(sizeof(struct nvme_id_ns_independent) == 4096, "independent Identify Namespace");
 
 struct nvme_ns_descriptor {
 	uint8_t nidt; /* 2 NGUID, 3 UUID, 4 command set */

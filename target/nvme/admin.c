@@ -25,16 +25,6 @@ void admin_reply(struct request *r, uint32_t length, void (*fill)(struct request
 
 /* ---- small commands --------------------------------------------------------------------------- */
 
-/*
- * Commands finish in the order of their data, and none can be taken back once it runs: Abort says
- * truthfully that nothing was aborted (NVMe base 2.0 §5.1).
- */
-static void abort_execute(struct request *r)
-{
-	r->dw0 = 1;
-	request_complete(r, NVME_SC_SUCCESS);
-}
-
 static void keep_alive_execute(struct request *r)
 {
 	request_complete(r, NVME_SC_SUCCESS);

@@ -150,14 +150,18 @@ static void set_ready(struct controller *c, bool ready)
 	atomic_store_explicit(&c->ready, ready, memory_order_release);
 }
 
-/* Requests for events are gone with a reset, unanswered (NVMe base 2.0 §5.2). */
-static void forget_events(struct controller *c)
+/*
+ * Requests for events are gone with a reset, unanswered (NVMe base 2.0 §5.2), and features are what
+ * they were.
+ */
+static void forget_settings(struct controller *c)
 {
 	struct controller_admin *a = &c->a;
 
 	while (a->nr_held > 0)
 		request_release(a->held[--a->nr_held]);
 	a->async_config = 0;
+	features_reset(c);
 	a->ns_pending = a->ns_masked = a->vendor_pending = a->vendor_masked = false;
 }
 
@@ -198,7 +202,7 @@ static void property_set(struct request *r)
 	if (reset) {
 		set_ready(c, false);
 		c->a.csts = 0;
-		forget_events(c);
+		forget_settings(c);
 		request_on_control(r, reset_on_control, reset_back);
 		return;
 	}

@@ -98,13 +98,14 @@ static uint16_t connect_admin(struct nvme_queue *nq, const struct connect *conne
 	list_init(&c->io_queues);
 	list_init(&c->direct_queues);
 	c->keep_alive.fn = keep_alive_due;
-	c->a.kato_ms = connect->kato_ms;
+	c->a.kato_ms = keep_alive_round(connect->kato_ms);
 	c->a.next_change = 1;
+	features_reset(c);
 	c->admin = nq;
 	list_push(&t->controllers, &c->link);
 	t->nr_controllers++;
 	attach(nq, c);
-	controller_set_kato(c, connect->kato_ms);
+	controller_set_kato(c, c->a.kato_ms);
 	counter_add(&controllers_made, 1);
 	log_info("host %s connected to %s from %s over %s: controller %u", c->hostnqn, s->nqn,
 		 nq->q.address, fabric_name(nq->q.channel->fabric), c->cntlid);
@@ -113,15 +114,17 @@ static uint16_t connect_admin(struct nvme_queue *nq, const struct connect *conne
 	return NVME_SC_SUCCESS;
 }
 
-static bool has_queue(const struct controller *c, uint16_t qid)
+struct nvme_queue *controller_find_queue(const struct controller *c, uint16_t qid)
 {
 	struct list *l;
 
 	list_for_each (l, &c->io_queues) {
-		if (list_entry(l, struct nvme_queue, owner_link)->cm_qid == qid)
-			return true;
+		struct nvme_queue *nq = list_entry(l, struct nvme_queue, owner_link);
+
+		if (nq->cm_qid == qid)
+			return nq;
 	}
-	return false;
+	return NULL;
 }
 
 static uint16_t connect_io(struct nvme_queue *nq, const struct connect *connect,
@@ -137,7 +140,7 @@ static uint16_t connect_io(struct nvme_queue *nq, const struct connect *connect,
 		*dw0 = CONNECT_IN_DATA(hostnqn);
 	else if (memcmp(c->hostid, connect->hostid, sizeof(c->hostid)) != 0)
 		*dw0 = CONNECT_IN_DATA(hostid);
-	else if (has_queue(c, connect->qid))
+	else if (controller_find_queue(c, connect->qid))
 		*dw0 = CONNECT_IN_COMMAND(qid);
 	if (*dw0)
 		return NVME_SC_CONNECT_INVALID_PARAM | NVME_SC_DNR;
@@ -162,6 +165,17 @@ uint16_t controller_connect(struct nvme_queue *nq, const struct connect *connect
 		return NVME_SC_COMMAND_SEQUENCE;
 	return connect->qid == 0 ? connect_admin(nq, connect, controller, dw0)
 				 : connect_io(nq, connect, controller, dw0);
+}
+
+bool controller_has_io_queues(const struct controller *c)
+{
+	struct list *l;
+
+	list_for_each (l, &c->io_queues) {
+		if (list_entry(l, struct nvme_queue, owner_link)->q.state < QUEUE_STOPPING)
+			return true;
+	}
+	return false;
 }
 
 /* ---- the end ---------------------------------------------------------------------------------- */

@@ -12,6 +12,10 @@
 #define CHANGE_LOG_ENTRIES 64
 #define CHANGED_NS_MAX	   1024 /* of the Changed Namespace List */
 
+/* Temperatures at which a host is to worry. None is measured, but the fields must not be 0. */
+#define CONTROLLER_WARNING_K  343
+#define CONTROLLER_CRITICAL_K 353
+
 struct direct_queue;
 
 struct direct_token {
@@ -19,16 +23,29 @@ struct direct_token {
 	uint64_t until_ns; /* 0: none */
 };
 
+/** Features that are no more than what the host has set (features.c). */
+struct controller_features {
+	uint32_t arbitration;
+	uint32_t power;
+	uint32_t queues; /* granted */
+	uint32_t atomicity;
+	uint16_t over_k, under_k; /* temperature thresholds */
+	uint8_t behaviour[3];	  /* of the 512 bytes those that mean something */
+	/* By slot: the time limit of error recovery, 100 ms. */
+	uint16_t recovery[NVME_MAX_NAMESPACES];
+};
+
 /** Asynchronous events, features and registers: the admin queue's reactor. */
 struct controller_admin {
 	uint32_t cc, csts;
 	uint32_t async_config; /* feature 0Bh */
 	uint32_t kato_ms;
-	bool volatile_cache; /* feature 06h */
-	bool direct_aware;   /* it asked for our extension: it gets our events */
+	struct controller_features features;
+	bool direct_aware; /* it asked for our extension: it gets our events */
 
 	struct request *held[NVME_AER_LIMIT];
 	unsigned int nr_held;
+	unsigned int nr_aborts;	    /* under way */
 	bool ns_pending, ns_masked; /* masked: told, and the log not read since */
 	bool vendor_pending, vendor_masked;
 	uint8_t vendor_change; /* of the newest entry */
@@ -86,6 +103,9 @@ uint16_t controller_connect(struct nvme_queue *nq, const struct connect *connect
 void controller_kill(struct controller *c, const char *why);
 /** Ends all queues but the admin queue: a controller reset. */
 void controller_reset(struct controller *c);
+/** Whether I/O queues are connected that nobody is about to end. */
+bool controller_has_io_queues(const struct controller *c);
+struct nvme_queue *controller_find_queue(const struct controller *c, uint16_t qid);
 /** Arms or re-arms the keep-alive timer; 0: off. */
 void controller_set_kato(struct controller *c, uint32_t kato_ms);
 /** From the queue's teardown: its first and its last step. */
@@ -110,9 +130,18 @@ void controller_recall_event(struct controller *c, uint32_t nsid, uint32_t gener
 void identify_execute(struct request *r);
 void set_features_execute(struct request *r);
 void get_features_execute(struct request *r);
+/** What they are after a reset. */
+void features_reset(struct controller *c);
+/** Log page 12h: 256 entries. */
+void features_effects(le32 *log);
+/** The time limit as it is kept: in whole units of KAS. */
+uint32_t keep_alive_round(uint32_t kato_ms);
 void log_page_execute(struct request *r);
 void direct_execute(struct request *r);
 void event_request_execute(struct request *r);
+/** A held request will be answered otherwise. */
+void event_request_forget(struct controller *c, const struct request *r);
+void abort_execute(struct request *r);
 /** Log pages that events point to were read. */
 void event_log_read(struct controller *c, uint8_t page);
 /** Copies the logs that events fill: `size` bytes at most; returns how many there are in all. */

@@ -114,6 +114,18 @@ void event_request_execute(struct request *r)
 	answer_pending(c);
 }
 
+void event_request_forget(struct controller *c, const struct request *r)
+{
+	struct controller_admin *a = &c->a;
+	unsigned int i = 0;
+
+	while (a->held[i] != r)
+		i++;
+	assert(i < a->nr_held);
+	a->nr_held--;
+	memmove(&a->held[i], &a->held[i + 1], (a->nr_held - i) * sizeof(a->held[0]));
+}
+
 void event_log_read(struct controller *c, uint8_t page)
 {
 	if (page == LH_LOG_RECALLS)

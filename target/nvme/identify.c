@@ -97,12 +97,12 @@ static void fill_controller(struct request *r)
 	id->oaes = htole32(OAES_NS_ATTR);
 	id->ctratt = htole32(CTRATT_HOSTID_128 | CTRATT_TRAFFIC_KEEP_ALIVE);
 	id->cntrltype = CNTRLTYPE_IO;
-	id->acl = 0;
+	id->acl = NVME_ABORT_LIMIT - 1;
 	id->aerl = NVME_AER_LIMIT - 1;
 	id->frmw = FRMW_ONE_SLOT_READ_ONLY;
 	id->lpa = LPA_EXTENDED_DATA;
-	id->wctemp = htole16(343);
-	id->cctemp = htole16(353);
+	id->wctemp = htole16(CONTROLLER_WARNING_K);
+	id->cctemp = htole16(CONTROLLER_CRITICAL_K);
 	id->kas = htole16(KAS_100MS);
 	id->sqes = SQES_64;
 	id->cqes = CQES_16;

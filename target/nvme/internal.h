@@ -26,6 +26,7 @@
 #define NVME_MAX_QUEUE_DEPTH	1024
 #define NVME_MAX_INLINE_BYTES	16384u
 #define NVME_AER_LIMIT		4
+#define NVME_ABORT_LIMIT	4	/* of I/O commands, at a time */
 #define NVME_REACTOR_COPY_BYTES KIB(64) /* persisted or copied on a reactor; more: on a worker */
 #define NVME_NAME_BYTES		320
 

@@ -55,6 +55,7 @@ struct request {
 	struct nvme_completion *cqe; /* registered */
 	uint16_t status;
 	uint32_t dw0, dw1;
+	uint16_t fault; /* 1 + where the failing field lies, for the error log; 0: unknown */
 
 	/* What moves between host and here: in the file, or in a bounce buffer. */
 	struct fabric_sge segments[NVME_MAX_SEGMENTS];
@@ -108,6 +109,11 @@ struct request {
 			struct export_range sources[NVME_COPY_MAX_RANGES];
 			unsigned int nr;
 		} copy;
+		uint32_t queues; /* as in feature 07h */
+		struct {
+			uint16_t sqid, cid;
+			struct nvme_queue *queue; /* sqid's */
+		} abort;
 	} u;
 };
 
@@ -174,6 +180,14 @@ void request_start(struct capsule *capsule);
 
 /** The end of every command: `status` and what r->send_data says go to the host. */
 void request_complete(struct request *r, uint16_t status);
+
+/** The same with the place of the field that is wrong: byte and bit of the command. */
+static inline void request_refuse(struct request *r, uint16_t status, unsigned int byte,
+				  unsigned int bit)
+{
+	r->fault = (uint16_t)((bit << 8 | byte) + 1);
+	request_complete(r, status | NVME_SC_DNR);
+}
 
 /** Gives up everything the request holds, without a word to the host. */
 void request_release(struct request *r);

@@ -334,7 +334,7 @@ uint16_t host_wait(struct host_queue *q, unsigned int slot)
 {
 	if (!rig_wait(q->rig, q, &q->has_cid[slot], STEP_MS))
 		return 0xffff;
-	return (uint16_t)(le16toh(q->by_cid[slot].status) >> 1);
+	return (uint16_t)(le16toh(q->by_cid[slot].status) >> 1 & ~NVME_SC_MORE);
 }
 
 uint16_t host_run(struct host_queue *q, uint32_t bytes)

@@ -74,7 +74,7 @@ void host_close(struct host_queue *q);
 struct nvme_command *host_command(struct host_queue *q, unsigned int slot, uint8_t opcode);
 /** Posts send buffer `slot`, `bytes` long; its cid is the slot's number. */
 void host_post(struct host_queue *q, unsigned int slot, uint32_t bytes);
-/** Waits for the answer to `slot` and returns its status; the entry is in q->by_cid[slot]. */
+/** Waits for the answer to `slot`: its status without the More bit; all is in q->by_cid[slot]. */
 uint16_t host_wait(struct host_queue *q, unsigned int slot);
 /** Both, with the first slot. */
 uint16_t host_run(struct host_queue *q, uint32_t bytes);
