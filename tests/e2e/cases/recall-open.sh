@@ -14,13 +14,13 @@ for n in 1 2 3; do
 	wait_for 10 "granted again" says_at_least writer $n '\bregranted\b'
 done
 # An opener that stays: block I/O goes on, grants do not come back before it closes.
-helper_start opener hold "$files/data" $((3 * slow))
+helper_start opener hold "$files/data" 600
 wait_for 10 "the open" grep -q open "$tmp/opener.out"
 head -c 4096 /dev/urandom >"$tmp/piece"
 lh_ok write --block "$(target data)" 4194304 <"$tmp/piece"
 lh_ok read --block "$(target data)" 4194304 4096
 [ "$(export_state)" != serving ] || fail "the export is registered while another process has the file open"
 expect "grants" "$(status .exports[0].grants)" 0
-client_end opener
+client_kill opener
 wait_serving
 client_end writer INT
