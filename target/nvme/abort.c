@@ -28,6 +28,13 @@ static bool stop_waiting(struct request *r)
 		if (!request_cancel_lock(r))
 			return false;
 		break;
+	case REQUEST_WAIT_FUSED:
+		/* A first half alone, whose second fails when it comes. Of a pair one is at work. */
+		if (r->queue->fused_first != r)
+			return false;
+		r->queue->fused_first = NULL;
+		r->queue->fused_broken = true;
+		break;
 	case REQUEST_WAIT_BUFFER:
 		/* It leaves the line; others that fit now may go on meanwhile. */
 		bounce_put(r->queue->q.nr->bounce[r->queue->q.device], &r->bounce);

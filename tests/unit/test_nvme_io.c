@@ -467,6 +467,17 @@ static void test_fused_bad(void **state)
 	assert_int_equal(a, NVME_SC_LBA_RANGE | DNR);
 	assert_int_equal(b, NVME_SC_FUSED_FAIL);
 	assert_file(4 * 512, 1024, 0x77);
+	/* The first half is aborted while it waits: the second fails. */
+	sqe = fuse(compare, FUSE_FIRST);
+	x = rig_send(io, &sqe, NULL, 0);
+	assert_false(rig_answered(io, x));
+	other = rig_command(NVME_ADMIN_ABORT);
+	other.cdw10 = htole32(x << 16 | 1);
+	assert_int_equal(rig_do(rig.admin, &other, NULL, 0), 0);
+	assert_int_equal(rig_answer(io, x), NVME_SC_ABORT_REQUESTED);
+	sqe = fuse(write, FUSE_SECOND);
+	assert_int_equal(simple(&sqe), NVME_SC_FUSED_FAIL);
+	assert_file(4 * 512, 1024, 0x77);
 	/* The connection ends while a first half waits. */
 	sqe = fuse(compare, FUSE_FIRST);
 	(void)rig_send(io, &sqe, NULL, 0);
