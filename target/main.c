@@ -185,6 +185,8 @@ static void exports_ready(struct daemon *d)
 			return;
 		}
 	}
+	if (mdns_publish(d->config, d->target, &err) != 0)
+		log_warning("%s", err.text);
 	if (admin_new(&env, &d->admin, &err) != 0) {
 		log_error("%s", err.text);
 		fail_start(d);
@@ -260,6 +262,20 @@ static int make_holdings(struct daemon *d, struct nvme_subsystem *subsystem)
 	return rc;
 }
 
+static int add_referrals(struct daemon *d)
+{
+	int rc = 0;
+
+	for (unsigned int i = 0; rc == 0 && i < d->config->nr_referrals; i++) {
+		const struct config_referral *from = &d->config->referrals[i];
+		struct nvme_referral r = {.addr = from->addr, .iwarp = from->software};
+
+		memcpy(r.nqn, from->nqn, sizeof(r.nqn));
+		rc = nvme_target_add_referral(d->target, &r);
+	}
+	return rc;
+}
+
 static int make_target(struct daemon *d, struct errtext *err)
 {
 	struct holding_env *env = &d->holdings_env;
@@ -287,6 +303,8 @@ static int make_target(struct daemon *d, struct errtext *err)
 	env->ops_ctx = d->target;
 	if (rc == 0)
 		rc = nvme_subsystem_new(d->target, d->config->nqn, &subsystem);
+	if (rc == 0)
+		rc = add_referrals(d);
 	if (rc == 0)
 		rc = make_holdings(d, subsystem);
 	if (rc == 0)
@@ -323,6 +341,8 @@ static void begin_stop(struct daemon *d)
 	(void)sd_notify(0, "STOPPING=1");
 	admin_free(d->admin);
 	d->admin = NULL;
+	if (d->config->mdns)
+		mdns_withdraw(d->config);
 	nvme_target_stop(d->target, target_stopped, d);
 }
 

@@ -44,6 +44,7 @@ enum fabric_transport {
 struct fabric_device_info {
 	char name[64]; /* "rxe0", "mlx5_0", "iwarp" */
 	enum fabric_transport transport;
+	bool ethernet;	      /* transport IB over Ethernet: RoCE */
 	bool software_fabric; /* our own iwarp: every rung exists, page-cache files allowed */
 	bool odp;	      /* claims READ + WRITE + SEND on demand for RC */
 	bool windows_type2;   /* claims type-2 memory windows */

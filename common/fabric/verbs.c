@@ -233,6 +233,7 @@ static int device_init(struct verbs_device *dev, struct ibv_context *ctx)
 	struct fabric_device_info *info = &dev->base.info;
 	struct ibv_device_attr_ex ex = {0};
 	const struct ibv_device_attr *attr = &ex.orig_attr;
+	struct ibv_port_attr port;
 	int err = ibv_query_device_ex(ctx, NULL, &ex);
 
 	if (err)
@@ -247,6 +248,9 @@ static int device_init(struct verbs_device *dev, struct ibv_context *ctx)
 	info->transport = ctx->device->transport_type == IBV_TRANSPORT_IWARP
 				  ? FABRIC_TRANSPORT_IWARP
 				  : FABRIC_TRANSPORT_IB;
+	info->ethernet = info->transport == FABRIC_TRANSPORT_IB &&
+			 ibv_query_port(ctx, 1, &port) == 0 &&
+			 port.link_layer == IBV_LINK_LAYER_ETHERNET;
 	info->read_sink_needs_bounce = info->transport == FABRIC_TRANSPORT_IWARP;
 	info->odp = (ex.odp_caps.general_caps & IBV_ODP_SUPPORT) &&
 		    (ex.odp_caps.per_transport_caps.rc_odp_caps & odp_needed) == odp_needed;

@@ -385,7 +385,9 @@ enum nvme_aen_type {
 	NVME_AEN_VENDOR = 7,
 };
 #define NVME_AEN_NOTICE_NS_CHANGED 0x00
-#define NVME_AEN_CFG_NS_ATTR	   (1u << 8) /* feature 0Bh */
+#define NVME_AEN_NOTICE_DISCOVERY  0xf0
+#define NVME_AEN_CFG_NS_ATTR	   (1u << 8)  /* feature 0Bh, and OAES */
+#define NVME_AEN_CFG_DISCOVERY	   (1u << 31) /* the same; discovery controllers only */
 
 /** Error Information Log Entry (NVMe base 2.0 figure 206). */
 struct nvme_error_entry {
@@ -607,6 +609,75 @@ struct nvme_id_ns_independent {
 	uint8_t reserved15[4081];
 };
 static_assert(sizeof(struct nvme_id_ns_independent) == 4096, "independent Identify Namespace");
+
+/* ---- the discovery log (page 70h; NVMe-oF 1.1 §5.3, §7.3.1 for RDMA) ---- */
+
+enum nvmf_trtype {
+	NVMF_TRTYPE_RDMA = 1,
+};
+
+enum nvmf_adrfam {
+	NVMF_ADRFAM_IPV4 = 1,
+	NVMF_ADRFAM_IPV6 = 2,
+};
+
+enum nvmf_subtype {
+	NVMF_SUBTYPE_REFERRAL = 1, /* another discovery service */
+	NVMF_SUBTYPE_NVM = 2,
+	NVMF_SUBTYPE_CURRENT = 3, /* the discovery service that is asked */
+};
+
+#define NVMF_TREQ_SQFLOW_OFF   0x04 /* SQ flow control may be disabled */
+#define NVMF_EFLAGS_PERSISTENT 0x02 /* explicit persistent connections (EPCSD) */
+
+enum nvmf_rdma_qptype {
+	NVMF_RDMA_CONNECTED = 1,
+};
+
+enum nvmf_rdma_prtype {
+	NVMF_RDMA_UNKNOWN = 1,
+	NVMF_RDMA_IB = 2,
+	NVMF_RDMA_ROCE_V2 = 4,
+	NVMF_RDMA_IWARP = 5,
+};
+
+#define NVMF_RDMA_CMS_RDMA_CM 1
+
+/** Text fields are padded with spaces, but for the NQN, which ends with a NUL. */
+struct nvmf_discovery_entry {
+	uint8_t trtype;
+	uint8_t adrfam;
+	uint8_t subtype;
+	uint8_t treq;
+	le16 portid;
+	le16 cntlid;
+	le16 asqsz;
+	le16 eflags;
+	uint8_t reserved12[20];
+	char trsvcid[32];
+	uint8_t reserved64[192];
+	char subnqn[NVME_NQN_BYTES];
+	char traddr[256];
+	struct {
+		uint8_t qptype;
+		uint8_t prtype;
+		uint8_t cms;
+		uint8_t reserved3[5];
+		le16 pkey;
+		uint8_t reserved10[246];
+	} rdma; /* TSAS */
+};
+static_assert(sizeof(struct nvmf_discovery_entry) == 1024, "discovery log entry");
+static_assert(offsetof(struct nvmf_discovery_entry, trsvcid) == 32, "discovery log entry: TRSVCID");
+static_assert(offsetof(struct nvmf_discovery_entry, rdma) == 768, "discovery log entry: TSAS");
+
+struct nvmf_discovery_head {
+	le64 genctr;
+	le64 numrec;
+	le16 recfmt;
+	uint8_t reserved[1006];
+};
+static_assert(sizeof(struct nvmf_discovery_head) == 1024, "discovery log header");
 
 struct nvme_ns_descriptor {
 	uint8_t nidt; /* 2 NGUID, 3 UUID, 4 command set */

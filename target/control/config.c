@@ -8,8 +8,10 @@
 
 #include "wire/wire.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <libconfig.h>
+#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +54,13 @@ struct raw_listener {
 	uint32_t port;
 };
 
+struct raw_referral {
+	int fabric;
+	char address[INET6_ADDRSTRLEN];
+	uint32_t port;
+	char nqn[NVME_NQN_BYTES];
+};
+
 struct raw_export {
 	char name[LH_NAME_BYTES];
 	char path[PATH_MAX];
@@ -89,6 +98,9 @@ static const struct key top_keys[] = {
 	{"log_level", KEY_GROUP},
 	{"iwarp", KEY_GROUP},
 	{"limits", KEY_GROUP},
+	{"mdns", KEY_BOOL, TOP(mdns)},
+	{"mdns_dir", KEY_TEXT, TOP(mdns_dir), 1, PATH_MAX},
+	{"referrals", KEY_GROUP},
 	{"listeners", KEY_GROUP},
 	{"exports", KEY_GROUP},
 	{NULL},
@@ -124,6 +136,16 @@ static const struct key listener_keys[] = {
 	{"address", KEY_TEXT, offsetof(struct raw_listener, address), 1, 256, .required = true},
 	{"port", KEY_UINT, offsetof(struct raw_listener, port), 1, 65535},
 	{"remote_invalidate", KEY_BOOL, offsetof(struct raw_listener, remote_invalidate)},
+	{NULL},
+};
+
+static const struct key referral_keys[] = {
+	{"fabric", KEY_ENUM, offsetof(struct raw_referral, fabric), .words = fabric_words,
+	 .required = true},
+	{"address", KEY_TEXT, offsetof(struct raw_referral, address), 1, INET6_ADDRSTRLEN,
+	 .required = true},
+	{"port", KEY_UINT, offsetof(struct raw_referral, port), 1, 65535},
+	{"nqn", KEY_TEXT, offsetof(struct raw_referral, nqn), 1, NVME_NQN_BYTES},
 	{NULL},
 };
 
@@ -346,6 +368,56 @@ static int read_listeners(struct daemon_config *c, const config_t *file, struct 
 	return rc;
 }
 
+/* Hosts connect to what they read here: an address, no name. */
+static bool parse_address(const char *text, uint16_t port, struct sockaddr_storage *addr)
+{
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)addr;
+	struct sockaddr_in *in = (struct sockaddr_in *)addr;
+
+	if (inet_pton(AF_INET, text, &in->sin_addr) == 1) {
+		in->sin_family = AF_INET;
+		in->sin_port = htons(port);
+		return in->sin_addr.s_addr != htonl(INADDR_ANY);
+	}
+	if (inet_pton(AF_INET6, text, &in6->sin6_addr) == 1) {
+		in6->sin6_family = AF_INET6;
+		in6->sin6_port = htons(port);
+		return !IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr);
+	}
+	return false;
+}
+
+static int read_referrals(struct daemon_config *c, const config_t *file, struct errtext *err)
+{
+	const config_setting_t *list;
+	int rc;
+
+	if (!config_lookup(file, "referrals"))
+		return 0;
+	rc = find_list(c, file, "referrals", NVME_MAX_REFERRALS, &list, err);
+	for (int i = 0; rc == 0 && i < config_setting_length(list); i++) {
+		const config_setting_t *s = config_setting_get_elem(list, (unsigned int)i);
+		struct raw_referral raw = {.port = NVME_RDMA_PORT, .nqn = NVME_DISCOVERY_NQN};
+		struct config_referral *r = &c->referrals[i];
+
+		rc = read_group(c, referral_keys, s, &raw, err);
+		if (rc)
+			break;
+		if (!parse_address(raw.address, (uint16_t)raw.port, &r->addr))
+			return bad(c, s, err,
+				   "address \"%s\": expected the IPv4 or IPv6 address of another "
+				   "discovery service",
+				   raw.address);
+		if (nqn_check(raw.nqn, sizeof(raw.nqn)) != 0)
+			return bad(c, s, err, "nqn \"%s\": expected an NQN like %s", raw.nqn,
+				   NVME_DISCOVERY_NQN);
+		r->software = raw.fabric == 1;
+		memcpy(r->nqn, raw.nqn, sizeof(r->nqn));
+		c->nr_referrals++;
+	}
+	return rc;
+}
+
 static int check_export(const struct daemon_config *c, const config_setting_t *s,
 			const struct config_export *e, struct errtext *err)
 {
@@ -439,6 +511,7 @@ static void set_defaults(struct daemon_config *c)
 {
 	(void)snprintf(c->nqn, sizeof(c->nqn), "%s", LH_DEFAULT_NQN);
 	(void)snprintf(c->state_dir, sizeof(c->state_dir), "%s", CONTROL_DEFAULT_STATE_DIR);
+	(void)snprintf(c->mdns_dir, sizeof(c->mdns_dir), "%s", CONTROL_DEFAULT_MDNS_DIR);
 	c->reactors = 1;
 	c->worker_threads = CONTROL_DEFAULT_WORKERS;
 	c->busy_poll_us = REACTOR_DEFAULT_SPIN_US;
@@ -506,6 +579,8 @@ static int read_all(struct daemon_config *c, const config_t *file, struct errtex
 		rc = read_section(c, file, "limits", limit_keys, &c->limits, err);
 	if (rc == 0)
 		rc = read_listeners(c, file, err);
+	if (rc == 0)
+		rc = read_referrals(c, file, err);
 	if (rc == 0)
 		rc = read_exports(c, file, err);
 	if (rc == 0)

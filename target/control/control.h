@@ -24,6 +24,7 @@
 #define CONTROL_DEFAULT_WORKERS	  4
 #define CONTROL_DEFAULT_CONFIG	  "/etc/leasehold/leaseholdd.conf"
 #define CONTROL_DEFAULT_STATE_DIR "/var/lib/leasehold"
+#define CONTROL_DEFAULT_MDNS_DIR  "/etc/avahi/services"
 
 /* ---- configuration --------------------------------------------------------------------------- */
 
@@ -33,6 +34,12 @@ struct config_listener {
 	char host[256];
 	uint16_t port;
 	unsigned int line; /* in the file, for messages */
+};
+
+struct config_referral {
+	bool software; /* iwarp, else verbs */
+	struct sockaddr_storage addr;
+	char nqn[NVME_NQN_BYTES];
 };
 
 struct config_export {
@@ -65,6 +72,10 @@ struct daemon_config {
 	struct nvme_limits limits;
 	struct config_listener listeners[CONTROL_MAX_LISTENERS];
 	unsigned int nr_listeners;
+	struct config_referral referrals[NVME_MAX_REFERRALS];
+	unsigned int nr_referrals;
+	bool mdns;
+	char mdns_dir[PATH_MAX];
 	struct config_export *exports;
 	unsigned int nr_exports;
 };
@@ -75,6 +86,17 @@ struct daemon_config {
  */
 MUST_CHECK int config_load(const char *file, struct daemon_config **config, struct errtext *err);
 void config_free(struct daemon_config *config);
+
+/* ---- mDNS ------------------------------------------------------------------------------------ */
+
+/**
+ * Writes a service file for Avahi that announces the target's listeners as a discovery service; the
+ * old one of the same subsystem is replaced. With mdns = false: removes it. -ENOENT: no listener can be
+ * announced, all are on loopback addresses or InfiniBand.
+ */
+MUST_CHECK int mdns_publish(const struct daemon_config *config, struct nvme_target *target,
+			    struct errtext *err);
+void mdns_withdraw(const struct daemon_config *config);
 
 /* ---- admin socket ---------------------------------------------------------------------------- */
 

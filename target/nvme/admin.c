@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Admin commands: which is which, and the small ones. The admin queue's reactor. */
 #include "nvme/controller.h"
+#include "nvme/discovery.h"
 
 #include <string.h>
 
@@ -32,6 +33,8 @@ static void keep_alive_execute(struct request *r)
 
 void admin_execute(struct request *r)
 {
+	if (r->queue->controller->subsystem->discovery && discovery_execute(r))
+		return;
 	switch (r->command.opcode) {
 	case NVME_ADMIN_IDENTIFY:
 		identify_execute(r);

@@ -163,6 +163,7 @@ static void forget_settings(struct controller *c)
 	a->async_config = 0;
 	features_reset(c);
 	a->ns_pending = a->ns_masked = a->vendor_pending = a->vendor_masked = false;
+	a->discovery_pending = a->discovery_masked = false;
 }
 
 static void reset_on_control(struct request *r)

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "nvme/direct_queue.h"
+#include "nvme/discovery.h"
 #include "util/log.h"
 
 #define CNTLID_MAX 0xffef
@@ -50,6 +51,8 @@ void controller_set_kato(struct controller *c, uint32_t kato_ms)
 {
 	struct loop *loop = c->target->env.control;
 
+	if (kato_ms == 0 && c->subsystem->discovery)
+		kato_ms = NVME_DISCOVERY_IDLE_MS;
 	c->kato_ms = kato_ms;
 	if (kato_ms == 0 || c->dying)
 		loop_timer_cancel(loop, &c->keep_alive);
@@ -134,6 +137,8 @@ static uint16_t connect_io(struct nvme_queue *nq, const struct connect *connect,
 
 	if (!c || c->dying)
 		*dw0 = CONNECT_IN_DATA(cntlid);
+	else if (c->subsystem->discovery)
+		*dw0 = CONNECT_IN_COMMAND(qid);
 	else if (strcmp(c->subsystem->nqn, connect->subnqn) != 0)
 		*dw0 = CONNECT_IN_DATA(subnqn);
 	else if (strcmp(c->hostnqn, connect->hostnqn) != 0)

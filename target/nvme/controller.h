@@ -48,6 +48,7 @@ struct controller_admin {
 	unsigned int nr_aborts;	    /* under way */
 	bool ns_pending, ns_masked; /* masked: told, and the log not read since */
 	bool vendor_pending, vendor_masked;
+	bool discovery_pending, discovery_masked;
 	uint8_t vendor_change; /* of the newest entry */
 	uint32_t changed_ns[CHANGED_NS_MAX];
 	unsigned int nr_changed_ns; /* CHANGED_NS_MAX + 1: too many */
@@ -124,6 +125,8 @@ struct direct_queue *controller_find_direct(struct controller *c, uint16_t dqid)
 void controllers_ns_changed(struct nvme_target *t, const struct ns_home *home);
 void controllers_changed(struct nvme_target *t, const struct ns_home *home, unsigned int change);
 void controller_recall_event(struct controller *c, uint32_t nsid, uint32_t generation);
+/** To every discovery controller. */
+void controllers_discovery_changed(struct nvme_target *t);
 
 /* ---- the admin queue's reactor ---------------------------------------------------------------- */
 

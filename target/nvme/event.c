@@ -15,6 +15,7 @@ struct event_msg {
 	struct loop_msg msg;
 	struct controller *controller;
 	bool ns_changed;
+	bool discovery_changed;
 	uint8_t change; /* enum lh_change, or 0 */
 	uint32_t nsid;
 	uint32_t generation;
@@ -50,6 +51,12 @@ static void answer_pending(struct controller *c)
 		a->ns_pending = false;
 		a->ns_masked = true;
 		answer(c, NVME_AEN_NOTICE, NVME_AEN_NOTICE_NS_CHANGED, NVME_LOG_CHANGED_NS);
+	}
+	if (a->nr_held > 0 && a->discovery_pending && !a->discovery_masked &&
+	    (a->async_config & NVME_AEN_CFG_DISCOVERY)) {
+		a->discovery_pending = false;
+		a->discovery_masked = true;
+		answer(c, NVME_AEN_NOTICE, NVME_AEN_NOTICE_DISCOVERY, NVME_LOG_DISCOVERY);
 	}
 }
 
@@ -93,6 +100,8 @@ static void event_arrived(struct loop_msg *msg)
 		note_ns(&c->a, event->nsid);
 	if (event->change)
 		note_change(&c->a, event);
+	if (event->discovery_changed)
+		c->a.discovery_pending = true;
 	free(event);
 	answer_pending(c);
 }
@@ -132,6 +141,8 @@ void event_log_read(struct controller *c, uint8_t page)
 		c->a.vendor_masked = false;
 	if (page == NVME_LOG_CHANGED_NS)
 		c->a.ns_masked = false;
+	if (page == NVME_LOG_DISCOVERY)
+		c->a.discovery_masked = false;
 	answer_pending(c);
 }
 
@@ -207,6 +218,19 @@ void controllers_ns_changed(struct nvme_target *t, const struct ns_home *home)
 	};
 
 	send_to_all(t, home->subsystem, &event);
+}
+
+void controllers_discovery_changed(struct nvme_target *t)
+{
+	const struct event_msg event = {.discovery_changed = true};
+	struct list *l;
+
+	list_for_each (l, &t->controllers) {
+		struct controller *c = list_entry(l, struct controller, link);
+
+		if (c->subsystem->discovery)
+			send_event(c, &event);
+	}
 }
 
 void controllers_changed(struct nvme_target *t, const struct ns_home *home, unsigned int change)

@@ -83,6 +83,7 @@ struct nvme_subsystem {
 	struct nvme_target *target;
 	char nqn[NVME_NQN_BYTES];
 	char serial[21];
+	bool discovery; /* the discovery service: no namespaces, no I/O queues */
 	uint32_t max_nsid;
 	uint16_t slot_of[NVME_MAX_NSID + 1]; /* NVME_MAX_NAMESPACES: none */
 };
@@ -105,6 +106,8 @@ struct nvme_listener {
 	struct cm_channel *channel;
 	struct fabric_listener *listener;
 	struct nvme_listen_options options;
+	struct sockaddr_storage bound;
+	uint16_t portid;
 	char address[64];
 };
 
@@ -124,6 +127,10 @@ struct nvme_target {
 	unsigned int next_reactor;
 	uint16_t next_cntlid;
 	uint64_t change_count;
+	uint64_t discovery_generation;
+	uint16_t last_portid;
+	struct nvme_referral referrals[NVME_MAX_REFERRALS];
+	unsigned int nr_referrals;
 	bool stopping;
 	void (*stopped)(void *arg);
 	void *stopped_arg;

@@ -14,6 +14,7 @@
 #include <sys/epoll.h>
 
 #include "nvme/direct_queue.h"
+#include "nvme/discovery.h"
 #include "nvme/nvme_queue.h"
 #include "util/log.h"
 
@@ -253,9 +254,11 @@ int nvme_target_listen(struct nvme_target *t, struct fabric *f, const struct soc
 		free(l);
 		return listen_error(rc, text, f, err);
 	}
-	if (fabric_listener_addr(l->listener, &ss) == 0)
-		address_format(&ss, l->address, sizeof(l->address));
+	if (fabric_listener_addr(l->listener, &l->bound) == 0)
+		address_format(&l->bound, l->address, sizeof(l->address));
+	l->portid = ++t->last_portid;
 	list_push(&t->listeners, &l->link);
+	discovery_changed(t);
 	return 0;
 }
 
@@ -294,7 +297,9 @@ void nvme_target_each_listener(struct nvme_target *t,
 	list_for_each (l, &t->listeners) {
 		const struct nvme_listener *listener = list_entry(l, struct nvme_listener, link);
 		struct nvme_listener_status status = {
-			.fabric = fabric_name(listener->channel->fabric)};
+			.fabric = fabric_name(listener->channel->fabric),
+			.bound = listener->bound,
+			.provider = discovery_provider(listener->channel->fabric, NULL)};
 
 		(void)snprintf(status.address, sizeof(status.address), "%s", listener->address);
 		fn(&status, arg);

@@ -13,6 +13,7 @@
 #include "fabric/fabric.h"
 #include "grant/grant.h"
 #include "reactor/reactor.h"
+#include "wire/nvme.h"
 
 #define NVME_DEFAULT_QUEUE_DEPTH      128
 #define NVME_DEFAULT_MAX_IO_QUEUES    32 /* per controller */
@@ -21,6 +22,7 @@
 #define NVME_DEFAULT_INLINE_BYTES     4096 /* in-capsule data */
 #define NVME_DEFAULT_MDTS_BYTES	      MIB(1)
 #define NVME_DEFAULT_FIRST_COMMAND_MS 5000 /* a queue that sends no Connect is dropped */
+#define NVME_MAX_REFERRALS	      16
 #define NVME_DEFAULT_BOUNCE_BYTES \
 	MIB(16) /* per reactor and device: the file-system path's buffers */
 
@@ -69,6 +71,17 @@ MUST_CHECK int nvme_target_listen(struct nvme_target *t, struct fabric *f,
 				  const struct sockaddr *addr,
 				  const struct nvme_listen_options *options, struct errtext *err);
 
+/**
+ * Another discovery service that the discovery log points to. At most NVME_MAX_REFERRALS (-ENOSPC).
+ * Hosts that are connected to the discovery service are told.
+ */
+struct nvme_referral {
+	struct sockaddr_storage addr; /* with port */
+	bool iwarp;		      /* else the RDMA provider is left open */
+	char nqn[256];		      /* of the discovery subsystem there */
+};
+MUST_CHECK int nvme_target_add_referral(struct nvme_target *t, const struct nvme_referral *r);
+
 /** Refuses new connections, disconnects all, waits for queue pairs to go. done once. */
 void nvme_target_stop(struct nvme_target *t, void (*done)(void *arg), void *arg);
 void nvme_target_free(struct nvme_target *t);
@@ -94,6 +107,8 @@ void nvme_target_each_controller(struct nvme_target *t,
 struct nvme_listener_status {
 	const char *fabric;
 	char address[64];
+	struct sockaddr_storage bound;
+	enum nvmf_rdma_prtype provider;
 };
 void nvme_target_each_listener(struct nvme_target *t,
 			       void (*fn)(const struct nvme_listener_status *status, void *arg),

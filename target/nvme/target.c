@@ -10,10 +10,13 @@
 #include <unistd.h>
 
 #include "nvme/bounce.h"
+#include "nvme/discovery.h"
 
 #define MACHINE_ID_BYTES 32
 
 /* ---- birth ------------------------------------------------------------------------------------ */
+
+static int add_subsystem(struct nvme_target *t, const char *nqn, struct nvme_subsystem **subsystem);
 
 static int limits_check(struct nvme_limits *l)
 {
@@ -64,6 +67,7 @@ static int make_reactors(struct nvme_target *t)
 int nvme_target_new(const struct nvme_env *env, struct nvme_target **target)
 {
 	struct nvme_target *t = calloc(1, sizeof(*t));
+	struct nvme_subsystem *discovery;
 	int err = -ENOMEM;
 
 	if (!t)
@@ -86,6 +90,10 @@ int nvme_target_new(const struct nvme_env *env, struct nvme_target **target)
 	err = make_reactors(t);
 	if (err)
 		goto free_reactors;
+	err = add_subsystem(t, NVME_DISCOVERY_NQN, &discovery);
+	if (err)
+		goto free_reactors;
+	discovery->discovery = true;
 	*target = t;
 	return 0;
 
@@ -121,15 +129,10 @@ static void make_serial(struct nvme_subsystem *s)
 	(void)snprintf(s->serial, sizeof(s->serial), "LH%016llX", (unsigned long long)h);
 }
 
-int nvme_subsystem_new(struct nvme_target *t, const char *nqn, struct nvme_subsystem **subsystem)
+static int add_subsystem(struct nvme_target *t, const char *nqn, struct nvme_subsystem **subsystem)
 {
-	struct nvme_subsystem *s;
+	struct nvme_subsystem *s = calloc(1, sizeof(*s));
 
-	if (nqn_check(nqn, NVME_NQN_BYTES) < 0 || strcmp(nqn, NVME_DISCOVERY_NQN) == 0)
-		return -EINVAL;
-	if (target_find_subsystem(t, nqn))
-		return -EEXIST;
-	s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
 	s->target = t;
@@ -140,6 +143,20 @@ int nvme_subsystem_new(struct nvme_target *t, const char *nqn, struct nvme_subsy
 	list_push(&t->subsystems, &s->link);
 	*subsystem = s;
 	return 0;
+}
+
+int nvme_subsystem_new(struct nvme_target *t, const char *nqn, struct nvme_subsystem **subsystem)
+{
+	int err;
+
+	if (nqn_check(nqn, NVME_NQN_BYTES) < 0 || strcmp(nqn, NVME_DISCOVERY_NQN) == 0)
+		return -EINVAL;
+	if (target_find_subsystem(t, nqn))
+		return -EEXIST;
+	err = add_subsystem(t, nqn, subsystem);
+	if (!err)
+		discovery_changed(t);
+	return err;
 }
 
 int nvme_subsystem_add(struct nvme_subsystem *s, struct holding *h)

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,6 +143,56 @@ static void test_mistakes_name_line_and_key(void **state)
 	refuse("listeners = (\n", "conf:");
 }
 
+static void test_discovery(void **state)
+{
+	const struct sockaddr_in6 *in6;
+	const struct sockaddr_in *in;
+	struct daemon_config *c;
+	struct errtext err;
+
+	(void)state;
+	assert_int_equal(load(LISTENERS EXPORTS, &c, &err), 0);
+	assert_int_equal(c->nr_referrals, 0);
+	assert_false(c->mdns);
+	assert_string_equal(c->mdns_dir, "/etc/avahi/services");
+	config_free(c);
+	assert_int_equal(load(LISTENERS EXPORTS "mdns = true; mdns_dir = \"/tmp/m\";\n"
+						"referrals = ( { fabric = \"iwarp\"; address = "
+						"\"192.0.2.1\"; },\n { fabric = \"verbs\"; "
+						"address = \"2001:db8::1\"; port = 8009;\n"
+						"  nqn = \"nqn.2026-11.org.example:d\"; } );\n",
+			      &c, &err),
+			 0);
+	assert_true(c->mdns);
+	assert_string_equal(c->mdns_dir, "/tmp/m");
+	assert_int_equal(c->nr_referrals, 2);
+	in = (const void *)&c->referrals[0].addr;
+	assert_true(c->referrals[0].software);
+	assert_int_equal(in->sin_family, AF_INET);
+	assert_int_equal(ntohl(in->sin_addr.s_addr), 0xc0000201);
+	assert_int_equal(ntohs(in->sin_port), NVME_RDMA_PORT);
+	assert_string_equal(c->referrals[0].nqn, NVME_DISCOVERY_NQN);
+	in6 = (const void *)&c->referrals[1].addr;
+	assert_false(c->referrals[1].software);
+	assert_int_equal(in6->sin6_family, AF_INET6);
+	assert_int_equal(ntohs(in6->sin6_port), 8009);
+	assert_string_equal(c->referrals[1].nqn, "nqn.2026-11.org.example:d");
+	config_free(c);
+	refuse(LISTENERS EXPORTS "mdns = 1;\n", "conf:3: mdns: expected true or false");
+	refuse(LISTENERS EXPORTS "referrals = 1;\n", "conf:3: referrals: expected a list");
+	refuse(LISTENERS EXPORTS "referrals = ( { address = \"192.0.2.1\"; } );\n",
+	       "the key \"fabric\" is missing");
+	refuse(LISTENERS EXPORTS
+	       "referrals = ( { fabric = \"verbs\"; address = \"storage\"; } );\n",
+	       "conf:3: address \"storage\": expected the IPv4 or IPv6 address");
+	refuse(LISTENERS EXPORTS
+	       "referrals = ( { fabric = \"verbs\"; address = \"0.0.0.0\"; } );\n",
+	       "address \"0.0.0.0\"");
+	refuse(LISTENERS EXPORTS
+	       "referrals = ( { fabric = \"verbs\"; address = \"::1\"; nqn = \"x\"; } );\n",
+	       "nqn \"x\": expected an NQN");
+}
+
 static void test_missing_file(void **state)
 {
 	struct daemon_config *config;
@@ -158,6 +209,7 @@ int main(void)
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_everything_said),
 		cmocka_unit_test(test_mistakes_name_line_and_key),
+		cmocka_unit_test(test_discovery),
 		cmocka_unit_test(test_missing_file),
 	};
 
