@@ -85,10 +85,11 @@ static void put_part(struct discovery_log *log, uint64_t pos, const void *src, u
 /* Padded with spaces, without a NUL. */
 static void put_text(char *field, size_t size, const char *text)
 {
-	size_t length = (size_t)min_u64(strlen(text), size);
+	size_t length = 0;
 
-	memset(field, ' ', size);
-	memcpy(field, text, length);
+	for (; length < size && text[length]; length++)
+		field[length] = text[length];
+	memset(field + length, ' ', size - length);
 }
 
 void discovery_log_add(struct discovery_log *log, const struct discovery_record *record)
