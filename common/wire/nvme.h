@@ -287,6 +287,7 @@ enum nvme_property {
 	NVME_PROP_CC = 0x14,
 	NVME_PROP_CSTS = 0x1c,
 	NVME_PROP_NSSR = 0x20,
+	NVME_PROP_CRTO = 0x68,
 };
 
 #define NVME_CC_EN	    (1u << 0)
@@ -348,6 +349,9 @@ enum nvme_cns {
 	NVME_CNS_COMMAND_SETS = 0x1c,
 };
 
+/** Command sets. */
+#define NVME_CSI_NVM 0
+
 enum nvme_feature {
 	NVME_FEAT_ARBITRATION = 0x01,
 	NVME_FEAT_POWER = 0x02,
@@ -384,6 +388,7 @@ enum nvme_aen_type {
 	NVME_AEN_NOTICE = 2,
 	NVME_AEN_VENDOR = 7,
 };
+#define NVME_AEN_ERROR_TRANSIENT   0x04 /* internal */
 #define NVME_AEN_NOTICE_NS_CHANGED 0x00
 #define NVME_AEN_NOTICE_DISCOVERY  0xf0
 #define NVME_AEN_CFG_NS_ATTR	   (1u << 8)  /* feature 0Bh, and OAES */

@@ -9,6 +9,7 @@
 #define CAP_CQR		 (1ull << 16)
 #define CAP_TO_500MS	 (15ull << 24)
 #define CAP_CSS_NVM	 (1ull << 37)
+#define CC_CSS_NVM	 0
 #define CC_CSS(cc)	 ((cc) >> 4 & 7)
 #define CC_MPS(cc)	 ((cc) >> 7 & 15)
 #define CC_AMS(cc)	 ((cc) >> 11 & 7)
@@ -137,8 +138,9 @@ static bool configuration_ok(uint32_t cc)
 	uint32_t sq = CC_IOSQES(cc), cq = CC_IOCQES(cc);
 
 	/* 0: a host that has not set them yet; over fabrics the sizes are fixed anyway. */
-	return CC_CSS(cc) == 0 && CC_MPS(cc) == 0 && CC_AMS(cc) == 0 &&
-	       (sq == 0 || sq == SQES_64_BYTES) && (cq == 0 || cq == CQES_16_BYTES);
+	return CC_CSS(cc) == CC_CSS_NVM && CC_MPS(cc) == 0 &&
+	       CC_AMS(cc) == 0 && (sq == 0 || sq == SQES_64_BYTES) &&
+	       (cq == 0 || cq == CQES_16_BYTES);
 }
 
 static void set_ready(struct controller *c, bool ready)
@@ -162,6 +164,7 @@ static void forget_settings(struct controller *c)
 		request_release(a->held[--a->nr_held]);
 	a->async_config = 0;
 	features_reset(c);
+	a->error_pending = a->error_masked = false;
 	a->ns_pending = a->ns_masked = a->vendor_pending = a->vendor_masked = false;
 	a->discovery_pending = a->discovery_masked = false;
 }

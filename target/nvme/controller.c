@@ -104,6 +104,7 @@ static uint16_t connect_admin(struct nvme_queue *nq, const struct connect *conne
 	c->a.kato_ms = keep_alive_round(connect->kato_ms);
 	c->a.next_change = 1;
 	features_reset(c);
+	error_log_init(&c->errors);
 	c->admin = nq;
 	list_push(&t->controllers, &c->link);
 	t->nr_controllers++;
@@ -235,6 +236,7 @@ void controller_put(struct controller *c)
 		return;
 	list_del(&c->link);
 	t->nr_controllers--;
+	error_log_fini(&c->errors);
 	free(c);
 }
 
@@ -249,6 +251,7 @@ void controller_queue_gone(struct nvme_queue *nq)
 	} else {
 		list_del(&nq->owner_link);
 		c->nr_io_queues--;
+		figures_fold(&c->subsystem->past, &nq->figures);
 	}
 	nq->owner = NULL;
 	controller_put(c);

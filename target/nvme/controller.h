@@ -45,7 +45,8 @@ struct controller_admin {
 
 	struct request *held[NVME_AER_LIMIT];
 	unsigned int nr_held;
-	unsigned int nr_aborts;	    /* under way */
+	unsigned int nr_aborts; /* under way */
+	bool error_pending, error_masked;
 	bool ns_pending, ns_masked; /* masked: told, and the log not read since */
 	bool vendor_pending, vendor_masked;
 	bool discovery_pending, discovery_masked;
@@ -64,8 +65,11 @@ struct controller {
 	uint8_t hostid[16];
 	char hostnqn[NVME_NQN_BYTES];
 
-	_Atomic bool ready;  /* CSTS.RDY: written by the admin queue's reactor */
-	_Atomic bool active; /* a command came since the last look of the keep-alive timer */
+	_Atomic bool ready;	 /* CSTS.RDY: written by the admin queue's reactor */
+	struct error_log errors; /* any reactor */
+	struct loop_msg error_msg;
+	_Atomic bool error_told; /* error_msg is on its way */
+	_Atomic bool active;	 /* a command came since the last look of the keep-alive timer */
 
 	/* control */
 	struct list link;
@@ -124,6 +128,8 @@ struct direct_queue *controller_find_direct(struct controller *c, uint16_t dqid)
 /** Events (event.c): to every controller that this namespace concerns, or to one. */
 void controllers_ns_changed(struct nvme_target *t, const struct ns_home *home);
 void controllers_changed(struct nvme_target *t, const struct ns_home *home, unsigned int change);
+/** Reactor: something of ours broke. */
+void controller_error_event(struct controller *c);
 void controller_recall_event(struct controller *c, uint32_t nsid, uint32_t generation);
 /** To every discovery controller. */
 void controllers_discovery_changed(struct nvme_target *t);

@@ -14,6 +14,7 @@ DEFINE_COUNTER(events_sent, "nvme_events", "Asynchronous events sent to hosts");
 struct event_msg {
 	struct loop_msg msg;
 	struct controller *controller;
+	bool error;
 	bool ns_changed;
 	bool discovery_changed;
 	uint8_t change; /* enum lh_change, or 0 */
@@ -41,6 +42,11 @@ static void answer_pending(struct controller *c)
 {
 	struct controller_admin *a = &c->a;
 
+	if (a->nr_held > 0 && a->error_pending && !a->error_masked) {
+		a->error_pending = false;
+		a->error_masked = true;
+		answer(c, NVME_AEN_ERROR, NVME_AEN_ERROR_TRANSIENT, NVME_LOG_ERROR);
+	}
 	if (a->nr_held > 0 && a->vendor_pending && !a->vendor_masked) {
 		a->vendor_pending = false;
 		a->vendor_masked = true;
@@ -96,6 +102,8 @@ static void event_arrived(struct loop_msg *msg)
 	struct event_msg *event = container_of(msg, struct event_msg, msg);
 	struct controller *c = event->controller;
 
+	if (event->error)
+		c->a.error_pending = true;
 	if (event->ns_changed)
 		note_ns(&c->a, event->nsid);
 	if (event->change)
@@ -139,6 +147,8 @@ void event_log_read(struct controller *c, uint8_t page)
 {
 	if (page == LH_LOG_RECALLS)
 		c->a.vendor_masked = false;
+	if (page == NVME_LOG_ERROR)
+		c->a.error_masked = false;
 	if (page == NVME_LOG_CHANGED_NS)
 		c->a.ns_masked = false;
 	if (page == NVME_LOG_DISCOVERY)
@@ -245,6 +255,22 @@ void controllers_changed(struct nvme_target *t, const struct ns_home *home, unsi
 	event.generation = status.generation;
 	event.length = status.size_bytes;
 	send_to_all(t, home->subsystem, &event);
+}
+
+static void error_on_control(struct loop_msg *msg)
+{
+	struct controller *c = container_of(msg, struct controller, error_msg);
+	struct event_msg event = {.error = true};
+
+	atomic_store_explicit(&c->error_told, false, memory_order_release);
+	send_event(c, &event);
+}
+
+/* Control sees it before the last message of the queue that it comes from, and so before the end. */
+void controller_error_event(struct controller *c)
+{
+	if (!atomic_exchange_explicit(&c->error_told, true, memory_order_acq_rel))
+		loop_post(c->target->env.control, &c->error_msg, error_on_control);
 }
 
 void controller_recall_event(struct controller *c, uint32_t nsid, uint32_t generation)

@@ -12,7 +12,9 @@
 #define OAES_NS_ATTR		  (1u << 8)
 #define CTRATT_HOSTID_128	  (1u << 0)
 #define CTRATT_TRAFFIC_KEEP_ALIVE (1u << 6)
+#define LPA_EFFECTS		  0x02
 #define LPA_EXTENDED_DATA	  0x04
+#define ONCS_SAVE_AND_SELECT	  0x0010
 #define FRMW_ONE_SLOT_READ_ONLY	  0x03
 #define KAS_100MS		  1
 #define SQES_64			  0x66
@@ -27,10 +29,17 @@
 /* Identify Namespace. */
 #define NMIC_SHARED	       0x01
 #define NSATTR_WRITE_PROTECTED 0x01
+#define NSTAT_READY	       0x01
+
+/* Where fields of the command lie, for the error log. */
+#define BYTE_CNS   40
+#define BYTE_CNTID 42
+#define BYTE_CSI   47
 
 enum nidt {
 	NIDT_NGUID = 2,
 	NIDT_UUID = 3,
+	NIDT_CSI = 4,
 };
 
 /* Text fields are padded with spaces and have no NUL. */
@@ -100,7 +109,9 @@ static void fill_controller(struct request *r)
 	id->acl = NVME_ABORT_LIMIT - 1;
 	id->aerl = NVME_AER_LIMIT - 1;
 	id->frmw = FRMW_ONE_SLOT_READ_ONLY;
-	id->lpa = LPA_EXTENDED_DATA;
+	id->lpa = LPA_EFFECTS | LPA_EXTENDED_DATA;
+	id->elpe = ERROR_LOG_ENTRIES - 1;
+	id->oncs = htole16(ONCS_SAVE_AND_SELECT);
 	id->wctemp = htole16(CONTROLLER_WARNING_K);
 	id->cctemp = htole16(CONTROLLER_CRITICAL_K);
 	id->kas = htole16(KAS_100MS);
@@ -186,13 +197,13 @@ static void fill_active(struct request *r)
 	request_complete(r, NVME_SC_SUCCESS);
 }
 
-static uint8_t *put_descriptor(uint8_t *p, enum nidt type, const uint8_t id[16])
+static uint8_t *put_descriptor(uint8_t *p, enum nidt type, const uint8_t *id, uint8_t length)
 {
-	struct nvme_ns_descriptor d = {.nidt = (uint8_t)type, .nidl = 16};
+	struct nvme_ns_descriptor d = {.nidt = (uint8_t)type, .nidl = length};
 
 	memcpy(p, &d, sizeof(d));
-	memcpy(p + sizeof(d), id, 16);
-	return p + sizeof(d) + 16;
+	memcpy(p + sizeof(d), id, length);
+	return p + sizeof(d) + length;
 }
 
 static void fill_descriptors(struct request *r)
@@ -202,18 +213,81 @@ static void fill_descriptors(struct request *r)
 
 	if (serving) {
 		const struct export_identity *id = export_identity(serving->view->export);
-		uint8_t *p = put_descriptor(r->bounce.data, NIDT_NGUID, id->nguid);
+		static const uint8_t csi = NVME_CSI_NVM;
+		uint8_t *p = r->bounce.data;
 
-		(void)put_descriptor(p, NIDT_UUID, id->uuid);
+		p = put_descriptor(p, NIDT_NGUID, id->nguid, sizeof(id->nguid));
+		p = put_descriptor(p, NIDT_UUID, id->uuid, sizeof(id->uuid));
+		(void)put_descriptor(p, NIDT_CSI, &csi, sizeof(csi));
 	} else if (!status) {
 		status = NVME_SC_INVALID_NS | NVME_SC_DNR;
 	}
 	request_complete(r, status);
 }
 
+/* ---- by command set --------------------------------------------------------------------------- */
+
+static void fill_independent(struct request *r)
+{
+	struct nvme_id_ns_independent *id = (struct nvme_id_ns_independent *)r->bounce.data;
+	uint16_t status;
+	const struct serving *serving = find_serving(r, &status);
+
+	if (serving) {
+		id->nmic = NMIC_SHARED;
+		if (export_read_only(serving->view->export))
+			id->nsattr = NSATTR_WRITE_PROTECTED;
+		id->nstat = NSTAT_READY;
+	}
+	request_complete(r, status);
+}
+
+/* No protection information, no metadata: the NVM command set has nothing to add. */
+static void fill_nvm_namespace(struct request *r)
+{
+	uint16_t status;
+
+	(void)find_serving(r, &status);
+	request_complete(r, status);
+}
+
+/* No limits but MDTS. */
+static void fill_nvm_controller(struct request *r)
+{
+	request_complete(r, NVME_SC_SUCCESS);
+}
+
+static void fill_command_sets(struct request *r)
+{
+	le64 *combinations = (le64 *)r->bounce.data;
+
+	combinations[0] = htole64(1u << NVME_CSI_NVM);
+	request_complete(r, NVME_SC_SUCCESS);
+}
+
+static void identify_command_sets(struct request *r, uint16_t cntid)
+{
+	if (cntid != NVME_CNTLID_DYNAMIC && cntid != r->queue->controller->cntlid)
+		request_refuse(r, NVME_SC_INVALID_FIELD, BYTE_CNTID, 0);
+	else
+		admin_reply(r, IDENTIFY_BYTES, fill_command_sets);
+}
+
+static void identify_nvm(struct request *r, void (*fill)(struct request *r))
+{
+	if (le32toh(request_sqe(r)->cdw11) >> 24 != NVME_CSI_NVM)
+		request_refuse(r, NVME_SC_INVALID_FIELD, BYTE_CSI, 0);
+	else
+		admin_reply(r, IDENTIFY_BYTES, fill);
+}
+
+/* ---- the command ------------------------------------------------------------------------------ */
+
 void identify_execute(struct request *r)
 {
-	switch (le32toh(request_sqe(r)->cdw10) & 0xff) {
+	uint32_t cdw10 = le32toh(request_sqe(r)->cdw10);
+
+	switch (cdw10 & 0xff) {
 	case NVME_CNS_NS:
 		admin_reply(r, IDENTIFY_BYTES, fill_namespace);
 		break;
@@ -226,8 +300,23 @@ void identify_execute(struct request *r)
 	case NVME_CNS_NS_DESCRIPTORS:
 		admin_reply(r, IDENTIFY_BYTES, fill_descriptors);
 		break;
+	case NVME_CNS_CS_NS:
+		identify_nvm(r, fill_nvm_namespace);
+		break;
+	case NVME_CNS_CS_CONTROLLER:
+		identify_nvm(r, fill_nvm_controller);
+		break;
+	case NVME_CNS_CS_ACTIVE_NS:
+		identify_nvm(r, fill_active);
+		break;
+	case NVME_CNS_CS_INDEPENDENT_NS:
+		admin_reply(r, IDENTIFY_BYTES, fill_independent);
+		break;
+	case NVME_CNS_COMMAND_SETS:
+		identify_command_sets(r, (uint16_t)(cdw10 >> 16));
+		break;
 	default:
-		request_complete(r, NVME_SC_INVALID_FIELD | NVME_SC_DNR);
+		request_refuse(r, NVME_SC_INVALID_FIELD, BYTE_CNS, 0);
 		break;
 	}
 }

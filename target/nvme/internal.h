@@ -9,6 +9,7 @@
 #ifndef LEASEHOLD_NVME_INTERNAL_H
 #define LEASEHOLD_NVME_INTERNAL_H
 
+#include "nvme/health.h"
 #include "nvme/nvme.h"
 #include "nvme/interlock.h"
 #include "nvme/parse.h"
@@ -85,6 +86,7 @@ struct nvme_subsystem {
 	char serial[21];
 	bool discovery; /* the discovery service: no namespaces, no I/O queues */
 	uint32_t max_nsid;
+	struct figures past;		     /* of I/O queues that have ended; control */
 	uint16_t slot_of[NVME_MAX_NSID + 1]; /* NVME_MAX_NAMESPACES: none */
 };
 
@@ -131,6 +133,7 @@ struct nvme_target {
 	uint16_t last_portid;
 	struct nvme_referral referrals[NVME_MAX_REFERRALS];
 	unsigned int nr_referrals;
+	uint64_t started_ns;
 	bool stopping;
 	void (*stopped)(void *arg);
 	void *stopped_arg;

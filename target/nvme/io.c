@@ -58,6 +58,14 @@ uint16_t io_status(int err)
 	}
 }
 
+bool io_known(uint8_t opcode, bool *writes)
+{
+	if (opcode >= ARRAY_SIZE(commands) || !commands[opcode].execute)
+		return false;
+	*writes = commands[opcode].writes;
+	return true;
+}
+
 /* ---- the namespace ---------------------------------------------------------------------------- */
 
 static uint16_t find_namespace(struct request *r)

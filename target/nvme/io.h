@@ -32,6 +32,9 @@ uint16_t io_status(int err);
 /** The end of a command that wrote: honours FUA where there is a volatile cache. */
 void io_written(struct request *r, uint16_t status);
 
+/** Whether there is such a command, and whether it changes what is stored. */
+bool io_known(uint8_t opcode, bool *writes);
+
 /* io_rw.c */
 void io_read(struct request *r);
 void io_write(struct request *r);

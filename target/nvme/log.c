@@ -3,17 +3,41 @@
  * Get Log Page, in pieces as the host likes. Standard pages are made on the admin queue's reactor;
  * the list of exports needs what only control knows and is made there.
  */
-#include "nvme/controller.h"
+#include "nvme/io.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define ERROR_LOG_BYTES	    64
-#define SMART_LOG_BYTES	    512
-#define FIRMWARE_LOG_BYTES  512
-#define LOG_MAX_BYTES	    4096
-#define SMART_TEMPERATURE_K 313
-#define SMART_SPARE_PERCENT 100
+#define FIRMWARE_LOG_BYTES 512
+#define LOG_MAX_BYTES	   4096
+#define LOG_IDS		   256
+
+#define LOG_PAGE_SUPPORTED (1u << 0)
+
+/* Commands supported and effects (NVMe base 2.0 figure 211). */
+#define EFFECT_SUPPORTED  (1u << 0)
+#define EFFECT_CONTENT	  (1u << 1)
+#define EFFECT_SCOPE_NS	  (1u << 20)
+#define EFFECT_SCOPE_CTRL (1u << 21)
+
+#define CDW14_INDEX	 (1u << 23) /* the offset counts entries */
+#define CDW14_CSI(cdw14) ((cdw14) >> 24)
+#define BYTE_INDEX	 58
+#define BYTE_CSI	 59
+#define BYTE_OFFSET	 48
+
+static const uint8_t log_pages[] = {
+	NVME_LOG_SUPPORTED, NVME_LOG_ERROR,	      NVME_LOG_SMART,
+	NVME_LOG_FIRMWARE,  NVME_LOG_CHANGED_NS,      NVME_LOG_EFFECTS,
+	LH_LOG_EXPORTS,	    NVME_LOG_FEATURE_EFFECTS, LH_LOG_RECALLS,
+};
+
+static const uint8_t admin_opcodes[] = {
+	NVME_ADMIN_GET_LOG_PAGE, NVME_ADMIN_IDENTIFY,	  NVME_ADMIN_ABORT,
+	NVME_ADMIN_SET_FEATURES, NVME_ADMIN_GET_FEATURES, NVME_ADMIN_ASYNC_EVENT,
+	NVME_ADMIN_KEEP_ALIVE,	 LH_ADMIN_OPEN_DIRECT,	  LH_ADMIN_ACQUIRE,
+	LH_ADMIN_RENEW,		 LH_ADMIN_RELEASE,
+};
 
 /* Copies what of [pos, pos + length) of the page lies in the part that was asked for. */
 static void put_part(const struct request *r, uint64_t pos, const void *src, uint64_t length)
@@ -29,16 +53,26 @@ static void put_part(const struct request *r, uint64_t pos, const void *src, uin
 
 /* ---- standard pages and the change log -------------------------------------------------------- */
 
-/*
- * Reported as zeros for now: no error was logged, nothing was counted. Spare and temperature are
- * what keeps a host from warning of a device that has neither.
- */
-static uint32_t smart_log(uint8_t *log)
+static uint32_t supported_log(le32 *log)
 {
-	log[1] = SMART_TEMPERATURE_K & 0xff;
-	log[2] = SMART_TEMPERATURE_K >> 8;
-	log[3] = SMART_SPARE_PERCENT;
-	return SMART_LOG_BYTES;
+	for (size_t i = 0; i < ARRAY_SIZE(log_pages); i++)
+		log[log_pages[i]] = htole32(LOG_PAGE_SUPPORTED);
+	return LOG_IDS * sizeof(*log);
+}
+
+static uint32_t effects_log(le32 *log)
+{
+	le32 *io = log + LOG_IDS;
+	bool writes;
+
+	for (size_t i = 0; i < ARRAY_SIZE(admin_opcodes); i++)
+		log[admin_opcodes[i]] = htole32(EFFECT_SUPPORTED | EFFECT_SCOPE_CTRL);
+	for (unsigned int opcode = 0; opcode < LOG_IDS; opcode++) {
+		if (io_known((uint8_t)opcode, &writes))
+			io[opcode] = htole32(EFFECT_SUPPORTED | EFFECT_SCOPE_NS |
+					     (writes ? EFFECT_CONTENT : 0));
+	}
+	return LOG_MAX_BYTES;
 }
 
 static uint32_t firmware_log(const struct request *r, uint8_t *log)
@@ -56,15 +90,23 @@ static void fill_page(struct request *r)
 {
 	struct controller *c = r->queue->controller;
 	const struct log_part *part = &r->u.log;
-	uint8_t log[LOG_MAX_BYTES] = {0};
+	_Alignas(uint64_t) uint8_t log[LOG_MAX_BYTES] = {0};
 	uint32_t bytes;
 
 	switch (part->page) {
-	case NVME_LOG_ERROR:
-		bytes = ERROR_LOG_BYTES;
+	case NVME_LOG_SUPPORTED:
+		bytes = supported_log((le32 *)log);
 		break;
-	case NVME_LOG_SMART:
-		bytes = smart_log(log);
+	case NVME_LOG_ERROR:
+		error_log_copy(&c->errors, (struct nvme_error_entry *)log);
+		bytes = ERROR_LOG_ENTRIES * sizeof(struct nvme_error_entry);
+		break;
+	case NVME_LOG_EFFECTS:
+		bytes = effects_log((le32 *)log);
+		break;
+	case NVME_LOG_FEATURE_EFFECTS:
+		features_effects((le32 *)log);
+		bytes = LOG_IDS * sizeof(le32);
 		break;
 	case NVME_LOG_FIRMWARE:
 		bytes = firmware_log(r, log);
@@ -78,13 +120,36 @@ static void fill_page(struct request *r)
 		break;
 	}
 	if (part->offset > bytes) {
-		request_complete(r, NVME_SC_INVALID_FIELD | NVME_SC_DNR);
+		request_refuse(r, NVME_SC_INVALID_FIELD, BYTE_OFFSET, 0);
 		return;
 	}
 	put_part(r, 0, log, bytes);
 	request_complete(r, NVME_SC_SUCCESS);
 	if (!part->retain)
 		event_log_read(c, part->page);
+}
+
+/* ---- SMART (control) ---------------------------------------------------------------------------- */
+
+static void answer_back(struct request *r)
+{
+	request_complete(r, r->status);
+}
+
+static void smart_on_control(struct request *r)
+{
+	struct nvme_smart_log log = {0};
+
+	health_smart(r->queue->controller, &log);
+	put_part(r, 0, &log, sizeof(log));
+	r->status = r->u.log.offset <= sizeof(log) ? NVME_SC_SUCCESS
+						   : NVME_SC_INVALID_FIELD | NVME_SC_DNR;
+	request_from_control(r);
+}
+
+static void fill_smart(struct request *r)
+{
+	request_on_control(r, smart_on_control, answer_back);
 }
 
 /* ---- the exports (control) -------------------------------------------------------------------- */
@@ -158,32 +223,48 @@ static void exports_on_control(struct request *r)
 	request_from_control(r);
 }
 
-static void exports_back(struct request *r)
-{
-	request_complete(r, r->status);
-}
-
 static void fill_exports(struct request *r)
 {
 	r->queue->controller->a.direct_aware = true;
-	request_on_control(r, exports_on_control, exports_back);
+	request_on_control(r, exports_on_control, answer_back);
 }
 
 /* ---- the command ------------------------------------------------------------------------------ */
 
 void log_page_execute(struct request *r)
 {
+	uint32_t cdw14 = le32toh(request_sqe(r)->cdw14);
 	uint16_t status = log_part_parse(request_sqe(r), &r->command, &r->u.log);
 
 	if (status) {
 		request_complete(r, status);
 		return;
 	}
+	if (cdw14 & CDW14_INDEX) {
+		request_refuse(r, NVME_SC_INVALID_FIELD, BYTE_INDEX, 7);
+		return;
+	}
 	switch (r->u.log.page) {
-	case NVME_LOG_ERROR:
 	case NVME_LOG_SMART:
+		/* Of the whole only. */
+		if (r->command.nsid != 0 && r->command.nsid != NVME_NSID_ALL)
+			request_refuse(r, NVME_SC_INVALID_FIELD,
+				       offsetof(struct nvme_command, nsid), 0);
+		else
+			admin_reply(r, r->u.log.length, fill_smart);
+		break;
+	case NVME_LOG_EFFECTS:
+		if (CDW14_CSI(cdw14) != NVME_CSI_NVM) {
+			request_refuse(r, NVME_SC_INVALID_FIELD, BYTE_CSI, 0);
+			break;
+		}
+		admin_reply(r, r->u.log.length, fill_page);
+		break;
+	case NVME_LOG_SUPPORTED:
+	case NVME_LOG_ERROR:
 	case NVME_LOG_FIRMWARE:
 	case NVME_LOG_CHANGED_NS:
+	case NVME_LOG_FEATURE_EFFECTS:
 	case LH_LOG_RECALLS:
 		admin_reply(r, r->u.log.length, fill_page);
 		break;

@@ -132,6 +132,8 @@ struct nvme_queue {
 	struct controller *owner; /* attached by Connect */
 	struct list owner_link;
 
+	struct figures figures; /* the reactor writes, control reads */
+
 	/* reactor */
 	struct controller *controller; /* NULL before Connect */
 	bool connecting;
@@ -187,6 +189,32 @@ static inline void request_refuse(struct request *r, uint16_t status, unsigned i
 {
 	r->fault = (uint16_t)((bit << 8 | byte) + 1);
 	request_complete(r, status | NVME_SC_DNR);
+}
+
+/** Just before the response: what the logs say of the command. */
+static inline void request_account(struct request *r)
+{
+	struct figures *f = &r->queue->figures;
+
+	if (r->status != NVME_SC_SUCCESS) {
+		health_error(r);
+		return;
+	}
+	if (r->queue->qid == 0)
+		return;
+	switch (r->command.opcode) {
+	case NVME_IO_READ:
+	case NVME_IO_COMPARE:
+		figures_count(&f->reads, 1);
+		figures_count(&f->read_bytes, r->command.length);
+		break;
+	case NVME_IO_WRITE:
+		figures_count(&f->writes, 1);
+		figures_count(&f->written_bytes, r->command.length);
+		break;
+	default:
+		break;
+	}
 }
 
 /** Gives up everything the request holds, without a word to the host. */

@@ -73,6 +73,7 @@ int nvme_target_new(const struct nvme_env *env, struct nvme_target **target)
 	if (!t)
 		return -ENOMEM;
 	t->env = *env;
+	t->started_ns = now_ns();
 	list_init(&t->channels);
 	list_init(&t->listeners);
 	list_init(&t->subsystems);

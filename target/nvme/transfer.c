@@ -179,6 +179,7 @@ void transfer_send(struct request *r)
 		request_release(r);
 		return;
 	}
+	request_account(r);
 	if (list_empty(&nq->sends) && nq->send_free >= send_chain(r)) {
 		post_send(r);
 		return;

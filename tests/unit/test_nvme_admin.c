@@ -2,6 +2,9 @@
 /* Admin commands as a raw host sees them: what they answer, and how they refuse bad forms. */
 #include "nvme_host.h"
 
+#include <errno.h>
+#include <stdatomic.h>
+
 #include "tenure/tenure.h"
 
 #define DNR NVME_SC_DNR
@@ -300,6 +303,355 @@ static void test_abort_io(void **state)
 	host_close(&admin);
 }
 
+/* ---- log pages -------------------------------------------------------------------------------- */
+
+static uint16_t get_log(struct host_queue *q, uint8_t page, uint64_t offset, uint32_t bytes)
+{
+	struct nvme_command *cmd = host_command(q, 0, NVME_ADMIN_GET_LOG_PAGE);
+
+	cmd->cdw10 = htole32(page | (bytes / 4 - 1) << 16);
+	cmd->cdw12 = htole32((uint32_t)offset);
+	host_keyed(q, cmd, bytes);
+	return host_run(q, 64);
+}
+
+static void test_logs(void **state)
+{
+	const le32 *entries;
+	struct nvme_command *cmd;
+	struct host_queue admin;
+
+	(void)state;
+	(void)host_admin(&rig, &admin);
+	entries = (const le32 *)(const void *)admin.data;
+	assert_int_equal(get_log(&admin, NVME_LOG_SUPPORTED, 0, 1024), 0);
+	for (unsigned int page = 0; page < 256; page++) {
+		bool supported = le32toh(entries[page]) & 1;
+		struct host_queue *q = &admin;
+		uint8_t saved[1024];
+
+		memcpy(saved, q->data, sizeof(saved));
+		assert_int_equal(get_log(q, (uint8_t)page, 0, 16),
+				 supported ? 0 : NVME_SC_INVALID_LOG_PAGE | DNR);
+		memcpy(q->data, saved, sizeof(saved));
+	}
+	assert_int_equal(get_log(&admin, NVME_LOG_EFFECTS, 0, 4096), 0);
+	assert_int_equal(le32toh(entries[NVME_ADMIN_IDENTIFY]) & 1, 1);
+	assert_int_equal(le32toh(entries[0x80]), 0); /* Format */
+	assert_int_equal(le32toh(entries[256 + NVME_IO_READ]) & 3, 1);
+	assert_int_equal(le32toh(entries[256 + NVME_IO_WRITE]) & 3, 3);
+	assert_int_equal(le32toh(entries[256 + NVME_IO_WRITE_UNCORRECTABLE]), 0);
+	assert_int_equal(get_log(&admin, NVME_LOG_FEATURE_EFFECTS, 0, 1024), 0);
+	assert_int_equal(le32toh(entries[NVME_FEAT_QUEUES]), 1 | 1u << 21);
+	assert_int_equal(le32toh(entries[NVME_FEAT_INTERRUPT_VECTOR]), 0);
+	assert_int_equal(le32toh(entries[NVME_FEAT_ERROR_RECOVERY]), 1 | 1u << 20);
+
+	/* Offsets: whole dwords, inside the page, in bytes. */
+	assert_int_equal(get_log(&admin, NVME_LOG_EFFECTS, 2, 16), NVME_SC_INVALID_FIELD | DNR);
+	assert_int_equal(get_log(&admin, NVME_LOG_EFFECTS, 4 * NVME_ADMIN_IDENTIFY, 4), 0);
+	assert_int_equal(le32toh(entries[0]) & 1, 1);
+	assert_int_equal(get_log(&admin, NVME_LOG_EFFECTS, 4096, 4), 0);
+	assert_int_equal(get_log(&admin, NVME_LOG_EFFECTS, 4100, 4), NVME_SC_INVALID_FIELD | DNR);
+	cmd = host_command(&admin, 0, NVME_ADMIN_GET_LOG_PAGE);
+	cmd->cdw10 = htole32(NVME_LOG_EFFECTS | 3u << 16);
+	cmd->cdw13 = htole32(1);
+	host_keyed(&admin, cmd, 16);
+	assert_int_equal(host_run(&admin, 64), NVME_SC_INVALID_FIELD | DNR);
+	cmd->cdw13 = 0;
+	cmd->cdw14 = htole32(1u << 23);
+	assert_int_equal(host_run(&admin, 64), NVME_SC_INVALID_FIELD | DNR);
+	cmd->cdw14 = htole32(2u << 24); /* of another command set */
+	assert_int_equal(host_run(&admin, 64), NVME_SC_INVALID_FIELD | DNR);
+	/* NUMD and the SGL are to agree. */
+	cmd->cdw14 = 0;
+	host_keyed(&admin, cmd, 12);
+	assert_int_equal(host_run(&admin, 64), NVME_SC_SGL_INVALID_DATA | DNR);
+	nvme_keyed_sgl_set(&cmd->sgl, 0, 0, 0, NVME_SGL_ADDRESS);
+	assert_int_equal(host_run(&admin, 64), NVME_SC_SGL_INVALID_DATA | DNR);
+	host_close(&admin);
+}
+
+static uint64_t low(const uint8_t field[16])
+{
+	le64 value;
+
+	memcpy(&value, field, sizeof(value));
+	return le64toh(value);
+}
+
+static uint16_t rw(struct host_queue *q, uint8_t opcode, uint64_t lba, uint32_t blocks)
+{
+	struct nvme_command *cmd = host_command(q, 0, opcode);
+
+	cmd->nsid = htole32(TEST_NSID);
+	cmd->cdw10 = htole32((uint32_t)lba);
+	cmd->cdw12 = htole32(blocks - 1);
+	host_keyed(q, cmd, blocks * 512);
+	return host_run(q, 64);
+}
+
+static void test_smart(void **state)
+{
+	const struct nvme_smart_log *log;
+	struct host_queue admin, io;
+	struct nvme_command *cmd;
+	uint16_t cntlid;
+
+	(void)state;
+	cntlid = host_admin(&rig, &admin);
+	log = (const void *)admin.data;
+	assert_int_equal(get_log(&admin, NVME_LOG_SMART, 0, sizeof(*log)), 0);
+	assert_int_equal(log->warning, 0);
+	assert_int_equal(log->spare_percent, 100);
+	assert_int_equal(low(log->host_reads), 0);
+	connect_io(&io, 1, cntlid);
+	for (unsigned int i = 0; i < 3; i++)
+		assert_int_equal(rw(&io, NVME_IO_READ, 0, 1024), 0);
+	assert_int_equal(rw(&io, NVME_IO_WRITE, 8, 8), 0);
+	assert_int_equal(rw(&io, NVME_IO_READ, TEST_FILE_BYTES / 512, 1), NVME_SC_LBA_RANGE | DNR);
+	for (unsigned int i = 0; i < 2; i++) {
+		assert_int_equal(get_log(&admin, NVME_LOG_SMART, 0, sizeof(*log)), 0);
+		assert_int_equal(low(log->host_reads), 3);
+		assert_int_equal(low(log->host_writes), 1);
+		assert_int_equal(low(log->units_read), 4); /* 3072 blocks */
+		assert_int_equal(low(log->units_written), 1);
+		assert_int_equal(low(log->media_errors), 0);
+		assert_int_equal(low(log->error_entries), 1);
+		/* What the queue counted outlives it. */
+		if (i == 0) {
+			host_close(&io);
+			(void)rig_wait(&rig, &admin, &admin.dead, 200);
+		}
+	}
+	cmd = host_command(&admin, 0, NVME_ADMIN_GET_LOG_PAGE);
+	cmd->cdw10 = htole32(NVME_LOG_SMART | 127u << 16);
+	cmd->nsid = htole32(NVME_NSID_ALL);
+	host_keyed(&admin, cmd, 512);
+	assert_int_equal(host_run(&admin, 64), 0);
+	cmd->nsid = htole32(TEST_NSID);
+	assert_int_equal(host_run(&admin, 64), NVME_SC_INVALID_FIELD | DNR);
+	host_close(&admin);
+}
+
+static bool has_more(const struct host_queue *q)
+{
+	return le16toh(q->by_cid[0].status) >> 1 & NVME_SC_MORE;
+}
+
+static void check_error(const struct host_queue *q, unsigned int i, uint64_t count, uint16_t sqid,
+			uint16_t status, uint16_t location)
+{
+	const struct nvme_error_entry *e = (const struct nvme_error_entry *)(const void *)q->data;
+
+	assert_int_equal(le64toh(e[i].count), count);
+	assert_int_equal(le16toh(e[i].sqid), sqid);
+	assert_int_equal(le16toh(e[i].cid), 0);
+	assert_int_equal(le16toh(e[i].status) >> 1, status | DNR | NVME_SC_MORE);
+	assert_int_equal(le16toh(e[i].location), location);
+}
+
+static void test_error_log(void **state)
+{
+	struct host_queue admin, io, other;
+	const struct nvme_error_entry *e;
+	uint16_t cntlid;
+
+	(void)state;
+	cntlid = host_admin(&rig, &admin);
+	e = (const void *)admin.data;
+	assert_int_equal(get_log(&admin, NVME_LOG_ERROR, 0, 4096), 0);
+	assert_false(has_more(&admin));
+	assert_int_equal(le64toh(e[0].count), 0);
+
+	(void)host_command(&admin, 0, 0x55);
+	assert_int_equal(host_run(&admin, 64), NVME_SC_INVALID_OPCODE | DNR);
+	assert_true(has_more(&admin));
+	assert_int_equal(set(&admin, 0x0c, 0), NVME_SC_INVALID_FIELD | DNR);
+	assert_int_equal(set(&admin, NVME_FEAT_POWER | 1u << 31, 0),
+			 NVME_SC_FEATURE_NOT_SAVEABLE | DNR);
+	assert_int_equal(get_log(&admin, 0x99, 0, 16), NVME_SC_INVALID_LOG_PAGE | DNR);
+	connect_io(&io, 2, cntlid);
+	assert_int_equal(rw(&io, NVME_IO_READ, 0x123456789, 1), NVME_SC_LBA_RANGE | DNR);
+	assert_true(has_more(&io));
+	(void)host_command(&io, 0, NVME_IO_FLUSH);
+	assert_int_equal(host_run(&io, 64), NVME_SC_INVALID_NS | DNR);
+
+	assert_int_equal(get_log(&admin, NVME_LOG_ERROR, 0, 4096), 0);
+	check_error(&admin, 0, 6, 2, NVME_SC_INVALID_NS, 4);
+	check_error(&admin, 1, 5, 2, NVME_SC_LBA_RANGE, 40);
+	assert_int_equal(le64toh(e[1].lba), 0x23456789);
+	assert_int_equal(le32toh(e[1].nsid), TEST_NSID);
+	assert_int_equal(e[1].trtype, 1);
+	check_error(&admin, 2, 4, 0, NVME_SC_INVALID_LOG_PAGE, 40);
+	check_error(&admin, 3, 3, 0, NVME_SC_FEATURE_NOT_SAVEABLE, 7 << 8 | 43);
+	check_error(&admin, 4, 2, 0, NVME_SC_INVALID_FIELD, 40);
+	check_error(&admin, 5, 1, 0, NVME_SC_INVALID_OPCODE, 0);
+	assert_int_equal(le64toh(e[6].count), 0);
+	/* More than there is room for: the newest stay. */
+	for (unsigned int i = 0; i < 70; i++)
+		assert_int_equal(get_log(&admin, 0x99, 0, 16), NVME_SC_INVALID_LOG_PAGE | DNR);
+	assert_int_equal(get_log(&admin, NVME_LOG_ERROR, 0, 4096), 0);
+	assert_int_equal(le64toh(e[0].count), 76);
+	assert_int_equal(le64toh(e[63].count), 76 - 63);
+	/* Each controller has its own. */
+	(void)host_admin(&rig, &other);
+	assert_int_equal(get_log(&other, NVME_LOG_ERROR, 0, 4096), 0);
+	assert_int_equal(le64toh(((const struct nvme_error_entry *)(void *)other.data)->count), 0);
+	host_close(&other);
+	host_close(&io);
+	host_close(&admin);
+}
+
+/* The file breaks under what we do with it. */
+static _Atomic bool broken;
+int __real_view_verify(const struct view *view, uint64_t offset, uint64_t length);
+int __wrap_view_verify(const struct view *view, uint64_t offset, uint64_t length);
+int __real_view_zero(const struct view *view, uint64_t offset, uint64_t length);
+int __wrap_view_zero(const struct view *view, uint64_t offset, uint64_t length);
+
+int __wrap_view_verify(const struct view *view, uint64_t offset, uint64_t length)
+{
+	return broken ? -EIO : __real_view_verify(view, offset, length);
+}
+
+int __wrap_view_zero(const struct view *view, uint64_t offset, uint64_t length)
+{
+	return broken ? -ENOTTY : __real_view_zero(view, offset, length);
+}
+
+static uint16_t run_blocks(struct host_queue *q, uint8_t opcode)
+{
+	struct nvme_command *cmd = host_command(q, 0, opcode);
+
+	cmd->nsid = htole32(TEST_NSID);
+	cmd->cdw12 = htole32(7);
+	return host_run(q, 64) & (uint16_t)~DNR;
+}
+
+/* An internal error tells so by an event, once; a lost block is counted. */
+static void test_broken(void **state)
+{
+	const struct nvme_smart_log *smart;
+	struct host_queue admin, io;
+	struct nvme_command *cmd;
+	uint16_t cntlid;
+
+	(void)state;
+	cntlid = host_admin(&rig, &admin);
+	smart = (const void *)admin.data;
+	connect_io(&io, 1, cntlid);
+	for (unsigned int i = 1; i <= 2; i++) {
+		(void)host_command(&admin, i, NVME_ADMIN_ASYNC_EVENT);
+		host_post(&admin, i, 64);
+	}
+	assert_int_equal(run_blocks(&io, NVME_IO_VERIFY), 0);
+	assert_int_equal(run_blocks(&io, NVME_IO_WRITE_ZEROES), 0);
+	broken = true;
+	assert_int_equal(run_blocks(&io, NVME_IO_WRITE_ZEROES), NVME_SC_INTERNAL);
+	assert_int_equal(host_wait(&admin, 1), 0);
+	assert_int_equal(le32toh(admin.by_cid[1].dw0), 0x010400);
+	assert_int_equal(run_blocks(&io, NVME_IO_WRITE_ZEROES), NVME_SC_INTERNAL);
+	assert_int_equal(run_blocks(&io, NVME_IO_VERIFY), NVME_SC_READ_ERROR);
+	broken = false;
+	/* Quiet until the log is read without being asked to retain the event. */
+	cmd = host_command(&admin, 0, NVME_ADMIN_GET_LOG_PAGE);
+	cmd->cdw10 = htole32(NVME_LOG_ERROR | 1u << 15 | 15u << 16);
+	host_keyed(&admin, cmd, 64);
+	assert_int_equal(host_run(&admin, 64), 0);
+	assert_int_equal(get_log(&admin, NVME_LOG_SMART, 0, sizeof(*smart)), 0);
+	assert_int_equal(low(smart->media_errors), 1);
+	assert_int_equal(low(smart->error_entries), 3);
+	assert_false(admin.has_cid[2]);
+	assert_int_equal(get_log(&admin, NVME_LOG_ERROR, 0, 64), 0);
+	assert_int_equal(host_wait(&admin, 2), 0);
+	assert_int_equal(le32toh(admin.by_cid[2].dw0), 0x010400);
+	host_close(&io);
+	host_close(&admin);
+}
+
+/* ---- Identify --------------------------------------------------------------------------------- */
+
+static uint16_t identify(struct host_queue *q, uint32_t cns, uint32_t nsid, uint32_t cdw11)
+{
+	struct nvme_command *cmd = host_command(q, 0, NVME_ADMIN_IDENTIFY);
+
+	cmd->nsid = htole32(nsid);
+	cmd->cdw10 = htole32(cns);
+	cmd->cdw11 = htole32(cdw11);
+	host_keyed(q, cmd, 4096);
+	memset(q->data, 0xee, 4096);
+	return host_run(q, 64);
+}
+
+static bool all_zero(const uint8_t *data, size_t length)
+{
+	for (size_t i = 0; i < length; i++) {
+		if (data[i])
+			return false;
+	}
+	return true;
+}
+
+static void test_identify(void **state)
+{
+	static const uint8_t with_csi[] = {NVME_CNS_CS_NS, NVME_CNS_CS_CONTROLLER,
+					   NVME_CNS_CS_ACTIVE_NS};
+	const struct nvme_id_ns_independent *ns;
+	const struct nvme_id_ctrl *id;
+	struct host_queue admin;
+	uint16_t cntlid;
+
+	(void)state;
+	cntlid = host_admin(&rig, &admin);
+	ns = (const void *)admin.data;
+	id = (const void *)admin.data;
+	assert_int_equal(identify(&admin, NVME_CNS_CONTROLLER, 0, 0), 0);
+	assert_int_equal(le32toh(id->ver), NVME_VS_1_4);
+	assert_int_equal(id->elpe, 63);
+	assert_int_equal(id->acl, 3);
+	assert_int_equal(le16toh(id->oncs) & 0x10, 0x10);
+	assert_int_equal(identify(&admin, NVME_CNS_CS_NS, TEST_NSID, 0), 0);
+	assert_true(all_zero(admin.data, 4096)); /* nothing but 16-bit guards: no metadata */
+	assert_int_equal(identify(&admin, NVME_CNS_CS_CONTROLLER, 0, 0), 0);
+	assert_int_equal(identify(&admin, NVME_CNS_CS_ACTIVE_NS, 0, 0), 0);
+	assert_int_equal(le32toh(((const le32 *)(const void *)admin.data)[0]), TEST_NSID);
+	assert_true(all_zero(admin.data + 4, 4092));
+	assert_int_equal(identify(&admin, NVME_CNS_CS_ACTIVE_NS, TEST_NSID, 0), 0);
+	assert_true(all_zero(admin.data, 4096));
+	assert_int_equal(identify(&admin, NVME_CNS_CS_ACTIVE_NS, NVME_NSID_ALL, 0),
+			 NVME_SC_INVALID_NS | DNR);
+	for (size_t i = 0; i < ARRAY_SIZE(with_csi); i++)
+		assert_int_equal(identify(&admin, with_csi[i], TEST_NSID, 2u << 24),
+				 NVME_SC_INVALID_FIELD | DNR);
+	assert_int_equal(identify(&admin, NVME_CNS_CS_NS, 0, 0), NVME_SC_INVALID_NS | DNR);
+	assert_int_equal(identify(&admin, NVME_CNS_CS_INDEPENDENT_NS, TEST_NSID, 0), 0);
+	assert_int_equal(ns->nmic, 1);
+	assert_int_equal(ns->nstat, 1);
+	assert_int_equal(identify(&admin, NVME_CNS_CS_INDEPENDENT_NS, TEST_NSID - 1, 0), 0);
+	assert_true(all_zero(admin.data, 4096));
+	assert_int_equal(identify(&admin, NVME_CNS_CS_INDEPENDENT_NS, NVME_NSID_ALL, 0),
+			 NVME_SC_INVALID_NS | DNR);
+	for (unsigned int i = 0; i < 2; i++) {
+		assert_int_equal(
+			identify(&admin,
+				 NVME_CNS_COMMAND_SETS | (i ? cntlid : NVME_CNTLID_DYNAMIC) << 16,
+				 0, 0),
+			0);
+		assert_int_equal(admin.data[0], 1);
+		assert_true(all_zero(admin.data + 1, 4095));
+	}
+	assert_int_equal(identify(&admin, NVME_CNS_COMMAND_SETS | (cntlid + 1u) << 16, 0, 0),
+			 NVME_SC_INVALID_FIELD | DNR);
+	/* The descriptors: NGUID, UUID, command set. */
+	assert_int_equal(identify(&admin, NVME_CNS_NS_DESCRIPTORS, TEST_NSID, 0), 0);
+	assert_int_equal(admin.data[0], 2);
+	assert_int_equal(admin.data[20], 3);
+	assert_int_equal(admin.data[40], 4);
+	assert_int_equal(admin.data[41], 1);
+	assert_true(all_zero(admin.data + 42, 4096 - 42));
+	host_close(&admin);
+}
+
 static int run(const char *where)
 {
 	const struct CMUnitTest tests[] = {
@@ -308,6 +660,11 @@ static int run(const char *where)
 		cmocka_unit_test_setup_teardown(test_host_behaviour, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_abort, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_abort_io, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_logs, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_smart, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_error_log, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_broken, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_identify, setup, teardown),
 	};
 
 	print_message("in %s\n", where);
