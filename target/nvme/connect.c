@@ -9,7 +9,10 @@
 #define CAP_CQR		 (1ull << 16)
 #define CAP_TO_500MS	 (15ull << 24)
 #define CAP_CSS_NVM	 (1ull << 37)
+#define CAP_CSS_IOCS	 (1ull << 43) /* Identify tells which command sets there are */
+#define CAP_CRWMS	 (1ull << 59) /* ready means ready for all commands */
 #define CC_CSS_NVM	 0
+#define CC_CSS_ALL	 6
 #define CC_CSS(cc)	 ((cc) >> 4 & 7)
 #define CC_MPS(cc)	 ((cc) >> 7 & 15)
 #define CC_AMS(cc)	 ((cc) >> 11 & 7)
@@ -96,8 +99,12 @@ static void connect_execute(struct request *r)
 static uint64_t capabilities(const struct request *r)
 {
 	const struct nvme_limits *limits = &r->queue->q.target->env.limits;
+	uint64_t cap = (uint64_t)(limits->queue_depth - 1) | CAP_CQR | CAP_TO_500MS | CAP_CSS_NVM;
 
-	return (uint64_t)(limits->queue_depth - 1) | CAP_CQR | CAP_TO_500MS | CAP_CSS_NVM;
+	/* A discovery controller is one of version 1.4. */
+	if (!r->queue->controller->subsystem->discovery)
+		cap |= CAP_CSS_IOCS | CAP_CRWMS;
+	return cap;
 }
 
 static void property_get(struct request *r)
@@ -112,13 +119,16 @@ static void property_get(struct request *r)
 		value = capabilities(r);
 		break;
 	case NVME_PROP_VS:
-		value = NVME_VS_1_4;
+		value = r->queue->controller->subsystem->discovery ? NVME_VS_1_4 : NVME_VS_2_0;
 		break;
 	case NVME_PROP_CC:
 		value = a->cc;
 		break;
 	case NVME_PROP_CSTS:
 		value = a->csts;
+		break;
+	case NVME_PROP_CRTO:
+		value = CAP_TO_500MS >> 24;
 		break;
 	default:
 		request_complete(r, NVME_SC_INVALID_FIELD | NVME_SC_DNR);
@@ -138,7 +148,7 @@ static bool configuration_ok(uint32_t cc)
 	uint32_t sq = CC_IOSQES(cc), cq = CC_IOCQES(cc);
 
 	/* 0: a host that has not set them yet; over fabrics the sizes are fixed anyway. */
-	return CC_CSS(cc) == CC_CSS_NVM && CC_MPS(cc) == 0 &&
+	return (CC_CSS(cc) == CC_CSS_NVM || CC_CSS(cc) == CC_CSS_ALL) && CC_MPS(cc) == 0 &&
 	       CC_AMS(cc) == 0 && (sq == 0 || sq == SQES_64_BYTES) &&
 	       (cq == 0 || cq == CQES_16_BYTES);
 }

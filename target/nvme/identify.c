@@ -102,7 +102,7 @@ static void fill_controller(struct request *r)
 	id->cmic = CMIC_MULTI_CONTROLLER;
 	id->mdts = controller_mdts(t);
 	id->cntlid = htole16(c->cntlid);
-	id->ver = htole32(NVME_VS_1_4);
+	id->ver = htole32(NVME_VS_2_0);
 	id->oaes = htole32(OAES_NS_ATTR);
 	id->ctratt = htole32(CTRATT_HOSTID_128 | CTRATT_TRAFFIC_KEEP_ALIVE);
 	id->cntrltype = CNTRLTYPE_IO;

@@ -606,7 +606,7 @@ static void test_identify(void **state)
 	ns = (const void *)admin.data;
 	id = (const void *)admin.data;
 	assert_int_equal(identify(&admin, NVME_CNS_CONTROLLER, 0, 0), 0);
-	assert_int_equal(le32toh(id->ver), NVME_VS_1_4);
+	assert_int_equal(le32toh(id->ver), NVME_VS_2_0);
 	assert_int_equal(id->elpe, 63);
 	assert_int_equal(id->acl, 3);
 	assert_int_equal(le16toh(id->oncs) & 0x10, 0x10);

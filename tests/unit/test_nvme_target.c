@@ -69,7 +69,7 @@ static void test_association(void **state)
 	assert_int_equal(le32toh(admin.by_cid[0].dw0) & 0xffff, 127);
 	assert_int_equal(property(&admin, NVME_PROP_CAP, 0), NVME_SC_INVALID_FIELD | DNR);
 	assert_int_equal(property(&admin, NVME_PROP_VS, 0), 0);
-	assert_int_equal(le32toh(admin.by_cid[0].dw0), NVME_VS_1_4);
+	assert_int_equal(le32toh(admin.by_cid[0].dw0), NVME_VS_2_0);
 	assert_int_equal(property(&admin, 0x1000, 0), NVME_SC_INVALID_FIELD | DNR);
 	assert_true(host_connect_nvme(&rig, &io, 1));
 	assert_int_equal(host_associate(&io, 1, cntlid, TEST_NQN, 0),
