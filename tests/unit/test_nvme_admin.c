@@ -652,6 +652,58 @@ static void test_identify(void **state)
 	host_close(&admin);
 }
 
+/* ---- registers -------------------------------------------------------------------------------- */
+
+static uint32_t property(struct host_queue *q, uint32_t offset)
+{
+	struct nvmf_property_command *cmd = (void *)host_command(q, 0, NVME_FABRICS);
+
+	cmd->fctype = NVMF_PROPERTY_GET;
+	cmd->offset = htole32(offset);
+	cmd->attrib = offset == NVME_PROP_CAP;
+	assert_int_equal(host_run(q, 64), 0);
+	return offset == NVME_PROP_CAP ? le32toh(q->by_cid[0].dw1) : dw0(q);
+}
+
+static void configure(struct host_queue *q, uint32_t cc)
+{
+	struct nvmf_property_command *cmd = (void *)host_command(q, 0, NVME_FABRICS);
+
+	cmd->fctype = NVMF_PROPERTY_SET;
+	cmd->offset = htole32(NVME_PROP_CC);
+	cmd->value = htole64(cc);
+	assert_int_equal(host_run(q, 64), 0);
+}
+
+/* Which command sets may be chosen, and what a reset puts back. */
+static void test_configuration(void **state)
+{
+	static const uint32_t command_sets[] = {0, 6, 1, 7};
+	struct host_queue admin;
+
+	(void)state;
+	assert_true(host_connect_nvme(&rig, &admin, 0));
+	assert_int_equal(host_associate(&admin, 0, NVME_CNTLID_DYNAMIC, TEST_NQN, 0), 0);
+	assert_int_equal(property(&admin, NVME_PROP_CAP) & (1u << 5 | 1u << 11 | 1u << 27),
+			 1u << 5 | 1u << 11 | 1u << 27);
+	assert_int_equal(property(&admin, NVME_PROP_CRTO), 15);
+	for (size_t i = 0; i < ARRAY_SIZE(command_sets); i++) {
+		configure(&admin, NVME_CC_EN | command_sets[i] << 4 | 6u << 16 | 4u << 20);
+		assert_int_equal(property(&admin, NVME_PROP_CSTS),
+				 i < 2 ? NVME_CSTS_RDY : NVME_CSTS_CFS);
+		if (i < 2) {
+			check(&admin, NVME_FEAT_ARBITRATION, 0, 7);
+			assert_int_equal(set(&admin, NVME_FEAT_ARBITRATION, 3), 0);
+			check(&admin, NVME_FEAT_ARBITRATION, 0, 3);
+		}
+		configure(&admin, 0);
+		assert_int_equal(property(&admin, NVME_PROP_CSTS), 0);
+		assert_int_equal(get(&admin, NVME_FEAT_ARBITRATION, 0),
+				 NVME_SC_COMMAND_SEQUENCE | DNR);
+	}
+	host_close(&admin);
+}
+
 static int run(const char *where)
 {
 	const struct CMUnitTest tests[] = {
@@ -665,6 +717,7 @@ static int run(const char *where)
 		cmocka_unit_test_setup_teardown(test_error_log, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_broken, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_identify, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_configuration, setup, teardown),
 	};
 
 	print_message("in %s\n", where);
