@@ -270,8 +270,9 @@ int lh_flush(struct lh_export *ex, struct lh_error *err);
  * Makes direct writes to the range that have returned durable to the level of the grant
  * (lh_hold_info()), and waits for the target's word. Block writes are not its business.
  * -LH_EDEAD: some of the bytes were written through a generation that died (recall past its
- * deadline, connection lost) before they were confirmed: write them again, then persist again. The
- * error stays until they are written again or lh_forget() is called.
+ * deadline, connection lost) before they were confirmed: write them again (either way), then persist
+ * again. The error stays until they are written again or lh_forget() is called. Counted in pages of
+ * 4,096 bytes: to be rid of it, write whole ones.
  */
 int lh_persist(struct lh_export *ex, uint64_t offset, uint64_t length, struct lh_error *err);
 

@@ -66,6 +66,7 @@ struct lh_op {
 	int error;
 	uint16_t status; /* NVMe, if error comes from one */
 	bool retried;
+	bool by_block;	     /* went by block commands in the end */
 	uint64_t give_up_ns; /* retries end then */
 	struct list link;    /* pending, or free */
 };

@@ -10,6 +10,7 @@
 
 #define TRANSIENT_PAUSE_MS 20
 #define PATCH_BYTES_MAX	   MIB(1)
+#define IO_PATCH	   (1u << 16) /* beside enum lh_io_flags: holds bytes that nobody wrote */
 
 void op_settle(struct lh_op *op)
 {
@@ -38,7 +39,8 @@ static int patch_piece(struct lh_export *ex, bool write, uint64_t offset, uint8_
 		return 0;
 	}
 	memcpy(blocks + (offset - from), buf, length);
-	return block_aligned(ex, LH_IO_BLOCK | LH_IO_WRITE, from, blocks, to - from, err);
+	return block_aligned(ex, LH_IO_BLOCK | LH_IO_WRITE | IO_PATCH, from, blocks, to - from,
+			     err);
 }
 
 static int patch(struct lh_op *op, struct lh_error *err)
@@ -107,8 +109,10 @@ static int route_block(struct lh_op *op, struct lh_error *err)
 	struct lh_client *client = op->ex->client;
 	struct errtext why;
 
-	if ((op->offset | op->length) & (op->ex->lba_bytes - 1))
+	if ((op->offset | op->length) & (op->ex->lba_bytes - 1)) {
+		op->by_block = true;
 		return finish(op, patch(op, err));
+	}
 	for (;;) {
 		int rc = block_start(op, client_io_queue(client));
 
@@ -191,6 +195,18 @@ static bool op_is_back(void *arg)
 	return op->state == OP_DONE || op->state == OP_RETRY;
 }
 
+/* Block commands wrote it: what had died there before it was confirmed is made good. */
+static void revive(const struct lh_op *op)
+{
+	struct direct *d = &op->ex->direct;
+
+	if (!(op->flags & LH_IO_WRITE) || op->flags & IO_PATCH)
+		return;
+	(void)pthread_mutex_lock(&d->q.lock);
+	write_log_revive(&d->log, op->offset, op->length);
+	(void)pthread_mutex_unlock(&d->q.lock);
+}
+
 /* Until the operation is done, however often it must be sent anew. */
 static int see_through(struct lh_op *op, uint64_t deadline_ns, struct lh_error *err)
 {
@@ -207,6 +223,7 @@ static int see_through(struct lh_op *op, uint64_t deadline_ns, struct lh_error *
 		(void)pthread_mutex_unlock(&q->lock);
 		if (rc < 0)
 			return client_failf(err, rc, "not done yet");
+		op->by_block = q != &op->ex->direct.q;
 		op->q = NULL; /* it is ours alone again */
 		if (state == OP_DONE)
 			break;
@@ -226,7 +243,11 @@ static int see_through(struct lh_op *op, uint64_t deadline_ns, struct lh_error *
 		if (route(op, err) < 0)
 			return op->error;
 	}
-	return op->error ? explain(op, err) : 0;
+	if (op->error)
+		return explain(op, err);
+	if (op->by_block)
+		revive(op);
+	return 0;
 }
 
 static int run(struct lh_export *ex, unsigned int flags, uint64_t offset, void *buf,

@@ -14,6 +14,7 @@
 #define WR_TRY	     1
 #define WR_HELLO     2
 #define WR_RECV	     3
+#define WR_WRITE     4
 #define HELLO_OFFSET 64
 #define RECV_OFFSET  4096
 #define MEM_BYTES    (RECV_OFFSET + LH_MSG_DEFAULT_CREDITS * 2048)
@@ -33,21 +34,21 @@ static void on_complete(struct queue *q, const struct fabric_wc *wc)
 {
 	struct attempt *a = container_of(q, struct attempt, q);
 
-	if (wc->wr_id == WR_TRY) {
+	/* Whichever of the two is refused says why; the other one is flushed, before it or behind. */
+	if ((wc->wr_id == WR_WRITE || wc->wr_id == WR_TRY) && wc->status != FABRIC_OK &&
+	    (a->status == FABRIC_OK || a->status == FABRIC_FLUSHED))
 		a->status = wc->status;
+	if (wc->wr_id == WR_TRY)
 		a->done = true;
-	}
-	/* Other requests are flushed when the try is refused; its own status may come after theirs. */
 }
 
 static void on_died(struct queue *q)
 {
 	struct attempt *a = container_of(q, struct attempt, q);
 
-	if (!a->done) {
+	if (!a->done && a->status == FABRIC_OK)
 		a->status = FABRIC_FLUSHED;
-		a->done = true;
-	}
+	a->done = true;
 }
 
 static int get_pd(void *user, struct fabric_device *dev, struct fabric_pd **pd)
@@ -104,7 +105,7 @@ static int post_both(struct attempt *a, const struct lh_export *ex, const struct
 				    .num_sge = 1};
 
 	first.next = &second;
-	first.wr_id = WR_HELLO;
+	first.wr_id = WR_WRITE;
 	first.op = FABRIC_OP_WRITE;
 	*hello = (struct lh_msg){.type = htole16(LH_MSG_HELLO),
 				 .length = htole32(sizeof(*hello)),

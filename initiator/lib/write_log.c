@@ -147,14 +147,20 @@ void write_log_write(struct write_log *w, uint64_t offset, uint64_t length)
 	w->dirty_pages += change_bits(w->dirty, from, to, true);
 	w->low = min_u64(w->low, from);
 	w->high = max_u64(w->high, to);
-	if (w->dead_pages) {
-		uint64_t end = offset + length;
+	write_log_revive(w, offset, length);
+}
 
-		/* Only what is written again whole is alive again. */
-		from = (offset + WRITE_LOG_PAGE - 1) / WRITE_LOG_PAGE;
-		to = end >= w->size_bytes ? w->pages : end / WRITE_LOG_PAGE;
-		w->dead_pages -= from < to ? change_bits(w->dead, from, to, false) : 0;
-	}
+void write_log_revive(struct write_log *w, uint64_t offset, uint64_t length)
+{
+	const uint64_t end = offset + length;
+	uint64_t from, to;
+
+	if (!w->dead_pages)
+		return;
+	/* Only what is written again whole. */
+	from = offset / WRITE_LOG_PAGE + (offset % WRITE_LOG_PAGE != 0);
+	to = end >= w->size_bytes ? w->pages : end / WRITE_LOG_PAGE;
+	w->dead_pages -= from < to ? change_bits(w->dead, from, to, false) : 0;
 }
 
 size_t write_log_take(struct write_log *w, uint64_t offset, uint64_t length,

@@ -38,8 +38,11 @@ void write_log_fini(struct write_log *w);
 /** The export has a new size. What lies beyond is neither dirty nor dead any more. -ENOMEM. */
 MUST_CHECK int write_log_resize(struct write_log *w, uint64_t size_bytes);
 
-/** A write of [offset, offset + length) is posted. Inside the export. */
+/** A write of [offset, offset + length) is posted. Inside the export. Revives what it covers. */
 void write_log_write(struct write_log *w, uint64_t offset, uint64_t length);
+
+/** The range was written again by other means: pages that it covers whole are dead no more. */
+void write_log_revive(struct write_log *w, uint64_t offset, uint64_t length);
 
 /**
  * Takes up to `max` ranges of dirty pages out of [offset, offset + length), from its beginning;

@@ -4,7 +4,7 @@
  * copy in memory; whatever happens to the grants meanwhile (the test script sees to that), what is
  * read must be what was written. For tests/e2e.
  *
- *	lh-stress TARGET SECONDS THREADS [seed N] [replay] [no-fallback] [block]
+ *	lh-stress TARGET SECONDS THREADS [seed N] [replay] [no-fallback] [block] [lazy]
  *
  * Exit status: 0 all was right, 1 it was not, 2 usage. Prints what the library counted.
  */
@@ -38,7 +38,7 @@ struct worker {
 static struct lh_client *client;
 static struct lh_export *ex;
 static _Atomic bool stop, failed;
-static bool block_only, replay;
+static bool block_only, replay, lazy;
 
 static uint64_t next_random(struct worker *w)
 {
@@ -183,7 +183,7 @@ static void *work(void *arg)
 
 	while (!atomic_load(&stop)) {
 		const uint64_t what = next_random(w) % 16;
-		bool ok = what == 0 ? burst(w) : what < 5 ? read_one(w) : write_one(w);
+		bool ok = what == 0 ? burst(w) : what < 5 && !lazy ? read_one(w) : write_one(w);
 
 		if (!ok)
 			break;
@@ -290,7 +290,7 @@ int main(int argc, char **argv)
 	if (argc < 4 || size_parse(argv[2], &seconds) < 0 || size_parse(argv[3], &threads) < 0 ||
 	    threads < 1 || threads > THREADS_MAX) {
 		(void)fprintf(stderr, "usage: lh-stress TARGET SECONDS THREADS [seed N] [replay] "
-				      "[no-fallback] [block]\n");
+				      "[no-fallback] [block] [lazy]\n");
 		return 2;
 	}
 	for (int i = 4; i < argc; i++) {
@@ -300,6 +300,8 @@ int main(int argc, char **argv)
 			options.no_fallback = true;
 		else if (strcmp(argv[i], "block") == 0)
 			block_only = true;
+		else if (strcmp(argv[i], "lazy") == 0)
+			lazy = true; /* persists at the end only */
 		else if (strcmp(argv[i], "seed") == 0 && i + 1 < argc)
 			(void)!size_parse(argv[++i], &seed);
 	}

@@ -97,6 +97,14 @@ static void test_dead(void **state)
 	assert_int_equal(range.offset, 4 * PAGE);
 	write_log_forget(&w, 0, UINT64_MAX);
 	assert_false(write_log_dead(&w, 0, UINT64_MAX, &range));
+	/* Written again by block commands. */
+	write_log_kill(&w, 0, 3 * PAGE);
+	write_log_revive(&w, 1, 3 * PAGE - 1);
+	assert_true(write_log_dead(&w, 0, UINT64_MAX, &range));
+	assert_int_equal(range.length, PAGE);
+	write_log_revive(&w, 0, PAGE);
+	assert_false(write_log_dead(&w, 0, UINT64_MAX, &range));
+	assert_int_equal(write_log_dirty_bytes(&w), PAGE); /* of the writes above */
 	/* A commit that failed, over the short last page. */
 	write_log_kill(&w, 10 * PAGE, 100);
 	assert_true(write_log_dead(&w, 10 * PAGE + 50, 1, &range));

@@ -4,7 +4,7 @@
 # libleasehold with three threads on one handle: what is read is what was written, over recalls, fences and restarts
 # needs: host
 # why: nothing in it depends on the adapter or on the file system
-# limit: 180
+# limit: 240
 use d
 make_file "$files/data" 24
 add_export data "$files/data"
@@ -49,6 +49,23 @@ for how in '' replay no-fallback; do
 	[ "$(counted fences fenced)" -ge 1 ] || fail "nobody was fenced"
 	[ "$how" != replay ] || expect "deaths with replay" "$(counted fences dead)" 0
 done
+
+# Fenced, and no grant to be had for long: what died is made good by block commands.
+for _ in 1 2 3; do
+	stress blocked 4 3 lazy
+	sleep 1.5
+	kill -STOP "${c_pid[blocked]}"
+	helper hold "$files/data" $((8 * slow)) >"$tmp/opener.out" &
+	opener=$!
+	wait_for 10 "the fence" eval '[ "$(status .exports[0].last_recall.fenced_clients)" = 1 ]'
+	kill -CONT "${c_pid[blocked]}"
+	client_end blocked
+	kill -0 $opener || fail "the file is not open any more: this proves nothing"
+	wait $opener
+	wait_serving
+	[ "$(counted blocked dead)" -eq 0 ] || break
+done
+[ "$(counted blocked dead)" -ge 1 ] || fail "nothing died unconfirmed: this proves nothing"
 
 # kill -9 of the daemon, and a new one.
 stress restart 8 3
