@@ -27,7 +27,8 @@
 
 #define PATH_BYTES 256
 
-static char test_dir[PATH_BYTES]; /* of the current round */
+/* Of the current round. Weak: one for the whole program, whichever of its files include this. */
+__attribute__((weak)) char test_dir[PATH_BYTES];
 
 /** Where a mapping does not keep the file open whose lease is asked for, but the one below. */
 static inline bool dir_is_overlay(void)
