@@ -6,6 +6,7 @@
 #include "mapping.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,8 +26,12 @@ static int say(struct errtext *err, int pmem2_err, const struct export *e)
 {
 	int ret = pmem2_err <= PMEM2_OWN_ERRORS ? -EINVAL : pmem2_err;
 
-	return errtext_set(err, ret, "cannot map %s: %s", e->path, pmem2_errormsg());
+	return errtext_set(err, ret, "cannot map %s: %s (libpmem2 error %d)", e->path,
+			   pmem2_errormsg(), pmem2_err);
 }
+
+/* Two threads in pmem2_map_new() at once have been seen to make one of them fail, without a word. */
+static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
 
 /* Addresses for the mapping, at huge page alignment; libpmem2 alone would align to a page. */
 static int reserve(struct mapping *m, const struct export *e, struct pmem2_config *config)
@@ -47,8 +52,10 @@ static int reserve(struct mapping *m, const struct export *e, struct pmem2_confi
 
 static void unmap(struct mapping *m)
 {
+	(void)pthread_mutex_lock(&one_at_a_time);
 	(void)pmem2_map_delete(&m->map);
 	(void)pmem2_vm_reservation_delete(&m->reservation);
+	(void)pthread_mutex_unlock(&one_at_a_time);
 }
 
 static int map_file(struct mapping *m, const struct export *e, uint64_t file_bytes,
@@ -59,16 +66,18 @@ static int map_file(struct mapping *m, const struct export *e, uint64_t file_byt
 
 	ret = pmem2_config_set_required_store_granularity(config, dax ? PMEM2_GRANULARITY_CACHE_LINE
 								      : PMEM2_GRANULARITY_PAGE);
-	if (!ret)
-		ret = reserve(m, e, config);
 	if (ret)
 		return say(err, ret, e);
-	ret = pmem2_map_new(&m->map, config, source);
-	if (ret) {
-		ret = say(err, ret, e);
-		(void)pmem2_vm_reservation_delete(&m->reservation);
-		return ret;
+	(void)pthread_mutex_lock(&one_at_a_time);
+	ret = reserve(m, e, config);
+	if (!ret) {
+		ret = pmem2_map_new(&m->map, config, source);
+		if (ret)
+			(void)pmem2_vm_reservation_delete(&m->reservation);
 	}
+	(void)pthread_mutex_unlock(&one_at_a_time);
+	if (ret)
+		return say(err, ret, e);
 	/* A length that is not of whole pages cannot be asked for: it is the file's, whatever it is. */
 	if (pmem2_map_get_size(m->map) != file_bytes) {
 		unmap(m);
