@@ -22,7 +22,7 @@ part_descriptions=(
 	"format:clang-format on C, shellcheck on scripts"
 	"tidy:clang-tidy"
 	"asan:unit and end-to-end tests under AddressSanitizer and UBSan"
-	"tsan:unit tests and tests under ThreadSanitizer"
+	"tsan:unit tests, and end-to-end tests of what is threaded, under ThreadSanitizer"
 )
 
 describe_part() {
@@ -98,9 +98,9 @@ part_vm() {
 		fail vm/prepare "the testbed could not be set up"
 		return 1
 	}
-	run_e2e vm-ext4 "$root/scripts/testbed" --quiet --timeout 1200 --fs ext4 -- \
+	run_e2e vm-ext4 "$root/scripts/testbed" --quiet --timeout 1800 --fs ext4 -- \
 		"$root/tests/e2e/run" --bin "$root/build-release" --times
-	run_e2e vm-xfs "$root/scripts/testbed" --quiet --timeout 900 --fs xfs -- \
+	run_e2e vm-xfs "$root/scripts/testbed" --quiet --timeout 1200 --fs xfs -- \
 		"$root/tests/e2e/run" --bin "$root/build-release" --times "${file_system_cases[@]}"
 	run_e2e vm-stock "$root/scripts/testbed" --quiet --rdma stock -- \
 		"$root/tests/e2e/run" --bin "$root/build-release" stock-refused
@@ -128,6 +128,7 @@ part_tidy() {
 	ensure_build clang || return 1
 	mapfile -t files < <(cd "$root" && git ls-files 'common/*.c' 'target/*.c' 'initiator/*.c')
 	if (cd "$root" && printf '%s\n' "${files[@]}" | xargs -P "$(nproc)" -n 4 clang-tidy-19 -p build-clang --quiet >"$work/tidy.log" 2>/dev/null); then
+		grep 'warning:' "$work/tidy.log" | sort -u
 		pass tidy
 	else
 		grep -E 'error|warning' "$work/tidy.log" | sort -u | head -60
@@ -142,11 +143,14 @@ part_asan() {
 	run_e2e asan-e2e "$root/tests/e2e/run" --bin "$root/build-asan" --slow 5
 }
 
+# Where several threads of the daemon meet.
+threaded_cases=(transfer recall-truncate recalls-and-block two-clients stopped-client killed-client stop-under-load)
+
 part_tsan() {
 	need_packages "${packages_build[@]}" "${packages_run[@]}"
 	if build_preset tsan; then pass build/tsan; else fail build/tsan "see above"; return 1; fi
 	run_ctest "$root/build-tsan" tsan -L unit -j 2
-	run_e2e tsan-e2e "$root/tests/e2e/run" --bin "$root/build-tsan" --slow 10
+	run_e2e tsan-e2e "$root/tests/e2e/run" --bin "$root/build-tsan" --slow 10 "${threaded_cases[@]}"
 }
 
 # A part run alone builds what it needs.
