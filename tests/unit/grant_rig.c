@@ -282,11 +282,6 @@ void rig_stop(struct rig *rig)
 	(void)sem_destroy(&start.sem);
 }
 
-void rig_in(const char *dir)
-{
-	(void)snprintf(test_dir, sizeof(test_dir), "%s", dir);
-}
-
 void rig_up(struct rig *rig, const struct rig_options *options)
 {
 	struct holding_config config = {

@@ -60,9 +60,6 @@ bool rig_is_verbs(void);
 /** First thing in main(): librdmacm keeps some descriptors for ever. */
 void rig_warm_up(void);
 
-/** The folder of the files: this side has its own copy of test_dirs.h. */
-void rig_in(const char *dir);
-
 /** Opens everything and starts the holding; fails the test unless it serves (or waits). */
 void rig_up(struct rig *rig, const struct rig_options *options);
 /** Stops and frees everything. */

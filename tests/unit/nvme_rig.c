@@ -477,11 +477,6 @@ static void host_up(struct rig *rig)
 			     (uint16_t)(i + 1));
 }
 
-void rig_in(const char *dir)
-{
-	(void)snprintf(test_dir, sizeof(test_dir), "%s", dir);
-}
-
 void rig_up(struct rig *rig, const struct rig_options *options)
 {
 	memset(rig, 0, sizeof(*rig));

@@ -64,9 +64,6 @@ struct rig_queue {
 	struct nvme_completion cqe[RIG_DEPTH];
 };
 
-/** The folder of the files: this side has its own copy of test_dirs.h. */
-void rig_in(const char *dir);
-
 void rig_up(struct rig *rig, const struct rig_options *options);
 void rig_down(struct rig *rig);
 

@@ -506,7 +506,6 @@ static int run_group(const char *where)
 		leaks_test(test_many),
 	};
 
-	rig_in(test_dir);
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);
 }
 

@@ -430,7 +430,6 @@ static int hang(const char *dir)
 
 	options.deadline_ms = 100;
 	(void)snprintf(test_dir, sizeof(test_dir), "%s", dir);
-	rig_in(dir);
 	rig_up(&rig, &options);
 	atomic_store(&rig.hold_quiesce, true);
 	atomic_store(&rig.hold_forever, true);
@@ -723,7 +722,6 @@ static int run_group(const char *where)
 		leaks_test(test_storm),
 	};
 
-	rig_in(test_dir);
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);
 }
 

@@ -803,7 +803,6 @@ static int run_group(const char *where)
 		leaks_test(test_atomic),	  leaks_test(test_count),
 	};
 
-	rig_in(test_dir);
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);
 }
 

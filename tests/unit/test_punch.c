@@ -327,7 +327,6 @@ static int run_group(const char *where)
 		leaks_test(test_stopped),	 leaks_test(test_storm),
 	};
 
-	rig_in(test_dir);
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);
 }
 
