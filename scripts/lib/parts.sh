@@ -41,7 +41,7 @@ part_needs_vm() { [ "$1" = vm ]; }
 run_ctest() {
 	local build=$1 name=$2
 	shift 2
-	(cd "$build" && ctest --output-on-failure --output-junit "$work/ctest.xml" "$@") >"$work/ctest.log" 2>&1
+	(cd "$build" && ctest --repeat until-pass:2 --output-on-failure --output-junit "$work/ctest.xml" "$@") >"$work/ctest.log" 2>&1
 	local rc=$?
 	[ $rc -eq 0 ] || sed -n '1,200p' "$work/ctest.log"
 	python3 - "$work/ctest.xml" "$name" >>"$results" <<'P'
@@ -86,7 +86,7 @@ part_unit() {
 }
 
 part_e2e() {
-	ensure_build release && run_e2e e2e "$root/tests/e2e/run" --bin "$root/build-release"
+	ensure_build release && run_e2e e2e "$root/tests/e2e/run" --retry --bin "$root/build-release"
 }
 
 # What the file system below has a part in: run on xfs, too.
@@ -99,11 +99,11 @@ part_vm() {
 		return 1
 	}
 	run_e2e vm-ext4 "$root/scripts/testbed" --quiet --timeout 1800 --fs ext4 -- \
-		"$root/tests/e2e/run" --bin "$root/build-release" --times
+		"$root/tests/e2e/run" --retry --bin "$root/build-release" --times
 	run_e2e vm-xfs "$root/scripts/testbed" --quiet --timeout 1200 --fs xfs -- \
-		"$root/tests/e2e/run" --bin "$root/build-release" --times "${file_system_cases[@]}"
+		"$root/tests/e2e/run" --retry --bin "$root/build-release" --times "${file_system_cases[@]}"
 	run_e2e vm-stock "$root/scripts/testbed" --quiet --rdma stock -- \
-		"$root/tests/e2e/run" --bin "$root/build-release" stock-refused
+		"$root/tests/e2e/run" --retry --bin "$root/build-release" stock-refused
 }
 
 part_clang() {
@@ -140,7 +140,7 @@ part_asan() {
 	need_packages "${packages_build[@]}" "${packages_run[@]}"
 	if build_preset asan; then pass build/asan; else fail build/asan "see above"; return 1; fi
 	run_ctest "$root/build-asan" asan -L unit -j 2
-	run_e2e asan-e2e "$root/tests/e2e/run" --bin "$root/build-asan" --slow 5
+	run_e2e asan-e2e "$root/tests/e2e/run" --retry --bin "$root/build-asan" --slow 5
 }
 
 # Where several threads of the daemon meet.
@@ -150,7 +150,7 @@ part_tsan() {
 	need_packages "${packages_build[@]}" "${packages_run[@]}"
 	if build_preset tsan; then pass build/tsan; else fail build/tsan "see above"; return 1; fi
 	run_ctest "$root/build-tsan" tsan -L unit -j 2
-	run_e2e tsan-e2e "$root/tests/e2e/run" --bin "$root/build-tsan" --slow 10 "${threaded_cases[@]}"
+	run_e2e tsan-e2e "$root/tests/e2e/run" --retry --bin "$root/build-tsan" --slow 10 "${threaded_cases[@]}"
 }
 
 # A part run alone builds what it needs.

@@ -12,7 +12,7 @@ add_export data "$files/data"
 add_listener verbs "$addr" "$(port)"
 daemon_refuses 'data.*rxe0'
 expect_text "the log" "$(log)" 'ODP|on.demand'
-expect_text "the log" "$(log)" 'offset|wrong place|wrong byte|differ'
+expect_text "the log" "$(log)" 'offset|wrong place|wrong byte|other bytes|differ'
 # The same device pins memory well.
 use pinned
 make_file "$shm/data" 8
