@@ -26,8 +26,8 @@ struct verb {
 	int (*run)(int argc, char **argv);
 };
 
-extern const struct verb verb_list, verb_put, verb_get, verb_hold, verb_read, verb_write,
-	verb_status, verb_stats;
+extern const struct verb verb_discover, verb_list, verb_put, verb_get, verb_hold, verb_read,
+	verb_write, verb_status, verb_stats;
 
 /** Options that every verb with a target has; and the values that they leave. */
 struct target_options {

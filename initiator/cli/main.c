@@ -8,8 +8,8 @@
 #include <string.h>
 
 static const struct verb *const verbs[] = {
-	&verb_list, &verb_put,	 &verb_get,    &verb_hold,
-	&verb_read, &verb_write, &verb_status, &verb_stats,
+	&verb_discover, &verb_list,  &verb_put,	   &verb_get,	&verb_hold,
+	&verb_read,	&verb_write, &verb_status, &verb_stats,
 };
 
 static void help(FILE *out)
@@ -18,7 +18,7 @@ static void help(FILE *out)
 		    "Usage: leasehold VERB [OPTIONS] …\n\n",
 		    out);
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-		(void)fprintf(out, "  %-7s %s\n", verbs[i]->name, verbs[i]->summary);
+		(void)fprintf(out, "  %-8s %s\n", verbs[i]->name, verbs[i]->summary);
 	(void)fputs("\n`leasehold VERB --help` teaches each by example. To begin:\n"
 		    "  leasehold list iwarp://127.0.0.1\n"
 		    "  leasehold put big.img iwarp://127.0.0.1/data\n",

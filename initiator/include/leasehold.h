@@ -143,6 +143,32 @@ struct lh_client_info {
 
 void lh_client_info(struct lh_client *client, struct lh_client_info *info);
 
+/* ---- discovery ------------------------------------------------------------------------------- */
+
+/** Where a subsystem or another discovery service is. */
+struct lh_discovery_entry {
+	const char *kind; /* "nvm", "referral", "current" (the service that was asked), "unknown" */
+	const char *transport; /* "rdma", "tcp", "fc", "unknown" */
+	const char
+		*provider; /* rdma: "infiniband", "roce", "roce-v2", "iwarp", "unknown"; else "" */
+	char address[257];
+	char service[33]; /* the port */
+	char nqn[224];
+	uint16_t port_id;
+	uint16_t controller; /* 65535: given at Connect */
+	uint16_t admin_entries;
+	bool persistent; /* a discovery service that a host may stay connected to */
+};
+
+/**
+ * Asks a target's discovery service where its subsystems are. `uri` is as for lh_connect(), without an
+ * export; nqn= names a discovery subsystem other than the well-known one. The array is freed with
+ * free(3). `generation` (may be NULL) changes whenever the answer does. Connects and disconnects.
+ */
+int lh_discover(const char *uri, const struct lh_options *options,
+		struct lh_discovery_entry **entries, size_t *count, uint64_t *generation,
+		struct lh_error *err);
+
 /* ---- exports --------------------------------------------------------------------------------- */
 
 struct lh_export_info {

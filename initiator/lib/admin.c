@@ -13,6 +13,7 @@
 #define LOG_PIECE_BYTES 4096u
 #define EXPORTS_MAX	65536u /* that a target can make us remember */
 #define CHANGES_MAX	4096u
+#define DISCOVERY_MAX	4096u
 
 static uint64_t command_deadline(void)
 {
@@ -75,7 +76,7 @@ static int property(struct lh_client *client, struct property *p, struct errtext
 	return rc;
 }
 
-static int enable(struct lh_client *client, struct errtext *err)
+int admin_enable(struct lh_client *client, struct errtext *err)
 {
 	struct property cap = {.offset = NVME_PROP_CAP};
 	/* IOSQES 6 (64 bytes), IOCQES 4 (16 bytes), EN. */
@@ -208,7 +209,7 @@ int admin_setup(struct lh_client *client, unsigned int *io_queues, struct errtex
 				.cdw11 = NVME_AEN_CFG_NS_ATTR};
 	struct nvme_completion cqe;
 	unsigned int given;
-	int rc = enable(client, err);
+	int rc = admin_enable(client, err);
 
 	if (rc < 0)
 		return rc;
@@ -309,6 +310,44 @@ static int get_entries(struct lh_client *client, uint8_t page, size_t least, siz
 	}
 	(void)errtext_set(err, -EAGAIN, "%s: the list changes faster than it can be read", what);
 	return -EAGAIN;
+}
+
+int admin_discovery(struct lh_client *client, struct nvmf_discovery_entry **entries, size_t *count,
+		    uint64_t *generation, struct errtext *err)
+{
+	static const char what[] = "discovery log";
+
+	for (int attempt = 0; attempt < 8; attempt++) {
+		struct nvmf_discovery_head head, now;
+		uint8_t *buf = NULL;
+		uint64_t n;
+		int rc = get_log(client, NVME_LOG_DISCOVERY, 0, &head, sizeof(head), what, err);
+
+		if (rc < 0)
+			return rc;
+		n = le64toh(head.numrec);
+		if (n > DISCOVERY_MAX || le16toh(head.recfmt) != 0)
+			return errtext_set(err, -EPROTO, "%s: %s sends one that makes no sense",
+					   what, client->address);
+		rc = get_log_all(client, NVME_LOG_DISCOVERY,
+				 sizeof(head) + n * sizeof(struct nvmf_discovery_entry), &buf, what,
+				 err);
+		if (rc < 0)
+			return rc;
+		/* The counter is looked at again when all has been read (NVMe-oF 1.1 §5.3). */
+		rc = get_log(client, NVME_LOG_DISCOVERY, 0, &now, sizeof(now), what, err);
+		if (rc == 0 && now.genctr == head.genctr && now.numrec == head.numrec) {
+			memmove(buf, buf + sizeof(head), n * sizeof(struct nvmf_discovery_entry));
+			*entries = (struct nvmf_discovery_entry *)buf;
+			*count = n;
+			*generation = le64toh(head.genctr);
+			return 0;
+		}
+		free(buf);
+		if (rc < 0)
+			return rc;
+	}
+	return errtext_set(err, -EAGAIN, "%s: it changes faster than it can be read", what);
 }
 
 /* Namespaces of a plain NVMe target, as exports named after their number. */

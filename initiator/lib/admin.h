@@ -11,6 +11,13 @@
 /** Enables the controller just connected, identifies it, asks for I/O queues. Blocks. */
 MUST_CHECK int admin_setup(struct lh_client *client, unsigned int *io_queues, struct errtext *err);
 
+/** Enables the controller just connected. Blocks. */
+MUST_CHECK int admin_enable(struct lh_client *client, struct errtext *err);
+
+/** The whole discovery log, as it was at one moment, in an array for free(3). Blocks. */
+MUST_CHECK int admin_discovery(struct lh_client *client, struct nvmf_discovery_entry **entries,
+			       size_t *count, uint64_t *generation, struct errtext *err);
+
 /** The export list: what the target says, in an array for free(3). Blocks. */
 MUST_CHECK int admin_exports(struct lh_client *client, struct lh_export_entry **entries,
 			     size_t *count, struct errtext *err);

@@ -539,46 +539,77 @@ static void client_free(struct lh_client *client)
 	free(client);
 }
 
-int lh_connect(const char *uri, const struct lh_options *options, struct lh_client **out,
-	       struct lh_error *err)
+int client_new_for(const char *uri, const struct lh_options *options, struct lh_client **out,
+		   struct errtext *err)
 {
 	struct lh_client *client = client_new();
-	struct errtext why;
 	int rc;
 
-	if (!client)
-		return client_failf(err, -ENOMEM, "out of memory");
+	if (!client) {
+		(void)errtext_set(err, -ENOMEM, "out of memory");
+		return -ENOMEM;
+	}
 	set_options(client, options);
-	rc = target_uri_parse(uri, &client->uri, &why);
+	rc = target_uri_parse(uri, &client->uri, err);
 	if (rc == 0)
-		rc = host_identity(client->opt.host_nqn, client->host_nqn, client->host_id, &why);
+		rc = host_identity(client->opt.host_nqn, client->host_nqn, client->host_id, err);
 	client->opt.host_nqn = client->host_nqn;
 	target_uri_address(&client->uri, client->address, sizeof(client->address));
 	if (rc == 0)
-		rc = target_uri_resolve(&client->uri, &client->addr, &why);
+		rc = target_uri_resolve(&client->uri, &client->addr, err);
 	if (rc == 0)
-		rc = open_fabric(client, &why);
+		rc = open_fabric(client, err);
+	if (rc == 0) {
+		rc = init_queues(client);
+		if (rc < 0)
+			(void)errtext_set(err, rc, "out of memory");
+	}
 	if (rc < 0) {
 		client_free(client);
+		return rc;
+	}
+	*out = client;
+	return 0;
+}
+
+void client_end(struct lh_client *client)
+{
+	close_queues(client);
+	fini_queues(client);
+	client_free(client);
+}
+
+int client_open_discovery(struct lh_client *client, struct errtext *err)
+{
+	uint16_t cntlid = NVME_CNTLID_DYNAMIC;
+	int rc;
+
+	/* Gone again before a keep-alive would be due. */
+	rc = nvme_queue_open(&client->admin, client->opt.connect_ms, 0, &cntlid, err);
+	if (rc < 0)
+		return rc;
+	client->cntlid = cntlid;
+	return admin_enable(client, err);
+}
+
+int lh_connect(const char *uri, const struct lh_options *options, struct lh_client **out,
+	       struct lh_error *err)
+{
+	struct lh_client *client;
+	struct errtext why;
+	int rc = client_new_for(uri, options, &client, &why);
+
+	if (rc < 0)
 		return client_fail(err, rc, &why);
-	}
-	rc = init_queues(client);
-	if (rc < 0) {
-		client_free(client);
-		return client_failf(err, rc, "out of memory");
-	}
 	rc = open_controller(client, &why);
 	if (rc == 0) {
 		client->epoch = 1;
 		rc = start_service(client);
-		if (rc < 0) {
+		if (rc < 0)
 			(void)errtext_set(&why, rc, "no thread for the service: %s", strerror(-rc));
-			close_queues(client);
-		}
 	}
 	if (rc < 0) {
-		fini_queues(client);
-		client_free(client);
+		client_end(client);
 		return client_fail(err, rc, &why);
 	}
 	*out = client;
@@ -595,9 +626,7 @@ void lh_client_close(struct lh_client *client)
 	(void)pthread_join(client->service, NULL);
 	if (nvme_queue_is_up(&client->admin))
 		admin_shutdown(client);
-	close_queues(client);
-	fini_queues(client);
-	client_free(client);
+	client_end(client);
 }
 
 void lh_client_give_up(struct lh_client *client)

@@ -99,6 +99,14 @@ struct nvme_queue *client_io_queue(struct lh_client *client);
 /** Reads the export list and tells the open exports. */
 int client_refresh(struct lh_client *client, struct errtext *err);
 
+/** A client that is not connected: the address looked up, the fabric opened. Blocks. */
+MUST_CHECK int client_new_for(const char *uri, const struct lh_options *options,
+			      struct lh_client **client, struct errtext *err);
+/** An enabled controller of the discovery service, and no more than that. Blocks. */
+MUST_CHECK int client_open_discovery(struct lh_client *client, struct errtext *err);
+/** Disconnects and frees a client whose service thread does not run. */
+void client_end(struct lh_client *client);
+
 /* host_id.c */
 
 /** This host's NQN and identifier: `wanted` or the files of /etc. */
