@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2154,SC2034 # variables of lib.sh
 # the discovery service: listeners, the address that the host used, referrals, the mDNS file
+# needs: host
+# why: nothing in it depends on the adapter or on the file system
 # limit: 60
 use d
 make_file "$files/data" 1
