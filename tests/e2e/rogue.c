@@ -513,6 +513,8 @@ static int misuse(bool answers, uint64_t seconds)
 				release(&admin, &direct, dqid, direct.told_generation);
 				released = now_ns();
 				say("released", released, "");
+				/* What stays in the file: behind its end the kernel refuses too. */
+				page = 0;
 			}
 		}
 	}
