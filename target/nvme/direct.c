@@ -33,12 +33,15 @@ static struct grant_client *find_client(const struct request *r)
 	return dq ? direct_queue_client(dq) : NULL;
 }
 
+/* NULL: there is none, or it is being removed and can only be released. */
 static struct holding *find_holding(const struct request *r)
 {
-	const struct nvme_subsystem *s = r->queue->controller->subsystem;
-	unsigned int slot = s->slot_of[r->command.nsid];
+	const struct ns_home *home =
+		subsystem_home(r->queue->controller->subsystem, r->command.nsid);
 
-	return r->queue->q.target->homes[slot].holding;
+	if (!home || (home->detached && r->command.opcode == LH_ADMIN_ACQUIRE))
+		return NULL;
+	return home->holding;
 }
 
 static void token_on_control(struct request *r)
@@ -85,6 +88,7 @@ static void acquire_on_control(struct request *r)
 {
 	const struct direct_want *want = &r->u.direct.want;
 	struct grant_client *client = find_client(r);
+	struct holding *h = find_holding(r);
 	struct grant_want grant_want = {
 		.offset = want->offset,
 		.length = want->length,
@@ -93,12 +97,12 @@ static void acquire_on_control(struct request *r)
 		.generation = want->generation,
 	};
 
-	if (!client) {
-		r->status = LH_SC_NO_DIRECT_QUEUE | NVME_SC_DNR;
+	if (!h || !client) {
+		r->status = (h ? LH_SC_NO_DIRECT_QUEUE : NVME_SC_INVALID_NS) | NVME_SC_DNR;
 		request_from_control(r);
 		return;
 	}
-	grant_acquire(find_holding(r), client, &grant_want, acquired, r);
+	grant_acquire(h, client, &grant_want, acquired, r);
 }
 
 static void released(void *arg, uint16_t status)
@@ -113,14 +117,14 @@ static void release_on_control(struct request *r)
 {
 	const struct direct_want *want = &r->u.direct.want;
 	struct grant_client *client = find_client(r);
+	struct holding *h = find_holding(r);
 
 	/* Without its queue a client holds nothing: releasing nothing is a success. */
-	if (!client) {
-		released(r, NVME_SC_SUCCESS);
+	if (!h || !client) {
+		released(r, h ? NVME_SC_SUCCESS : NVME_SC_INVALID_NS | NVME_SC_DNR);
 		return;
 	}
-	grant_release(find_holding(r), client, want->offset, want->length, want->generation,
-		      released, r);
+	grant_release(h, client, want->offset, want->length, want->generation, released, r);
 }
 
 static void renew_on_control(struct request *r)
@@ -150,10 +154,10 @@ static void acquire_buffered(struct request *r)
 
 static bool nsid_ok(const struct request *r)
 {
-	const struct nvme_subsystem *s = r->queue->controller->subsystem;
-
-	return r->command.nsid != 0 && r->command.nsid <= s->max_nsid &&
-	       s->slot_of[r->command.nsid] < NVME_MAX_NAMESPACES;
+	/* What is being removed is still released: control knows. */
+	return r->command.opcode == LH_ADMIN_RELEASE ||
+	       ns_slot(r->queue->q.nr, r->queue->controller->subsystem, r->command.nsid) <
+		       NVME_MAX_NAMESPACES;
 }
 
 void direct_execute(struct request *r)

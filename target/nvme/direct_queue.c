@@ -431,8 +431,8 @@ static void commit(struct dq_message *message)
 {
 	struct direct_queue *dq = message->dq;
 	const struct nvme_subsystem *s = dq->owner->subsystem;
-	unsigned int slot;
-	struct ns_use *use = ns_find(dq->q.nr, s, message->m.nsid, &slot);
+	/* What was written before a removal is still made durable. */
+	struct ns_use *use = ns_find_detached(dq->q.nr, s, message->m.nsid);
 	uint64_t total = 0;
 	uint16_t status = check_commit(message, use, &total);
 

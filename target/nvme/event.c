@@ -16,9 +16,11 @@ struct event_msg {
 	struct controller *controller;
 	bool error;
 	bool ns_changed;
+	bool ns_gone;
 	bool discovery_changed;
 	uint8_t change; /* enum lh_change, or 0 */
 	uint32_t nsid;
+	unsigned int slot;
 	uint32_t generation;
 	uint64_t length;
 };
@@ -106,6 +108,9 @@ static void event_arrived(struct loop_msg *msg)
 		c->a.error_pending = true;
 	if (event->ns_changed)
 		note_ns(&c->a, event->nsid);
+	/* The next one in its place begins with the defaults. */
+	if (event->ns_gone)
+		c->a.features.recovery[event->slot] = 0;
 	if (event->change)
 		note_change(&c->a, event);
 	if (event->discovery_changed)
@@ -224,7 +229,9 @@ void controllers_ns_changed(struct nvme_target *t, const struct ns_home *home)
 {
 	struct event_msg event = {
 		.ns_changed = true,
+		.ns_gone = home->detached,
 		.nsid = holding_nsid(home->holding),
+		.slot = (unsigned int)(home - t->homes),
 	};
 
 	send_to_all(t, home->subsystem, &event);
@@ -253,7 +260,7 @@ void controllers_changed(struct nvme_target *t, const struct ns_home *home, unsi
 
 	holding_status(home->holding, &status);
 	event.generation = status.generation;
-	event.length = status.size_bytes;
+	event.length = home->detached ? 0 : status.size_bytes;
 	send_to_all(t, home->subsystem, &event);
 }
 

@@ -172,11 +172,7 @@ static uint16_t get_profile(struct request *r, bool initial, uint32_t *value)
 
 static unsigned int slot_of(const struct request *r)
 {
-	const struct nvme_subsystem *s = r->queue->controller->subsystem;
-
-	if (r->command.nsid == 0 || r->command.nsid > s->max_nsid)
-		return NVME_MAX_NAMESPACES;
-	return s->slot_of[r->command.nsid];
+	return ns_slot(r->queue->q.nr, r->queue->controller->subsystem, r->command.nsid);
 }
 
 /* Nothing is retried here that a limit could cut short; the number is kept for the host. */

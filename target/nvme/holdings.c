@@ -9,7 +9,9 @@
  * operation. "Through" then means, on each reactor:
  *   publish(n):  no serving older than n is used any more (they are gone from the list);
  *   quiesce(n):  no command has work requests with region keys on a serving up to n;
- *   seal(n):     no commit is at work on a serving up to n.
+ *   seal(n):     no commit is at work on a serving up to n;
+ *   forget:      no command is left that has ever found the namespace: its slot may be another's.
+ * Attach and detach wait for nothing; all come to a reactor in the order in which they were begun.
  * A later publish starts with fresh counters, so it never holds up an earlier operation.
  */
 #include <stdlib.h>
@@ -27,6 +29,9 @@ enum op_kind {
 	OP_PUBLISH,
 	OP_QUIESCE,
 	OP_SEAL,
+	OP_ATTACH,
+	OP_DETACH,
+	OP_FORGET,
 };
 
 struct holding_op;
@@ -42,6 +47,8 @@ struct holding_op_part {
 
 struct holding_op {
 	struct nvme_target *target;
+	struct nvme_subsystem *subsystem;
+	uint32_t nsid;
 	unsigned int slot;
 	enum op_kind kind;
 	uint64_t seq;
@@ -57,6 +64,10 @@ static bool part_through(const struct ns_slot *slot, const struct holding_op *op
 {
 	struct list *l;
 
+	if (op->kind == OP_ATTACH || op->kind == OP_DETACH)
+		return true;
+	if (op->kind == OP_FORGET)
+		return slot->requests == 0;
 	list_for_each (l, &slot->uses) {
 		const struct ns_use *use = list_entry(l, struct ns_use, link);
 
@@ -76,8 +87,32 @@ static void part_finish(struct holding_op_part *part)
 
 	if (atomic_fetch_sub(&op->left, 1) > 1)
 		return;
-	loop_post(op->target->env.control, op->done, op->fn);
+	if (op->done)
+		loop_post(op->target->env.control, op->done, op->fn);
 	free(op);
+}
+
+static void attach(struct nvme_reactor *nr, struct nvme_subsystem *s, uint32_t nsid,
+		   unsigned int slot)
+{
+	nr->slots[slot].detached = false;
+	s->slot_of[nr->index][nsid] = (uint16_t)slot;
+}
+
+/* The holding has stopped: what is served last is nothing. */
+static void forget(struct nvme_reactor *nr, const struct holding_op *op)
+{
+	struct ns_slot *slot = &nr->slots[op->slot];
+	struct ns_use *use = slot->current;
+
+	op->subsystem->slot_of[nr->index][op->nsid] = NVME_MAX_NAMESPACES;
+	slot->current = NULL;
+	if (!use)
+		return;
+	assert(use->refs == 0 && !use->serving);
+	list_del(&use->link);
+	assert(list_empty(&slot->uses));
+	free(use);
 }
 
 void ns_put_slow(struct ns_slot *slot)
@@ -98,6 +133,9 @@ void ns_put_slow(struct ns_slot *slot)
 			continue;
 		list_del(l);
 		list_push(&through, l);
+		if (list_entry(l, struct holding_op_part, link)->op->kind == OP_FORGET)
+			forget(list_entry(l, struct holding_op_part, link)->nr,
+			       list_entry(l, struct holding_op_part, link)->op);
 	}
 	/* The last one may be what a stop waits for: the slot is not touched after it. */
 	while ((l = list_pop(&through)))
@@ -126,23 +164,53 @@ static void part_arrived(struct loop_msg *msg)
 		if (slot->current)
 			slot->current->sealed = true;
 		break;
+	case OP_ATTACH:
+		attach(part->nr, op->subsystem, op->nsid, op->slot);
+		break;
+	case OP_DETACH:
+		slot->detached = true;
+		break;
+	case OP_FORGET:
+		break;
 	}
 	list_push(&slot->waits, &part->link);
 	ns_put_slow(slot);
 }
 
+static unsigned int any_slot(const struct nvme_reactor *nr, const struct nvme_subsystem *s,
+			     uint32_t nsid)
+{
+	if (nsid == 0 || nsid > s->max_nsid)
+		return NVME_MAX_NAMESPACES;
+	return s->slot_of[nr->index][nsid];
+}
+
+unsigned int ns_slot(const struct nvme_reactor *nr, const struct nvme_subsystem *s, uint32_t nsid)
+{
+	unsigned int slot = any_slot(nr, s, nsid);
+
+	if (slot < NVME_MAX_NAMESPACES && nr->slots[slot].detached)
+		return NVME_MAX_NAMESPACES;
+	return slot;
+}
+
 struct ns_use *ns_find(struct nvme_reactor *nr, const struct nvme_subsystem *s, uint32_t nsid,
 		       unsigned int *slot)
 {
-	unsigned int index;
+	unsigned int index = ns_slot(nr, s, nsid);
 
-	if (nsid == 0 || nsid > s->max_nsid)
-		return NULL;
-	index = s->slot_of[nsid];
 	if (index >= NVME_MAX_NAMESPACES)
 		return NULL;
 	*slot = index;
 	return nr->slots[index].current;
+}
+
+struct ns_use *ns_find_detached(struct nvme_reactor *nr, const struct nvme_subsystem *s,
+				uint32_t nsid)
+{
+	unsigned int slot = any_slot(nr, s, nsid);
+
+	return slot < NVME_MAX_NAMESPACES ? nr->slots[slot].current : NULL;
 }
 
 void holdings_init(struct nvme_reactor *nr)
@@ -200,6 +268,8 @@ static uint64_t start_op(struct nvme_target *t, unsigned int slot, enum op_kind 
 	uint64_t seq = ++t->homes[slot].seq;
 
 	op->target = t;
+	op->subsystem = t->homes[slot].subsystem;
+	op->nsid = holding_nsid(t->homes[slot].holding);
 	op->slot = slot;
 	op->kind = kind;
 	op->seq = seq;
@@ -221,6 +291,30 @@ static uint64_t start_op(struct nvme_target *t, unsigned int slot, enum op_kind 
 	return seq;
 }
 
+void holdings_attach(struct nvme_target *t, unsigned int slot, void (*done)(struct loop_msg *))
+{
+	const struct ns_home *home = &t->homes[slot];
+
+	/* Nobody has come yet: the reactors see it with the first message about it. */
+	if (list_empty(&t->listeners) && t->nr_queues == 0) {
+		for (unsigned int i = 0; i < t->env.nr_reactors; i++)
+			attach(&t->reactors[i], home->subsystem, holding_nsid(home->holding), slot);
+		return;
+	}
+	t->nr_attaching++;
+	(void)start_op(t, slot, OP_ATTACH, NULL, &t->homes[slot].attached_msg, done);
+}
+
+void holdings_detach(struct nvme_target *t, unsigned int slot)
+{
+	(void)start_op(t, slot, OP_DETACH, NULL, NULL, NULL);
+}
+
+void holdings_forget(struct nvme_target *t, unsigned int slot, void (*done)(struct loop_msg *))
+{
+	(void)start_op(t, slot, OP_FORGET, NULL, &t->homes[slot].forgotten_msg, done);
+}
+
 static void holdings_publish(void *ctx, struct holding *h, const struct serving *s,
 			     struct loop_msg *done, void (*fn)(struct loop_msg *))
 {
@@ -236,7 +330,7 @@ static void holdings_publish(void *ctx, struct holding *h, const struct serving 
 	counter_add(&publishes, 1);
 	t->change_count++;
 	(void)start_op(t, slot, OP_PUBLISH, s, done, fn);
-	if (bytes != t->homes[slot].announced_bytes) {
+	if (bytes != t->homes[slot].announced_bytes && !t->homes[slot].detached) {
 		t->homes[slot].announced_bytes = bytes;
 		/* Behind the message that publishes: who asks on this event sees the new size. */
 		controllers_ns_changed(t, &t->homes[slot]);

@@ -118,7 +118,9 @@ static void fill_controller(struct request *r)
 	id->sqes = SQES_64;
 	id->cqes = CQES_16;
 	id->maxcmd = htole16((uint16_t)limits->queue_depth);
+	/* What could be: namespaces come while the controller lives. */
 	id->nn = htole32(s->max_nsid);
+	id->mnan = htole32(NVME_MAX_NAMESPACES);
 	if (controller_volatile_cache(r->queue))
 		id->vwc = VWC_PRESENT | VWC_NO_BROADCAST;
 	id->sgls = htole32(SGLS_SUPPORTED | SGLS_KEYED | SGLS_ADDRESS_OFFSET);

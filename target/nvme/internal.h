@@ -18,8 +18,6 @@
 
 #include <stdatomic.h>
 
-#define NVME_MAX_NAMESPACES	256
-#define NVME_MAX_NSID		1024 /* a huge NN hurts some hosts */
 #define NVME_MAX_LISTENERS	16
 #define NVME_MAX_SEGMENTS	16 /* registered slices one command may touch; beyond: fs path */
 #define NVME_MAX_TOKENS		8 /* direct queues asked for and not yet connected, per controller */
@@ -28,6 +26,7 @@
 #define NVME_MAX_INLINE_BYTES	16384u
 #define NVME_AER_LIMIT		4
 #define NVME_ABORT_LIMIT	4	/* of I/O commands, at a time */
+#define NVME_REMOVE_DEADLINES	5	/* of a recall: then queues with commands left are cut */
 #define NVME_REACTOR_COPY_BYTES KIB(64) /* persisted or copied on a reactor; more: on a worker */
 #define NVME_NAME_BYTES		320
 
@@ -42,6 +41,8 @@ struct ns_slot {
 	struct ns_use *current; /* the last of uses, or NULL before the first publish */
 	struct list uses;	/* oldest first */
 	struct list waits;	/* struct holding_op_part */
+	unsigned int requests;	/* that have ever found it, until they end */
+	bool detached;		/* being removed: only commits and Releases still find it */
 	/* Sequence of the last quiesce this reactor has obeyed; control reads it (fence_block). */
 	_Atomic uint64_t quiesced_seq;
 };
@@ -59,14 +60,20 @@ struct ns_use {
 	bool sealed;
 };
 
-/** What control knows of one holding. */
+/** What control knows of one holding. A slot is taken again when every reactor has forgotten it. */
 struct ns_home {
-	struct holding *holding;
+	struct holding *holding; /* NULL: the slot is free */
 	struct nvme_subsystem *subsystem;
 	struct interlock *interlock; /* any thread */
 	uint64_t seq;		     /* of the last operation */
 	uint64_t quiesce_seq;
 	uint64_t announced_bytes; /* size that hosts were told; 0: offline */
+
+	bool detached;
+	struct loop_timer patience; /* then queues that still have commands on it are cut */
+	struct loop_msg attached_msg, forgotten_msg;
+	void (*removed)(void *arg);
+	void *removed_arg;
 };
 
 struct nvme_reactor {
@@ -84,10 +91,11 @@ struct nvme_subsystem {
 	struct nvme_target *target;
 	char nqn[NVME_NQN_BYTES];
 	char serial[21];
-	bool discovery; /* the discovery service: no namespaces, no I/O queues */
-	uint32_t max_nsid;
-	struct figures past;		     /* of I/O queues that have ended; control */
-	uint16_t slot_of[NVME_MAX_NSID + 1]; /* NVME_MAX_NAMESPACES: none */
+	bool discovery;	     /* the discovery service: no namespaces, no I/O queues */
+	uint32_t max_nsid;   /* that could ever be; constant */
+	struct figures past; /* of I/O queues that have ended; control */
+	/* By reactor, which alone reads and writes its own; NVME_MAX_NAMESPACES: none. */
+	uint16_t (*slot_of)[NVME_MAX_NSID + 1];
 };
 
 /* ---- the target (control) -------------------------------------------------------------------- */
@@ -122,7 +130,8 @@ struct nvme_target {
 	struct list controllers;
 	struct list queues; /* of both kinds, from request to grave */
 	struct ns_home homes[NVME_MAX_NAMESPACES];
-	unsigned int nr_homes;
+	unsigned int nr_homes; /* ever used */
+	unsigned int nr_attaching;
 	unsigned int nr_queues;
 	unsigned int nr_rejects; /* under way */
 	unsigned int nr_controllers;
@@ -231,6 +240,8 @@ struct queue {
 
 	/* Commands in flight that name region keys, by namespace: reactor writes, control reads. */
 	_Atomic uint32_t keyed[NVME_MAX_NAMESPACES];
+	/* The same of all commands that have found the namespace. */
+	_Atomic uint32_t requests[NVME_MAX_NAMESPACES];
 };
 
 /** Control. Takes over `conn`; on an error the caller rejects. `q` is zeroed but for ops. */
@@ -280,9 +291,14 @@ static inline bool queue_reachable(const struct queue *q)
 
 /* ---- namespaces (holdings.c) ------------------------------------------------------------------ */
 
+/** Reactor: the slot of a namespace that is there, or NVME_MAX_NAMESPACES. */
+unsigned int ns_slot(const struct nvme_reactor *nr, const struct nvme_subsystem *s, uint32_t nsid);
 /** Reactor: the use to work with, or NULL (no such namespace, or never published). */
 struct ns_use *ns_find(struct nvme_reactor *nr, const struct nvme_subsystem *s, uint32_t nsid,
 		       unsigned int *slot);
+/** The same, also of one that is being removed. */
+struct ns_use *ns_find_detached(struct nvme_reactor *nr, const struct nvme_subsystem *s,
+				uint32_t nsid);
 void ns_put_slow(struct ns_slot *slot);
 
 static inline void ns_get(struct ns_use *use)
@@ -307,5 +323,17 @@ static inline void ns_put(struct ns_use *use)
 
 void holdings_init(struct nvme_reactor *nr);
 void holdings_fini(struct nvme_reactor *nr);
+
+/**
+ * Control: what every reactor is told of a slot; the home's holding and subsystem are set. attach:
+ * commands find it. detach: new ones do not. forget: done when none is left that has ever found it;
+ * after the holding has stopped.
+ */
+void holdings_attach(struct nvme_target *t, unsigned int slot, void (*done)(struct loop_msg *));
+void holdings_detach(struct nvme_target *t, unsigned int slot);
+void holdings_forget(struct nvme_target *t, unsigned int slot, void (*done)(struct loop_msg *));
+
+/** Control (namespaces.c): also one that is being removed; NULL: there is none. */
+struct ns_home *subsystem_home(const struct nvme_subsystem *s, uint32_t nsid);
 
 #endif

@@ -76,8 +76,7 @@ static uint16_t find_namespace(struct request *r)
 	struct ns_use *use = ns_find(r->queue->q.nr, s, nsid, &slot);
 
 	if (!use) {
-		bool known =
-			nsid != 0 && nsid <= s->max_nsid && s->slot_of[nsid] < NVME_MAX_NAMESPACES;
+		bool known = ns_slot(r->queue->q.nr, s, nsid) < NVME_MAX_NAMESPACES;
 
 		return known ? NVME_SC_NS_NOT_READY : NVME_SC_INVALID_NS | NVME_SC_DNR;
 	}

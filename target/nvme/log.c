@@ -210,7 +210,7 @@ static void exports_on_control(struct request *r)
 	for (unsigned int i = 0; i < t->nr_homes; i++) {
 		struct lh_export_entry entry;
 
-		if (t->homes[i].subsystem != s)
+		if (!t->homes[i].holding || t->homes[i].subsystem != s || t->homes[i].detached)
 			continue;
 		export_entry(&t->homes[i], r->queue->q.device, &entry);
 		put_part(r, pos, &entry, sizeof(entry));

@@ -23,6 +23,8 @@
 #define NVME_DEFAULT_MDTS_BYTES	      MIB(1)
 #define NVME_DEFAULT_FIRST_COMMAND_MS 5000 /* a queue that sends no Connect is dropped */
 #define NVME_MAX_REFERRALS	      16
+#define NVME_MAX_NAMESPACES	      256  /* at a time, of all subsystems */
+#define NVME_MAX_NSID		      1024 /* a huge NN hurts some hosts */
 #define NVME_DEFAULT_BOUNCE_BYTES \
 	MIB(16) /* per reactor and device: the file-system path's buffers */
 
@@ -59,7 +61,23 @@ const struct holding_ops *nvme_holding_ops(void);
 struct nvme_subsystem;
 MUST_CHECK int nvme_subsystem_new(struct nvme_target *t, const char *nqn,
 				  struct nvme_subsystem **s);
+
+/**
+ * Adds a namespace, also while I/O runs; then start the holding. Hosts are told when it serves.
+ * -EEXIST: the nsid is another's; -ERANGE, -ENOSPC: NVME_MAX_NSID, NVME_MAX_NAMESPACES; -ESHUTDOWN.
+ */
 MUST_CHECK int nvme_subsystem_add(struct nvme_subsystem *s, struct holding *h);
+/**
+ * The namespace is not there any more for new commands, and hosts are told; who holds grants can
+ * still commit and release. Then stop the holding. Idempotent.
+ */
+void nvme_subsystem_detach(struct nvme_subsystem *s, struct holding *h);
+/**
+ * Of a holding that is stopped, or failed to start: done once, later, when no command knows of it:
+ * then it may be freed. Queues whose commands do not end in time are cut.
+ */
+void nvme_subsystem_remove(struct nvme_subsystem *s, struct holding *h, void (*done)(void *arg),
+			   void *arg);
 
 struct nvme_listen_options {
 	/** For hosts or adapters that cannot: a response never invalidates a key of the host. */

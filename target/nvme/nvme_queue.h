@@ -71,6 +71,7 @@ struct request {
 	struct ns_use *use;
 	unsigned int slot;
 	bool keyed;
+	bool counted; /* among those that have found the namespace */
 	struct command_range range;
 
 	/* Its place among those that overlap it (io.c). */
@@ -244,7 +245,10 @@ void request_on_control(struct request *r, void (*there)(struct request *r),
 			void (*back)(struct request *r));
 void request_from_control(struct request *r);
 
-/** Uses and leaves the namespace; with keys from get_keyed() to put_keyed(). */
+/**
+ * Uses and leaves the namespace; with keys from get_keyed() to put_keyed(). Its slot stays what it is
+ * until the request ends.
+ */
 void request_get_ns(struct request *r, struct ns_use *use, unsigned int slot);
 void request_put_ns(struct request *r);
 void request_get_keyed(struct request *r);

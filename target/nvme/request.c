@@ -37,36 +37,55 @@ void request_set_state(struct request *r, enum request_state state)
 
 /* ---- the namespace it works on ---------------------------------------------------------------- */
 
+/* One writer; control reads it to know whom to fence. */
+static void count(_Atomic uint32_t *counter, int by)
+{
+	atomic_store_explicit(counter,
+			      atomic_load_explicit(counter, memory_order_relaxed) + (uint32_t)by,
+			      memory_order_release);
+}
+
 void request_get_ns(struct request *r, struct ns_use *use, unsigned int slot)
 {
-	assert(!r->use);
+	assert(!r->use && (!r->counted || r->slot == slot));
 	ns_get(use);
 	r->use = use;
 	r->slot = slot;
+	if (r->counted)
+		return;
+	r->counted = true;
+	use->slot->requests++;
+	count(&r->queue->q.requests[slot], 1);
+}
+
+/* The last thing that it knows of the namespace. */
+static void forget_ns(struct request *r)
+{
+	struct ns_slot *slot = &r->queue->q.nr->slots[r->slot];
+
+	if (!r->counted)
+		return;
+	r->counted = false;
+	count(&r->queue->q.requests[r->slot], -1);
+	if (--slot->requests == 0 && !list_empty(&slot->waits))
+		ns_put_slow(slot);
 }
 
 void request_get_keyed(struct request *r)
 {
-	_Atomic uint32_t *count = &r->queue->q.keyed[r->slot];
-
 	assert(!r->keyed && !r->use->quiesced);
 	r->keyed = true;
 	r->use->keyed++;
-	/* One writer; control reads it to know whom to fence. */
-	atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
-			      memory_order_release);
+	count(&r->queue->q.keyed[r->slot], 1);
 }
 
 void request_put_keyed(struct request *r)
 {
-	_Atomic uint32_t *count = &r->queue->q.keyed[r->slot];
-
 	if (!r->keyed)
 		return;
 	r->keyed = false;
 	r->use->keyed--;
-	atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) - 1,
-			      memory_order_release);
+	count(&r->queue->q.keyed[r->slot], -1);
 	ns_check(r->use);
 }
 
@@ -345,6 +364,7 @@ void request_release(struct request *r)
 		nq->fused_first = NULL;
 	unlock(r);
 	request_put_ns(r);
+	forget_ns(r);
 	if (r->capsule)
 		capsule_repost(r->capsule);
 	r->capsule = NULL;

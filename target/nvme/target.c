@@ -95,6 +95,7 @@ int nvme_target_new(const struct nvme_env *env, struct nvme_target **target)
 	if (err)
 		goto free_reactors;
 	discovery->discovery = true;
+	discovery->max_nsid = 0;
 	*target = t;
 	return 0;
 
@@ -139,8 +140,16 @@ static int add_subsystem(struct nvme_target *t, const char *nqn, struct nvme_sub
 	s->target = t;
 	(void)snprintf(s->nqn, sizeof(s->nqn), "%s", nqn);
 	make_serial(s);
-	for (unsigned int i = 0; i <= NVME_MAX_NSID; i++)
-		s->slot_of[i] = NVME_MAX_NAMESPACES;
+	s->max_nsid = NVME_MAX_NSID;
+	s->slot_of = calloc(t->env.nr_reactors, sizeof(*s->slot_of));
+	if (!s->slot_of) {
+		free(s);
+		return -ENOMEM;
+	}
+	for (unsigned int r = 0; r < t->env.nr_reactors; r++) {
+		for (unsigned int i = 0; i <= NVME_MAX_NSID; i++)
+			s->slot_of[r][i] = NVME_MAX_NAMESPACES;
+	}
 	list_push(&t->subsystems, &s->link);
 	*subsystem = s;
 	return 0;
@@ -158,29 +167,6 @@ int nvme_subsystem_new(struct nvme_target *t, const char *nqn, struct nvme_subsy
 	if (!err)
 		discovery_changed(t);
 	return err;
-}
-
-int nvme_subsystem_add(struct nvme_subsystem *s, struct holding *h)
-{
-	struct nvme_target *t = s->target;
-	uint32_t nsid = holding_nsid(h);
-	struct interlock *interlock;
-
-	if (nsid == 0 || nsid > NVME_MAX_NSID)
-		return -ERANGE;
-	if (s->slot_of[nsid] != NVME_MAX_NAMESPACES)
-		return -EEXIST;
-	if (t->nr_homes == NVME_MAX_NAMESPACES)
-		return -ENOSPC;
-	assert(list_empty(&t->listeners));
-	interlock = interlock_new();
-	if (!interlock)
-		return -ENOMEM;
-	t->homes[t->nr_homes] =
-		(struct ns_home){.holding = h, .subsystem = s, .interlock = interlock};
-	s->slot_of[nsid] = (uint16_t)t->nr_homes++;
-	s->max_nsid = (uint32_t)max_u64(s->max_nsid, nsid);
-	return 0;
 }
 
 struct nvme_subsystem *target_find_subsystem(struct nvme_target *t, const char *nqn)
@@ -213,7 +199,8 @@ void target_check_stopped(struct nvme_target *t)
 {
 	void (*stopped)(void *arg) = t->stopped;
 
-	if (!t->stopping || !stopped || t->nr_queues > 0 || t->nr_rejects > 0)
+	if (!t->stopping || !stopped || t->nr_queues > 0 || t->nr_rejects > 0 ||
+	    t->nr_attaching > 0)
 		return;
 	assert(list_empty(&t->controllers));
 	t->stopped = NULL;
@@ -251,8 +238,12 @@ void nvme_target_free(struct nvme_target *t)
 	assert(t->nr_queues == 0 && t->nr_rejects == 0);
 	listener_close_all(t);
 	channel_close_all(t);
-	while ((l = list_pop(&t->subsystems)))
-		free(list_entry(l, struct nvme_subsystem, link));
+	while ((l = list_pop(&t->subsystems))) {
+		struct nvme_subsystem *s = list_entry(l, struct nvme_subsystem, link);
+
+		free(s->slot_of);
+		free(s);
+	}
 	for (unsigned int i = 0; i < t->nr_homes; i++)
 		interlock_free(t->homes[i].interlock);
 	free_reactors(t);

@@ -329,6 +329,118 @@ static void test_unknown(void **state)
 	holding_free(other);
 }
 
+/* ---- namespaces that come and go -------------------------------------------------------------- */
+
+static void find_detached(struct nvme_reactor *nr, void *arg)
+{
+	*(struct ns_use **)arg = ns_find_detached(nr, subsystem, 5);
+}
+
+/* As a request does that waits for its place: it holds the slot, and no serving. */
+static void take_request(struct nvme_reactor *nr, void *arg)
+{
+	unsigned int *slot = arg;
+
+	*slot = ns_slot(nr, subsystem, 5);
+	assert_true(*slot < NVME_MAX_NAMESPACES);
+	nr->slots[*slot].requests++;
+}
+
+static void put_request(struct nvme_reactor *nr, void *arg)
+{
+	struct ns_slot *slot = &nr->slots[*(unsigned int *)arg];
+
+	slot->requests--;
+	ns_put_slow(slot);
+}
+
+static void count_done(void *arg)
+{
+	++*(int *)arg;
+}
+
+static void test_remove(void **state)
+{
+	struct op first, last;
+	struct ns_use *use, *detached;
+	unsigned int slot;
+	int removed = 0;
+
+	(void)state;
+	publish(&servings[0], &first);
+	on_reactor(2, take_keyed, &use);
+	on_reactor(1, take_request, &slot);
+	nvme_subsystem_detach(subsystem, holding);
+	nvme_subsystem_detach(subsystem, holding);
+	assert_int_equal(nvme_subsystem_add(subsystem, holding), -EEXIST);
+	for (unsigned int i = 0; i < REACTORS; i++) {
+		/* New commands do not find it; commits do, until it has stopped. */
+		on_reactor(i, find, &detached);
+		assert_null(detached);
+		on_reactor(i, find_detached, &detached);
+		assert_ptr_equal(detached->serving, &servings[0]);
+	}
+	publish(NULL, &last);
+	assert_int_equal(last.done, 0);
+	on_reactor(2, put_keys, &use);
+	on_reactor(2, put, &use);
+	settle();
+	assert_int_equal(last.done, 1);
+	nvme_subsystem_remove(subsystem, holding, count_done, &removed);
+	settle();
+	assert_int_equal(removed, 0);
+	assert_int_equal(nvme_subsystem_add(subsystem, holding), -EEXIST);
+	on_reactor(1, put_request, &slot);
+	settle();
+	assert_int_equal(removed, 1);
+	for (unsigned int i = 0; i < REACTORS; i++) {
+		on_reactor(i, find_detached, &detached);
+		assert_null(detached);
+	}
+
+	/* The next one in its place: nothing of the old is seen, and nothing waits for it. */
+	assert_int_equal(nvme_subsystem_add(subsystem, holding), 0);
+	on_reactor(0, find, &use);
+	assert_null(use);
+	publish(&servings[1], &first);
+	assert_int_equal(first.done, 1);
+	on_reactor(0, find, &use);
+	assert_ptr_equal(use->serving, &servings[1]);
+	quiesce(&last);
+	assert_int_equal(last.done, 1);
+}
+
+/* One that was never served, and as many as there can be. */
+static void test_all_slots(void **state)
+{
+	struct holding *many[NVME_MAX_NAMESPACES];
+	int removed = 0;
+
+	(void)state;
+	for (unsigned int i = 0; i < NVME_MAX_NAMESPACES; i++) {
+		struct holding_config config = {
+			.export = {.name = "b", .path = "/", .runtime_dir = "", .state_dir = ""},
+			.nsid = i + 10,
+		};
+
+		assert_int_equal(holding_new(&env, &config, &many[i]), 0);
+		assert_int_equal(nvme_subsystem_add(subsystem, many[i]),
+				 i + 1 < NVME_MAX_NAMESPACES ? 0 : -ENOSPC);
+	}
+	nvme_subsystem_remove(subsystem, many[3], count_done, &removed);
+	settle();
+	assert_int_equal(removed, 1);
+	assert_int_equal(nvme_subsystem_add(subsystem, many[NVME_MAX_NAMESPACES - 1]), 0);
+	for (unsigned int i = 0; i < NVME_MAX_NAMESPACES; i++) {
+		if (i != 3)
+			nvme_subsystem_remove(subsystem, many[i], count_done, &removed);
+	}
+	settle();
+	assert_int_equal(removed, NVME_MAX_NAMESPACES);
+	for (unsigned int i = 0; i < NVME_MAX_NAMESPACES; i++)
+		holding_free(many[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -337,6 +449,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_seal, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_overlap, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unknown, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_remove, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_all_slots, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -112,7 +112,8 @@ static void test_identify(void **state)
 	assert_int_equal(le32toh(ctrl->ioccsz), 4 + 4096 / 16);
 	assert_int_equal(ctrl->mdts, 8);
 	assert_int_equal(le32toh(ctrl->sgls), 0x100005);
-	assert_int_equal(le32toh(ctrl->nn), TEST_NSID);
+	assert_int_equal(le32toh(ctrl->nn), NVME_MAX_NSID);
+	assert_int_equal(le32toh(ctrl->mnan), NVME_MAX_NAMESPACES);
 	assert_string_equal(ctrl->subnqn, TEST_NQN);
 	ours = (const void *)ctrl->vendor;
 	assert_memory_equal(ours->magic, LH_MAGIC, 8);
@@ -125,7 +126,7 @@ static void test_identify(void **state)
 	cmd->nsid = htole32(TEST_NSID - 1); /* inactive: zeros */
 	assert_int_equal(host_run(&admin, 64), 0);
 	assert_int_equal(le64toh(ns->nsze), 0);
-	cmd->nsid = htole32(TEST_NSID + 1);
+	cmd->nsid = htole32(NVME_MAX_NSID + 1);
 	assert_int_equal(host_run(&admin, 64), NVME_SC_INVALID_NS | DNR);
 	cmd->cdw10 = htole32(NVME_CNS_ACTIVE_NS);
 	cmd->nsid = 0;
