@@ -28,6 +28,12 @@ if(LEASEHOLD_SANITIZE)
   endif()
 endif()
 
+option(LEASEHOLD_FUZZ "Build the fuzzers of tests/fuzz: clang only" OFF)
+if(LEASEHOLD_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+  add_link_options(-fsanitize=fuzzer-no-link)
+endif()
+
 # leasehold_room(NAME DEPS room... LIBS library... SOURCES file...)
 function(leasehold_room name)
   cmake_parse_arguments(ROOM "" "" "DEPS;LIBS;SOURCES" ${ARGN})

@@ -22,6 +22,7 @@ part_descriptions=(
 	"format:clang-format on C, shellcheck on scripts"
 	"tidy:clang-tidy"
 	"asan:unit and end-to-end tests under AddressSanitizer and UBSan"
+	"fuzz:what strangers send, mutated: each fuzzer for 20 s over the corpus in tests/fuzz"
 	"tsan:unit tests, and end-to-end tests of what is threaded, under ThreadSanitizer"
 )
 
@@ -141,6 +142,15 @@ part_asan() {
 	if build_preset asan; then pass build/asan; else fail build/asan "see above"; return 1; fi
 	run_ctest "$root/build-asan" asan -L unit -j 2
 	run_e2e asan-e2e "$root/tests/e2e/run" --retry --bin "$root/build-asan" --slow 5
+}
+
+part_fuzz() {
+	need_packages "${packages_build[@]}" "${packages_lint[@]}"
+	if build_preset fuzz; then pass build/fuzz; else fail build/fuzz "see above"; return 1; fi
+	"$root/tests/fuzz/run" --bin "$root/build-fuzz" | tee "$work/fuzz.log"
+	local rc=${PIPESTATUS[0]}
+	grep -E '^(PASS|FAIL) ' "$work/fuzz.log" | sed 's|^\([A-Z]*\) |\1 fuzz/|' >>"$results"
+	return "$rc"
 }
 
 # Where several threads of the daemon meet.

@@ -386,7 +386,8 @@ unsigned int rig_send(struct rig_queue *q, const struct nvme_command *sqe, const
 	if (bytes)
 		memcpy(capsule + 1, data, bytes);
 	q->done[slot] = false;
-	assert_int_equal(fabric_post_send(q->conn, &wr, NULL), 0);
+	if (fabric_post_send(q->conn, &wr, NULL) < 0)
+		q->dead = true;
 	return slot;
 }
 
@@ -443,7 +444,7 @@ static void nvme_connect(struct rig *rig, struct rig_queue *q, uint16_t qid)
 	rig->cntlid = (uint16_t)le32toh(q->cqe[0].dw0);
 }
 
-static void host_up(struct rig *rig)
+void rig_host_up(struct rig *rig)
 {
 	struct nvmf_property_command set = {
 		.opcode = NVME_FABRICS,
@@ -484,10 +485,10 @@ void rig_up(struct rig *rig, const struct rig_options *options)
 	make_file("file", RIG_BYTES);
 	fill_file("file", 0, RIG_BYTES);
 	target_up(rig);
-	host_up(rig);
+	rig_host_up(rig);
 }
 
-void rig_down(struct rig *rig)
+void rig_host_down(struct rig *rig)
 {
 	queue_close(&rig->io[1]);
 	queue_close(&rig->io[0]);
@@ -497,5 +498,11 @@ void rig_down(struct rig *rig)
 	fabric_cm_close(rig->cm);
 	fabric_close(rig->host);
 	free(rig->memory);
+	rig->cntlid = 0;
+}
+
+void rig_down(struct rig *rig)
+{
+	rig_host_down(rig);
 	target_down(rig);
 }

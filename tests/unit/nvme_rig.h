@@ -66,6 +66,9 @@ struct rig_queue {
 
 void rig_up(struct rig *rig, const struct rig_options *options);
 void rig_down(struct rig *rig);
+/** The host alone leaves, and comes back with queues and a controller of its own. */
+void rig_host_down(struct rig *rig);
+void rig_host_up(struct rig *rig);
 
 /** A command of I/O: opcode, namespace 1, no data. */
 struct nvme_command rig_command(uint8_t opcode);
