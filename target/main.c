@@ -143,6 +143,7 @@ static int listen_at(struct daemon *d, const struct config_listener *l, struct e
 	char port[8];
 	int rc;
 
+	memcpy(options.ana_state, l->ana_state, sizeof(options.ana_state));
 	(void)snprintf(port, sizeof(port), "%u", l->port);
 	rc = getaddrinfo(l->host, port, &hints, &found);
 	if (rc)
@@ -248,6 +249,7 @@ static int make_holdings(struct daemon *d, struct nvme_subsystem *subsystem)
 					.state_dir = c->state_dir,
 				},
 			.nsid = e->nsid,
+			.ana_group = e->ana_group,
 			.registration = e->registration,
 			.wait_if_busy = e->wait_if_busy,
 			.advisory_deallocate = e->advisory_deallocate,

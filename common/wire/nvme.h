@@ -216,6 +216,7 @@ enum nvme_status {
 	NVME_SC_CONNECT_INVALID_PARAM = 0x182,
 	NVME_SC_CONNECT_RESTART_DISCOVERY = 0x183,
 	NVME_SC_CONNECT_INVALID_HOST = 0x184,
+	NVME_SC_INVALID_QUEUE_TYPE = 0x185, /* Disconnect; others have the code for themselves */
 	NVME_SC_AUTH_REQUIRED = 0x191,
 	NVME_SC_CMD_SIZE_LIMIT = 0x183,	   /* Copy; Connect has the same code */
 	NVME_SC_OVERLAPPING_RANGE = 0x187, /* Copy */
@@ -223,6 +224,9 @@ enum nvme_status {
 	NVME_SC_READ_ERROR = 0x281,
 	NVME_SC_COMPARE_FAILED = 0x285,
 	NVME_SC_ACCESS_DENIED = 0x286,
+	NVME_SC_ANA_PERSISTENT_LOSS = 0x301,
+	NVME_SC_ANA_INACCESSIBLE = 0x302,
+	NVME_SC_ANA_TRANSITION = 0x303,
 	NVME_SC_MORE = 0x2000,
 	NVME_SC_DNR = 0x4000,
 };
@@ -266,6 +270,20 @@ struct nvmf_connect_data {
 	uint8_t reserved2[256];
 };
 static_assert(sizeof(struct nvmf_connect_data) == 1024, "Connect data");
+
+struct nvmf_disconnect_command {
+	uint8_t opcode;
+	uint8_t flags;
+	le16 cid;
+	uint8_t fctype;
+	uint8_t reserved1[19];
+	struct nvme_sgl_desc sgl;
+	le16 recfmt;
+	uint8_t reserved2[22];
+};
+static_assert(sizeof(struct nvmf_disconnect_command) == 64, "Disconnect command");
+
+#define NVMF_OFCS_DISCONNECT 0x0001 /* Identify Controller: the command is supported */
 
 struct nvmf_property_command {
 	uint8_t opcode;
@@ -390,8 +408,10 @@ enum nvme_aen_type {
 };
 #define NVME_AEN_ERROR_TRANSIENT   0x04 /* internal */
 #define NVME_AEN_NOTICE_NS_CHANGED 0x00
+#define NVME_AEN_NOTICE_ANA	   0x03
 #define NVME_AEN_NOTICE_DISCOVERY  0xf0
 #define NVME_AEN_CFG_NS_ATTR	   (1u << 8)  /* feature 0Bh, and OAES */
+#define NVME_AEN_CFG_ANA	   (1u << 11) /* the same */
 #define NVME_AEN_CFG_DISCOVERY	   (1u << 31) /* the same; discovery controllers only */
 
 /** Error Information Log Entry (NVMe base 2.0 figure 206). */
@@ -436,6 +456,36 @@ struct nvme_smart_log {
 	uint8_t reserved200[312];
 };
 static_assert(sizeof(struct nvme_smart_log) == 512, "SMART log");
+
+/* ---- asymmetric namespace access (NVMe base 2.0 §8.1) ---- */
+
+enum nvme_ana_state {
+	NVME_ANA_OPTIMIZED = 0x1,
+	NVME_ANA_NON_OPTIMIZED = 0x2,
+	NVME_ANA_INACCESSIBLE = 0x3,
+	NVME_ANA_PERSISTENT_LOSS = 0x4,
+	NVME_ANA_CHANGE = 0xf,
+};
+
+/** Log page 0Ch: this, then the groups' descriptors by rising id. */
+struct nvme_ana_log {
+	le64 change_count;
+	le16 groups;
+	uint8_t reserved10[6];
+};
+static_assert(sizeof(struct nvme_ana_log) == 16, "ANA log");
+
+/** A group's descriptor; `nsids` namespace ids follow, unless the host wanted none. */
+struct nvme_ana_group {
+	le32 id;
+	le32 nsids;
+	le64 change_count;
+	uint8_t state; /* enum nvme_ana_state */
+	uint8_t reserved17[15];
+};
+static_assert(sizeof(struct nvme_ana_group) == 32, "ANA group descriptor");
+
+#define NVME_LOG_ANA_RGO (1u << 8) /* cdw10: groups only */
 
 struct nvme_power_state {
 	le16 max_power;
@@ -541,6 +591,8 @@ struct nvme_id_ctrl {
 static_assert(sizeof(struct nvme_id_ctrl) == 4096, "Identify Controller");
 static_assert(offsetof(struct nvme_id_ctrl, oacs) == 256, "Identify Controller: OACS");
 static_assert(offsetof(struct nvme_id_ctrl, kas) == 320, "Identify Controller: KAS");
+static_assert(offsetof(struct nvme_id_ctrl, anatt) == 342, "Identify Controller: ANATT");
+static_assert(offsetof(struct nvme_id_ctrl, mnan) == 540, "Identify Controller: MNAN");
 static_assert(offsetof(struct nvme_id_ctrl, sqes) == 512, "Identify Controller: SQES");
 static_assert(offsetof(struct nvme_id_ctrl, sgls) == 536, "Identify Controller: SGLS");
 static_assert(offsetof(struct nvme_id_ctrl, subnqn) == 768, "Identify Controller: SUBNQN");
@@ -596,6 +648,7 @@ struct nvme_id_ns {
 	uint8_t vendor[3712];
 };
 static_assert(sizeof(struct nvme_id_ns) == 4096, "Identify Namespace");
+static_assert(offsetof(struct nvme_id_ns, anagrpid) == 92, "Identify Namespace: ANAGRPID");
 static_assert(offsetof(struct nvme_id_ns, nguid) == 104, "Identify Namespace: NGUID");
 static_assert(offsetof(struct nvme_id_ns, lbaf) == 128, "Identify Namespace: LBAF");
 

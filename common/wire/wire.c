@@ -46,6 +46,10 @@ static const struct {
 	{NVME_SC_READ_ERROR, 0, "unrecovered read error"},
 	{NVME_SC_COMPARE_FAILED, 0, "compare failure"},
 	{NVME_SC_ACCESS_DENIED, EPERM, "access denied"},
+	{NVME_SC_INVALID_QUEUE_TYPE, 0, "invalid queue type"},
+	{NVME_SC_ANA_PERSISTENT_LOSS, ENOLINK, "the namespace is lost to this path for good"},
+	{NVME_SC_ANA_INACCESSIBLE, EHOSTUNREACH, "the namespace is inaccessible by this path"},
+	{NVME_SC_ANA_TRANSITION, 0, "access by this path is changing"},
 	{LH_SC_STALE_GENERATION, ESTALE, "the grant is of an older generation"},
 	{LH_SC_NOT_BACKED, ENODATA, "not backed: holes or shared blocks (acquire with ALLOCATE)"},
 	{LH_SC_RECALLING, EINPROGRESS, "the range is being recalled"},
@@ -88,6 +92,37 @@ int nvme_status_to_errno(uint16_t status)
 			return -statuses[i].err;
 	}
 	return -EIO;
+}
+
+static const struct {
+	enum nvme_ana_state state;
+	const char *text;
+} ana_states[] = {
+	{NVME_ANA_OPTIMIZED, "optimized"},
+	{NVME_ANA_NON_OPTIMIZED, "non-optimized"},
+	{NVME_ANA_INACCESSIBLE, "inaccessible"},
+	{NVME_ANA_PERSISTENT_LOSS, "persistent-loss"},
+	{NVME_ANA_CHANGE, "change"},
+};
+
+const char *nvme_ana_text(enum nvme_ana_state state)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(ana_states); i++) {
+		if (ana_states[i].state == state)
+			return ana_states[i].text;
+	}
+	return "unknown";
+}
+
+int nvme_ana_parse(const char *text, enum nvme_ana_state *state)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(ana_states); i++) {
+		if (strcmp(ana_states[i].text, text) == 0) {
+			*state = ana_states[i].state;
+			return 0;
+		}
+	}
+	return -EINVAL;
 }
 
 const char *lh_rung_text(enum lh_rung rung)

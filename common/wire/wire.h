@@ -14,6 +14,10 @@ const char *nvme_status_text(uint16_t status);
 uint16_t nvme_status_from_errno(int err);
 int nvme_status_to_errno(uint16_t status);
 
+/** "optimized", "non-optimized", "inaccessible", "persistent-loss", "change"; and back. */
+const char *nvme_ana_text(enum nvme_ana_state state);
+MUST_CHECK int nvme_ana_parse(const char *text, enum nvme_ana_state *state);
+
 /** "pinned", "odp", "staged", "none". */
 const char *lh_rung_text(enum lh_rung rung);
 const char *lh_durability_text(enum lh_durability durability);

@@ -18,6 +18,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Of an error's text, the rest is for file, line and key. */
+#define SENTENCE_BYTES (ERRTEXT_BYTES * 3 / 4)
+
 enum key_type {
 	KEY_UINT, /* uint32_t or unsigned int */
 	KEY_U64,  /* uint64_t, also "64M" */
@@ -44,14 +47,22 @@ static const char *const registration_words[] = {"auto", "pinned", "odp", NULL};
 static const char *const busy_words[] = {"refuse", "wait", NULL};
 static const char *const deallocate_words[] = {"punch", "advisory", NULL};
 static const char *const tenure_words[] = {"lease", NULL};
+static const char *const ana_words[] = {"optimized",	   "non-optimized", "inaccessible",
+					"persistent-loss", "change",	    NULL};
 static const char *const level_words[] = {"error", "warning", "notice", "info", "debug", NULL};
 
 /* Enumerations are read into ints here and converted once, below. */
 struct raw_listener {
 	int fabric;
 	bool remote_invalidate;
+	int ana;
 	char address[256];
 	uint32_t port;
+};
+
+struct raw_ana_group {
+	uint32_t group;
+	int state;
 };
 
 struct raw_referral {
@@ -66,6 +77,7 @@ struct raw_export {
 	char path[PATH_MAX];
 	uint32_t nsid;
 	uint32_t lba;
+	uint32_t ana_group;
 	int prepare;
 	int registration;
 	int busy;
@@ -98,6 +110,7 @@ static const struct key top_keys[] = {
 	{"log_level", KEY_GROUP},
 	{"iwarp", KEY_GROUP},
 	{"limits", KEY_GROUP},
+	{"ana_transition_s", KEY_UINT, TOP(limits.ana_transition_s), 1, 127},
 	{"mdns", KEY_BOOL, TOP(mdns)},
 	{"mdns_dir", KEY_TEXT, TOP(mdns_dir), 1, PATH_MAX},
 	{"referrals", KEY_GROUP},
@@ -136,6 +149,16 @@ static const struct key listener_keys[] = {
 	{"address", KEY_TEXT, offsetof(struct raw_listener, address), 1, 256, .required = true},
 	{"port", KEY_UINT, offsetof(struct raw_listener, port), 1, 65535},
 	{"remote_invalidate", KEY_BOOL, offsetof(struct raw_listener, remote_invalidate)},
+	{"ana", KEY_ENUM, offsetof(struct raw_listener, ana), .words = ana_words},
+	{"ana_groups", KEY_GROUP},
+	{NULL},
+};
+
+static const struct key ana_group_keys[] = {
+	{"group", KEY_UINT, offsetof(struct raw_ana_group, group), 1, NVME_MAX_ANA_GROUPS,
+	 .required = true},
+	{"state", KEY_ENUM, offsetof(struct raw_ana_group, state), .words = ana_words,
+	 .required = true},
 	{NULL},
 };
 
@@ -154,6 +177,7 @@ static const struct key export_keys[] = {
 	{"path", KEY_TEXT, offsetof(struct raw_export, path), 1, PATH_MAX, .required = true},
 	{"nsid", KEY_UINT, offsetof(struct raw_export, nsid), 1, CONTROL_MAX_EXPORTS},
 	{"lba", KEY_UINT, offsetof(struct raw_export, lba), 512, 4096},
+	{"ana_group", KEY_UINT, offsetof(struct raw_export, ana_group), 1, NVME_MAX_ANA_GROUPS},
 	{"prepare", KEY_ENUM, offsetof(struct raw_export, prepare), .words = prepare_words},
 	{"registration", KEY_ENUM, offsetof(struct raw_export, registration),
 	 .words = registration_words},
@@ -173,7 +197,7 @@ static int bad(const struct daemon_config *c, const config_setting_t *s, struct 
 	       const char *fmt, ...)
 {
 	const char *name = config_setting_name(s);
-	char sentence[ERRTEXT_BYTES / 2];
+	char sentence[SENTENCE_BYTES];
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -261,7 +285,7 @@ static int read_key(const struct daemon_config *c, const struct key *k, const co
 		    void *base, struct errtext *err)
 {
 	char *field = (char *)base + k->offset;
-	uint64_t number = 0;
+	uint64_t number;
 	int rc;
 
 	switch (k->type) {
@@ -302,7 +326,7 @@ static int read_group(const struct daemon_config *c, const struct key *keys,
 		while (k->name && strcmp(k->name, config_setting_name(s)) != 0)
 			k++;
 		if (!k->name) {
-			char known[256];
+			char known[SENTENCE_BYTES - 32];
 			size_t used = 0;
 
 			for (k = keys; k->name && used < sizeof(known); k++)
@@ -319,6 +343,17 @@ static int read_group(const struct daemon_config *c, const struct key *keys,
 			return bad(c, group, err, "the key \"%s\" is missing", k->name);
 	}
 	return 0;
+}
+
+/** A word of ana_words. */
+static uint8_t ana_state_of(int word)
+{
+	enum nvme_ana_state state = NVME_ANA_OPTIMIZED;
+	int rc = nvme_ana_parse(ana_words[word], &state);
+
+	assert(rc == 0);
+	(void)rc;
+	return (uint8_t)state;
 }
 
 /** Looks up a list of groups, "( { … }, { … } )". */
@@ -345,9 +380,41 @@ static int find_list(const struct daemon_config *c, const config_t *file, const 
 	return 0;
 }
 
+/** The state of all groups, then those of single ones. */
+static int read_ana(const struct daemon_config *c, const config_setting_t *listener, int all,
+		    struct config_listener *l, struct errtext *err)
+{
+	const config_setting_t *list = config_setting_get_member(listener, "ana_groups");
+	bool said[NVME_MAX_ANA_GROUPS + 1] = {false};
+
+	for (unsigned int i = 1; i <= NVME_MAX_ANA_GROUPS; i++)
+		l->ana_state[i] = ana_state_of(all);
+	if (!list)
+		return 0;
+	if (!config_setting_is_list(list))
+		return bad(c, list, err,
+			   "expected a list of groups: ana_groups = ( { … }, { … } )");
+	for (int i = 0; i < config_setting_length(list); i++) {
+		const config_setting_t *s = config_setting_get_elem(list, (unsigned int)i);
+		struct raw_ana_group raw = {0};
+		int rc;
+
+		if (!config_setting_is_group(s))
+			return bad(c, s, err, "expected a group: { group = …; state = …; }");
+		rc = read_group(c, ana_group_keys, s, &raw, err);
+		if (rc)
+			return rc;
+		if (said[raw.group])
+			return bad(c, s, err, "group %u is there already", raw.group);
+		said[raw.group] = true;
+		l->ana_state[raw.group] = ana_state_of(raw.state);
+	}
+	return 0;
+}
+
 static int read_listeners(struct daemon_config *c, const config_t *file, struct errtext *err)
 {
-	const config_setting_t *list = NULL;
+	const config_setting_t *list;
 	int rc = find_list(c, file, "listeners", CONTROL_MAX_LISTENERS, &list, err);
 
 	for (int i = 0; rc == 0 && i < config_setting_length(list); i++) {
@@ -360,6 +427,9 @@ static int read_listeners(struct daemon_config *c, const config_t *file, struct 
 			break;
 		l->software = raw.fabric == 1;
 		l->no_invalidate = !raw.remote_invalidate;
+		rc = read_ana(c, s, raw.ana, l, err);
+		if (rc)
+			break;
 		memcpy(l->host, raw.address, sizeof(l->host));
 		l->port = (uint16_t)raw.port;
 		l->line = config_setting_source_line(s);
@@ -453,7 +523,7 @@ static int read_exports(struct daemon_config *c, const config_t *file, struct er
 		return errtext_set(err, -ENOMEM, "%s: out of memory", c->file);
 	for (int i = 0; i < config_setting_length(list); i++) {
 		const config_setting_t *s = config_setting_get_elem(list, (unsigned int)i);
-		struct raw_export raw = {.lba = 4096, .nsid = (uint32_t)i + 1};
+		struct raw_export raw = {.lba = 4096, .nsid = (uint32_t)i + 1, .ana_group = 1};
 		struct config_export *e = &c->exports[i];
 
 		rc = read_group(c, export_keys, s, &raw, err);
@@ -463,6 +533,7 @@ static int read_exports(struct daemon_config *c, const config_t *file, struct er
 		memcpy(e->path, raw.path, sizeof(e->path));
 		e->nsid = raw.nsid;
 		e->lba_bytes = raw.lba;
+		e->ana_group = raw.ana_group;
 		e->prepare = raw.prepare ? EXPORT_PREPARE_ALLOCATE : EXPORT_PREPARE_NONE;
 		e->registration = (enum region_choice)raw.registration;
 		e->wait_if_busy = raw.busy == 1;
@@ -527,6 +598,7 @@ static void set_defaults(struct daemon_config *c)
 		.mdts_bytes = NVME_DEFAULT_MDTS_BYTES,
 		.first_command_ms = NVME_DEFAULT_FIRST_COMMAND_MS,
 		.bounce_bytes = NVME_DEFAULT_BOUNCE_BYTES,
+		.ana_transition_s = NVME_DEFAULT_ANA_TRANSITION_S,
 	};
 }
 

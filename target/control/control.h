@@ -33,7 +33,8 @@ struct config_listener {
 	bool no_invalidate;
 	char host[256];
 	uint16_t port;
-	unsigned int line; /* in the file, for messages */
+	uint8_t ana_state[NVME_MAX_ANA_GROUPS + 1]; /* enum nvme_ana_state, by group */
+	unsigned int line;			    /* in the file, for messages */
 };
 
 struct config_referral {
@@ -47,6 +48,7 @@ struct config_export {
 	char path[PATH_MAX];
 	uint32_t nsid;
 	uint32_t lba_bytes;
+	uint32_t ana_group;
 	enum export_prepare prepare;
 	enum region_choice registration;
 	bool read_only;

@@ -91,6 +91,7 @@ struct holding_env {
 struct holding_config {
 	struct export_config export;
 	uint32_t nsid;
+	uint32_t ana_group; /* of asymmetric access; 0: 1 */
 	enum region_choice registration;
 	bool advisory_deallocate; /* hosts' wish for holes is not fulfilled */
 	bool wait_if_busy;	  /* else refused when another process has the file open at start */

@@ -177,6 +177,7 @@ static void forget_settings(struct controller *c)
 	a->error_pending = a->error_masked = false;
 	a->ns_pending = a->ns_masked = a->vendor_pending = a->vendor_masked = false;
 	a->discovery_pending = a->discovery_masked = false;
+	a->ana_pending = a->ana_masked = false;
 }
 
 static void reset_on_control(struct request *r)

@@ -95,6 +95,8 @@ static uint16_t connect_admin(struct nvme_queue *nq, const struct connect *conne
 		return NVME_SC_CONNECT_BUSY;
 	c->target = t;
 	c->subsystem = s;
+	c->listener = nq->listener;
+	c->ana_base = nq->listener->ana.changes;
 	c->cntlid = new_cntlid(t);
 	memcpy(c->hostid, connect->hostid, sizeof(c->hostid));
 	memcpy(c->hostnqn, connect->hostnqn, sizeof(c->hostnqn));
@@ -146,6 +148,8 @@ static uint16_t connect_io(struct nvme_queue *nq, const struct connect *connect,
 		*dw0 = CONNECT_IN_DATA(hostnqn);
 	else if (memcmp(c->hostid, connect->hostid, sizeof(c->hostid)) != 0)
 		*dw0 = CONNECT_IN_DATA(hostid);
+	else if (nq->listener != c->listener)
+		*dw0 = CONNECT_IN_DATA(cntlid); /* an association goes by one port */
 	else if (controller_find_queue(c, connect->qid))
 		*dw0 = CONNECT_IN_COMMAND(qid);
 	if (*dw0)
@@ -198,6 +202,7 @@ static void stop_queues(struct controller *c, const char *why)
 
 void controller_reset(struct controller *c)
 {
+	c->ana_base = c->listener->ana.changes;
 	stop_queues(c, "its controller was reset");
 }
 

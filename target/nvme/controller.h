@@ -50,6 +50,7 @@ struct controller_admin {
 	bool ns_pending, ns_masked; /* masked: told, and the log not read since */
 	bool vendor_pending, vendor_masked;
 	bool discovery_pending, discovery_masked;
+	bool ana_pending, ana_masked;
 	uint8_t vendor_change; /* of the newest entry */
 	uint32_t changed_ns[CHANGED_NS_MAX];
 	unsigned int nr_changed_ns; /* CHANGED_NS_MAX + 1: too many */
@@ -61,6 +62,7 @@ struct controller_admin {
 struct controller {
 	struct nvme_target *target;
 	struct nvme_subsystem *subsystem;
+	struct nvme_listener *listener; /* all its queues came in by it */
 	uint16_t cntlid;
 	uint8_t hostid[16];
 	char hostnqn[NVME_NQN_BYTES];
@@ -74,6 +76,7 @@ struct controller {
 	/* control */
 	struct list link;
 	struct nvme_queue *admin;
+	uint64_t ana_base;	   /* of the count of changes: it begins with a reset */
 	struct list io_queues;	   /* owner_link */
 	struct list direct_queues; /* owner_link */
 	unsigned int nr_io_queues, nr_direct_queues;
@@ -131,6 +134,8 @@ void controllers_changed(struct nvme_target *t, const struct ns_home *home, unsi
 /** Reactor: something of ours broke. */
 void controller_error_event(struct controller *c);
 void controller_recall_event(struct controller *c, uint32_t nsid, uint32_t generation);
+/** To every controller that came in by the listener. */
+void controllers_ana_changed(struct nvme_target *t, const struct nvme_listener *listener);
 /** To every discovery controller. */
 void controllers_discovery_changed(struct nvme_target *t);
 

@@ -160,6 +160,16 @@ static bool nsid_ok(const struct request *r)
 		       NVME_MAX_NAMESPACES;
 }
 
+/* Grants come by the paths that commands may take; what is granted stays (docs/multipath.md). */
+static uint16_t path_status(const struct request *r)
+{
+	const struct controller *c = r->queue->controller;
+	unsigned int slot;
+	const struct ns_use *use = ns_find(r->queue->q.nr, c->subsystem, r->command.nsid, &slot);
+
+	return use ? ana_status(&c->listener->ana, use->ana_group) : NVME_SC_SUCCESS;
+}
+
 void direct_execute(struct request *r)
 {
 	uint16_t status;
@@ -176,6 +186,8 @@ void direct_execute(struct request *r)
 	if (!status && r->command.opcode == LH_ADMIN_ACQUIRE &&
 	    (r->command.data != COMMAND_KEYED || r->command.length < ACQUIRE_REPLY_BYTES))
 		status = NVME_SC_SGL_INVALID_DATA | NVME_SC_DNR;
+	if (!status && r->command.opcode == LH_ADMIN_ACQUIRE)
+		status = path_status(r);
 	if (status) {
 		request_complete(r, status);
 		return;

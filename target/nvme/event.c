@@ -18,6 +18,7 @@ struct event_msg {
 	bool ns_changed;
 	bool ns_gone;
 	bool discovery_changed;
+	bool ana_changed;
 	uint8_t change; /* enum lh_change, or 0 */
 	uint32_t nsid;
 	unsigned int slot;
@@ -59,6 +60,12 @@ static void answer_pending(struct controller *c)
 		a->ns_pending = false;
 		a->ns_masked = true;
 		answer(c, NVME_AEN_NOTICE, NVME_AEN_NOTICE_NS_CHANGED, NVME_LOG_CHANGED_NS);
+	}
+	if (a->nr_held > 0 && a->ana_pending && !a->ana_masked &&
+	    (a->async_config & NVME_AEN_CFG_ANA)) {
+		a->ana_pending = false;
+		a->ana_masked = true;
+		answer(c, NVME_AEN_NOTICE, NVME_AEN_NOTICE_ANA, NVME_LOG_ANA);
 	}
 	if (a->nr_held > 0 && a->discovery_pending && !a->discovery_masked &&
 	    (a->async_config & NVME_AEN_CFG_DISCOVERY)) {
@@ -115,6 +122,8 @@ static void event_arrived(struct loop_msg *msg)
 		note_change(&c->a, event);
 	if (event->discovery_changed)
 		c->a.discovery_pending = true;
+	if (event->ana_changed)
+		c->a.ana_pending = true;
 	free(event);
 	answer_pending(c);
 }
@@ -158,6 +167,8 @@ void event_log_read(struct controller *c, uint8_t page)
 		c->a.ns_masked = false;
 	if (page == NVME_LOG_DISCOVERY)
 		c->a.discovery_masked = false;
+	if (page == NVME_LOG_ANA)
+		c->a.ana_masked = false;
 	answer_pending(c);
 }
 
@@ -235,6 +246,19 @@ void controllers_ns_changed(struct nvme_target *t, const struct ns_home *home)
 	};
 
 	send_to_all(t, home->subsystem, &event);
+}
+
+void controllers_ana_changed(struct nvme_target *t, const struct nvme_listener *listener)
+{
+	const struct event_msg event = {.ana_changed = true};
+	struct list *l;
+
+	list_for_each (l, &t->controllers) {
+		struct controller *c = list_entry(l, struct controller, link);
+
+		if (c->listener == listener && !c->subsystem->discovery)
+			send_event(c, &event);
+	}
 }
 
 void controllers_discovery_changed(struct nvme_target *t)

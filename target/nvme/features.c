@@ -399,6 +399,19 @@ static const struct feature *find_feature(uint32_t id)
 	return NULL;
 }
 
+/* What belongs to a namespace is as far away as the namespace. */
+static uint16_t path_status(const struct request *r, const struct feature *f)
+{
+	const struct controller *c = r->queue->controller;
+	const struct ns_use *use;
+	unsigned int slot;
+
+	if (!(f->caps & CAP_PER_NAMESPACE))
+		return NVME_SC_SUCCESS;
+	use = ns_find(r->queue->q.nr, c->subsystem, r->command.nsid, &slot);
+	return use ? ana_status(&c->listener->ana, use->ana_group) : NVME_SC_SUCCESS;
+}
+
 static unsigned int fault_byte(uint16_t status)
 {
 	return status == NVME_SC_INVALID_NS ? offsetof(struct nvme_command, nsid) : BYTE_CDW11;
@@ -429,6 +442,11 @@ void set_features_execute(struct request *r)
 		f->execute(r, cdw11);
 		return;
 	}
+	status = path_status(r, f);
+	if (status) {
+		request_complete(r, status);
+		return;
+	}
 	status = f->set(r, cdw11);
 	if (status)
 		request_refuse(r, status, fault_byte(status), 0);
@@ -454,6 +472,11 @@ void get_features_execute(struct request *r)
 	if (select == SELECT_SUPPORTED) {
 		r->dw0 = f->caps;
 		request_complete(r, NVME_SC_SUCCESS);
+		return;
+	}
+	status = path_status(r, f);
+	if (status) {
+		request_complete(r, status);
 		return;
 	}
 	/* What cannot be saved has its default there. */

@@ -284,6 +284,7 @@ static uint64_t start_op(struct nvme_target *t, unsigned int slot, enum op_kind 
 		op->parts[i].use = must_alloc(sizeof(struct ns_use));
 		op->parts[i].use->serving = s;
 		op->parts[i].use->seq = seq;
+		op->parts[i].use->ana_group = t->homes[slot].ana_group;
 	}
 	/* The last part may finish and free the operation as soon as it is posted. */
 	for (unsigned int i = 0; i < n; i++)
@@ -331,6 +332,8 @@ static void holdings_publish(void *ctx, struct holding *h, const struct serving 
 	t->change_count++;
 	(void)start_op(t, slot, OP_PUBLISH, s, done, fn);
 	if (bytes != t->homes[slot].announced_bytes && !t->homes[slot].detached) {
+		if ((bytes == 0) != (t->homes[slot].announced_bytes == 0))
+			ana_members_changed(t, t->homes[slot].ana_group);
 		t->homes[slot].announced_bytes = bytes;
 		/* Behind the message that publishes: who asks on this event sees the new size. */
 		controllers_ns_changed(t, &t->homes[slot]);

@@ -8,6 +8,7 @@
 #define IDENTIFY_BYTES 4096
 
 /* Identify Controller (NVMe base 2.0 figure 275). */
+#define CMIC_MULTI_PORT		  0x01
 #define CMIC_MULTI_CONTROLLER	  0x02
 #define OAES_NS_ATTR		  (1u << 8)
 #define CTRATT_HOSTID_128	  (1u << 0)
@@ -99,7 +100,7 @@ static void fill_controller(struct request *r)
 	put_text(id->sn, sizeof(id->sn), s->serial);
 	put_text(id->mn, sizeof(id->mn), "Leasehold");
 	put_text(id->fr, sizeof(id->fr), t->env.version);
-	id->cmic = CMIC_MULTI_CONTROLLER;
+	id->cmic = CMIC_MULTI_PORT | CMIC_MULTI_CONTROLLER;
 	id->mdts = controller_mdts(t);
 	id->cntlid = htole16(c->cntlid);
 	id->ver = htole32(NVME_VS_2_0);
@@ -130,6 +131,7 @@ static void fill_controller(struct request *r)
 	id->iorcsz = htole32(sizeof(struct nvme_completion) / 16);
 	id->icdoff = htole16(0);
 	io_identify_controller(t, id);
+	ana_identify_controller(t, id);
 	fill_ours(t, (struct lh_identify *)id->vendor);
 	request_complete(r, NVME_SC_SUCCESS);
 }
@@ -139,8 +141,8 @@ static uint8_t log2_of(uint32_t v)
 	return (uint8_t)(31 - __builtin_clz(v));
 }
 
-/* The serving, or NULL with the status to answer in *status. */
-static const struct serving *find_serving(const struct request *r, uint16_t *status)
+/* What is served, or NULL with the status to answer in *status. */
+static const struct ns_use *find_use(const struct request *r, uint16_t *status)
 {
 	const struct nvme_subsystem *s = r->queue->controller->subsystem;
 	const struct ns_use *use;
@@ -152,6 +154,13 @@ static const struct serving *find_serving(const struct request *r, uint16_t *sta
 	}
 	*status = NVME_SC_SUCCESS;
 	use = ns_find(r->queue->q.nr, s, r->command.nsid, &slot);
+	return use && use->serving ? use : NULL;
+}
+
+static const struct serving *find_serving(const struct request *r, uint16_t *status)
+{
+	const struct ns_use *use = find_use(r, status);
+
 	return use ? use->serving : NULL;
 }
 
@@ -159,15 +168,22 @@ static void fill_namespace(struct request *r)
 {
 	struct nvme_id_ns *id = (struct nvme_id_ns *)r->bounce.data;
 	uint16_t status;
-	const struct serving *serving = find_serving(r, &status);
+	const struct ns_use *use = find_use(r, &status);
 
 	/* An inactive namespace is all zeros (NVMe base 2.0 §5.17.2.1). */
-	if (serving) {
+	if (use) {
+		const struct serving *serving = use->serving;
 		const struct view *view = serving->view;
+		enum nvme_ana_state ana =
+			ana_state(&r->queue->controller->listener->ana, use->ana_group);
+		bool lost = ana == NVME_ANA_INACCESSIBLE || ana == NVME_ANA_PERSISTENT_LOSS;
 		uint32_t lba = export_lba_bytes(view->export);
 
 		id->nsze = id->ncap = htole64(view->size_bytes / lba);
-		id->nuse = id->nsze;
+		/* What is in use cannot be told by who has no access (NVMe base 2.0 §8.1). */
+		if (!lost)
+			id->nuse = id->nsze;
+		id->anagrpid = htole32(use->ana_group);
 		id->nmic = NMIC_SHARED;
 		if (export_read_only(view->export))
 			id->nsattr = NSATTR_WRITE_PROTECTED;
@@ -233,11 +249,12 @@ static void fill_independent(struct request *r)
 {
 	struct nvme_id_ns_independent *id = (struct nvme_id_ns_independent *)r->bounce.data;
 	uint16_t status;
-	const struct serving *serving = find_serving(r, &status);
+	const struct ns_use *use = find_use(r, &status);
 
-	if (serving) {
+	if (use) {
 		id->nmic = NMIC_SHARED;
-		if (export_read_only(serving->view->export))
+		id->anagrpid = htole32(use->ana_group);
+		if (export_read_only(use->serving->view->export))
 			id->nsattr = NSATTR_WRITE_PROTECTED;
 		id->nstat = NSTAT_READY;
 	}

@@ -9,6 +9,7 @@
 #ifndef LEASEHOLD_NVME_INTERNAL_H
 #define LEASEHOLD_NVME_INTERNAL_H
 
+#include "nvme/ana.h"
 #include "nvme/health.h"
 #include "nvme/nvme.h"
 #include "nvme/interlock.h"
@@ -56,6 +57,7 @@ struct ns_use {
 	unsigned int refs;    /* commands and commits that use the serving */
 	unsigned int keyed;   /* of these: that have work requests naming region keys */
 	unsigned int commits; /* of these */
+	uint16_t ana_group;
 	bool quiesced;
 	bool sealed;
 };
@@ -68,6 +70,7 @@ struct ns_home {
 	uint64_t seq;		     /* of the last operation */
 	uint64_t quiesce_seq;
 	uint64_t announced_bytes; /* size that hosts were told; 0: offline */
+	uint16_t ana_group;
 
 	bool detached;
 	struct loop_timer patience; /* then queues that still have commands on it are cut */
@@ -117,6 +120,7 @@ struct nvme_listener {
 	struct fabric_listener *listener;
 	struct nvme_listen_options options;
 	struct sockaddr_storage bound;
+	struct ana_states ana;
 	uint16_t portid;
 	char address[64];
 };
@@ -126,6 +130,7 @@ struct nvme_target {
 	struct nvme_reactor *reactors;
 	struct list channels;
 	struct list listeners;
+	struct list closed_listeners; /* their controllers still look at their states */
 	struct list subsystems;
 	struct list controllers;
 	struct list queues; /* of both kinds, from request to grave */
@@ -157,6 +162,8 @@ int target_device_index(const struct nvme_target *t, const struct fabric_device 
 
 /* listener.c */
 void listener_close_all(struct nvme_target *t);
+/** After the last controller. */
+void listener_free_all(struct nvme_target *t);
 void channel_close_all(struct nvme_target *t);
 /** Which of epoll's events of the channel are wanted. */
 void channel_watch(struct cm_channel *channel, uint32_t events);

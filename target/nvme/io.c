@@ -74,12 +74,16 @@ static uint16_t find_namespace(struct request *r)
 	uint32_t nsid = r->command.nsid;
 	unsigned int slot = 0;
 	struct ns_use *use = ns_find(r->queue->q.nr, s, nsid, &slot);
+	uint16_t status;
 
 	if (!use) {
 		bool known = ns_slot(r->queue->q.nr, s, nsid) < NVME_MAX_NAMESPACES;
 
 		return known ? NVME_SC_NS_NOT_READY : NVME_SC_INVALID_NS | NVME_SC_DNR;
 	}
+	status = ana_status(&r->queue->controller->listener->ana, use->ana_group);
+	if (status)
+		return status;
 	if (!use->serving)
 		return NVME_SC_NS_NOT_READY;
 	request_get_ns(r, use, slot);

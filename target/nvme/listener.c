@@ -13,9 +13,9 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
+#include "nvme/controller.h"
 #include "nvme/direct_queue.h"
 #include "nvme/discovery.h"
-#include "nvme/nvme_queue.h"
 #include "util/log.h"
 
 #define LISTEN_BACKLOG 128
@@ -235,6 +235,7 @@ int nvme_target_listen(struct nvme_target *t, struct fabric *f, const struct soc
 	if (!l)
 		return errtext_set(err, -ENOMEM, "cannot listen: out of memory");
 	l->options = *options;
+	ana_init(&l->ana, options);
 	rc = channel_of(t, f, &l->channel);
 	if (rc) {
 		free(l);
@@ -270,8 +271,17 @@ void listener_close_all(struct nvme_target *t)
 		struct nvme_listener *listener = list_entry(l, struct nvme_listener, link);
 
 		fabric_listener_destroy(listener->listener);
-		free(listener);
+		listener->listener = NULL;
+		list_push(&t->closed_listeners, &listener->link);
 	}
+}
+
+void listener_free_all(struct nvme_target *t)
+{
+	struct list *l;
+
+	while ((l = list_pop(&t->closed_listeners)))
+		free(list_entry(l, struct nvme_listener, link));
 }
 
 void channel_close_all(struct nvme_target *t)
@@ -288,6 +298,20 @@ void channel_close_all(struct nvme_target *t)
 	}
 }
 
+static unsigned int count_controllers(const struct nvme_target *t,
+				      const struct nvme_listener *listener)
+{
+	unsigned int n = 0;
+	struct list *l;
+
+	list_for_each (l, &t->controllers) {
+		const struct controller *c = list_entry(l, struct controller, link);
+
+		n += c->listener == listener && !c->dying;
+	}
+	return n;
+}
+
 void nvme_target_each_listener(struct nvme_target *t,
 			       void (*fn)(const struct nvme_listener_status *status, void *arg),
 			       void *arg)
@@ -298,10 +322,14 @@ void nvme_target_each_listener(struct nvme_target *t,
 		const struct nvme_listener *listener = list_entry(l, struct nvme_listener, link);
 		struct nvme_listener_status status = {
 			.fabric = fabric_name(listener->channel->fabric),
+			.portid = listener->portid,
+			.controllers = count_controllers(t, listener),
 			.bound = listener->bound,
 			.provider = discovery_provider(listener->channel->fabric, NULL)};
 
 		(void)snprintf(status.address, sizeof(status.address), "%s", listener->address);
+		for (unsigned int g = 1; g <= NVME_MAX_ANA_GROUPS; g++)
+			status.ana_state[g] = (uint8_t)ana_state(&listener->ana, g);
 		fn(&status, arg);
 	}
 }

@@ -27,9 +27,9 @@
 #define BYTE_OFFSET	 48
 
 static const uint8_t log_pages[] = {
-	NVME_LOG_SUPPORTED, NVME_LOG_ERROR,	      NVME_LOG_SMART,
-	NVME_LOG_FIRMWARE,  NVME_LOG_CHANGED_NS,      NVME_LOG_EFFECTS,
-	LH_LOG_EXPORTS,	    NVME_LOG_FEATURE_EFFECTS, LH_LOG_RECALLS,
+	NVME_LOG_SUPPORTED,  NVME_LOG_ERROR,   NVME_LOG_SMART, NVME_LOG_FIRMWARE,
+	NVME_LOG_CHANGED_NS, NVME_LOG_EFFECTS, LH_LOG_EXPORTS, NVME_LOG_FEATURE_EFFECTS,
+	LH_LOG_RECALLS,	     NVME_LOG_ANA,
 };
 
 static const uint8_t admin_opcodes[] = {
@@ -39,16 +39,9 @@ static const uint8_t admin_opcodes[] = {
 	LH_ADMIN_RENEW,		 LH_ADMIN_RELEASE,
 };
 
-/* Copies what of [pos, pos + length) of the page lies in the part that was asked for. */
 static void put_part(const struct request *r, uint64_t pos, const void *src, uint64_t length)
 {
-	const struct log_part *part = &r->u.log;
-	uint64_t from = max_u64(pos, part->offset);
-	uint64_t to = min_u64(pos + length, part->offset + part->length);
-
-	if (from < to)
-		memcpy(r->bounce.data + (from - part->offset), (const uint8_t *)src + (from - pos),
-		       to - from);
+	log_part_put(&r->u.log, r->bounce.data, pos, src, length);
 }
 
 /* ---- standard pages and the change log -------------------------------------------------------- */
@@ -267,6 +260,9 @@ void log_page_execute(struct request *r)
 	case NVME_LOG_FEATURE_EFFECTS:
 	case LH_LOG_RECALLS:
 		admin_reply(r, r->u.log.length, fill_page);
+		break;
+	case NVME_LOG_ANA:
+		ana_log_execute(r);
 		break;
 	case LH_LOG_EXPORTS:
 		admin_reply(r, r->u.log.length, fill_exports);

@@ -62,13 +62,14 @@ int nvme_subsystem_add(struct nvme_subsystem *s, struct holding *h)
 {
 	struct nvme_target *t = s->target;
 	uint32_t nsid = holding_nsid(h);
+	uint16_t ana_group = (uint16_t)max_u64(holding_config(h)->ana_group, 1);
 	unsigned int slot = free_slot(t);
 	struct interlock *interlock;
 	struct ns_home *home;
 
 	if (t->stopping)
 		return -ESHUTDOWN;
-	if (nsid == 0 || nsid > s->max_nsid)
+	if (nsid == 0 || nsid > s->max_nsid || ana_group > NVME_MAX_ANA_GROUPS)
 		return -ERANGE;
 	if (subsystem_home(s, nsid))
 		return -EEXIST;
@@ -83,6 +84,7 @@ int nvme_subsystem_add(struct nvme_subsystem *s, struct holding *h)
 	home->subsystem = s;
 	home->interlock = interlock;
 	home->announced_bytes = 0;
+	home->ana_group = ana_group;
 	home->detached = false;
 	if (slot == t->nr_homes)
 		t->nr_homes++;
@@ -129,6 +131,8 @@ void nvme_subsystem_detach(struct nvme_subsystem *s, struct holding *h)
 	holdings_detach(t, (unsigned int)(home - t->homes));
 	/* Behind it: who looks on this event sees it gone. */
 	controllers_ns_changed(t, home);
+	if (home->announced_bytes > 0)
+		ana_members_changed(t, home->ana_group);
 	home->announced_bytes = 0;
 	home->patience.fn = out_of_patience;
 	loop_timer_set(t->env.control, &home->patience,

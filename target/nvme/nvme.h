@@ -25,6 +25,8 @@
 #define NVME_MAX_REFERRALS	      16
 #define NVME_MAX_NAMESPACES	      256  /* at a time, of all subsystems */
 #define NVME_MAX_NSID		      1024 /* a huge NN hurts some hosts */
+#define NVME_MAX_ANA_GROUPS	      32   /* group ids are 1 to that */
+#define NVME_DEFAULT_ANA_TRANSITION_S 10
 #define NVME_DEFAULT_BOUNCE_BYTES \
 	MIB(16) /* per reactor and device: the file-system path's buffers */
 
@@ -39,6 +41,8 @@ struct nvme_limits {
 	uint32_t mdts_bytes;
 	uint32_t first_command_ms;
 	uint64_t bounce_bytes;
+	/* What hosts are told: how long access may be "change". 1 to 127; 0: the default. */
+	uint32_t ana_transition_s;
 };
 
 struct nvme_env {
@@ -82,12 +86,22 @@ void nvme_subsystem_remove(struct nvme_subsystem *s, struct holding *h, void (*d
 struct nvme_listen_options {
 	/** For hosts or adapters that cannot: a response never invalidates a key of the host. */
 	bool no_invalidate;
+	/** enum nvme_ana_state by group, 1 to NVME_MAX_ANA_GROUPS; 0: optimized. */
+	uint8_t ana_state[NVME_MAX_ANA_GROUPS + 1];
 };
 
 /** Listens; `err` says what to do (-EADDRINUSE: the port is taken, -ENODEV …). */
 MUST_CHECK int nvme_target_listen(struct nvme_target *t, struct fabric *f,
 				  const struct sockaddr *addr,
 				  const struct nvme_listen_options *options, struct errtext *err);
+
+/**
+ * From now on hosts that come, or came, in by the listener with this port id (its `portid` in status)
+ * have that access to the namespaces of the group (0: of all groups), and are told. Commands that have
+ * begun end as they would. Who sees a persistent loss end has to connect again. -ENOENT, -ERANGE.
+ */
+MUST_CHECK int nvme_target_set_ana(struct nvme_target *t, uint16_t portid, unsigned int group,
+				   enum nvme_ana_state state);
 
 /**
  * Another discovery service that the discovery log points to. At most NVME_MAX_REFERRALS (-ENOSPC).
@@ -124,7 +138,10 @@ void nvme_target_each_controller(struct nvme_target *t,
 
 struct nvme_listener_status {
 	const char *fabric;
+	uint16_t portid; /* as in the discovery log */
 	char address[64];
+	uint8_t ana_state[NVME_MAX_ANA_GROUPS + 1]; /* enum nvme_ana_state; [0] unused */
+	unsigned int controllers;		    /* that came in by it, discovery's too */
 	struct sockaddr_storage bound;
 	enum nvmf_rdma_prtype provider;
 };

@@ -269,7 +269,7 @@ uint16_t nvme_queue_new(struct nvme_target *t, struct cm_channel *channel,
 {
 	const struct fabric_device_info *info = fabric_device_info(fabric_conn_device(event->conn));
 	const struct nvme_limits *limits = &t->env.limits;
-	const struct nvme_listener *listener = fabric_listener_user(event->listener);
+	struct nvme_listener *listener = fabric_listener_user(event->listener);
 	uint64_t depth = min_u64(min_u64(request->sqsize, request->hrqsize), limits->queue_depth);
 	struct nvme_queue *nq;
 
@@ -284,6 +284,7 @@ uint16_t nvme_queue_new(struct nvme_target *t, struct cm_channel *channel,
 	if (!nq)
 		return NVMF_RDMA_CM_NO_RESOURCES;
 	nq->cm_qid = request->qid;
+	nq->listener = listener;
 	nq->nr_requests = (unsigned int)(2 * depth);
 	nq->limits = (struct capsule_limits){
 		.inline_bytes = limits->inline_bytes,

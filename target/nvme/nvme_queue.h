@@ -121,6 +121,7 @@ struct request {
 struct nvme_queue {
 	struct queue q;
 	uint16_t cm_qid;
+	struct nvme_listener *listener; /* it came in by */
 	unsigned int nr_requests;
 	struct capsule *capsules;
 	struct request *requests;

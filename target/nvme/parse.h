@@ -9,6 +9,8 @@
 #include "export/export.h"
 #include "wire/wire.h"
 
+#include <string.h>
+
 /* ---- connection requests ---------------------------------------------------------------------- */
 
 /** Private data of a connection request: NVMe-oF 1.1 §7.3.6.2, or our direct queue's. */
@@ -196,6 +198,16 @@ struct log_part {
 };
 MUST_CHECK uint16_t log_part_parse(const struct nvme_command *sqe, const struct command *command,
 				   struct log_part *part);
+/** Copies what of [pos, pos + length) of the page lies in the part, to where it belongs in `out`. */
+static inline void log_part_put(const struct log_part *part, uint8_t *out, uint64_t pos,
+				const void *src, uint64_t length)
+{
+	uint64_t from = max_u64(pos, part->offset);
+	uint64_t to = min_u64(pos + length, part->offset + part->length);
+
+	if (from < to)
+		memcpy(out + (from - part->offset), (const uint8_t *)src + (from - pos), to - from);
+}
 
 /** Acquire and Release: offset and length are checked against each other and LH_GRANT_ALIGN. */
 struct direct_want {

@@ -27,6 +27,10 @@ static int limits_check(struct nvme_limits *l)
 	if (l->inline_bytes < sizeof(struct nvmf_connect_data) ||
 	    l->inline_bytes > NVME_MAX_INLINE_BYTES || l->inline_bytes % 16 != 0)
 		return -EINVAL;
+	if (l->ana_transition_s == 0)
+		l->ana_transition_s = NVME_DEFAULT_ANA_TRANSITION_S;
+	if (l->ana_transition_s > 127)
+		return -EINVAL;
 	if (l->mdts_bytes < KIB(8) || l->mdts_bytes > MIB(8) || !is_pow2(l->mdts_bytes))
 		return -EINVAL;
 	return 0;
@@ -76,6 +80,7 @@ int nvme_target_new(const struct nvme_env *env, struct nvme_target **target)
 	t->started_ns = now_ns();
 	list_init(&t->channels);
 	list_init(&t->listeners);
+	list_init(&t->closed_listeners);
 	list_init(&t->subsystems);
 	list_init(&t->controllers);
 	list_init(&t->queues);
@@ -237,6 +242,7 @@ void nvme_target_free(struct nvme_target *t)
 	/* Without a stop: it never listened, or nobody came. */
 	assert(t->nr_queues == 0 && t->nr_rejects == 0);
 	listener_close_all(t);
+	listener_free_all(t);
 	channel_close_all(t);
 	while ((l = list_pop(&t->subsystems))) {
 		struct nvme_subsystem *s = list_entry(l, struct nvme_subsystem, link);

@@ -64,6 +64,9 @@ static void test_defaults(void **state)
 	assert_string_equal(c->exports[0].path, "/tmp/a");
 	assert_int_equal(c->exports[0].nsid, 1);
 	assert_int_equal(c->exports[0].lba_bytes, 4096);
+	assert_int_equal(c->exports[0].ana_group, 1);
+	assert_int_equal(c->listeners[0].ana_state[1], NVME_ANA_OPTIMIZED);
+	assert_int_equal(c->limits.ana_transition_s, 10);
 	assert_int_equal(c->recall_deadline_ms, GRANT_DEFAULT_DEADLINE_MS);
 	assert_false(c->iwarp.no_windows);
 	config_free(c);
@@ -78,10 +81,13 @@ static void test_everything_said(void **state)
 		"iwarp = { crc = \"on\"; memory = \"odp\"; windows = false; };\n"
 		"limits = { queue_depth = 64; inline_bytes = 8192; bounce_bytes = \"64M\"; };\n"
 		"listeners = ( { fabric = \"verbs\"; address = \"::\"; port = 4421;\n"
-		"  remote_invalidate = false; } );\n"
+		"  remote_invalidate = false; ana = \"inaccessible\";\n"
+		"  ana_groups = ( { group = 2; state = \"optimized\"; } ); } );\n"
+		"ana_transition_s = 30;\n"
 		"exports = ( { name = \"b\"; path = \"/b\"; nsid = 7; lba = 512;\n"
 		"  prepare = \"allocate\"; registration = \"odp\"; busy = \"wait\";\n"
-		"  tenure = \"lease\"; read_only = true; deallocate = \"advisory\"; } );\n";
+		"  ana_group = 2; tenure = \"lease\"; read_only = true; deallocate = \"advisory\"; "
+		"} );\n";
 	struct daemon_config *c;
 	struct errtext err;
 
@@ -97,6 +103,11 @@ static void test_everything_said(void **state)
 	assert_int_equal(c->limits.bounce_bytes, MIB(64));
 	assert_false(c->listeners[0].software);
 	assert_true(c->listeners[0].no_invalidate);
+	assert_int_equal(c->listeners[0].ana_state[1], NVME_ANA_INACCESSIBLE);
+	assert_int_equal(c->listeners[0].ana_state[2], NVME_ANA_OPTIMIZED);
+	assert_int_equal(c->listeners[0].ana_state[NVME_MAX_ANA_GROUPS], NVME_ANA_INACCESSIBLE);
+	assert_int_equal(c->limits.ana_transition_s, 30);
+	assert_int_equal(c->exports[0].ana_group, 2);
 	assert_true(c->exports[0].advisory_deallocate);
 	assert_int_equal(c->exports[0].nsid, 7);
 	assert_int_equal(c->exports[0].prepare, EXPORT_PREPARE_ALLOCATE);
@@ -140,6 +151,25 @@ static void test_mistakes_name_line_and_key(void **state)
 	       "conf:1: fabric: expected one of \"verbs\", \"iwarp\", not \"tcp\"");
 	refuse("listeners = ( { fabric = \"iwarp\"; address = \"x\"; port = 70000; } );\n" EXPORTS,
 	       "conf:1: port: expected a number from 1 to 65535, not 70000");
+	refuse("listeners = ( { fabric = \"iwarp\"; address = \"x\"; ana = \"lost\"; } "
+	       ");\n" EXPORTS,
+	       "conf:1: ana: expected one of \"optimized\", \"non-optimized\"");
+	refuse("listeners = ( { fabric = \"iwarp\"; address = \"x\"; ana_groups = 1; } "
+	       ");\n" EXPORTS,
+	       "conf:1: ana_groups: expected a list");
+	refuse("listeners = ( { fabric = \"iwarp\"; address = \"x\";\n"
+	       "  ana_groups = ( { group = 33; state = \"change\"; } ); } );\n" EXPORTS,
+	       "conf:2: group: expected a number from 1 to 32, not 33");
+	refuse("listeners = ( { fabric = \"iwarp\"; address = \"x\";\n"
+	       "  ana_groups = ( { group = 3; state = \"change\"; },\n"
+	       "    { group = 3; state = \"change\"; } ); } );\n" EXPORTS,
+	       "conf:3: group 3 is there already");
+	refuse("listeners = ( { fabric = \"iwarp\"; address = \"x\";\n"
+	       "  ana_groups = ( { group = 3; } ); } );\n" EXPORTS,
+	       "conf:2: the key \"state\" is missing");
+	refuse(LISTENERS "exports = ( { name = \"a\"; path = \"/a\"; ana_group = 0; } );\n",
+	       "ana_group: expected a number from 1 to 32, not 0");
+	refuse(LISTENERS EXPORTS "ana_transition_s = 0;\n", "ana_transition_s: expected a number");
 	refuse("listeners = (\n", "conf:");
 }
 
