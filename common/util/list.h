@@ -57,9 +57,7 @@ static inline struct list *list_pop(struct list *head)
 
 	if (l == head)
 		return NULL;
-	head->next = l->next;
-	l->next->prev = head;
-	list_init(l);
+	list_del(l);
 	return l;
 }
 

@@ -109,9 +109,27 @@ static int take_answer(const char *path, const char *line, struct json_object **
 	return rc;
 }
 
-int admin_socket_ask(const char *path, const char *command, struct json_object **result)
+struct json_object *admin_socket_command(const char *command)
 {
-	char standard[sizeof(((struct sockaddr_un *)NULL)->sun_path)], request[128], *line;
+	struct json_object *request = json_object_new_object();
+
+	(void)json_object_object_add(request, "v", json_object_new_int(1));
+	(void)json_object_object_add(request, "cmd", json_object_new_string(command));
+	return request;
+}
+
+static char *exchange(int fd, struct json_object *request)
+{
+	const char *line = json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN);
+
+	if (write_full(fd, line, strlen(line)) != 0 || write_full(fd, "\n", 1) != 0)
+		return NULL;
+	return read_line(fd);
+}
+
+int admin_socket_request(const char *path, struct json_object *request, struct json_object **result)
+{
+	char standard[sizeof(((struct sockaddr_un *)NULL)->sun_path)], *line = NULL;
 	int fd = -1, rc;
 
 	if (!path) {
@@ -119,14 +137,19 @@ int admin_socket_ask(const char *path, const char *command, struct json_object *
 		path = standard;
 	}
 	rc = open_socket(path, &fd);
-	if (rc)
-		return rc;
-	(void)snprintf(request, sizeof(request), "{\"v\":1,\"cmd\":\"%s\"}\n", command);
-	line = write_full(fd, request, strlen(request)) == 0 ? read_line(fd) : NULL;
-	(void)close(fd);
-	if (!line)
-		return cli_failf(EXIT_FAILED, "%s did not answer: look at the daemon's log", path);
-	rc = take_answer(path, line, result);
+	if (rc == 0) {
+		line = exchange(fd, request);
+		(void)close(fd);
+		rc = line ? take_answer(path, line, result)
+			  : cli_failf(EXIT_FAILED, "%s did not answer: look at the daemon's log",
+				      path);
+	}
 	free(line);
+	(void)json_object_put(request);
 	return rc;
+}
+
+int admin_socket_ask(const char *path, const char *command, struct json_object **result)
+{
+	return admin_socket_request(path, admin_socket_command(command), result);
 }

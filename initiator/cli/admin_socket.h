@@ -7,10 +7,18 @@
 
 #include <json-c/json.h>
 
+/** {"v":1,"cmd":COMMAND}, to which more may be added. */
+struct json_object *admin_socket_command(const char *command);
+
 /**
- * Sends {"v":1,"cmd":COMMAND} to the socket at `path` (NULL: where a daemon of this user puts it) and
- * returns the result, to be freed by json_object_put(). 0 or an exit code, with the sentence printed.
+ * Sends the request, which is freed, to the socket at `path` (NULL: where a daemon of this user puts
+ * it) and returns the result, to be freed by json_object_put(). 0 or an exit code, with the sentence
+ * printed.
  */
+int admin_socket_request(const char *path, struct json_object *request,
+			 struct json_object **result);
+
+/** The same with a command that needs nothing more. */
 int admin_socket_ask(const char *path, const char *command, struct json_object **result);
 
 #endif

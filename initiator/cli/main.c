@@ -9,7 +9,7 @@
 
 static const struct verb *const verbs[] = {
 	&verb_discover, &verb_list,  &verb_put,	   &verb_get,	&verb_hold,
-	&verb_read,	&verb_write, &verb_status, &verb_stats,
+	&verb_read,	&verb_write, &verb_status, &verb_stats, &verb_listener,
 };
 
 static void help(FILE *out)

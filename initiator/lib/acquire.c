@@ -139,6 +139,19 @@ static void judge_status(struct keeper *k, uint16_t status, struct answer *a)
 		a->verdict = LATER;
 		(void)errtext_set(&a->why, 0, "export \"%s\" is not ready at the target", ex->name);
 		break;
+	case NVME_SC_ANA_TRANSITION:
+		a->verdict = LATER;
+		(void)errtext_set(&a->why, 0, "access to \"%s\" by this path is changing",
+				  ex->name);
+		break;
+	case NVME_SC_ANA_INACCESSIBLE:
+	case NVME_SC_ANA_PERSISTENT_LOSS:
+		a->verdict = REFUSED;
+		(void)errtext_set(&a->why, 0,
+				  "\"%s\" is %s by this path: connect to another address of the "
+				  "target",
+				  ex->name, a->code == -ENOLINK ? "lost for good" : "inaccessible");
+		break;
 	case LH_SC_NO_DIRECT_QUEUE:
 		a->verdict = LATER;
 		(void)pthread_mutex_lock(&d->q.lock);

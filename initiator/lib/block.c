@@ -21,6 +21,7 @@ static bool is_transient(uint16_t status)
 	case NVME_SC_TRANSIENT_TRANSPORT:
 	case NVME_SC_ABORT_SQ_DELETED:
 	case NVME_SC_ABORT_REQUESTED:
+	case NVME_SC_ANA_TRANSITION:
 		return true;
 	default:
 		return false;

@@ -19,7 +19,6 @@ part_descriptions=(
 	"e2e:the daemon and the command line over the software fabric"
 	"vm:end-to-end tests over verbs with ODP in the testbed VM, on ext4 and on xfs"
 	"clang:the same build with clang"
-	"debian13:the build, unit tests and some end-to-end tests in a Debian 13 root, with its compiler and libraries"
 	"format:clang-format on C, shellcheck on scripts"
 	"tidy:clang-tidy"
 	"asan:unit and end-to-end tests under AddressSanitizer and UBSan"
@@ -111,11 +110,6 @@ part_vm() {
 part_clang() {
 	need_packages "${packages_build[@]}" "${packages_lint[@]}"
 	if build_preset clang; then pass build/clang; else fail build/clang "see above"; fi
-}
-
-part_debian13() {
-	need_packages "${packages_build[@]}"
-	run_e2e debian13 "$root/scripts/testbed" --quiet --root trixie --no-vm -- "$root/tests/debian13"
 }
 
 part_format() {

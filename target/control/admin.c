@@ -91,6 +91,16 @@ static bool connection_flush(struct admin_connection *c)
 	return loop_mod_fd(c->admin->env.control, &c->lfd, EPOLLIN) == 0;
 }
 
+static const char *known_verbs(char text[ERRTEXT_BYTES / 2])
+{
+	size_t used = 0;
+
+	for (const struct admin_verb *v = admin_verbs; v->name && used < ERRTEXT_BYTES / 2; v++)
+		used += (size_t)snprintf(text + used, ERRTEXT_BYTES / 2 - used, "%s%s",
+					 used ? ", " : "", v->name);
+	return text;
+}
+
 /** Finds and runs the verb. `result` is set on success. */
 static int answer(const struct admin_env *env, const char *line, struct json_object **result,
 		  struct errtext *err)
@@ -98,6 +108,7 @@ static int answer(const struct admin_env *env, const char *line, struct json_obj
 	struct json_object *request = json_tokener_parse(line);
 	struct json_object *field;
 	const char *name;
+	char known[ERRTEXT_BYTES / 2];
 	int rc = -EOPNOTSUPP;
 
 	if (!request || !json_object_is_type(request, json_type_object)) {
@@ -118,7 +129,8 @@ static int answer(const struct admin_env *env, const char *line, struct json_obj
 		return errtext_set(err, -EINVAL, "\"cmd\" is missing");
 	}
 	name = json_object_get_string(field);
-	errtext_set(err, rc, "unknown cmd \"%.64s\"; this daemon knows status and stats", name);
+	errtext_set(err, rc, "unknown cmd \"%.64s\"; this daemon knows %s", name,
+		    known_verbs(known));
 	for (const struct admin_verb *v = admin_verbs; v->name; v++) {
 		if (strcmp(name, v->name) == 0) {
 			rc = v->answer(env, request, result, err);

@@ -174,32 +174,21 @@ static void add_controller(const struct nvme_controller_status *status, void *ar
 	json_object_array_add(arg, o);
 }
 
-static void add_listener(const struct nvme_listener_status *status, void *arg)
-{
-	struct json_object *o = json_object_new_object();
-
-	put_text(o, "fabric", status->fabric);
-	put_text(o, "address", status->address);
-	json_object_array_add(arg, o);
-}
-
 static int answer_status(const struct admin_env *env, struct json_object *request,
 			 struct json_object **result, struct errtext *err)
 {
 	struct json_object *o = json_object_new_object();
-	struct json_object *listeners = json_object_new_array();
 	struct json_object *exports = json_object_new_array();
 	struct json_object *clients = json_object_new_array();
 
 	(void)request;
 	(void)err;
-	nvme_target_each_listener(env->target, add_listener, listeners);
 	for (unsigned int i = 0; i < env->nr_holdings; i++)
 		json_object_array_add(exports, holding_json(env, env->holdings[i]));
 	nvme_target_each_controller(env->target, add_controller, clients);
 	json_object_object_add(o, "daemon", daemon_json(env));
 	json_object_object_add(o, "devices", devices_json(env));
-	json_object_object_add(o, "listeners", listeners);
+	json_object_object_add(o, "listeners", admin_listeners_json(env));
 	json_object_object_add(o, "exports", exports);
 	json_object_object_add(o, "clients", clients);
 	*result = o;
@@ -223,5 +212,7 @@ static int answer_stats(const struct admin_env *env, struct json_object *request
 const struct admin_verb admin_verbs[] = {
 	{"status", answer_status},
 	{"stats", answer_stats},
+	{"listener-list", admin_listener_list},
+	{"listener-ana", admin_listener_ana},
 	{NULL, NULL},
 };

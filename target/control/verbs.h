@@ -16,6 +16,10 @@ struct admin_verb {
 	admin_verb_fn *answer;
 };
 
+admin_verb_fn admin_listener_list, admin_listener_ana;
+/** Every listener, as both verbs and status show it. */
+struct json_object *admin_listeners_json(const struct admin_env *env);
+
 /** All verbs; a NULL name ends. */
 extern const struct admin_verb admin_verbs[];
 

@@ -108,9 +108,9 @@ add_export() {
 	printf '{ name = "%s"; path = "%s"; %s }\n' "$1" "$2" "${3-}" >>"$tmp/$D/exports"
 }
 
-# add_listener FABRIC ADDRESS PORT; without any there is one on $fabric.
+# add_listener FABRIC ADDRESS PORT ['key = value; …']; without any there is one on $fabric.
 add_listener() {
-	printf '{ fabric = "%s"; address = "%s"; port = %s; }\n' "$1" "$2" "$3" >>"$tmp/$D/listeners"
+	printf '{ fabric = "%s"; address = "%s"; port = %s; %s }\n' "$1" "$2" "$3" "${4-}" >>"$tmp/$D/listeners"
 }
 
 # set_option 'key = value;'; runtime_dir, state_dir and nqn have values of the case's own.
