@@ -19,6 +19,8 @@
 #define CC_IOSQES(cc)	 ((cc) >> 16 & 15)
 #define CC_IOCQES(cc)	 ((cc) >> 20 & 15)
 #define PROPERTY_8_BYTES 1
+#define BYTE_ATTRIB	 offsetof(struct nvmf_property_command, attrib)
+#define BYTE_OFFSET	 offsetof(struct nvmf_property_command, offset)
 #define SQES_64_BYTES	 6
 #define CQES_16_BYTES	 4
 
@@ -131,11 +133,11 @@ static void property_get(struct request *r)
 		value = CAP_TO_500MS >> 24;
 		break;
 	default:
-		request_complete(r, NVME_SC_INVALID_FIELD | NVME_SC_DNR);
+		request_refuse(r, NVME_SC_INVALID_FIELD, BYTE_OFFSET, 0);
 		return;
 	}
 	if (wide != (le32toh(sqe->offset) == NVME_PROP_CAP)) {
-		request_complete(r, NVME_SC_INVALID_FIELD | NVME_SC_DNR);
+		request_refuse(r, NVME_SC_INVALID_FIELD, BYTE_ATTRIB, 0);
 		return;
 	}
 	r->dw0 = (uint32_t)value;
@@ -198,8 +200,12 @@ static void property_set(struct request *r)
 	uint32_t old = c->a.cc, cc = (uint32_t)le64toh(sqe->value);
 	bool reset = (old & NVME_CC_EN) && !(cc & NVME_CC_EN);
 
-	if (le32toh(sqe->offset) != NVME_PROP_CC || (sqe->attrib & 7) == PROPERTY_8_BYTES) {
-		request_complete(r, NVME_SC_INVALID_FIELD | NVME_SC_DNR);
+	if (le32toh(sqe->offset) != NVME_PROP_CC) {
+		request_refuse(r, NVME_SC_INVALID_FIELD, BYTE_OFFSET, 0);
+		return;
+	}
+	if ((sqe->attrib & 7) == PROPERTY_8_BYTES) {
+		request_refuse(r, NVME_SC_INVALID_FIELD, BYTE_ATTRIB, 0);
 		return;
 	}
 	c->a.cc = cc;

@@ -172,24 +172,24 @@ static uint16_t path_status(const struct request *r)
 
 void direct_execute(struct request *r)
 {
-	uint16_t status;
+	uint32_t refused;
 
 	if (r->command.opcode == LH_ADMIN_OPEN_DIRECT) {
 		admin_reply(r, sizeof(struct lh_token), token_buffered);
 		return;
 	}
-	status = direct_want_parse((const struct lh_admin_command *)request_sqe(r),
-				   &r->u.direct.want);
-	if (!status && r->command.opcode != LH_ADMIN_RENEW && !nsid_ok(r))
-		status = NVME_SC_INVALID_NS | NVME_SC_DNR;
+	refused = direct_want_parse((const struct lh_admin_command *)request_sqe(r),
+				    &r->u.direct.want);
+	if (!refused && r->command.opcode != LH_ADMIN_RENEW && !nsid_ok(r))
+		refused = REFUSED_IN(NVME_SC_INVALID_NS, nsid);
 	/* Room for the largest answer: what was granted must reach the client whole. */
-	if (!status && r->command.opcode == LH_ADMIN_ACQUIRE &&
+	if (!refused && r->command.opcode == LH_ADMIN_ACQUIRE &&
 	    (r->command.data != COMMAND_KEYED || r->command.length < ACQUIRE_REPLY_BYTES))
-		status = NVME_SC_SGL_INVALID_DATA | NVME_SC_DNR;
-	if (!status && r->command.opcode == LH_ADMIN_ACQUIRE)
-		status = path_status(r);
-	if (status) {
-		request_complete(r, status);
+		refused = REFUSED_IN(NVME_SC_SGL_INVALID_DATA, sgl.bytes);
+	if (!refused && r->command.opcode == LH_ADMIN_ACQUIRE)
+		refused = path_status(r);
+	if (refused) {
+		request_reject(r, refused);
 		return;
 	}
 	switch (r->command.opcode) {

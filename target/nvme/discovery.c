@@ -138,9 +138,11 @@ static void log_on_control(struct request *r)
 		log_listener(r, list_entry(l, struct nvme_listener, link), &local, &log);
 	for (unsigned int i = 0; i < t->nr_referrals; i++)
 		log_referral(t, i, &log);
-	r->status = log.offset <= discovery_log_end(&log, t->discovery_generation)
-			    ? NVME_SC_SUCCESS
-			    : NVME_SC_INVALID_FIELD | NVME_SC_DNR;
+	r->status = NVME_SC_SUCCESS;
+	if (log.offset > discovery_log_end(&log, t->discovery_generation)) {
+		r->fault = 1 + offsetof(struct nvme_command, cdw12);
+		r->status = NVME_SC_INVALID_FIELD | NVME_SC_DNR;
+	}
 	request_from_control(r);
 }
 
@@ -162,10 +164,10 @@ static void fill_log(struct request *r)
 
 static void log_execute(struct request *r)
 {
-	uint16_t status = log_part_parse(request_sqe(r), &r->command, &r->u.log);
+	uint32_t refused = log_part_parse(request_sqe(r), &r->command, &r->u.log);
 
-	if (status)
-		request_complete(r, status);
+	if (refused)
+		request_reject(r, refused);
 	else if (r->u.log.page != NVME_LOG_DISCOVERY)
 		request_complete(r, NVME_SC_INVALID_LOG_PAGE | NVME_SC_DNR);
 	else
@@ -210,39 +212,43 @@ static void fill_controller(struct request *r)
 	request_complete(r, NVME_SC_SUCCESS);
 }
 
-/* Keep-alive and the one event: true if it is that feature, with values that fit. */
-static bool feature_ok(const struct nvme_command *sqe, bool set)
+/* Keep-alive and the one event: 0 if it is that feature, with values that fit; else a refusal. */
+static uint32_t feature_parse(const struct nvme_command *sqe, bool set)
 {
 	switch (le32toh(sqe->cdw10) & 0xff) {
 	case NVME_FEAT_KEEP_ALIVE:
-		return true;
+		return 0;
 	case NVME_FEAT_ASYNC_EVENT:
-		return !set || (le32toh(sqe->cdw11) & ~NVME_AEN_CFG_DISCOVERY) == 0;
+		return set && (le32toh(sqe->cdw11) & ~NVME_AEN_CFG_DISCOVERY)
+			       ? REFUSED_IN(NVME_SC_INVALID_FIELD, cdw11)
+			       : 0;
 	default:
-		return false;
+		return REFUSED_IN(NVME_SC_INVALID_FIELD, cdw10);
 	}
 }
 
 bool discovery_execute(struct request *r)
 {
 	const struct nvme_command *sqe = request_sqe(r);
+	uint32_t refused;
 
 	switch (r->command.opcode) {
 	case NVME_ADMIN_IDENTIFY:
 		if ((le32toh(sqe->cdw10) & 0xff) == NVME_CNS_CONTROLLER)
 			admin_reply(r, IDENTIFY_BYTES, fill_controller);
 		else
-			request_complete(r, NVME_SC_INVALID_FIELD | NVME_SC_DNR);
+			request_refuse(r, NVME_SC_INVALID_FIELD,
+				       offsetof(struct nvme_command, cdw10), 0);
 		return true;
 	case NVME_ADMIN_GET_LOG_PAGE:
 		log_execute(r);
 		return true;
 	case NVME_ADMIN_SET_FEATURES:
 	case NVME_ADMIN_GET_FEATURES:
-		if (feature_ok(sqe, r->command.opcode == NVME_ADMIN_SET_FEATURES))
-			return false;
-		request_complete(r, NVME_SC_INVALID_FIELD | NVME_SC_DNR);
-		return true;
+		refused = feature_parse(sqe, r->command.opcode == NVME_ADMIN_SET_FEATURES);
+		if (refused)
+			request_reject(r, refused);
+		return refused != 0;
 	case NVME_ADMIN_ASYNC_EVENT:
 	case NVME_ADMIN_KEEP_ALIVE:
 	case NVME_ADMIN_ABORT:

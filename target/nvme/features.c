@@ -34,10 +34,14 @@
 #define KEEP_ALIVE_UNIT_MS	  100u /* Identify Controller's KAS */
 
 /* Where fields of the command lie, for the error log. */
-#define BYTE_FEATURE 40
-#define BYTE_SELECT  41
-#define BYTE_SAVE    43
-#define BYTE_CDW11   44
+#define BYTE_FEATURE	 40
+#define BYTE_SELECT	 41
+#define BYTE_SAVE	 43
+#define BYTE_CDW11	 44
+#define BYTE_NCQR	 46
+#define BYTE_DULBE	 46
+#define BYTE_TEMPERATURE 46
+#define BIT_UNDER	 4
 
 struct feature {
 	uint8_t id;
@@ -53,6 +57,13 @@ struct feature {
 static struct controller_features *features_of(const struct request *r)
 {
 	return &r->queue->controller->a.features;
+}
+
+/* The status of a set or get, with the place of the field. */
+static uint16_t invalid_at(struct request *r, unsigned int byte, unsigned int bit)
+{
+	r->fault = (uint16_t)((bit << 8 | byte) + 1);
+	return NVME_SC_INVALID_FIELD;
 }
 
 static uint32_t max_queues(const struct nvme_target *t)
@@ -105,8 +116,10 @@ static uint16_t set_temperature(struct request *r, uint32_t cdw11)
 	unsigned int sensor = TEMPERATURE_SELECT(cdw11), under = TEMPERATURE_UNDER(cdw11);
 
 	/* The composite temperature is all there is. */
-	if ((sensor != 0 && sensor != TEMPERATURE_ALL) || under > 1)
-		return NVME_SC_INVALID_FIELD;
+	if (sensor != 0 && sensor != TEMPERATURE_ALL)
+		return invalid_at(r, BYTE_TEMPERATURE, 0);
+	if (under > 1)
+		return invalid_at(r, BYTE_TEMPERATURE, BIT_UNDER);
 	if (under)
 		features_of(r)->under_k = (uint16_t)cdw11;
 	else
@@ -119,8 +132,10 @@ static uint16_t get_temperature(struct request *r, bool initial, uint32_t *value
 	uint32_t cdw11 = le32toh(request_sqe(r)->cdw11);
 	bool under = TEMPERATURE_UNDER(cdw11) == 1;
 
-	if (TEMPERATURE_SELECT(cdw11) != 0 || TEMPERATURE_UNDER(cdw11) > 1)
-		return NVME_SC_INVALID_FIELD;
+	if (TEMPERATURE_SELECT(cdw11) != 0)
+		return invalid_at(r, BYTE_TEMPERATURE, 0);
+	if (TEMPERATURE_UNDER(cdw11) > 1)
+		return invalid_at(r, BYTE_TEMPERATURE, BIT_UNDER);
 	if (initial)
 		*value = under ? 0 : CONTROLLER_WARNING_K;
 	else
@@ -182,7 +197,7 @@ static uint16_t set_recovery(struct request *r, uint32_t cdw11)
 
 	/* NSFEAT says that blocks without storage read as zeros, not as errors. */
 	if (cdw11 & RECOVERY_DULBE)
-		return NVME_SC_INVALID_FIELD;
+		return invalid_at(r, BYTE_DULBE, 0);
 	if (r->command.nsid == NVME_NSID_ALL) {
 		for (unsigned int i = 0; i < NVME_MAX_NAMESPACES; i++)
 			features_of(r)->recovery[i] = (uint16_t)cdw11;
@@ -246,7 +261,8 @@ static void set_queues(struct request *r, uint32_t asked)
 	uint32_t n = (uint32_t)min_u64(asked & 0xffff, asked >> 16);
 
 	if ((asked & 0xffff) == 0xffff || asked >> 16 == 0xffff) {
-		request_refuse(r, NVME_SC_INVALID_FIELD, BYTE_CDW11, 0);
+		request_refuse(r, NVME_SC_INVALID_FIELD,
+			       (asked & 0xffff) == 0xffff ? BYTE_CDW11 : BYTE_NCQR, 0);
 		return;
 	}
 	/* Both 0's based; one number for both, since each queue is a pair. */
@@ -412,9 +428,12 @@ static uint16_t path_status(const struct request *r, const struct feature *f)
 	return use ? ana_status(&c->listener->ana, use->ana_group) : NVME_SC_SUCCESS;
 }
 
-static unsigned int fault_byte(uint16_t status)
+/* The field that is wrong: where the feature's own function says, or where it is for most. */
+static void refuse(struct request *r, uint16_t status)
 {
-	return status == NVME_SC_INVALID_NS ? offsetof(struct nvme_command, nsid) : BYTE_CDW11;
+	if (status == NVME_SC_INVALID_FIELD && !r->fault)
+		r->fault = 1 + BYTE_CDW11;
+	request_complete(r, status | NVME_SC_DNR);
 }
 
 void set_features_execute(struct request *r)
@@ -449,7 +468,7 @@ void set_features_execute(struct request *r)
 	}
 	status = f->set(r, cdw11);
 	if (status)
-		request_refuse(r, status, fault_byte(status), 0);
+		refuse(r, status);
 	else
 		request_complete(r, NVME_SC_SUCCESS);
 }
@@ -482,7 +501,7 @@ void get_features_execute(struct request *r)
 	/* What cannot be saved has its default there. */
 	status = f->get(r, select != SELECT_CURRENT, &value);
 	if (status) {
-		request_refuse(r, status, fault_byte(status), 0);
+		refuse(r, status);
 	} else if (!f->data_bytes) {
 		r->dw0 = value;
 		request_complete(r, NVME_SC_SUCCESS);

@@ -84,6 +84,20 @@ static bool is_logged(uint16_t status)
 	}
 }
 
+static bool has_lba(const struct request *r)
+{
+	switch (r->command.opcode) {
+	case NVME_IO_READ:
+	case NVME_IO_WRITE:
+	case NVME_IO_COMPARE:
+	case NVME_IO_WRITE_ZEROES:
+	case NVME_IO_VERIFY:
+		return r->queue->qid != 0 && r->capsule;
+	default:
+		return false;
+	}
+}
+
 /* For most statuses there is one field that can be wrong. */
 static uint16_t location(const struct request *r)
 {
@@ -103,24 +117,11 @@ static uint16_t location(const struct request *r)
 	case NVME_SC_SGL_OFFSET_INVALID:
 		return offsetof(struct nvme_command, sgl.address);
 	case NVME_SC_LBA_RANGE:
+		return has_lba(r) ? offsetof(struct nvme_command, cdw10) : NOT_IN_A_FIELD;
 	case NVME_SC_INVALID_LOG_PAGE:
 		return offsetof(struct nvme_command, cdw10);
 	default:
 		return NOT_IN_A_FIELD;
-	}
-}
-
-static bool has_lba(const struct request *r)
-{
-	switch (r->command.opcode) {
-	case NVME_IO_READ:
-	case NVME_IO_WRITE:
-	case NVME_IO_COMPARE:
-	case NVME_IO_WRITE_ZEROES:
-	case NVME_IO_VERIFY:
-		return r->queue->qid != 0 && r->capsule;
-	default:
-		return false;
 	}
 }
 

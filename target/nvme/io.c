@@ -14,20 +14,20 @@ enum io_lock_kind {
 
 struct io_command {
 	void (*execute)(struct request *r);
-	/** Fills r->range; returns an NVMe status. NULL: there is no range in the command. */
-	uint16_t (*parse)(struct request *r, const struct view *view);
+	/** Fills r->range; returns 0 or a refusal. NULL: there is no range in the command. */
+	uint32_t (*parse)(struct request *r, const struct view *view);
 	enum io_lock_kind lock;
 	bool writes;
 };
 
-static uint16_t parse_data(struct request *r, const struct view *view)
+static uint32_t parse_data(struct request *r, const struct view *view)
 {
 	return command_parse_range(request_sqe(r), &r->command, export_lba_bytes(view->export),
 				   view->size_bytes, r->queue->q.target->env.limits.mdts_bytes,
 				   &r->range);
 }
 
-static uint16_t parse_blocks(struct request *r, const struct view *view)
+static uint32_t parse_blocks(struct request *r, const struct view *view)
 {
 	return command_parse_blocks(request_sqe(r), export_lba_bytes(view->export),
 				    view->size_bytes, &r->range);
@@ -90,7 +90,7 @@ static uint16_t find_namespace(struct request *r)
 	return NVME_SC_SUCCESS;
 }
 
-static uint16_t check(struct request *r, const struct io_command *command)
+static uint32_t check(struct request *r, const struct io_command *command)
 {
 	const struct view *view = r->use->serving->view;
 
@@ -149,12 +149,12 @@ void io_begin(struct request *r)
 {
 	const struct io_command *command = &commands[r->command.opcode];
 	struct request *second = r->pair;
-	uint16_t status = find_namespace(r);
+	uint32_t status = find_namespace(r);
 
 	if (!status)
 		status = check(r, command);
 	if (status) {
-		request_complete(r, status);
+		request_reject(r, status);
 		return;
 	}
 	if (second) {
@@ -164,7 +164,7 @@ void io_begin(struct request *r)
 		status = check(second, &commands[second->command.opcode]);
 		request_put_ns(second);
 		if (status) {
-			request_complete(second, status);
+			request_reject(second, status);
 			return;
 		}
 	}

@@ -52,13 +52,13 @@ static void sources_ready(struct request *r)
 		.range_bytes = IO_COPY_RANGE_BYTES,
 		.total_bytes = IO_COPY_BYTES,
 	};
-	uint16_t status = copy_parse_sources(request_sqe(r), request_data(r), r->u.copy.nr, &limits,
-					     r->u.copy.sources, &r->range);
+	uint32_t refused = copy_parse_sources(request_sqe(r), request_data(r), r->u.copy.nr,
+					      &limits, r->u.copy.sources, &r->range);
 
 	/* Nobody waits for his place with a buffer in his hands. */
 	request_drop_buffer(r);
-	if (status) {
-		request_complete(r, status);
+	if (refused) {
+		request_reject(r, refused);
 		return;
 	}
 	counter_add(&copies, 1);
@@ -67,15 +67,15 @@ static void sources_ready(struct request *r)
 
 void io_copy(struct request *r)
 {
-	uint16_t status;
+	uint32_t refused;
 
 	if (r->locked) {
 		run(r);
 		return;
 	}
-	status = copy_parse(request_sqe(r), &r->command, &r->u.copy.nr);
-	if (status)
-		request_complete(r, status);
+	refused = copy_parse(request_sqe(r), &r->command, &r->u.copy.nr);
+	if (refused)
+		request_reject(r, refused);
 	else
 		request_take_data(r, sources_ready);
 }

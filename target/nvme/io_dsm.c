@@ -68,13 +68,13 @@ static void ranges_ready(struct request *r)
 	const struct view *view = r->use->serving->view;
 	struct export_range *ranges = (struct export_range *)(void *)r->bounce.data;
 	unsigned int n = 0;
-	uint16_t status;
+	uint32_t refused;
 
-	status = dsm_parse_ranges(request_data(r), r->u.punch.nr_wire,
-				  export_lba_bytes(view->export), view->size_bytes, IO_PUNCH_BYTES,
-				  ranges, &n);
-	if (status || n == 0 || !io_can_punch(r)) {
-		request_complete(r, status);
+	refused = dsm_parse_ranges(request_data(r), r->u.punch.nr_wire,
+				   export_lba_bytes(view->export), view->size_bytes, IO_PUNCH_BYTES,
+				   ranges, &n);
+	if (refused || n == 0 || !io_can_punch(r)) {
+		request_reject(r, refused);
 		return;
 	}
 	io_punch(r, ranges, n, deallocated);
@@ -83,10 +83,10 @@ static void ranges_ready(struct request *r)
 void io_dsm(struct request *r)
 {
 	bool deallocate;
-	uint16_t status = dsm_parse(request_sqe(r), &r->command, &deallocate, &r->u.punch.nr_wire);
+	uint32_t refused = dsm_parse(request_sqe(r), &r->command, &deallocate, &r->u.punch.nr_wire);
 
-	if (status || !deallocate) {
-		request_complete(r, status);
+	if (refused || !deallocate) {
+		request_reject(r, refused);
 		return;
 	}
 	counter_add(&dsms, 1);

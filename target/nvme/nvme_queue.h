@@ -193,6 +193,13 @@ static inline void request_refuse(struct request *r, uint16_t status, unsigned i
 	request_complete(r, status | NVME_SC_DNR);
 }
 
+/** The same with what a parser said. */
+static inline void request_reject(struct request *r, uint32_t refusal)
+{
+	r->fault = (uint16_t)(refusal >> 16);
+	request_complete(r, refusal_status(refusal));
+}
+
 /** Just before the response: what the logs say of the command. */
 static inline void request_account(struct request *r)
 {

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define KEYED_SGL_MAX 0xffffffu
+#define FLAGS_PSDT_BIT 6
 
 /* ---- connection requests ---------------------------------------------------------------------- */
 
@@ -65,7 +65,7 @@ bool capsule_size_ok(uint32_t bytes, const struct capsule_limits *limits)
 }
 
 /* Bits 1:0 of the opcode, or of the fabrics command type (NVMe base 2.0 figure 87). */
-static uint16_t parse_direction(struct command *c)
+static uint32_t parse_direction(struct command *c)
 {
 	switch ((c->opcode == NVME_FABRICS ? c->fctype : c->opcode) & 3) {
 	case 0:
@@ -78,12 +78,16 @@ static uint16_t parse_direction(struct command *c)
 		c->direction = DIRECTION_TO_HOST;
 		return NVME_SC_SUCCESS;
 	default: /* both ways: no such command here */
-		return NVME_SC_INVALID_OPCODE | NVME_SC_DNR;
+		return REFUSED_AT(NVME_SC_INVALID_OPCODE,
+				  c->opcode == NVME_FABRICS
+					  ? offsetof(struct nvmf_connect_command, fctype)
+					  : offsetof(struct nvme_command, opcode),
+				  0);
 	}
 }
 
 /* One descriptor of the host's memory, behind those there are. */
-static uint16_t add_keyed(const struct nvme_sgl_desc *sgl, const struct capsule_limits *limits,
+static uint32_t add_keyed(const struct nvme_sgl_desc *sgl, const struct capsule_limits *limits,
 			  struct command *c)
 {
 	uint8_t subtype = sgl->type & 0x0f;
@@ -95,14 +99,14 @@ static uint16_t add_keyed(const struct nvme_sgl_desc *sgl, const struct capsule_
 
 	if (sgl->type >> 4 != NVME_SGL_KEYED_DATA_BLOCK ||
 	    (subtype != NVME_SGL_ADDRESS && subtype != NVME_SGL_INVALIDATE))
-		return NVME_SC_SGL_INVALID_TYPE | NVME_SC_DNR;
+		return REFUSED_IN(NVME_SC_SGL_INVALID_TYPE, sgl.type);
 	/* A null keyed descriptor comes with every command that has no data. */
 	if (c->direction == DIRECTION_NONE || keyed.length == 0)
 		return NVME_SC_SUCCESS;
 	if (keyed.length > limits->mdts_bytes - c->length)
-		return NVME_SC_INVALID_FIELD | NVME_SC_DNR;
+		return REFUSED_IN(NVME_SC_INVALID_FIELD, sgl.bytes);
 	if (keyed.address > UINT64_MAX - keyed.length)
-		return NVME_SC_SGL_INVALID_DATA | NVME_SC_DNR;
+		return REFUSED_IN(NVME_SC_SGL_INVALID_DATA, sgl.bytes);
 	/* A SEND invalidates one key; the host does the others itself. */
 	if (subtype == NVME_SGL_INVALIDATE && !limits->no_invalidate) {
 		c->invalidate = true;
@@ -115,57 +119,58 @@ static uint16_t add_keyed(const struct nvme_sgl_desc *sgl, const struct capsule_
 }
 
 /* A list of descriptors that came in the capsule (NVMe-oF 1.1 §2.3.1). */
-static uint16_t parse_list(const struct nvme_sgl_desc *sgl, const uint8_t *capsule, uint32_t bytes,
+static uint32_t parse_list(const struct nvme_sgl_desc *sgl, const uint8_t *capsule, uint32_t bytes,
 			   const struct capsule_limits *limits, struct command *c)
 {
 	uint64_t offset = le64toh(sgl->address);
 	uint32_t length = nvme_sgl_length(sgl);
 
 	if ((sgl->type & 0x0f) != NVME_SGL_OFFSET)
-		return NVME_SC_SGL_INVALID_TYPE | NVME_SC_DNR;
+		return REFUSED_IN(NVME_SC_SGL_INVALID_TYPE, sgl.type);
 	if (length == 0 || length % sizeof(*sgl) != 0)
-		return NVME_SC_SGL_INVALID_LAST | NVME_SC_DNR;
+		return REFUSED_IN(NVME_SC_SGL_INVALID_LAST, sgl.bytes);
 	if (length / sizeof(*sgl) > NVME_MAX_KEYED)
-		return NVME_SC_SGL_INVALID_COUNT | NVME_SC_DNR;
+		return REFUSED_IN(NVME_SC_SGL_INVALID_COUNT, sgl.bytes);
 	if (!range_ok(offset, length, bytes - sizeof(struct nvme_command)))
-		return NVME_SC_SGL_OFFSET_INVALID | NVME_SC_DNR;
+		return REFUSED_IN(NVME_SC_SGL_OFFSET_INVALID, sgl.address);
 	capsule += sizeof(struct nvme_command) + offset;
 	for (uint32_t at = 0; at < length; at += (uint32_t)sizeof(*sgl)) {
 		struct nvme_sgl_desc one;
-		uint16_t status;
+		uint32_t refused;
 
 		memcpy(&one, capsule + at, sizeof(one));
-		status = add_keyed(&one, limits, c);
-		if (status)
-			return status;
+		refused = add_keyed(&one, limits, c);
+		/* It lies in the list: of the command that is the data pointer. */
+		if (refused)
+			return REFUSED_IN(refusal_status(refused), sgl);
 	}
 	return NVME_SC_SUCCESS;
 }
 
-static uint16_t parse_in_capsule(const struct nvme_sgl_desc *sgl, uint32_t bytes, struct command *c)
+static uint32_t parse_in_capsule(const struct nvme_sgl_desc *sgl, uint32_t bytes, struct command *c)
 {
 	uint64_t offset = le64toh(sgl->address);
 	uint32_t length = nvme_sgl_length(sgl);
 
 	if ((sgl->type & 0x0f) != NVME_SGL_OFFSET)
-		return NVME_SC_SGL_INVALID_TYPE | NVME_SC_DNR;
+		return REFUSED_IN(NVME_SC_SGL_INVALID_TYPE, sgl.type);
 	if (c->direction == DIRECTION_NONE || length == 0)
 		return NVME_SC_SUCCESS;
 	if (c->direction != DIRECTION_FROM_HOST)
-		return NVME_SC_SGL_INVALID_TYPE | NVME_SC_DNR;
+		return REFUSED_IN(NVME_SC_SGL_INVALID_TYPE, sgl.type);
 	if (!range_ok(offset, length, bytes - sizeof(struct nvme_command)))
-		return NVME_SC_SGL_OFFSET_INVALID | NVME_SC_DNR;
+		return REFUSED_IN(NVME_SC_SGL_OFFSET_INVALID, sgl.address);
 	c->length = length;
 	c->capsule_offset = (uint32_t)(sizeof(struct nvme_command) + offset);
 	c->data = COMMAND_IN_CAPSULE;
 	return NVME_SC_SUCCESS;
 }
 
-uint16_t command_parse(const void *capsule, uint32_t bytes, const struct capsule_limits *limits,
+uint32_t command_parse(const void *capsule, uint32_t bytes, const struct capsule_limits *limits,
 		       struct command *c)
 {
 	const struct nvme_command *sqe = capsule;
-	uint16_t status;
+	uint32_t refused;
 
 	assert(capsule_size_ok(bytes, limits));
 	/* Not the descriptors: most of it, and seldom used. */
@@ -178,17 +183,19 @@ uint16_t command_parse(const void *capsule, uint32_t bytes, const struct capsule
 		c->nsid = 0;
 	}
 	/* No PRPs over fabrics, no metadata pointer. */
-	if ((sqe->flags & ~NVME_FLAGS_FUSE_MASK) != NVME_FLAGS_SGL ||
-	    (sqe->flags & NVME_FLAGS_FUSE_MASK) == NVME_FLAGS_FUSE_MASK)
-		return NVME_SC_INVALID_FIELD | NVME_SC_DNR;
+	if ((sqe->flags & ~NVME_FLAGS_FUSE_MASK) != NVME_FLAGS_SGL)
+		return REFUSED_AT(NVME_SC_INVALID_FIELD, offsetof(struct nvme_command, flags),
+				  FLAGS_PSDT_BIT);
+	if ((sqe->flags & NVME_FLAGS_FUSE_MASK) == NVME_FLAGS_FUSE_MASK)
+		return REFUSED_IN(NVME_SC_INVALID_FIELD, flags);
 	c->fuse = (enum command_fuse)(sqe->flags & NVME_FLAGS_FUSE_MASK);
 	if (c->fuse != FUSE_NONE && (limits->admin || c->opcode == NVME_FABRICS)) {
 		c->fuse = FUSE_NONE;
-		return NVME_SC_INVALID_FIELD | NVME_SC_DNR;
+		return REFUSED_IN(NVME_SC_INVALID_FIELD, flags);
 	}
-	status = parse_direction(c);
-	if (status)
-		return status;
+	refused = parse_direction(c);
+	if (refused)
+		return refused;
 	switch (sqe->sgl.type >> 4) {
 	case NVME_SGL_KEYED_DATA_BLOCK:
 		return add_keyed(&sqe->sgl, limits, c);
@@ -197,7 +204,7 @@ uint16_t command_parse(const void *capsule, uint32_t bytes, const struct capsule
 	case NVME_SGL_LAST_SEGMENT:
 		return parse_list(&sqe->sgl, capsule, bytes, limits, c);
 	default:
-		return NVME_SC_SGL_INVALID_TYPE | NVME_SC_DNR;
+		return REFUSED_IN(NVME_SC_SGL_INVALID_TYPE, sgl.type);
 	}
 }
 
@@ -254,7 +261,7 @@ uint16_t connect_parse_data(const struct nvmf_connect_data *data, struct connect
 
 /* ---- admin commands with a shape of their own ------------------------------------------------- */
 
-uint16_t log_part_parse(const struct nvme_command *sqe, const struct command *command,
+uint32_t log_part_parse(const struct nvme_command *sqe, const struct command *command,
 			struct log_part *part)
 {
 	uint32_t cdw10 = le32toh(sqe->cdw10);
@@ -264,14 +271,14 @@ uint16_t log_part_parse(const struct nvme_command *sqe, const struct command *co
 	part->retain = (cdw10 & 1u << 15) != 0;
 	part->offset = (uint64_t)le32toh(sqe->cdw13) << 32 | le32toh(sqe->cdw12);
 	if (part->offset % 4 != 0)
-		return NVME_SC_INVALID_FIELD | NVME_SC_DNR;
+		return REFUSED_IN(NVME_SC_INVALID_FIELD, cdw12);
 	if (dwords * 4 != command->length)
-		return NVME_SC_SGL_INVALID_DATA | NVME_SC_DNR;
+		return REFUSED_IN(NVME_SC_SGL_INVALID_DATA, sgl.bytes);
 	part->length = command->length;
 	return NVME_SC_SUCCESS;
 }
 
-uint16_t direct_want_parse(const struct lh_admin_command *sqe, struct direct_want *want)
+uint32_t direct_want_parse(const struct lh_admin_command *sqe, struct direct_want *want)
 {
 	unsigned int access = le16toh(sqe->access_flags);
 
@@ -284,18 +291,23 @@ uint16_t direct_want_parse(const struct lh_admin_command *sqe, struct direct_wan
 	if (sqe->opcode == LH_ADMIN_RENEW)
 		return NVME_SC_SUCCESS;
 	if (want->offset % LH_GRANT_ALIGN != 0)
-		return NVME_SC_INVALID_FIELD | NVME_SC_DNR;
+		return REFUSED_AT(NVME_SC_INVALID_FIELD, offsetof(struct lh_admin_command, offset),
+				  0);
 	if (sqe->opcode == LH_ADMIN_RELEASE) {
 		/* ~0: to the end, whatever it is. */
 		if (want->length > UINT64_MAX - want->offset)
 			want->length = UINT64_MAX - want->offset;
 		return NVME_SC_SUCCESS;
 	}
-	if (want->access == 0 || want->length == 0 ||
+	if (want->access == 0 ||
 	    (access & ~(unsigned int)(LH_GRANT_READ | LH_GRANT_WRITE | LH_ACQUIRE_ALLOCATE)))
-		return NVME_SC_INVALID_FIELD | NVME_SC_DNR;
+		return REFUSED_AT(NVME_SC_INVALID_FIELD,
+				  offsetof(struct lh_admin_command, access_flags), 0);
+	if (want->length == 0)
+		return REFUSED_AT(NVME_SC_INVALID_FIELD, offsetof(struct lh_admin_command, length),
+				  0);
 	if (want->length > UINT64_MAX - want->offset)
-		return NVME_SC_LBA_RANGE | NVME_SC_DNR;
+		return REFUSED_AT(NVME_SC_LBA_RANGE, offsetof(struct lh_admin_command, offset), 0);
 	return NVME_SC_SUCCESS;
 }
 

@@ -11,6 +11,21 @@
 
 #include <string.h>
 
+/* ---- refusals --------------------------------------------------------------------------------- */
+
+/*
+ * What a parser returns: 0, or an NVMe status, and above its 16 bits 1 + where the field lies that is
+ * wrong (the error log's Parameter Error Location); 0 there: in no one field of the command.
+ */
+#define REFUSED_AT(status, byte, bit) \
+	((uint32_t)(status) | NVME_SC_DNR | (((uint32_t)(bit) << 8 | (uint32_t)(byte)) + 1) << 16)
+#define REFUSED_IN(status, field) REFUSED_AT(status, offsetof(struct nvme_command, field), 0)
+
+static inline uint16_t refusal_status(uint32_t refusal)
+{
+	return (uint16_t)refusal;
+}
+
 /* ---- connection requests ---------------------------------------------------------------------- */
 
 /** Private data of a connection request: NVMe-oF 1.1 §7.3.6.2, or our direct queue's. */
@@ -91,9 +106,9 @@ bool capsule_size_ok(uint32_t bytes, const struct capsule_limits *limits);
 
 /**
  * Checks what all commands share (flags, SGL, direction, sizes); `bytes` passed capsule_size_ok().
- * Returns an NVMe status; cid, opcode and fctype are set in any case.
+ * Returns 0 or a refusal; cid, opcode and fctype are set in any case.
  */
-MUST_CHECK uint16_t command_parse(const void *capsule, uint32_t bytes,
+MUST_CHECK uint32_t command_parse(const void *capsule, uint32_t bytes,
 				  const struct capsule_limits *limits, struct command *command);
 
 /* ---- I/O commands (parse_io.c) ---------------------------------------------------------------- */
@@ -106,23 +121,23 @@ struct command_range {
 	bool deallocate; /* Write Zeroes */
 };
 
-/** Commands that move as many bytes as their range has. Returns an NVMe status. */
-MUST_CHECK uint16_t command_parse_range(const struct nvme_command *sqe,
+/** Commands that move as many bytes as their range has. Returns 0 or a refusal, as all of these do. */
+MUST_CHECK uint32_t command_parse_range(const struct nvme_command *sqe,
 					const struct command *command, uint32_t lba_bytes,
 					uint64_t size_bytes, uint32_t mdts_bytes,
 					struct command_range *range);
 /** Commands without data. */
-MUST_CHECK uint16_t command_parse_blocks(const struct nvme_command *sqe, uint32_t lba_bytes,
+MUST_CHECK uint32_t command_parse_blocks(const struct nvme_command *sqe, uint32_t lba_bytes,
 					 uint64_t size_bytes, struct command_range *range);
 
 /** Dataset Management: what the command says, … */
-MUST_CHECK uint16_t dsm_parse(const struct nvme_command *sqe, const struct command *command,
+MUST_CHECK uint32_t dsm_parse(const struct nvme_command *sqe, const struct command *command,
 			      bool *deallocate, unsigned int *nr);
 /**
  * … and its data: the whole units in each range; those that have none are left out. `ranges` may be
  * the same memory as `wire`.
  */
-MUST_CHECK uint16_t dsm_parse_ranges(const void *wire, unsigned int nr, uint32_t lba_bytes,
+MUST_CHECK uint32_t dsm_parse_ranges(const void *wire, unsigned int nr, uint32_t lba_bytes,
 				     uint64_t size_bytes, uint64_t unit_bytes,
 				     struct export_range *ranges, unsigned int *nr_ranges);
 
@@ -134,9 +149,9 @@ struct copy_limits {
 };
 
 /** Copy: what the command says, and its data. `sources` has NVME_COPY_MAX_RANGES. */
-MUST_CHECK uint16_t copy_parse(const struct nvme_command *sqe, const struct command *command,
+MUST_CHECK uint32_t copy_parse(const struct nvme_command *sqe, const struct command *command,
 			       unsigned int *nr);
-MUST_CHECK uint16_t copy_parse_sources(const struct nvme_command *sqe, const void *wire,
+MUST_CHECK uint32_t copy_parse_sources(const struct nvme_command *sqe, const void *wire,
 				       unsigned int nr, const struct copy_limits *limits,
 				       struct export_range *sources, struct command_range *to);
 
@@ -189,14 +204,14 @@ struct direct_message {
 MUST_CHECK int direct_message_parse(const void *data, uint32_t bytes,
 				    struct direct_message *message);
 
-/** Get Log Page: the part that is asked for. Returns an NVMe status. */
+/** Get Log Page: the part that is asked for. Returns 0 or a refusal. */
 struct log_part {
 	uint8_t page;
 	bool retain; /* the event stays masked */
 	uint64_t offset;
 	uint32_t length;
 };
-MUST_CHECK uint16_t log_part_parse(const struct nvme_command *sqe, const struct command *command,
+MUST_CHECK uint32_t log_part_parse(const struct nvme_command *sqe, const struct command *command,
 				   struct log_part *part);
 /** Copies what of [pos, pos + length) of the page lies in the part, to where it belongs in `out`. */
 static inline void log_part_put(const struct log_part *part, uint8_t *out, uint64_t pos,
@@ -209,7 +224,10 @@ static inline void log_part_put(const struct log_part *part, uint8_t *out, uint6
 		memcpy(out + (from - part->offset), (const uint8_t *)src + (from - pos), to - from);
 }
 
-/** Acquire and Release: offset and length are checked against each other and LH_GRANT_ALIGN. */
+/**
+ * Acquire and Release: offset and length are checked against each other and LH_GRANT_ALIGN. Returns 0
+ * or a refusal.
+ */
 struct direct_want {
 	uint16_t dqid;
 	unsigned int access;
@@ -218,6 +236,6 @@ struct direct_want {
 	uint64_t length;
 	uint32_t generation;
 };
-MUST_CHECK uint16_t direct_want_parse(const struct lh_admin_command *sqe, struct direct_want *want);
+MUST_CHECK uint32_t direct_want_parse(const struct lh_admin_command *sqe, struct direct_want *want);
 
 #endif

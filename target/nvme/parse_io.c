@@ -4,23 +4,26 @@
 
 #include <string.h>
 
-#define DTYPE_MASK (0xfu << 20) /* cdw12: directives, of which there are none */
+#define DTYPE_MASK  (0xfu << 20) /* cdw12: directives, of which there are none */
+#define BYTE_FORMAT 49		 /* bits 11:8 of cdw12 */
+#define BYTE_DTYPE  50
+#define BIT_DTYPE   4
 
 static uint64_t slba_of(const struct nvme_command *sqe)
 {
 	return (uint64_t)le32toh(sqe->cdw11) << 32 | le32toh(sqe->cdw10);
 }
 
-uint16_t command_parse_blocks(const struct nvme_command *sqe, uint32_t lba_bytes,
+uint32_t command_parse_blocks(const struct nvme_command *sqe, uint32_t lba_bytes,
 			      uint64_t size_bytes, struct command_range *range)
 {
 	uint32_t cdw12 = le32toh(sqe->cdw12);
 	uint64_t slba = slba_of(sqe), blocks = (cdw12 & 0xffff) + 1ull;
 
 	if (cdw12 & DTYPE_MASK)
-		return NVME_SC_INVALID_FIELD | NVME_SC_DNR;
+		return REFUSED_AT(NVME_SC_INVALID_FIELD, BYTE_DTYPE, BIT_DTYPE);
 	if (!range_ok(slba, blocks, size_bytes / lba_bytes))
-		return NVME_SC_LBA_RANGE | NVME_SC_DNR;
+		return REFUSED_IN(NVME_SC_LBA_RANGE, cdw10);
 	range->offset = slba * lba_bytes;
 	range->length = (uint32_t)(blocks * lba_bytes);
 	range->fua = (cdw12 & NVME_RW_FUA) != 0;
@@ -28,25 +31,25 @@ uint16_t command_parse_blocks(const struct nvme_command *sqe, uint32_t lba_bytes
 	return NVME_SC_SUCCESS;
 }
 
-uint16_t command_parse_range(const struct nvme_command *sqe, const struct command *command,
+uint32_t command_parse_range(const struct nvme_command *sqe, const struct command *command,
 			     uint32_t lba_bytes, uint64_t size_bytes, uint32_t mdts_bytes,
 			     struct command_range *range)
 {
 	uint64_t blocks = (le32toh(sqe->cdw12) & 0xffff) + 1ull;
-	uint16_t status;
+	uint32_t refused;
 
 	if (blocks * lba_bytes > mdts_bytes)
-		return NVME_SC_INVALID_FIELD | NVME_SC_DNR;
-	status = command_parse_blocks(sqe, lba_bytes, size_bytes, range);
-	if (!status && range->length != command->length)
-		status = NVME_SC_SGL_INVALID_DATA | NVME_SC_DNR;
+		return REFUSED_IN(NVME_SC_INVALID_FIELD, cdw12);
+	refused = command_parse_blocks(sqe, lba_bytes, size_bytes, range);
+	if (!refused && range->length != command->length)
+		refused = REFUSED_IN(NVME_SC_SGL_INVALID_DATA, sgl.bytes);
 	range->deallocate = false;
-	return status;
+	return refused;
 }
 
 /* ---- Dataset Management ----------------------------------------------------------------------- */
 
-uint16_t dsm_parse(const struct nvme_command *sqe, const struct command *command, bool *deallocate,
+uint32_t dsm_parse(const struct nvme_command *sqe, const struct command *command, bool *deallocate,
 		   unsigned int *nr)
 {
 	unsigned int n = (le32toh(sqe->cdw10) & 0xff) + 1;
@@ -54,13 +57,13 @@ uint16_t dsm_parse(const struct nvme_command *sqe, const struct command *command
 	/* Hosts send room for all the ranges there may be. */
 	if (command->length < n * sizeof(struct nvme_dsm_range) ||
 	    command->length > NVME_DSM_MAX_RANGES * sizeof(struct nvme_dsm_range))
-		return NVME_SC_SGL_INVALID_DATA | NVME_SC_DNR;
+		return REFUSED_IN(NVME_SC_SGL_INVALID_DATA, sgl.bytes);
 	*deallocate = (le32toh(sqe->cdw11) & NVME_DSM_AD) != 0;
 	*nr = n;
 	return NVME_SC_SUCCESS;
 }
 
-uint16_t dsm_parse_ranges(const void *wire, unsigned int nr, uint32_t lba_bytes,
+uint32_t dsm_parse_ranges(const void *wire, unsigned int nr, uint32_t lba_bytes,
 			  uint64_t size_bytes, uint64_t unit_bytes, struct export_range *ranges,
 			  unsigned int *nr_ranges)
 {
@@ -93,22 +96,24 @@ uint16_t dsm_parse_ranges(const void *wire, unsigned int nr, uint32_t lba_bytes,
 
 /* ---- Copy ------------------------------------------------------------------------------------- */
 
-uint16_t copy_parse(const struct nvme_command *sqe, const struct command *command, unsigned int *nr)
+uint32_t copy_parse(const struct nvme_command *sqe, const struct command *command, unsigned int *nr)
 {
 	uint32_t cdw12 = le32toh(sqe->cdw12);
 	unsigned int n = (cdw12 & 0xff) + 1;
 
-	if ((cdw12 >> 8 & 0xf) != 0 || (cdw12 & DTYPE_MASK))
-		return NVME_SC_INVALID_FIELD | NVME_SC_DNR;
+	if ((cdw12 >> 8 & 0xf) != 0)
+		return REFUSED_AT(NVME_SC_INVALID_FIELD, BYTE_FORMAT, 0);
+	if (cdw12 & DTYPE_MASK)
+		return REFUSED_AT(NVME_SC_INVALID_FIELD, BYTE_DTYPE, BIT_DTYPE);
 	if (n > NVME_COPY_MAX_RANGES)
-		return NVME_SC_CMD_SIZE_LIMIT | NVME_SC_DNR;
+		return REFUSED_IN(NVME_SC_CMD_SIZE_LIMIT, cdw12);
 	if (command->length < n * sizeof(struct nvme_copy_range))
-		return NVME_SC_SGL_INVALID_DATA | NVME_SC_DNR;
+		return REFUSED_IN(NVME_SC_SGL_INVALID_DATA, sgl.bytes);
 	*nr = n;
 	return NVME_SC_SUCCESS;
 }
 
-uint16_t copy_parse_sources(const struct nvme_command *sqe, const void *wire, unsigned int nr,
+uint32_t copy_parse_sources(const struct nvme_command *sqe, const void *wire, unsigned int nr,
 			    const struct copy_limits *limits, struct export_range *sources,
 			    struct command_range *to)
 {
@@ -134,7 +139,7 @@ uint16_t copy_parse_sources(const struct nvme_command *sqe, const void *wire, un
 	if (total * limits->lba_bytes > limits->total_bytes)
 		return NVME_SC_CMD_SIZE_LIMIT | NVME_SC_DNR;
 	if (!range_ok(slba, total, blocks))
-		return NVME_SC_LBA_RANGE | NVME_SC_DNR;
+		return REFUSED_IN(NVME_SC_LBA_RANGE, cdw10);
 	*to = (struct command_range){
 		.offset = slba * limits->lba_bytes,
 		.length = (uint32_t)(total * limits->lba_bytes),

@@ -140,7 +140,7 @@ void request_start(struct capsule *capsule)
 	struct nvme_queue *nq = capsule->queue;
 	struct list *l;
 	struct request *r;
-	uint16_t status;
+	uint32_t refused;
 
 	if (!capsule_size_ok(capsule->bytes, &nq->limits)) {
 		counter_add(&capsule_errors, 1);
@@ -163,11 +163,11 @@ void request_start(struct capsule *capsule)
 	nq->q.busy++;
 	if (nq->controller)
 		controller_active(nq->controller);
-	status = command_parse(capsule->data, capsule->bytes, &nq->limits, &r->command);
-	if (status) {
+	refused = command_parse(capsule->data, capsule->bytes, &nq->limits, &r->command);
+	if (refused) {
 		counter_add(&capsule_errors, 1);
 		io_fused_refused(r);
-		request_complete(r, status);
+		request_reject(r, refused);
 		return;
 	}
 	execute(r);

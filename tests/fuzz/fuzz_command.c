@@ -18,7 +18,8 @@
 
 #define WHERE_QUEUE  0x03 /* 0: admin, 1 and 2: I/O */
 #define WHERE_NOW    0x04 /* waits for the answer before the next */
-#define WHERE_COPY   0x08 /* of these and the next field: the data are ranges, mend their blocks */
+#define WHERE_RANGES 0x08 /* the data are ranges: mend their blocks */
+#define WHERE_WILD   0xe0 /* all of it: a key may be wrong, which ends the connection */
 #define MEND_FLAGS   0x01 /* SGLs; FUSE stays */
 #define MEND_NSID    0x02
 #define MEND_KEYED   0x04 /* a key and an address of ours; length modulo 128 KiB */
@@ -27,6 +28,8 @@
 #define MEND_SLBA    0x20 /* within the namespace, more or less */
 #define MEND_BLOCKS  0x40 /* few */
 #define MEND_FITS    0x80 /* the length is that of the blocks, or of a log page's dwords */
+
+#define MEND_ANY (MEND_KEYED | MEND_CAPSULE | MEND_LIST)
 
 #define INLINE	    8192u
 #define MAX_RECORDS 24u
@@ -220,10 +223,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (length > in.left)
 			length = (uint16_t)in.left;
 		fuzz_take(&in, bytes, length);
+		if ((where & WHERE_WILD) != WHERE_WILD && !(mend & MEND_ANY))
+			mend |= sqe.sgl.type >> 4 == NVME_SGL_LAST_SEGMENT ? MEND_LIST : MEND_KEYED;
 		mend_command(&sqe, mend, q == rig.admin, length);
 		if (mend & MEND_LIST)
 			mend_list(bytes, length);
-		else if (where & WHERE_COPY)
+		else if (where & WHERE_RANGES)
 			mend_ranges(bytes, length, sqe.opcode == NVME_IO_COPY);
 		flights[n].q = q;
 		flights[n].event = q == rig.admin && sqe.opcode == NVME_ADMIN_ASYNC_EVENT;

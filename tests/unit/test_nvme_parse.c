@@ -11,6 +11,17 @@
 
 #include "nvme/parse.h"
 
+/* Of a refusal here the status; where it lies is test_nvme_bad's business. */
+#define command_parse(...)	  refusal_status(command_parse(__VA_ARGS__))
+#define command_parse_blocks(...) refusal_status(command_parse_blocks(__VA_ARGS__))
+#define command_parse_range(...)  refusal_status(command_parse_range(__VA_ARGS__))
+#define dsm_parse(...)		  refusal_status(dsm_parse(__VA_ARGS__))
+#define dsm_parse_ranges(...)	  refusal_status(dsm_parse_ranges(__VA_ARGS__))
+#define copy_parse(...)		  refusal_status(copy_parse(__VA_ARGS__))
+#define copy_parse_sources(...)	  refusal_status(copy_parse_sources(__VA_ARGS__))
+#define log_part_parse(...)	  refusal_status(log_part_parse(__VA_ARGS__))
+#define direct_want_parse(...)	  refusal_status(direct_want_parse(__VA_ARGS__))
+
 #define DNR    NVME_SC_DNR
 #define INLINE 4096u
 #define MDTS   (1u << 20)
