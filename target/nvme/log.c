@@ -17,7 +17,6 @@
 /* Commands supported and effects (NVMe base 2.0 figure 211). */
 #define EFFECT_SUPPORTED  (1u << 0)
 #define EFFECT_CONTENT	  (1u << 1)
-#define EFFECT_SCOPE_NS	  (1u << 20)
 #define EFFECT_SCOPE_CTRL (1u << 21)
 
 #define CDW14_INDEX	 (1u << 23) /* the offset counts entries */
@@ -58,12 +57,12 @@ static uint32_t effects_log(le32 *log)
 	le32 *io = log + LOG_IDS;
 	bool writes;
 
+	/* No scope for I/O commands, which is optional: Linux warns of effects that it does not look for. */
 	for (size_t i = 0; i < ARRAY_SIZE(admin_opcodes); i++)
 		log[admin_opcodes[i]] = htole32(EFFECT_SUPPORTED | EFFECT_SCOPE_CTRL);
 	for (unsigned int opcode = 0; opcode < LOG_IDS; opcode++) {
 		if (io_known((uint8_t)opcode, &writes))
-			io[opcode] = htole32(EFFECT_SUPPORTED | EFFECT_SCOPE_NS |
-					     (writes ? EFFECT_CONTENT : 0));
+			io[opcode] = htole32(EFFECT_SUPPORTED | (writes ? EFFECT_CONTENT : 0));
 	}
 	return LOG_MAX_BYTES;
 }
@@ -129,24 +128,15 @@ static void answer_back(struct request *r)
 	request_complete(r, r->status);
 }
 
-/* The page has so many bytes: the part must not begin behind them. */
-static void answer_part(struct request *r, uint64_t bytes)
-{
-	r->status = NVME_SC_SUCCESS;
-	if (r->u.log.offset > bytes) {
-		r->fault = 1 + BYTE_OFFSET;
-		r->status = NVME_SC_INVALID_FIELD | NVME_SC_DNR;
-	}
-	request_from_control(r);
-}
-
 static void smart_on_control(struct request *r)
 {
 	struct nvme_smart_log log = {0};
 
 	health_smart(r->queue->controller, &log);
 	put_part(r, 0, &log, sizeof(log));
-	answer_part(r, sizeof(log));
+	r->status = r->u.log.offset <= sizeof(log) ? NVME_SC_SUCCESS
+						   : NVME_SC_INVALID_FIELD | NVME_SC_DNR;
+	request_from_control(r);
 }
 
 static void fill_smart(struct request *r)
@@ -221,7 +211,8 @@ static void exports_on_control(struct request *r)
 	}
 	head.count = htole32(count);
 	put_part(r, 0, &head, sizeof(head));
-	answer_part(r, pos);
+	r->status = r->u.log.offset <= pos ? NVME_SC_SUCCESS : NVME_SC_INVALID_FIELD | NVME_SC_DNR;
+	request_from_control(r);
 }
 
 static void fill_exports(struct request *r)
@@ -230,46 +221,29 @@ static void fill_exports(struct request *r)
 	request_on_control(r, exports_on_control, answer_back);
 }
 
-/* Pages of no namespace in particular; SMART has none for each (Identify Controller's LPA). */
-static bool of_controller(uint8_t page)
-{
-	switch (page) {
-	case NVME_LOG_SUPPORTED:
-	case NVME_LOG_ERROR:
-	case NVME_LOG_SMART:
-	case NVME_LOG_FIRMWARE:
-	case NVME_LOG_CHANGED_NS:
-	case NVME_LOG_EFFECTS:
-	case NVME_LOG_FEATURE_EFFECTS:
-		return true;
-	default:
-		return false;
-	}
-}
-
 /* ---- the command ------------------------------------------------------------------------------ */
 
 void log_page_execute(struct request *r)
 {
 	uint32_t cdw14 = le32toh(request_sqe(r)->cdw14);
-	uint32_t refused = log_part_parse(request_sqe(r), &r->command, &r->u.log);
+	uint16_t status = log_part_parse(request_sqe(r), &r->command, &r->u.log);
 
-	if (refused) {
-		request_reject(r, refused);
+	if (status) {
+		request_complete(r, status);
 		return;
 	}
 	if (cdw14 & CDW14_INDEX) {
 		request_refuse(r, NVME_SC_INVALID_FIELD, BYTE_INDEX, 7);
 		return;
 	}
-	if (of_controller(r->u.log.page) && r->command.nsid != 0 &&
-	    r->command.nsid != NVME_NSID_ALL) {
-		request_refuse(r, NVME_SC_INVALID_FIELD, offsetof(struct nvme_command, nsid), 0);
-		return;
-	}
 	switch (r->u.log.page) {
 	case NVME_LOG_SMART:
-		admin_reply(r, r->u.log.length, fill_smart);
+		/* Of the whole only. */
+		if (r->command.nsid != 0 && r->command.nsid != NVME_NSID_ALL)
+			request_refuse(r, NVME_SC_INVALID_FIELD,
+				       offsetof(struct nvme_command, nsid), 0);
+		else
+			admin_reply(r, r->u.log.length, fill_smart);
 		break;
 	case NVME_LOG_EFFECTS:
 		if (CDW14_CSI(cdw14) != NVME_CSI_NVM) {
