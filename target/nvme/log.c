@@ -128,15 +128,24 @@ static void answer_back(struct request *r)
 	request_complete(r, r->status);
 }
 
+/* The page has so many bytes: the part must not begin behind them. */
+static void answer_part(struct request *r, uint64_t bytes)
+{
+	r->status = NVME_SC_SUCCESS;
+	if (r->u.log.offset > bytes) {
+		r->fault = 1 + BYTE_OFFSET;
+		r->status = NVME_SC_INVALID_FIELD | NVME_SC_DNR;
+	}
+	request_from_control(r);
+}
+
 static void smart_on_control(struct request *r)
 {
 	struct nvme_smart_log log = {0};
 
 	health_smart(r->queue->controller, &log);
 	put_part(r, 0, &log, sizeof(log));
-	r->status = r->u.log.offset <= sizeof(log) ? NVME_SC_SUCCESS
-						   : NVME_SC_INVALID_FIELD | NVME_SC_DNR;
-	request_from_control(r);
+	answer_part(r, sizeof(log));
 }
 
 static void fill_smart(struct request *r)
@@ -211,8 +220,7 @@ static void exports_on_control(struct request *r)
 	}
 	head.count = htole32(count);
 	put_part(r, 0, &head, sizeof(head));
-	r->status = r->u.log.offset <= pos ? NVME_SC_SUCCESS : NVME_SC_INVALID_FIELD | NVME_SC_DNR;
-	request_from_control(r);
+	answer_part(r, pos);
 }
 
 static void fill_exports(struct request *r)
@@ -221,29 +229,46 @@ static void fill_exports(struct request *r)
 	request_on_control(r, exports_on_control, answer_back);
 }
 
+/* Pages of no namespace in particular; SMART has none for each (Identify Controller's LPA). */
+static bool of_controller(uint8_t page)
+{
+	switch (page) {
+	case NVME_LOG_SUPPORTED:
+	case NVME_LOG_ERROR:
+	case NVME_LOG_SMART:
+	case NVME_LOG_FIRMWARE:
+	case NVME_LOG_CHANGED_NS:
+	case NVME_LOG_EFFECTS:
+	case NVME_LOG_FEATURE_EFFECTS:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* ---- the command ------------------------------------------------------------------------------ */
 
 void log_page_execute(struct request *r)
 {
 	uint32_t cdw14 = le32toh(request_sqe(r)->cdw14);
-	uint16_t status = log_part_parse(request_sqe(r), &r->command, &r->u.log);
+	uint32_t refused = log_part_parse(request_sqe(r), &r->command, &r->u.log);
 
-	if (status) {
-		request_complete(r, status);
+	if (refused) {
+		request_reject(r, refused);
 		return;
 	}
 	if (cdw14 & CDW14_INDEX) {
 		request_refuse(r, NVME_SC_INVALID_FIELD, BYTE_INDEX, 7);
 		return;
 	}
+	if (of_controller(r->u.log.page) && r->command.nsid != 0 &&
+	    r->command.nsid != NVME_NSID_ALL) {
+		request_refuse(r, NVME_SC_INVALID_FIELD, offsetof(struct nvme_command, nsid), 0);
+		return;
+	}
 	switch (r->u.log.page) {
 	case NVME_LOG_SMART:
-		/* Of the whole only. */
-		if (r->command.nsid != 0 && r->command.nsid != NVME_NSID_ALL)
-			request_refuse(r, NVME_SC_INVALID_FIELD,
-				       offsetof(struct nvme_command, nsid), 0);
-		else
-			admin_reply(r, r->u.log.length, fill_smart);
+		admin_reply(r, r->u.log.length, fill_smart);
 		break;
 	case NVME_LOG_EFFECTS:
 		if (CDW14_CSI(cdw14) != NVME_CSI_NVM) {
