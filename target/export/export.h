@@ -37,6 +37,8 @@ struct export_config {
 	enum export_prepare prepare;
 	bool read_only;
 	bool software_fabric_only; /* every listener is: page-cache files are then allowed */
+	bool adopt;		   /* the file takes the place of the one that the identity names */
+	const uint8_t *uuid;	   /* NULL, or the only identity that it may have; copied */
 	const char *runtime_dir;   /* lock files, one by device and inode */
 	const char *state_dir;	   /* identity; "" : none kept, UUID derived from name and file */
 };
@@ -55,7 +57,7 @@ struct export;
  * Errors, each with a sentence that says what to do: -ENOENT, -EISDIR, -EINVAL (empty, not a
  * regular file), -EBUSY (served already, by us or by another daemon: named), -EACCES,
  * -EWOULDBLOCK (another process holds a lease), -EMEDIUMTYPE (page-cache file and a listener of
- * real RDMA), -ESTALE (identity mismatch), -EBADMSG (the identity file makes no sense: file and
+ * real RDMA), -ESTALE (identity mismatch, or not the `uuid`), -EBADMSG (the identity file makes no sense: file and
  * line named), others of the system. Worker thread.
  */
 MUST_CHECK int export_open(const struct export_config *config, struct export **e,
@@ -151,6 +153,12 @@ struct export_range {
 MUST_CHECK int view_exclude(const struct view *old, const struct export_range *ranges,
 			    unsigned int nr_ranges, struct view **view);
 
+/**
+ * A view of the same generation and mapping that ends at `bytes`, which are fewer than the old one's:
+ * first step of a truncate of our own. The file is not looked at.
+ */
+MUST_CHECK int view_cut(const struct view *old, uint64_t bytes, struct view **view);
+
 /** True if [offset, offset + length) lies inside one run. Any thread. */
 bool view_backed(const struct view *view, uint64_t offset, uint64_t length);
 
@@ -205,6 +213,12 @@ MUST_CHECK int view_verify(const struct view *view, uint64_t offset, uint64_t le
  */
 MUST_CHECK int export_punch(const struct export *e, const struct export_range *ranges,
 			    unsigned int nr_ranges);
+
+/**
+ * Truncates or extends the file, durably; what is added is a hole. No key may exist over what goes,
+ * nor over any of a file that is pinned on DAX.
+ */
+MUST_CHECK int export_resize(const struct export *e, uint64_t bytes);
 
 /** Whether a punched hole is one that nobody fills: not on hugetlbfs. Any thread. */
 bool export_can_punch(const struct export *e);

@@ -247,7 +247,14 @@ int export_open(const struct export_config *config, struct export **e, struct er
 		goto free_export;
 	ret = find_medium(new, config->software_fabric_only, err);
 	if (!ret)
-		ret = identity_get(config->state_dir, new->name, new->fd, &new->identity, err);
+		ret = identity_get(config->state_dir, new->name, new->fd, config->adopt,
+				   &new->identity, err);
+	if (!ret && config->uuid &&
+	    memcmp(config->uuid, new->identity.uuid, sizeof(new->identity.uuid)) != 0)
+		ret = errtext_set(err, -ESTALE,
+				  "%s is another disk than the one that hosts knew under this nsid "
+				  "since the daemon started: give it another nsid",
+				  new->path);
 	if (ret)
 		goto close_file;
 	ret = find_warnings(new);
@@ -360,6 +367,14 @@ int export_size(const struct export *e, uint64_t *bytes)
 		return -ENOLINK;
 	*bytes = align_down((uint64_t)st.st_size, e->lba_bytes);
 	return 0;
+}
+
+int export_resize(const struct export *e, uint64_t bytes)
+{
+	while (ftruncate(e->fd, (off_t)bytes))
+		if (errno != EINTR)
+			return -errno;
+	return fsync(e->fd) ? -errno : 0;
 }
 
 int export_flush(const struct export *e)

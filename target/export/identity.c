@@ -316,23 +316,27 @@ static int write_text(int dir, const char *name, const char *text)
 	return fsync(dir) ? -errno : 0;
 }
 
-static int create(int dir, const char *path, const char *name, struct record *r,
-		  struct errtext *err)
+static int keep(int dir, const char *path, const char *name, const struct record *r,
+		struct errtext *err)
 {
-	char *text;
-	int ret;
+	char *text = format(r);
+	int ret = text ? write_text(dir, name, text) : -ENOMEM;
 
-	uuid_random(r->identity.uuid);
-	uuid_random(r->identity.nguid);
-	text = format(r);
-	ret = text ? write_text(dir, name, text) : -ENOMEM;
 	free(text);
 	if (ret)
 		return errtext_set(err, ret, "cannot write %s: %s", path, strerror(-ret));
 	return 0;
 }
 
-static int get_kept(int dir, const char *path, const char *name, struct record *now,
+static int create(int dir, const char *path, const char *name, struct record *r,
+		  struct errtext *err)
+{
+	uuid_random(r->identity.uuid);
+	uuid_random(r->identity.nguid);
+	return keep(dir, path, name, r, err);
+}
+
+static int get_kept(int dir, const char *path, const char *name, bool adopt, struct record *now,
 		    struct errtext *err)
 {
 	char text[IDENTITY_MAX_BYTES];
@@ -349,14 +353,15 @@ static int get_kept(int dir, const char *path, const char *name, struct record *
 	if (ret)
 		return ret;
 	what = difference(&kept, now);
-	if (what)
+	if (what && !adopt)
 		return errtext_set(
 			err, -ESTALE,
 			"not the file that export %s was (another %s): hosts would take it "
-			"for the disk they know; remove %s to adopt the new file",
+			"for the disk they know. If it is meant to be that disk: leasehold export "
+			"add --adopt; else remove %s to give it a new identity",
 			name, what, path);
 	now->identity = kept.identity;
-	return 0;
+	return what ? keep(dir, path, name, now, err) : 0;
 }
 
 /* ---- without a state directory --------------------------------------------------------------- */
@@ -387,8 +392,8 @@ static void derive(const char *kind, const char *name, const struct record *r, u
 	out[8] = (uint8_t)((out[8] & 0x3f) | 0x80);
 }
 
-int identity_get(const char *state_dir, const char *name, int fd, struct export_identity *identity,
-		 struct errtext *err)
+int identity_get(const char *state_dir, const char *name, int fd, bool adopt,
+		 struct export_identity *identity, struct errtext *err)
 {
 	struct record now = {0};
 	char *path;
@@ -412,7 +417,7 @@ int identity_get(const char *state_dir, const char *name, int fd, struct export_
 		ret = errtext_set(err, -ENOMEM, "out of memory");
 		goto close_dir;
 	}
-	ret = get_kept(dir, path, name, &now, err);
+	ret = get_kept(dir, path, name, adopt, &now, err);
 	if (!ret)
 		*identity = now.identity;
 	free(path);

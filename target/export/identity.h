@@ -8,10 +8,11 @@
 /**
  * Reads `<state_dir>/exports/<name>` and compares it with the open file, or makes both identity and
  * file. With state_dir "" the identity is derived from name, device and inode. Worker thread.
- * -ESTALE: another file than the one the identity was given to. -EBADMSG: the identity file makes
+ * -ESTALE: another file than the one the identity was given to; with `adopt` the identity is this
+ * file's from now on. -EBADMSG: the identity file makes
  * no sense; the sentence names file and line.
  */
-MUST_CHECK int identity_get(const char *state_dir, const char *name, int fd,
+MUST_CHECK int identity_get(const char *state_dir, const char *name, int fd, bool adopt,
 			    struct export_identity *identity, struct errtext *err);
 
 #endif

@@ -253,8 +253,8 @@ int view_allocate(const struct view *old, uint64_t offset, uint64_t length, stru
 	ret = look(e, &bytes, err);
 	if (ret)
 		return ret;
-	/* Under tenure it has the size it had; else the mapping would not fit it. */
-	if (align_up(bytes, page) != m->bytes)
+	/* Under tenure it has the size it had, or that we gave it: the mapping holds all of it. */
+	if (align_up(bytes, page) > m->bytes)
 		return errtext_set(err, -ERANGE, "%s has another size now", e->path);
 	ret = make(e, old->generation, mapping_get(m), bytes, align_down(offset, page),
 		   align_up(offset + length, page), true, view, err);
@@ -290,10 +290,15 @@ static unsigned int add_rest(struct runs *runs, uint64_t at, uint64_t end,
 	return i;
 }
 
-int view_exclude(const struct view *old, const struct export_range *ranges, unsigned int nr_ranges,
-		 struct view **view)
+static uint64_t file_bytes_of(const struct view *view)
 {
-	uint64_t file_bytes = old->backed_bytes + old->hole_bytes + old->shared_bytes;
+	return view->backed_bytes + view->hole_bytes + view->shared_bytes;
+}
+
+/* What is left of `old` without the ranges, of a file of `file_bytes`. */
+static int narrow(const struct view *old, const struct export_range *ranges, unsigned int nr_ranges,
+		  uint64_t file_bytes, struct view **view)
+{
 	struct export_range *sorted = malloc((nr_ranges + 1) * sizeof(*sorted));
 	struct view *v = malloc(sizeof(*v));
 	struct runs runs = {0};
@@ -318,8 +323,11 @@ int view_exclude(const struct view *old, const struct export_range *ranges, unsi
 	*v = *old;
 	v->runs = runs.list;
 	v->nr_runs = runs.nr;
+	v->size_bytes = align_down(file_bytes, old->export->lba_bytes);
 	v->backed_bytes = runs.backed_bytes;
-	v->hole_bytes = file_bytes - runs.backed_bytes - old->shared_bytes;
+	/* Where the shared blocks lie is not known here. */
+	v->shared_bytes = min_u64(old->shared_bytes, file_bytes - runs.backed_bytes);
+	v->hole_bytes = file_bytes - runs.backed_bytes - v->shared_bytes;
 	(void)mapping_get(old->mapping);
 	free(sorted);
 	*view = v;
@@ -330,6 +338,23 @@ fail:
 	free(sorted);
 	free(v);
 	return ret;
+}
+
+int view_exclude(const struct view *old, const struct export_range *ranges, unsigned int nr_ranges,
+		 struct view **view)
+{
+	return narrow(old, ranges, nr_ranges, file_bytes_of(old), view);
+}
+
+int view_cut(const struct view *old, uint64_t bytes, struct view **view)
+{
+	struct export_range rest = {.offset = align_up(bytes, export_page_bytes())};
+
+	assert(bytes > 0 && bytes < file_bytes_of(old));
+	/* Runs end with a whole page. */
+	rest.length = max_u64(align_up(file_bytes_of(old), export_page_bytes()), rest.offset) -
+		      rest.offset;
+	return narrow(old, &rest, rest.length > 0, bytes, view);
 }
 
 void view_free(struct view *view)

@@ -20,7 +20,8 @@
 #include "util/loop.h"
 #include "util/pool.h"
 
-#define GRANT_MAX_DEVICES 8
+#define GRANT_MAX_DEVICES      8
+#define GRANT_MAX_RESIZE_BYTES GIB(65536) /* half of what a process can address */
 
 #define GRANT_DEFAULT_DEADLINE_MS    1000 /* ask first; then fence */
 #define GRANT_DEFAULT_MAX_PER_CLIENT 4096
@@ -197,7 +198,9 @@ struct holding_punch {
 	unsigned int nr_ranges;
 	/** Control loop, once; may come before holding_punch() returns. 0: they read as zeros. */
 	void (*done)(struct holding_punch *punch, int err);
-	struct list link; /* the room's own */
+	/* the room's own */
+	struct list link;
+	uint64_t resize_to; /* 0: it is no resize */
 };
 
 /**
@@ -207,6 +210,19 @@ struct holding_punch {
  * does holds it up.
  */
 void holding_punch(struct holding *h, struct holding_punch *punch);
+
+/* ---- size ------------------------------------------------------------------------------------- */
+
+/**
+ * Gives the file another size. Larger: the export is recalled as by a landlord, the file extended by
+ * a hole. Smaller: what goes is no longer served, its keys die, then the file is truncated; only
+ * where somebody is granted some of it (or the file is pinned on DAX) all is recalled. done(arg, err,
+ * sentence) once, also before this returns: when the new size is served, or, with a sentence that says why it is not
+ * yet, when the file has it; -EINVAL (0, not of whole blocks), -EFBIG, -EROFS, -EBUSY (another one is under
+ * way), -ENODEV (stopped, or not yet served), others of the file system's.
+ */
+void holding_resize(struct holding *h, uint64_t bytes,
+		    void (*done)(void *arg, int err, const char *why), void *arg);
 
 /* ---- what status shows ------------------------------------------------------------------------ */
 

@@ -191,6 +191,7 @@ void holding_closed(struct holding *h)
 		h->state = HOLDING_OFFLINE;
 		if (h->start_err == 0)
 			holding_why(h, "stopped");
+		resize_not_served(h);
 		holding_started(h, h->start_err ? h->start_err : -ECANCELED, h->why);
 	}
 	if (h->stop_done)
@@ -355,6 +356,7 @@ static void publish(struct holding *h)
 		holding_changed(h, LH_CHANGE_EXPORT);
 	if (h->generation > 1)
 		holding_changed(h, LH_CHANGE_REGRANT);
+	resize_served(h);
 	if (holding_is_starting(h))
 		holding_started(h, 0, text);
 	else

@@ -5,7 +5,8 @@
  *
  *   holding.c  birth, start and stop, the recall machine's actions, status
  *   make.c     open, self-test, tenure, views and regions: what takes workers and the registrar
- *   punch.c    holes that hosts ask for
+ *   punch.c    holes that hosts ask for, and the file's part of a new size
+ *   resize.c   a new size, from the wish to the answer
  *   serve.c    generations that are or were served: publishing and burying them
  *   grant.c    Acquire and Release
  *   client.c   clients: the killing of keys, expiry, the end
@@ -56,7 +57,7 @@ enum making {
 	MAKE_NOTHING,
 	MAKE_GENERATION,
 	MAKE_GROWTH, /* a view of the same generation, with holes filled */
-	MAKE_PUNCH,  /* the same without what is to be punched */
+	MAKE_PUNCH,  /* the same without what is to be punched or cut off */
 };
 
 struct make {
@@ -88,10 +89,26 @@ struct punch {
 	struct list batch;   /* being carried out */
 	struct export_range *ranges;
 	unsigned int nr_ranges;
-	bool recalled; /* by us: nobody else waits for the file */
+	uint64_t resize_to; /* 0: the batch is of holes */
+	bool cut;	    /* a view that ends there was published */
+	bool recalled;	    /* by us: nobody else waits for the file */
 	const struct export *export;
 	struct work work;
 	int err;
+};
+
+/* ---- size ------------------------------------------------------------------------------------ */
+
+struct resize {
+	bool busy;
+	bool file_done; /* it waits for a view of the new size */
+	int err;
+	struct holding_punch punch;
+	struct export_range range;
+	char why[ERRTEXT_BYTES];
+	void (*done)(void *arg, int err, const char *why);
+	void *arg;
+	struct loop_msg msg;
 };
 
 /* ---- holdings -------------------------------------------------------------------------------- */
@@ -128,6 +145,7 @@ struct holding {
 
 	struct make make;
 	struct punch punch;
+	struct resize resize;
 	struct list growers; /* acquires that wait for their holes to be filled */
 
 	bool work_busy; /* `work`: opening, taking, closing */
@@ -215,6 +233,12 @@ void punch_failed(struct holding *h, int err);
 void punch_cancel(struct holding *h);
 /** A key has died. */
 void punch_check_buried(struct holding *h);
+
+/* resize.c */
+/** A new generation is served. */
+void resize_served(struct holding *h);
+/** It will not be soon, for the reason in h->why. */
+void resize_not_served(struct holding *h);
 
 /* serve.c */
 bool served_has_keys(const struct served *s);

@@ -181,6 +181,7 @@ static void take_failed(struct holding *h)
 			holding_why(h, "%s", h->work_text.text);
 		if (h->takes == TAKES_TELL + 1)
 			log_notice("%s; waiting", h->work_text.text);
+		resize_not_served(h);
 		make_want(h);
 		return;
 	}
@@ -312,6 +313,7 @@ static void give_up(struct holding *h, int err)
 		if (h->retake_failures == 1)
 			log_warning("%s", h->make.text.text);
 		holding_why(h, "%s", h->make.text.text);
+		resize_not_served(h);
 		holding_event(h, RECALL_PREPARE_FAILED);
 		if (holding_is_starting(h))
 			holding_fail_start(h, err, h->make.text.text);
@@ -436,6 +438,8 @@ static void view_run(struct work *work)
 	else if (make->kind == MAKE_GROWTH)
 		make->err = view_allocate(h->current->view, make->offset, make->length,
 					  &make->next->view, &make->text);
+	else if (make->kind == MAKE_PUNCH && h->punch.resize_to)
+		make->err = view_cut(h->current->view, h->punch.resize_to, &make->next->view);
 	else if (make->kind == MAKE_PUNCH)
 		make->err = view_exclude(h->current->view, h->punch.ranges, h->punch.nr_ranges,
 					 &make->next->view);

@@ -9,7 +9,9 @@
  *   it is being recalled          the punch waits until the tenure is released;
  *   the tenure is released        there is no key: the file is punched.
  *
- * What was asked for while one batch is under way is the next batch. Control loop, but for punch_run().
+ * What was asked for while one batch is under way is the next batch. A new size is a batch of its own:
+ * what is cut off goes the same ways, and a longer file needs another mapping, so all is recalled.
+ * Control loop, but for punch_run().
  */
 #include "grant/internal.h"
 
@@ -44,8 +46,13 @@ static int gather(struct holding *h)
 	struct list *l;
 
 	assert(list_empty(&punch->batch));
-	list_for_each (l, &punch->waiting)
+	punch->cut = false;
+	punch->resize_to = list_entry(punch->waiting.next, struct holding_punch, link)->resize_to;
+	list_for_each (l, &punch->waiting) {
 		n += list_entry(l, struct holding_punch, link)->nr_ranges;
+		if (punch->resize_to)
+			break;
+	}
 	ranges = calloc(n + 1, sizeof(*ranges));
 	if (!ranges)
 		return -ENOMEM;
@@ -54,9 +61,15 @@ static int gather(struct holding *h)
 	while ((l = list_pop(&punch->waiting))) {
 		const struct holding_punch *p = list_entry(l, struct holding_punch, link);
 
+		if (p->resize_to != punch->resize_to) {
+			list_push_front(&punch->waiting, l);
+			break;
+		}
 		memcpy(ranges, p->ranges, p->nr_ranges * sizeof(*ranges));
 		ranges += p->nr_ranges;
 		list_push(&punch->batch, l);
+		if (punch->resize_to)
+			break;
 	}
 	return 0;
 }
@@ -134,7 +147,9 @@ static void punch_run(struct work *work)
 {
 	struct punch *punch = container_of(work, struct punch, work);
 
-	punch->err = export_punch(punch->export, punch->ranges, punch->nr_ranges);
+	punch->err = punch->resize_to
+			     ? export_resize(punch->export, punch->resize_to)
+			     : export_punch(punch->export, punch->ranges, punch->nr_ranges);
 }
 
 static void punch_done(struct work *work)
@@ -143,6 +158,7 @@ static void punch_done(struct work *work)
 	struct list done = LIST_INIT(done);
 	bool released = h->recall.state == RECALL_RELEASED && h->work_busy;
 	bool again = h->punch.recalled || h->retry_missed;
+	bool cut_in_vain = h->punch.cut && h->punch.err;
 
 	move_all(&h->punch.batch, &done);
 	end_batch(h);
@@ -152,9 +168,12 @@ static void punch_done(struct work *work)
 	}
 	counter_add(&punches, 1);
 	if (h->punch.err)
-		log_info("%s: a hole could not be punched: %s", h->config.export.name,
-			 strerror(-h->punch.err));
+		log_info("%s: a hole could not be punched, or the size not changed: %s",
+			 h->config.export.name, strerror(-h->punch.err));
 	answer(&done, h->punch.err);
+	/* What was cut off is there still: a new look. */
+	if (cut_in_vain)
+		holding_event(h, RECALL_BREAK);
 	punch_next(h);
 	/* Nobody is waiting for the file: there is nothing to stand back for. */
 	if (released && again && h->punch.step == PUNCH_IDLE)
@@ -201,6 +220,9 @@ bool punch_prepared(struct holding *h)
 		return false;
 	h->punch.step = PUNCH_BURYING;
 	serve_publish(h, make_take_over(h));
+	h->punch.cut = h->punch.resize_to > 0;
+	if (h->punch.cut)
+		holding_changed(h, LH_CHANGE_EXPORT);
 	return true;
 }
 
@@ -223,13 +245,40 @@ void punch_cancel(struct holding *h)
 		put_back(h);
 }
 
+static uint64_t file_bytes_of(const struct view *view)
+{
+	return view->backed_bytes + view->hole_bytes + view->shared_bytes;
+}
+
+/* The kernel does not change the size of a file on DAX while any page of it is pinned. */
+static bool pinned_dax(const struct holding *h)
+{
+	if (export_medium(holding_file(h)) != EXPORT_DAX)
+		return false;
+	for (unsigned int i = 0; i < h->env->nr_devices; i++) {
+		if (h->probes[i].rung == LH_RUNG_PINNED)
+			return true;
+	}
+	return false;
+}
+
 static void begin_served(struct holding *h)
 {
-	if (granted(h)) {
+	uint64_t bytes = h->punch.resize_to;
+
+	if (bytes && bytes == file_bytes_of(h->current->view)) {
+		struct list done = LIST_INIT(done);
+
+		move_all(&h->punch.batch, &done);
+		end_batch(h);
+		answer(&done, 0);
+		return;
+	}
+	if (granted(h) || (bytes && (bytes > file_bytes_of(h->current->view) || pinned_dax(h)))) {
 		recall_first(h);
 		return;
 	}
-	if (!registered(h)) {
+	if (!bytes && !registered(h)) {
 		punch_file(h);
 		return;
 	}
