@@ -4,7 +4,7 @@
  * thread. Start: configuration, fabrics, threads, exports (all of them or none), listeners. Stop
  * (SIGTERM, SIGINT): queues, then exports, then threads; a second signal changes nothing.
  */
-#include "control/control.h"
+#include "control/exports.h"
 #include "export/export.h"
 #include "fabric/verbs.h"
 #include "grant/grant.h"
@@ -40,10 +40,8 @@ struct daemon {
 	struct reactor *reactors[CONTROL_MAX_REACTORS];
 	unsigned int nr_reactors;
 	struct holding_env holdings_env;
-	struct holding **holdings;
-	unsigned int nr_holdings;
+	struct exports *exports;
 	unsigned int starting; /* exports whose start has not ended */
-	unsigned int stopping; /* exports whose stop has not ended */
 	struct nvme_target *target;
 	struct tenure_watch *lease_watch;
 	struct admin *admin;
@@ -129,8 +127,7 @@ static void scan_leases(void *arg)
 {
 	struct daemon *d = arg;
 
-	for (unsigned int i = 0; i < d->nr_holdings; i++)
-		holding_scan(d->holdings[i]);
+	exports_scan(d->exports);
 }
 
 /** Where `host` is a name or an address; the first one found. */
@@ -172,8 +169,7 @@ static void exports_ready(struct daemon *d)
 		.control = d->control,
 		.config = d->config,
 		.holdings_env = &d->holdings_env,
-		.holdings = d->holdings,
-		.nr_holdings = d->nr_holdings,
+		.exports = d->exports,
 		.target = d->target,
 		.version = VERSION,
 	};
@@ -195,7 +191,7 @@ static void exports_ready(struct daemon *d)
 	}
 	(void)sd_notify(0, "READY=1");
 	log_notice("leaseholdd %s is ready: %u export(s), %u listener(s), admin socket %s", VERSION,
-		   d->nr_holdings, d->config->nr_listeners, d->config->admin_socket);
+		   exports_count(d->exports), d->config->nr_listeners, d->config->admin_socket);
 }
 
 static void export_started(void *arg, int rc, const char *why)
@@ -214,54 +210,6 @@ static void export_started(void *arg, int rc, const char *why)
 		fail_start(d);
 	else
 		exports_ready(d);
-}
-
-/** True if no listener needs a real adapter: page-cache files may then be served. */
-static bool software_only(const struct daemon_config *c)
-{
-	for (unsigned int i = 0; i < c->nr_listeners; i++) {
-		if (!c->listeners[i].software)
-			return false;
-	}
-	return true;
-}
-
-static int make_holdings(struct daemon *d, struct nvme_subsystem *subsystem)
-{
-	const struct daemon_config *c = d->config;
-	int rc = 0;
-
-	d->holdings = calloc(c->nr_exports, sizeof(struct holding *));
-	if (!d->holdings)
-		return -ENOMEM;
-	for (unsigned int i = 0; rc == 0 && i < c->nr_exports; i++) {
-		const struct config_export *e = &c->exports[i];
-		struct holding_config config = {
-			.export =
-				{
-					.name = e->name,
-					.path = e->path,
-					.lba_bytes = e->lba_bytes,
-					.prepare = e->prepare,
-					.read_only = e->read_only,
-					.software_fabric_only = software_only(c),
-					.runtime_dir = c->runtime_dir,
-					.state_dir = c->state_dir,
-				},
-			.nsid = e->nsid,
-			.ana_group = e->ana_group,
-			.registration = e->registration,
-			.wait_if_busy = e->wait_if_busy,
-			.advisory_deallocate = e->advisory_deallocate,
-		};
-
-		rc = holding_new(&d->holdings_env, &config, &d->holdings[i]);
-		if (rc)
-			break;
-		d->nr_holdings++;
-		rc = nvme_subsystem_add(subsystem, d->holdings[i]);
-	}
-	return rc;
 }
 
 static int add_referrals(struct daemon *d)
@@ -291,7 +239,12 @@ static int make_target(struct daemon *d, struct errtext *err)
 		.limits = d->config->limits,
 		.version = VERSION,
 	};
-	struct nvme_subsystem *subsystem;
+	struct exports_env exports = {
+		.control = d->control,
+		.config = d->config,
+		.holdings_env = env,
+	};
+	struct nvme_subsystem *subsystem = NULL;
 	int rc;
 
 	env->control = d->control;
@@ -307,8 +260,9 @@ static int make_target(struct daemon *d, struct errtext *err)
 		rc = nvme_subsystem_new(d->target, d->config->nqn, &subsystem);
 	if (rc == 0)
 		rc = add_referrals(d);
+	exports.subsystem = subsystem;
 	if (rc == 0)
-		rc = make_holdings(d, subsystem);
+		rc = exports_new(&exports, &d->exports);
 	if (rc == 0)
 		rc = tenure_watch_new(d->control, scan_leases, d, &d->lease_watch);
 	return rc ? errtext_set(err, rc, "the target cannot be set up: %s", strerror(-rc)) : 0;
@@ -316,23 +270,16 @@ static int make_target(struct daemon *d, struct errtext *err)
 
 /* ---- stop ------------------------------------------------------------------------------------ */
 
-static void export_stopped(void *arg)
+static void exports_stopped(void *arg)
 {
-	struct daemon *d = arg;
-
-	if (--d->stopping == 0)
-		loop_stop(d->control);
+	loop_stop(((struct daemon *)arg)->control);
 }
 
 static void target_stopped(void *arg)
 {
 	struct daemon *d = arg;
 
-	d->stopping = d->nr_holdings;
-	for (unsigned int i = 0; i < d->nr_holdings; i++)
-		holding_stop(d->holdings[i], export_stopped, d);
-	if (d->nr_holdings == 0)
-		loop_stop(d->control);
+	exports_stop(d->exports, exports_stopped, d);
 }
 
 static void begin_stop(struct daemon *d)
@@ -362,10 +309,8 @@ static void signal_ready(struct loop_fd *lfd, uint32_t events)
 
 static void tear_down(struct daemon *d)
 {
-	for (unsigned int i = 0; i < d->nr_holdings; i++)
-		holding_free(d->holdings[i]);
-	free(d->holdings);
 	nvme_target_free(d->target);
+	exports_free(d->exports);
 	tenure_watch_free(d->lease_watch);
 	for (unsigned int i = 0; i < d->config->reactors; i++) {
 		if (d->reactors[i])
@@ -431,9 +376,9 @@ static int run(struct daemon_config *config)
 		log_error("%s", err.text);
 		exit(EXIT_FAILURE);
 	}
-	d.starting = d.nr_holdings;
-	for (unsigned int i = 0; i < d.nr_holdings; i++)
-		holding_start(d.holdings[i], export_started, &d);
+	d.starting = config->nr_exports;
+	for (unsigned int i = 0; i < config->nr_exports; i++)
+		exports_add(d.exports, &config->exports[i], false, export_started, &d);
 	loop_run(d.control);
 	rc = d.exit_code;
 	tear_down(&d);

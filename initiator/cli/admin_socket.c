@@ -50,7 +50,7 @@ static int open_socket(const char *path, int *out)
 }
 
 /* Reads to the newline; the answer is a string for free(3). */
-static char *read_line(int fd)
+static char *read_line(int fd, int ms)
 {
 	size_t room = 65536, have = 0;
 	char *text = malloc(room);
@@ -60,7 +60,7 @@ static char *read_line(int fd)
 		ssize_t n;
 		char *end;
 
-		if (poll(&pfd, 1, ANSWER_MS) <= 0)
+		if (poll(&pfd, 1, ms) <= 0)
 			break;
 		n = read(fd, text + have, room - have - 1);
 		if (n < 0 && errno == EINTR)
@@ -118,16 +118,17 @@ struct json_object *admin_socket_command(const char *command)
 	return request;
 }
 
-static char *exchange(int fd, struct json_object *request)
+static char *exchange(int fd, struct json_object *request, int ms)
 {
 	const char *line = json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN);
 
 	if (write_full(fd, line, strlen(line)) != 0 || write_full(fd, "\n", 1) != 0)
 		return NULL;
-	return read_line(fd);
+	return read_line(fd, ms);
 }
 
-int admin_socket_request(const char *path, struct json_object *request, struct json_object **result)
+int admin_socket_wait(const char *path, struct json_object *request, int ms,
+		      struct json_object **result)
 {
 	char standard[sizeof(((struct sockaddr_un *)NULL)->sun_path)], *line = NULL;
 	int fd = -1, rc;
@@ -138,7 +139,7 @@ int admin_socket_request(const char *path, struct json_object *request, struct j
 	}
 	rc = open_socket(path, &fd);
 	if (rc == 0) {
-		line = exchange(fd, request);
+		line = exchange(fd, request, ms);
 		(void)close(fd);
 		rc = line ? take_answer(path, line, result)
 			  : cli_failf(EXIT_FAILED, "%s did not answer: look at the daemon's log",
@@ -147,6 +148,11 @@ int admin_socket_request(const char *path, struct json_object *request, struct j
 	free(line);
 	(void)json_object_put(request);
 	return rc;
+}
+
+int admin_socket_request(const char *path, struct json_object *request, struct json_object **result)
+{
+	return admin_socket_wait(path, request, ANSWER_MS, result);
 }
 
 int admin_socket_ask(const char *path, const char *command, struct json_object **result)

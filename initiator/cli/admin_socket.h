@@ -18,6 +18,10 @@ struct json_object *admin_socket_command(const char *command);
 int admin_socket_request(const char *path, struct json_object *request,
 			 struct json_object **result);
 
+/** The same for what may take its time: waits at most `ms` for the answer, -1: as long as it takes. */
+int admin_socket_wait(const char *path, struct json_object *request, int ms,
+		      struct json_object **result);
+
 /** The same with a command that needs nothing more. */
 int admin_socket_ask(const char *path, const char *command, struct json_object **result);
 

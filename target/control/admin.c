@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * The admin socket: connections, lines in, lines out. Control loop only; never blocks: a client
- * that does not read its answer is closed when its buffer is full.
+ * that does not read its answer is closed when its buffer is full. A request may take its time: the
+ * next line of its connection waits for the answer, other connections do not.
  *
  *   → {"v":1,"cmd":"status"}
  *   ← {"v":1,"ok":true,"result":{…}}        or {"v":1,"ok":false,"error":"sentence"}
@@ -38,7 +39,20 @@ struct admin_connection {
 	size_t request_bytes;
 	char *answer; /* what could not be written yet */
 	size_t answer_bytes;
+	struct admin_call *call; /* the request that is being answered */
+	bool asking;		 /* its verb has not returned */
+	bool broken;
 };
+
+struct admin_call {
+	const struct admin_env *env;
+	struct admin_connection *connection; /* NULL: gone */
+};
+
+const struct admin_env *admin_call_env(const struct admin_call *call)
+{
+	return call->env;
+}
 
 static void connection_close(struct admin_connection *c)
 {
@@ -46,8 +60,18 @@ static void connection_close(struct admin_connection *c)
 	(void)close(c->lfd.fd);
 	list_del(&c->link);
 	c->admin->nr_connections--;
+	if (c->call)
+		c->call->connection = NULL;
 	free(c->answer);
 	free(c);
+}
+
+/** What is waited for: the next request once this one is answered, room for the answer. */
+static bool connection_watch(struct admin_connection *c)
+{
+	uint32_t events = (c->call ? 0 : EPOLLIN) | (c->answer_bytes ? EPOLLOUT : 0);
+
+	return loop_mod_fd(c->admin->env.control, &c->lfd, events) == 0;
 }
 
 /** Writes what it can and keeps the rest. False: the connection is to be closed. */
@@ -75,7 +99,7 @@ static bool connection_send(struct admin_connection *c, const char *text, size_t
 	memcpy(joined + c->answer_bytes, text, len);
 	c->answer = joined;
 	c->answer_bytes += len;
-	return loop_mod_fd(c->admin->env.control, &c->lfd, EPOLLIN | EPOLLOUT) == 0;
+	return connection_watch(c);
 }
 
 static bool connection_flush(struct admin_connection *c)
@@ -86,9 +110,16 @@ static bool connection_flush(struct admin_connection *c)
 		return errno == EAGAIN || errno == EINTR;
 	memmove(c->answer, c->answer + n, c->answer_bytes - (size_t)n);
 	c->answer_bytes -= (size_t)n;
-	if (c->answer_bytes > 0)
-		return true;
-	return loop_mod_fd(c->admin->env.control, &c->lfd, EPOLLIN) == 0;
+	return c->answer_bytes > 0 || connection_watch(c);
+}
+
+static const struct admin_verb *find_verb(const char *name)
+{
+	for (const struct admin_verb *v = admin_verbs; v->name; v++) {
+		if (strcmp(name, v->name) == 0)
+			return v;
+	}
+	return NULL;
 }
 
 static const char *known_verbs(char text[ERRTEXT_BYTES / 2])
@@ -102,14 +133,15 @@ static const char *known_verbs(char text[ERRTEXT_BYTES / 2])
 }
 
 /** Finds and runs the verb. `result` is set on success. */
-static int answer(const struct admin_env *env, const char *line, struct json_object **result,
+static int answer(struct admin_call *call, const char *line, struct json_object **result,
 		  struct errtext *err)
 {
 	struct json_object *request = json_tokener_parse(line);
+	const struct admin_verb *verb;
 	struct json_object *field;
 	const char *name;
 	char known[ERRTEXT_BYTES / 2];
-	int rc = -EOPNOTSUPP;
+	int rc;
 
 	if (!request || !json_object_is_type(request, json_type_object)) {
 		json_object_put(request);
@@ -129,33 +161,28 @@ static int answer(const struct admin_env *env, const char *line, struct json_obj
 		return errtext_set(err, -EINVAL, "\"cmd\" is missing");
 	}
 	name = json_object_get_string(field);
-	errtext_set(err, rc, "unknown cmd \"%.64s\"; this daemon knows %s", name,
-		    known_verbs(known));
-	for (const struct admin_verb *v = admin_verbs; v->name; v++) {
-		if (strcmp(name, v->name) == 0) {
-			rc = v->answer(env, request, result, err);
-			break;
-		}
-	}
+	verb = find_verb(name);
+	rc = verb ? verb->answer(call->env, call, request, result, err)
+		  : errtext_set(err, -EOPNOTSUPP, "unknown cmd \"%.64s\"; this daemon knows %s",
+				name, known_verbs(known));
 	json_object_put(request);
 	return rc;
 }
 
-static bool connection_line(struct admin_connection *c, const char *line)
+/** Sends the answer. False: the connection is to be closed. */
+static bool connection_reply(struct admin_connection *c, int rc, struct json_object *result,
+			     const char *why)
 {
 	struct json_object *reply = json_object_new_object();
-	struct json_object *result = NULL;
-	struct errtext err = {""};
 	const char *text;
 	bool alive;
-	int rc = answer(&c->admin->env, line, &result, &err);
 
 	json_object_object_add(reply, "v", json_object_new_int(ADMIN_VERSION));
 	json_object_object_add(reply, "ok", json_object_new_boolean(rc == 0));
 	if (rc == 0)
 		json_object_object_add(reply, "result", result);
 	else
-		json_object_object_add(reply, "error", json_object_new_string(err.text));
+		json_object_object_add(reply, "error", json_object_new_string(why));
 	text = json_object_to_json_string_ext(reply, JSON_C_TO_STRING_PLAIN |
 							     JSON_C_TO_STRING_NOSLASHESCAPE);
 	alive = connection_send(c, text, strlen(text)) && connection_send(c, "\n", 1);
@@ -163,11 +190,64 @@ static bool connection_line(struct admin_connection *c, const char *line)
 	return alive;
 }
 
-/** Reads once and answers every whole line. False: the connection is to be closed. */
-static bool connection_read(struct admin_connection *c)
+/** Answers a line, now or later. False: the connection is to be closed. */
+static bool connection_line(struct admin_connection *c, const char *line)
+{
+	struct admin_call *call = calloc(1, sizeof(*call));
+	struct json_object *result = NULL;
+	struct errtext err = {""};
+	int rc;
+
+	if (!call)
+		return false;
+	call->env = &c->admin->env;
+	call->connection = c;
+	c->call = call;
+	c->asking = true;
+	rc = answer(call, line, &result, &err);
+	if (rc != ADMIN_LATER)
+		admin_answer(call, rc, result, err.text);
+	c->asking = false;
+	return !c->broken && (!c->call || connection_watch(c));
+}
+
+/** Answers every whole line that is there, one after the other. */
+static bool connection_lines(struct admin_connection *c)
 {
 	char *line = c->request;
 	char *end;
+
+	while (!c->call && (end = memchr(line, '\n', c->request_bytes))) {
+		*end = '\0';
+		if (!connection_line(c, line))
+			return false;
+		c->request_bytes -= (size_t)(end + 1 - line);
+		line = end + 1;
+	}
+	memmove(c->request, line, c->request_bytes);
+	return true;
+}
+
+void admin_answer(struct admin_call *call, int rc, struct json_object *result, const char *why)
+{
+	struct admin_connection *c = call->connection;
+
+	free(call);
+	if (!c) {
+		json_object_put(result);
+		return;
+	}
+	c->call = NULL;
+	c->broken = !connection_reply(c, rc, result, why);
+	if (c->asking)
+		return;
+	if (c->broken || !connection_lines(c) || !connection_watch(c))
+		connection_close(c);
+}
+
+/** Reads once and answers. False: the connection is to be closed. */
+static bool connection_read(struct admin_connection *c)
+{
 	ssize_t n = read(c->lfd.fd, c->request + c->request_bytes,
 			 sizeof(c->request) - c->request_bytes);
 
@@ -176,15 +256,9 @@ static bool connection_read(struct admin_connection *c)
 	if (n == 0)
 		return false;
 	c->request_bytes += (size_t)n;
-	while ((end = memchr(line, '\n', c->request_bytes))) {
-		*end = '\0';
-		if (!connection_line(c, line))
-			return false;
-		c->request_bytes -= (size_t)(end + 1 - line);
-		line = end + 1;
-	}
-	memmove(c->request, line, c->request_bytes);
-	if (c->request_bytes == sizeof(c->request)) {
+	if (!connection_lines(c))
+		return false;
+	if (!c->call && c->request_bytes == sizeof(c->request)) {
 		static const char too_long[] = "{\"v\":1,\"ok\":false,\"error\":\"a request is "
 					       "longer than 65536 bytes\"}\n";
 
@@ -201,7 +275,10 @@ static void connection_ready(struct loop_fd *lfd, uint32_t events)
 
 	if (events & EPOLLOUT)
 		alive = connection_flush(c);
-	if (alive && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
+	/* What was asked for goes on without who asked. */
+	if (alive && c->call && (events & (EPOLLHUP | EPOLLERR)))
+		alive = false;
+	else if (alive && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 		alive = connection_read(c);
 	if (!alive)
 		connection_close(c);

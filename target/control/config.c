@@ -203,6 +203,9 @@ static int bad(const struct daemon_config *c, const config_setting_t *s, struct 
 	va_start(ap, fmt);
 	(void)vsnprintf(sentence, sizeof(sentence), fmt, ap);
 	va_end(ap);
+	if (config_setting_source_line(s) == 0) /* it came another way */
+		return errtext_set(err, -EINVAL, "%s: %s%s%s", c->file, name ? name : "",
+				   name ? ": " : "", sentence);
 	return errtext_set(err, -EINVAL, "%s:%u: %s%s%s", c->file, config_setting_source_line(s),
 			   name ? name : "", name ? ": " : "", sentence);
 }
@@ -488,8 +491,9 @@ static int read_referrals(struct daemon_config *c, const config_t *file, struct 
 	return rc;
 }
 
-static int check_export(const struct daemon_config *c, const config_setting_t *s,
-			const struct config_export *e, struct errtext *err)
+/* What can be said of it alone. */
+static int check_one(const struct daemon_config *c, const config_setting_t *s,
+		     const struct config_export *e, struct errtext *err)
 {
 	if (export_name_check(e->name) != 0)
 		return bad(c, s, err,
@@ -500,6 +504,12 @@ static int check_export(const struct daemon_config *c, const config_setting_t *s
 		return bad(c, s, err, "path \"%s\": expected an absolute path", e->path);
 	if (e->lba_bytes != 512 && e->lba_bytes != 4096)
 		return bad(c, s, err, "lba: expected 512 or 4096, not %u", e->lba_bytes);
+	return 0;
+}
+
+static int check_others(const struct daemon_config *c, const config_setting_t *s,
+			const struct config_export *e, struct errtext *err)
+{
 	for (const struct config_export *o = c->exports; o < e; o++) {
 		if (strcmp(o->name, e->name) == 0)
 			return bad(c, s, err, "name \"%s\" is used already at line %u", e->name,
@@ -509,6 +519,44 @@ static int check_export(const struct daemon_config *c, const config_setting_t *s
 				   e->nsid, o->name, o->line);
 	}
 	return 0;
+}
+
+static int read_export(const struct daemon_config *c, const config_setting_t *s, uint32_t nsid,
+		       struct config_export *e, struct errtext *err)
+{
+	struct raw_export raw = {.lba = 4096, .nsid = nsid, .ana_group = 1};
+	int rc = read_group(c, export_keys, s, &raw, err);
+
+	if (rc)
+		return rc;
+	*e = (struct config_export){
+		.nsid = raw.nsid,
+		.lba_bytes = raw.lba,
+		.ana_group = raw.ana_group,
+		.prepare = raw.prepare ? EXPORT_PREPARE_ALLOCATE : EXPORT_PREPARE_NONE,
+		.registration = (enum region_choice)raw.registration,
+		.wait_if_busy = raw.busy == 1,
+		.read_only = raw.read_only,
+		.advisory_deallocate = raw.deallocate == 1,
+		.line = config_setting_source_line(s),
+	};
+	memcpy(e->name, raw.name, sizeof(e->name));
+	memcpy(e->path, raw.path, sizeof(e->path));
+	return check_one(c, s, e, err);
+}
+
+int config_read_export(const config_setting_t *group, const char *where, struct config_export *e,
+		       struct errtext *err)
+{
+	struct daemon_config *c = calloc(1, sizeof(*c));
+	int rc;
+
+	if (!c)
+		return errtext_set(err, -ENOMEM, "out of memory");
+	(void)snprintf(c->file, sizeof(c->file), "%s", where);
+	rc = read_export(c, group, 0, e, err);
+	free(c);
+	return rc;
 }
 
 static int read_exports(struct daemon_config *c, const config_t *file, struct errtext *err)
@@ -523,24 +571,11 @@ static int read_exports(struct daemon_config *c, const config_t *file, struct er
 		return errtext_set(err, -ENOMEM, "%s: out of memory", c->file);
 	for (int i = 0; i < config_setting_length(list); i++) {
 		const config_setting_t *s = config_setting_get_elem(list, (unsigned int)i);
-		struct raw_export raw = {.lba = 4096, .nsid = (uint32_t)i + 1, .ana_group = 1};
 		struct config_export *e = &c->exports[i];
 
-		rc = read_group(c, export_keys, s, &raw, err);
-		if (rc)
-			return rc;
-		memcpy(e->name, raw.name, sizeof(e->name));
-		memcpy(e->path, raw.path, sizeof(e->path));
-		e->nsid = raw.nsid;
-		e->lba_bytes = raw.lba;
-		e->ana_group = raw.ana_group;
-		e->prepare = raw.prepare ? EXPORT_PREPARE_ALLOCATE : EXPORT_PREPARE_NONE;
-		e->registration = (enum region_choice)raw.registration;
-		e->wait_if_busy = raw.busy == 1;
-		e->read_only = raw.read_only;
-		e->advisory_deallocate = raw.deallocate == 1;
-		e->line = config_setting_source_line(s);
-		rc = check_export(c, s, e, err);
+		rc = read_export(c, s, (uint32_t)i + 1, e, err);
+		if (rc == 0)
+			rc = check_others(c, s, e, err);
 		if (rc)
 			return rc;
 		c->nr_exports++;

@@ -28,6 +28,8 @@
 
 /* ---- configuration --------------------------------------------------------------------------- */
 
+struct exports; /* exports.h */
+
 struct config_listener {
 	bool software; /* iwarp, else verbs */
 	bool no_invalidate;
@@ -89,6 +91,14 @@ struct daemon_config {
 MUST_CHECK int config_load(const char *file, struct daemon_config **config, struct errtext *err);
 void config_free(struct daemon_config *config);
 
+/**
+ * One export as a group of the configuration file has it, from elsewhere: the same table, checks and
+ * words, "WHERE: KEY: …". nsid 0: not said.
+ */
+struct config_setting_t;
+MUST_CHECK int config_read_export(const struct config_setting_t *group, const char *where,
+				  struct config_export *e, struct errtext *err);
+
 /* ---- mDNS ------------------------------------------------------------------------------------ */
 
 /**
@@ -107,8 +117,7 @@ struct admin_env {
 	struct loop *control;
 	const struct daemon_config *config;
 	const struct holding_env *holdings_env;
-	struct holding *const *holdings;
-	unsigned int nr_holdings;
+	struct exports *exports;
 	struct nvme_target *target;
 	const char *version;
 };

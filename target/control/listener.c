@@ -18,13 +18,24 @@ struct listing {
 	struct json_object *array;
 };
 
+struct group_search {
+	unsigned int group;
+	bool found;
+};
+
+static void match_group(const struct holding *h, bool removing, void *arg)
+{
+	struct group_search *search = arg;
+
+	search->found |= !removing && holding_config(h)->ana_group == search->group;
+}
+
 static bool group_is_used(const struct admin_env *env, unsigned int group)
 {
-	for (unsigned int i = 0; i < env->nr_holdings; i++) {
-		if (holding_config(env->holdings[i])->ana_group == group)
-			return true;
-	}
-	return false;
+	struct group_search search = {.group = group};
+
+	exports_each(env->exports, match_group, &search);
+	return search.found;
 }
 
 /* Groups with exports, and those that are not as the rest. */
@@ -68,11 +79,13 @@ struct json_object *admin_listeners_json(const struct admin_env *env)
 	return listing.array;
 }
 
-int admin_listener_list(const struct admin_env *env, struct json_object *request,
-			struct json_object **result, struct errtext *err)
+int admin_listener_list(const struct admin_env *env, struct admin_call *call,
+			struct json_object *request, struct json_object **result,
+			struct errtext *err)
 {
 	struct json_object *o = json_object_new_object();
 
+	(void)call;
 	(void)request;
 	(void)err;
 	json_object_object_add(o, "listeners", admin_listeners_json(env));
@@ -129,8 +142,9 @@ static int group_of(struct json_object *request, unsigned int *group, struct err
 	return 0;
 }
 
-int admin_listener_ana(const struct admin_env *env, struct json_object *request,
-		       struct json_object **result, struct errtext *err)
+int admin_listener_ana(const struct admin_env *env, struct admin_call *call,
+		       struct json_object *request, struct json_object **result,
+		       struct errtext *err)
 {
 	const char *text = text_of(request, "state");
 	struct search search = {.wanted = text_of(request, "listener")};
@@ -154,5 +168,5 @@ int admin_listener_ana(const struct admin_env *env, struct json_object *request,
 	rc = nvme_target_set_ana(env->target, search.portid, group, state);
 	if (rc)
 		return errtext_set(err, rc, "the state cannot be set: %s", strerror(-rc));
-	return admin_listener_list(env, request, result, err);
+	return admin_listener_list(env, call, request, result, err);
 }

@@ -122,7 +122,8 @@ static struct json_object *rungs_json(const struct admin_env *env, const struct 
 	return list;
 }
 
-static struct json_object *holding_json(const struct admin_env *env, const struct holding *h)
+struct json_object *status_export(const struct admin_env *env, const struct holding *h,
+				  bool removing)
 {
 	const struct export *e = holding_export(h);
 	struct json_object *o = json_object_new_object();
@@ -132,7 +133,7 @@ static struct json_object *holding_json(const struct admin_env *env, const struc
 	put_text(o, "name", s.name);
 	put_number(o, "nsid", s.nsid);
 	put_text(o, "path", s.path);
-	put_text(o, "state", state_text(s.state));
+	put_text(o, "state", removing ? "removing" : state_text(s.state));
 	put_text(o, "why", s.why);
 	if (e) {
 		char uuid[UUID_TEXT_BYTES];
@@ -174,17 +175,31 @@ static void add_controller(const struct nvme_controller_status *status, void *ar
 	json_object_array_add(arg, o);
 }
 
-static int answer_status(const struct admin_env *env, struct json_object *request,
-			 struct json_object **result, struct errtext *err)
+struct exports_list {
+	const struct admin_env *env;
+	struct json_object *list;
+};
+
+static void add_export(const struct holding *h, bool removing, void *arg)
+{
+	struct exports_list *x = arg;
+
+	json_object_array_add(x->list, status_export(x->env, h, removing));
+}
+
+static int answer_status(const struct admin_env *env, struct admin_call *call,
+			 struct json_object *request, struct json_object **result,
+			 struct errtext *err)
 {
 	struct json_object *o = json_object_new_object();
 	struct json_object *exports = json_object_new_array();
 	struct json_object *clients = json_object_new_array();
+	struct exports_list all = {.env = env, .list = exports};
 
+	(void)call;
 	(void)request;
 	(void)err;
-	for (unsigned int i = 0; i < env->nr_holdings; i++)
-		json_object_array_add(exports, holding_json(env, env->holdings[i]));
+	exports_each(env->exports, add_export, &all);
 	nvme_target_each_controller(env->target, add_controller, clients);
 	json_object_object_add(o, "daemon", daemon_json(env));
 	json_object_object_add(o, "devices", devices_json(env));
@@ -195,12 +210,14 @@ static int answer_status(const struct admin_env *env, struct json_object *reques
 	return 0;
 }
 
-static int answer_stats(const struct admin_env *env, struct json_object *request,
-			struct json_object **result, struct errtext *err)
+static int answer_stats(const struct admin_env *env, struct admin_call *call,
+			struct json_object *request, struct json_object **result,
+			struct errtext *err)
 {
 	struct json_object *o = json_object_new_object();
 
 	(void)env;
+	(void)call;
 	(void)request;
 	(void)err;
 	for (const struct counter *c = counter_first(); c; c = c->next)
@@ -214,5 +231,9 @@ const struct admin_verb admin_verbs[] = {
 	{"stats", answer_stats},
 	{"listener-list", admin_listener_list},
 	{"listener-ana", admin_listener_ana},
+	{"export add", admin_export_add},
+	{"export remove", admin_export_remove},
+	{"export resize", admin_export_resize},
+	{"export list", admin_export_list},
 	{NULL, NULL},
 };

@@ -1,15 +1,28 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Inside the room: what the admin socket can be asked. Control loop. */
+/* Inside the room: what the admin socket can be asked, and how it is answered. Control loop. */
 #ifndef LEASEHOLD_CONTROL_VERBS_H
 #define LEASEHOLD_CONTROL_VERBS_H
 
-#include "control/control.h"
+#include "control/exports.h"
 
 #include <json-c/json.h>
 
-/** Answers one request: 0 and a new `result`, or -errno and a sentence. */
-typedef int admin_verb_fn(const struct admin_env *env, struct json_object *request,
-			  struct json_object **result, struct errtext *err);
+/** One request that waits for its answer; nothing else is read from its connection meanwhile. */
+struct admin_call;
+
+#define ADMIN_LATER 1
+
+/**
+ * Answers one request: 0 and a new `result`, or -errno and a sentence, or ADMIN_LATER: then
+ * admin_answer() is called once, at any time (also before it returned).
+ */
+typedef int admin_verb_fn(const struct admin_env *env, struct admin_call *call,
+			  struct json_object *request, struct json_object **result,
+			  struct errtext *err);
+
+/** Takes `result` over (NULL with an error). The client may be gone: then nobody hears it. */
+void admin_answer(struct admin_call *call, int rc, struct json_object *result, const char *why);
+const struct admin_env *admin_call_env(const struct admin_call *call);
 
 struct admin_verb {
 	const char *name;
@@ -17,10 +30,15 @@ struct admin_verb {
 };
 
 admin_verb_fn admin_listener_list, admin_listener_ana;
+admin_verb_fn admin_export_add, admin_export_remove, admin_export_resize, admin_export_list;
 /** Every listener, as both verbs and status show it. */
 struct json_object *admin_listeners_json(const struct admin_env *env);
 
 /** All verbs; a NULL name ends. */
 extern const struct admin_verb admin_verbs[];
+
+/** status.c: an export as `status` shows it. */
+struct json_object *status_export(const struct admin_env *env, const struct holding *h,
+				  bool removing);
 
 #endif

@@ -221,6 +221,11 @@ static int look(const struct export *e, uint64_t *file_bytes, struct errtext *er
 	return 0;
 }
 
+static uint64_t file_bytes_of(const struct view *view)
+{
+	return view->backed_bytes + view->hole_bytes + view->shared_bytes;
+}
+
 int view_new(struct export *e, uint32_t generation, struct view **view, struct errtext *err)
 {
 	struct mapping *m = NULL;
@@ -253,8 +258,8 @@ int view_allocate(const struct view *old, uint64_t offset, uint64_t length, stru
 	ret = look(e, &bytes, err);
 	if (ret)
 		return ret;
-	/* Under tenure it has the size it had, or that we gave it: the mapping holds all of it. */
-	if (align_up(bytes, page) > m->bytes)
+	/* Under tenure it has the size it had; else the mapping might not fit it. */
+	if (align_up(bytes, page) != align_up(file_bytes_of(old), page))
 		return errtext_set(err, -ERANGE, "%s has another size now", e->path);
 	ret = make(e, old->generation, mapping_get(m), bytes, align_down(offset, page),
 		   align_up(offset + length, page), true, view, err);
@@ -288,11 +293,6 @@ static unsigned int add_rest(struct runs *runs, uint64_t at, uint64_t end,
 		at = max_u64(at, ranges[j].offset + ranges[j].length);
 	}
 	return i;
-}
-
-static uint64_t file_bytes_of(const struct view *view)
-{
-	return view->backed_bytes + view->hole_bytes + view->shared_bytes;
 }
 
 /* What is left of `old` without the ranges, of a file of `file_bytes`. */

@@ -6,6 +6,7 @@ now                              CLOCK_MONOTONIC in ns
 free-port ADDR                   a TCP port that nobody listens on
 admin SOCKET TEXT                a line to the admin socket; prints the line that comes back
 raw SOCKET                       standard input to the admin socket; prints what comes back in 2 s
+drop SOCKET                      standard input to the admin socket, and away before an answer comes
 truncate FILE SIZE               truncate(2); prints CLOCK_MONOTONIC before and after, ns
 open FILE                        the same for open(2), read-only, and close
 pattern FILE OFFSET LENGTH TEXT  fills the range with the text, over and over
@@ -199,6 +200,10 @@ def main(args):
     elif verb == "raw":
         data = sys.stdin.buffer.read()
         sys.stdout.write(ask(rest[0], data, 2, max(1, data.count(b"\n"))).decode(errors="replace"))
+    elif verb == "drop":
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(rest[0])
+            s.sendall(sys.stdin.buffer.read())
     elif verb == "truncate":
         timed(lambda: os.truncate(rest[0], int(rest[1])))
     elif verb == "open":

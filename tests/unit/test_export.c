@@ -352,7 +352,7 @@ static void test_identity_kept(void **state)
 	/* Under the old name another file: refused until a person decides. */
 	config.name = "disk";
 	config.path = in_dir("b");
-	must_fail(&config, -ESTALE, "state/exports/disk to adopt");
+	must_fail(&config, -ESTALE, "state/exports/disk to give it");
 	config.path = in_dir("a");
 	second = identity_of(&config);
 	assert_memory_equal(&first, &second, sizeof(first));

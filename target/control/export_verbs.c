@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The verbs `export add`, `export remove`, `export resize` and `export list`. Most are answered later:
+ * files are opened, clients asked to let go. Control loop; never sleeps.
+ *
+ *   {"v":1,"cmd":"export add","export":{"name":"b","path":"/mnt/pmem/b",…},"adopt":false}
+ *   {"v":1,"cmd":"export remove","name":"b"}
+ *   {"v":1,"cmd":"export resize","name":"b","size_bytes":1073741824}
+ *   {"v":1,"cmd":"export list"}
+ *
+ * "export" has what a group of the configuration file has, read by the same table.
+ */
+#include "control/verbs.h"
+
+#include <errno.h>
+#include <libconfig.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/log.h"
+#include "wire/wire.h"
+
+/* ---- requests --------------------------------------------------------------------------------- */
+
+/** Every key must be one of `known` (NULL ends). */
+static int check_keys(struct json_object *request, const char *const *known, struct errtext *err)
+{
+	json_object_object_foreach(request, key, value)
+	{
+		const char *const *k = known;
+
+		(void)value;
+		while (*k && strcmp(*k, key) != 0)
+			k++;
+		if (!*k)
+			return errtext_set(err, -EINVAL, "unknown key \"%.64s\" in the request",
+					   key);
+	}
+	return 0;
+}
+
+static int get_name(struct json_object *request, const char **name, struct errtext *err)
+{
+	struct json_object *field;
+
+	if (!json_object_object_get_ex(request, "name", &field) ||
+	    !json_object_is_type(field, json_type_string))
+		return errtext_set(err, -EINVAL, "\"name\" is missing: the export's");
+	*name = json_object_get_string(field);
+	if (export_name_check(*name) != 0)
+		return errtext_set(err, -EINVAL, "name \"%.64s\" is no export's name", *name);
+	return 0;
+}
+
+/** A member of the group as the configuration file would have it. */
+static int add_member(config_setting_t *group, const char *key, struct json_object *value,
+		      struct errtext *err)
+{
+	config_setting_t *s;
+	int type, ok;
+
+	switch (json_object_get_type(value)) {
+	case json_type_string:
+		type = CONFIG_TYPE_STRING;
+		break;
+	case json_type_int:
+		type = CONFIG_TYPE_INT64;
+		break;
+	case json_type_boolean:
+		type = CONFIG_TYPE_BOOL;
+		break;
+	default:
+		return errtext_set(err, -EINVAL,
+				   "export add: %.64s: expected a text, a number, true or false",
+				   key);
+	}
+	s = config_setting_add(group, key, type);
+	if (!s)
+		return errtext_set(err, -EINVAL, "export add: \"%.64s\" is no key", key);
+	if (type == CONFIG_TYPE_STRING)
+		ok = config_setting_set_string(s, json_object_get_string(value));
+	else if (type == CONFIG_TYPE_INT64)
+		ok = config_setting_set_int64(s, json_object_get_int64(value));
+	else
+		ok = config_setting_set_bool(s, json_object_get_boolean(value));
+	return ok ? 0 : errtext_set(err, -ENOMEM, "out of memory");
+}
+
+static int get_export(struct json_object *request, struct config_export *e, struct errtext *err)
+{
+	struct json_object *object;
+	config_t config;
+	int rc = 0;
+
+	if (!json_object_object_get_ex(request, "export", &object) ||
+	    !json_object_is_type(object, json_type_object))
+		return errtext_set(err, -EINVAL,
+				   "\"export\" is missing: what a group of the configuration file "
+				   "has, at least {\"name\":…,\"path\":…}");
+	config_init(&config);
+	json_object_object_foreach(object, key, value)
+	{
+		if (rc == 0)
+			rc = add_member(config_root_setting(&config), key, value, err);
+	}
+	if (rc == 0)
+		rc = config_read_export(config_root_setting(&config), "export add", e, err);
+	config_destroy(&config);
+	return rc;
+}
+
+/* ---- answers ---------------------------------------------------------------------------------- */
+
+struct verb_call {
+	struct admin_call *call;
+	struct exports *exports;
+	char name[LH_NAME_BYTES];
+};
+
+static int call_new(const struct admin_env *env, struct admin_call *call, const char *name,
+		    struct verb_call **out, struct errtext *err)
+{
+	struct verb_call *v = calloc(1, sizeof(*v));
+
+	if (!v)
+		return errtext_set(err, -ENOMEM, "out of memory");
+	v->call = call;
+	v->exports = env->exports;
+	memcpy(v->name, name, strlen(name) + 1);
+	*out = v;
+	return 0;
+}
+
+static void refuse(struct verb_call *v, int err, const char *why)
+{
+	log_warning("%s", why);
+	admin_answer(v->call, err, NULL, why);
+	free(v);
+}
+
+/* The export as it is now, with a note if there is one. */
+static void show(struct verb_call *v, const char *note)
+{
+	const struct holding *h = exports_find(v->exports, v->name);
+	struct json_object *o;
+
+	o = h ? status_export(admin_call_env(v->call), h, false) : json_object_new_object();
+	if (note[0])
+		json_object_object_add(o, "note", json_object_new_string(note));
+	admin_answer(v->call, 0, o, "");
+	free(v);
+}
+
+static void added(void *arg, int err, const char *why)
+{
+	if (err) {
+		refuse(arg, err, why);
+		return;
+	}
+	log_notice("%s", why);
+	show(arg, "");
+}
+
+int admin_export_add(const struct admin_env *env, struct admin_call *call,
+		     struct json_object *request, struct json_object **result, struct errtext *err)
+{
+	static const char *const known[] = {"v", "cmd", "export", "adopt", NULL};
+	struct config_export *config = calloc(1, sizeof(*config));
+	struct json_object *adopt = NULL;
+	struct verb_call *v;
+	int rc = config ? check_keys(request, known, err) : errtext_set(err, -ENOMEM, "no memory");
+
+	(void)result;
+	if (rc == 0 && json_object_object_get_ex(request, "adopt", &adopt) &&
+	    !json_object_is_type(adopt, json_type_boolean))
+		rc = errtext_set(err, -EINVAL, "\"adopt\" must be true or false");
+	if (rc == 0)
+		rc = get_export(request, config, err);
+	if (rc == 0)
+		rc = call_new(env, call, config->name, &v, err);
+	if (rc == 0) {
+		exports_add(env->exports, config, adopt && json_object_get_boolean(adopt), added,
+			    v);
+		rc = ADMIN_LATER;
+	}
+	free(config);
+	return rc;
+}
+
+static void removed(void *arg, int err, const char *why)
+{
+	struct verb_call *v = arg;
+	struct json_object *o;
+
+	if (err) {
+		refuse(v, err, why);
+		return;
+	}
+	o = json_object_new_object();
+	json_object_object_add(o, "name", json_object_new_string(v->name));
+	json_object_object_add(o, "state", json_object_new_string("removed"));
+	admin_answer(v->call, 0, o, "");
+	free(v);
+}
+
+int admin_export_remove(const struct admin_env *env, struct admin_call *call,
+			struct json_object *request, struct json_object **result,
+			struct errtext *err)
+{
+	static const char *const known[] = {"v", "cmd", "name", NULL};
+	const char *name;
+	struct verb_call *v;
+	int rc = check_keys(request, known, err);
+
+	(void)result;
+	if (rc == 0)
+		rc = get_name(request, &name, err);
+	if (rc == 0)
+		rc = call_new(env, call, name, &v, err);
+	if (rc)
+		return rc;
+	exports_remove(env->exports, v->name, removed, v);
+	return ADMIN_LATER;
+}
+
+static void resized(void *arg, int err, const char *why)
+{
+	if (err)
+		refuse(arg, err, why);
+	else
+		show(arg, why);
+}
+
+int admin_export_resize(const struct admin_env *env, struct admin_call *call,
+			struct json_object *request, struct json_object **result,
+			struct errtext *err)
+{
+	static const char *const known[] = {"v", "cmd", "name", "size_bytes", NULL};
+	struct json_object *field;
+	const char *name;
+	struct verb_call *v;
+	int rc = check_keys(request, known, err);
+
+	(void)result;
+	if (rc == 0)
+		rc = get_name(request, &name, err);
+	if (rc == 0 &&
+	    (!json_object_object_get_ex(request, "size_bytes", &field) ||
+	     !json_object_is_type(field, json_type_int) || json_object_get_int64(field) < 0))
+		rc = errtext_set(err, -EINVAL, "\"size_bytes\" is missing, or no number");
+	if (rc == 0)
+		rc = call_new(env, call, name, &v, err);
+	if (rc)
+		return rc;
+	exports_resize(env->exports, v->name, (uint64_t)json_object_get_int64(field), resized, v);
+	return ADMIN_LATER;
+}
+
+struct list_call {
+	const struct admin_env *env;
+	struct json_object *list;
+};
+
+static void add_one(const struct holding *h, bool removing, void *arg)
+{
+	struct list_call *l = arg;
+
+	json_object_array_add(l->list, status_export(l->env, h, removing));
+}
+
+int admin_export_list(const struct admin_env *env, struct admin_call *call,
+		      struct json_object *request, struct json_object **result, struct errtext *err)
+{
+	static const char *const known[] = {"v", "cmd", NULL};
+	struct list_call l = {.env = env};
+	int rc = check_keys(request, known, err);
+
+	(void)call;
+	if (rc)
+		return rc;
+	l.list = json_object_new_array();
+	exports_each(env->exports, add_one, &l);
+	*result = l.list;
+	return 0;
+}

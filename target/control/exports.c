@@ -1,0 +1,432 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Exports, from the wish to the namespace and back. An entry's life:
+ *
+ *   ADDING -> THERE -> REMOVING -> gone
+ *      +----------------> (it could not be started)
+ *
+ * The nsids that a name had are remembered as long as the daemon lives, with the disk's UUID: a host
+ * never finds another disk under a number that it knew. Control loop.
+ */
+#include "control/exports.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/log.h"
+
+enum entry_state {
+	ENTRY_ADDING,	/* holding_start() has not answered */
+	ENTRY_THERE,	/* it serves, or waits for its file */
+	ENTRY_REMOVING, /* no host finds it; it is being stopped and forgotten */
+};
+
+struct entry {
+	struct list link;
+	struct exports *exports;
+	struct holding *h;
+	enum entry_state state;
+	bool stopping; /* holding_stop() was called */
+	unsigned int resizes;
+	exports_done_fn *done; /* of what is under way */
+	void *arg;
+	int err; /* to be told at the end of a removal: why it could not be added */
+	char why[ERRTEXT_BYTES];
+};
+
+/** Who had an nsid. */
+struct memory {
+	char name[LH_NAME_BYTES]; /* "": nobody */
+	bool has_uuid;
+	uint8_t uuid[16];
+};
+
+struct exports {
+	struct exports_env env;
+	struct list entries;
+	unsigned int count;
+	struct memory memory[NVME_MAX_NSID + 1];
+	bool software_only;
+	bool stopping;
+	void (*stopped)(void *arg);
+	void *stopped_arg;
+};
+
+/** True if no listener needs a real adapter: page-cache files may then be served. */
+static bool software_only(const struct daemon_config *c)
+{
+	for (unsigned int i = 0; i < c->nr_listeners; i++) {
+		if (!c->listeners[i].software)
+			return false;
+	}
+	return true;
+}
+
+int exports_new(const struct exports_env *env, struct exports **exports)
+{
+	struct exports *x = calloc(1, sizeof(*x));
+
+	if (!x)
+		return -ENOMEM;
+	x->env = *env;
+	x->software_only = software_only(env->config);
+	list_init(&x->entries);
+	*exports = x;
+	return 0;
+}
+
+static struct entry *find(const struct exports *x, const char *name)
+{
+	struct list *l;
+
+	list_for_each (l, &x->entries) {
+		struct entry *e = list_entry(l, struct entry, link);
+
+		if (strcmp(holding_name(e->h), name) == 0)
+			return e;
+	}
+	return NULL;
+}
+
+static void finish(exports_done_fn *done, void *arg, int err, const char *fmt, ...)
+	PRINTF_LIKE(4, 5);
+
+static void finish(exports_done_fn *done, void *arg, int err, const char *fmt, ...)
+{
+	char text[ERRTEXT_BYTES];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	done(arg, err, text);
+}
+
+/* ---- the end of one --------------------------------------------------------------------------- */
+
+static void check_stopped(struct exports *x)
+{
+	void (*done)(void *arg) = x->stopped;
+	struct list *l;
+
+	if (!done)
+		return;
+	list_for_each (l, &x->entries) {
+		const struct entry *e = list_entry(l, struct entry, link);
+
+		if (e->state != ENTRY_THERE || e->stopping)
+			return;
+	}
+	x->stopped = NULL;
+	done(x->stopped_arg);
+}
+
+static void forgotten(void *arg)
+{
+	struct entry *e = arg;
+	struct exports *x = e->exports;
+
+	list_del(&e->link);
+	x->count--;
+	if (!e->err)
+		log_notice("%s: removed", holding_name(e->h));
+	e->done(e->arg, e->err, e->why);
+	holding_free(e->h);
+	free(e);
+	check_stopped(x);
+}
+
+static void forget(struct entry *e)
+{
+	e->state = ENTRY_REMOVING;
+	nvme_subsystem_remove(e->exports->env.subsystem, e->h, forgotten, e);
+}
+
+/* ---- add -------------------------------------------------------------------------------------- */
+
+static void remember(struct entry *e)
+{
+	struct memory *m = &e->exports->memory[holding_nsid(e->h)];
+	const struct export *file = holding_export(e->h);
+
+	if (!file)
+		return;
+	(void)snprintf(m->name, sizeof(m->name), "%s", holding_name(e->h));
+	m->has_uuid = true;
+	memcpy(m->uuid, export_identity(file)->uuid, sizeof(m->uuid));
+}
+
+static void started(void *arg, int err, const char *why)
+{
+	struct entry *e = arg;
+
+	/* Stopped meanwhile: the end of the stop tells. */
+	if (e->stopping) {
+		e->err = err ? err : -ECANCELED;
+		(void)snprintf(e->why, sizeof(e->why), "%s", why);
+		return;
+	}
+	if (err) {
+		e->err = err;
+		(void)snprintf(e->why, sizeof(e->why), "%s", why);
+		/* Everything is undone but its place among the namespaces. */
+		forget(e);
+		return;
+	}
+	e->state = ENTRY_THERE;
+	remember(e);
+	e->done(e->arg, 0, why);
+}
+
+/* Two daemons' lives may differ; in one, a number means one disk. */
+static uint32_t choose_nsid(const struct exports *x, const struct config_export *config)
+{
+	uint32_t nsid;
+
+	if (config->nsid)
+		return config->nsid;
+	for (nsid = 1; nsid <= NVME_MAX_NSID; nsid++) {
+		if (strcmp(x->memory[nsid].name, config->name) == 0)
+			return nsid;
+	}
+	for (nsid = 1; nsid <= NVME_MAX_NSID; nsid++) {
+		if (x->memory[nsid].name[0] == '\0')
+			return nsid;
+	}
+	return 0;
+}
+
+static const struct holding *with_nsid(const struct exports *x, uint32_t nsid)
+{
+	struct list *l;
+
+	list_for_each (l, &x->entries) {
+		const struct entry *e = list_entry(l, struct entry, link);
+
+		if (holding_nsid(e->h) == nsid)
+			return e->h;
+	}
+	return NULL;
+}
+
+static int make(struct exports *x, const struct config_export *c, uint32_t nsid, bool adopt,
+		struct entry **entry)
+{
+	const struct memory *m = &x->memory[nsid];
+	struct holding_config config = {
+		.export =
+			{
+				.name = c->name,
+				.path = c->path,
+				.lba_bytes = c->lba_bytes,
+				.prepare = c->prepare,
+				.read_only = c->read_only,
+				.software_fabric_only = x->software_only,
+				.adopt = adopt,
+				.uuid = m->has_uuid ? m->uuid : NULL,
+				.runtime_dir = x->env.config->runtime_dir,
+				.state_dir = x->env.config->state_dir,
+			},
+		.nsid = nsid,
+		.ana_group = c->ana_group,
+		.registration = c->registration,
+		.wait_if_busy = c->wait_if_busy,
+		.advisory_deallocate = c->advisory_deallocate,
+	};
+	struct entry *e = calloc(1, sizeof(*e));
+	int rc = e ? holding_new(x->env.holdings_env, &config, &e->h) : -ENOMEM;
+
+	if (rc == 0) {
+		rc = nvme_subsystem_add(x->env.subsystem, e->h);
+		if (rc)
+			holding_free(e->h);
+	}
+	if (rc) {
+		free(e);
+		return rc;
+	}
+	e->exports = x;
+	list_push(&x->entries, &e->link);
+	x->count++;
+	*entry = e;
+	return 0;
+}
+
+void exports_add(struct exports *x, const struct config_export *config, bool adopt,
+		 exports_done_fn *done, void *arg)
+{
+	uint32_t nsid = choose_nsid(x, config);
+	const struct holding *other;
+	struct entry *e;
+	int rc;
+
+	if (x->stopping) {
+		finish(done, arg, -ESHUTDOWN, "the daemon is being stopped");
+		return;
+	}
+	if (find(x, config->name)) {
+		finish(done, arg, -EEXIST, "name \"%s\" is used already", config->name);
+		return;
+	}
+	if (nsid == 0 || nsid > NVME_MAX_NSID) {
+		finish(done, arg, -ENOSPC,
+		       "export %s: every nsid from 1 to %u was used since the daemon started",
+		       config->name, NVME_MAX_NSID);
+		return;
+	}
+	other = with_nsid(x, nsid);
+	if (other) {
+		finish(done, arg, -EEXIST, "nsid %u is used already by \"%s\"", nsid,
+		       holding_name(other));
+		return;
+	}
+	if (x->memory[nsid].name[0] && strcmp(x->memory[nsid].name, config->name) != 0) {
+		finish(done, arg, -EEXIST,
+		       "nsid %u was \"%s\" since the daemon started, and hosts may remember it: "
+		       "use another one",
+		       nsid, x->memory[nsid].name);
+		return;
+	}
+	rc = make(x, config, nsid, adopt, &e);
+	if (rc) {
+		finish(done, arg, rc, "export %s cannot be added: %s", config->name,
+		       rc == -ENOSPC ? "there are as many namespaces as can be" : strerror(-rc));
+		return;
+	}
+	e->done = done;
+	e->arg = arg;
+	holding_start(e->h, started, e);
+}
+
+/* ---- remove ----------------------------------------------------------------------------------- */
+
+static void holding_stopped(void *arg)
+{
+	struct entry *e = arg;
+
+	if (e->exports->stopping && e->state == ENTRY_THERE) {
+		e->stopping = false;
+		check_stopped(e->exports);
+		return;
+	}
+	forget(e);
+}
+
+/* The entry that can be worked on, or NULL and an answer. */
+static struct entry *get(struct exports *x, const char *name, exports_done_fn *done, void *arg)
+{
+	struct entry *e = find(x, name);
+
+	if (!e)
+		finish(done, arg, -ENOENT, "there is no export \"%s\"; leasehold export list",
+		       name);
+	else if (x->stopping)
+		finish(done, arg, -ESHUTDOWN, "the daemon is being stopped");
+	else if (e->state != ENTRY_THERE)
+		finish(done, arg, -EBUSY, "export \"%s\" is being %s", name,
+		       e->state == ENTRY_ADDING ? "added" : "removed");
+	else
+		return e;
+	return NULL;
+}
+
+void exports_remove(struct exports *x, const char *name, exports_done_fn *done, void *arg)
+{
+	struct entry *e = get(x, name, done, arg);
+
+	if (!e)
+		return;
+	/* One that waited for its file until now has no identity remembered yet. */
+	remember(e);
+	e->state = ENTRY_REMOVING;
+	e->stopping = true;
+	e->done = done;
+	e->arg = arg;
+	e->err = 0;
+	nvme_subsystem_detach(x->env.subsystem, e->h);
+	holding_stop(e->h, holding_stopped, e);
+}
+
+/* ---- resize ----------------------------------------------------------------------------------- */
+
+void exports_resize(struct exports *x, const char *name, uint64_t bytes, exports_done_fn *done,
+		    void *arg)
+{
+	struct entry *e = get(x, name, done, arg);
+
+	if (e)
+		holding_resize(e->h, bytes, done, arg);
+}
+
+/* ---- what others see -------------------------------------------------------------------------- */
+
+void exports_scan(struct exports *x)
+{
+	struct list *l;
+
+	list_for_each (l, &x->entries)
+		holding_scan(list_entry(l, struct entry, link)->h);
+}
+
+unsigned int exports_count(const struct exports *x)
+{
+	return x->count;
+}
+
+void exports_each(const struct exports *x,
+		  void (*fn)(const struct holding *h, bool removing, void *arg), void *arg)
+{
+	struct list *l;
+
+	list_for_each (l, &x->entries) {
+		const struct entry *e = list_entry(l, struct entry, link);
+
+		fn(e->h, e->state == ENTRY_REMOVING, arg);
+	}
+}
+
+const struct holding *exports_find(const struct exports *x, const char *name)
+{
+	const struct entry *e = find(x, name);
+
+	return e ? e->h : NULL;
+}
+
+/* ---- stop ------------------------------------------------------------------------------------- */
+
+void exports_stop(struct exports *x, void (*done)(void *arg), void *arg)
+{
+	struct list *l;
+
+	assert(!x->stopping);
+	x->stopping = true;
+	x->stopped = done;
+	x->stopped_arg = arg;
+	list_for_each (l, &x->entries) {
+		struct entry *e = list_entry(l, struct entry, link);
+
+		if (e->state == ENTRY_REMOVING)
+			continue;
+		e->stopping = true;
+		holding_stop(e->h, holding_stopped, e);
+	}
+	check_stopped(x);
+}
+
+void exports_free(struct exports *x)
+{
+	struct list *l;
+
+	if (!x)
+		return;
+	while ((l = list_pop(&x->entries))) {
+		struct entry *e = list_entry(l, struct entry, link);
+
+		holding_free(e->h);
+		free(e);
+	}
+	free(x);
+}

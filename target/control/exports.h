@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The exports of the daemon, those of the configuration file and those that come and go while it
+ * runs. Control loop.
+ */
+#ifndef LEASEHOLD_CONTROL_EXPORTS_H
+#define LEASEHOLD_CONTROL_EXPORTS_H
+
+#include "control/control.h"
+
+struct exports;
+
+struct exports_env {
+	struct loop *control;
+	const struct daemon_config *config;
+	const struct holding_env *holdings_env;
+	struct nvme_subsystem *subsystem;
+};
+
+MUST_CHECK int exports_new(const struct exports_env *env, struct exports **exports);
+
+/** done(arg, 0 or -errno, sentence): once, also before the call returns. */
+typedef void exports_done_fn(void *arg, int err, const char *why);
+
+/**
+ * Adds an export and starts it: done when it serves, or waits for a busy file, or when it cannot be
+ * and nothing of it is left. nsid 0: what the name had before in this daemon's life, else one that
+ * nobody had. -EEXIST: name or nsid is taken, or the nsid was another export's; -ENOSPC; others as
+ * holding_start().
+ */
+void exports_add(struct exports *x, const struct config_export *config, bool adopt,
+		 exports_done_fn *done, void *arg);
+/**
+ * Takes it from the hosts, recalls what is granted, lets go of the file: then done. -ENOENT: there is
+ * none; -EBUSY: it is being added or removed.
+ */
+void exports_remove(struct exports *x, const char *name, exports_done_fn *done, void *arg);
+/** As holding_resize(). -ENOENT, -EBUSY as above. */
+void exports_resize(struct exports *x, const char *name, uint64_t bytes, exports_done_fn *done,
+		    void *arg);
+
+/** A lease signal came. */
+void exports_scan(struct exports *x);
+unsigned int exports_count(const struct exports *x);
+void exports_each(const struct exports *x,
+		  void (*fn)(const struct holding *h, bool removing, void *arg), void *arg);
+/** The one of that name, or NULL. */
+const struct holding *exports_find(const struct exports *x, const char *name);
+
+/** Stops all; done once, later. Nothing can be added any more. Then free, before the target. */
+void exports_stop(struct exports *x, void (*done)(void *arg), void *arg);
+/** Those that are stopped still belong to the target: the target first. */
+void exports_free(struct exports *x);
+
+#endif
