@@ -167,7 +167,7 @@ int admin_export_add(const struct admin_env *env, struct admin_call *call,
 	static const char *const known[] = {"v", "cmd", "export", "adopt", NULL};
 	struct config_export *config = calloc(1, sizeof(*config));
 	struct json_object *adopt = NULL;
-	struct verb_call *v;
+	struct verb_call *v = NULL;
 	int rc = config ? check_keys(request, known, err) : errtext_set(err, -ENOMEM, "no memory");
 
 	(void)result;
@@ -208,8 +208,8 @@ int admin_export_remove(const struct admin_env *env, struct admin_call *call,
 			struct errtext *err)
 {
 	static const char *const known[] = {"v", "cmd", "name", NULL};
-	const char *name;
-	struct verb_call *v;
+	const char *name = "";
+	struct verb_call *v = NULL;
 	int rc = check_keys(request, known, err);
 
 	(void)result;
@@ -236,9 +236,9 @@ int admin_export_resize(const struct admin_env *env, struct admin_call *call,
 			struct errtext *err)
 {
 	static const char *const known[] = {"v", "cmd", "name", "size_bytes", NULL};
-	struct json_object *field;
-	const char *name;
-	struct verb_call *v;
+	struct json_object *field = NULL;
+	const char *name = "";
+	struct verb_call *v = NULL;
 	int rc = check_keys(request, known, err);
 
 	(void)result;
