@@ -113,8 +113,9 @@ static int start_threads(struct daemon *d, struct errtext *err)
 	if (rc == 0)
 		rc = pool_new("worker", d->config->worker_threads, &d->workers);
 	for (unsigned int i = 0; rc == 0 && i < d->config->reactors; i++) {
-		rc = reactor_new(i, env->devices, env->nr_devices,
-				 d->config->busy_poll_us * NS_PER_US, &d->reactors[i]);
+		rc = reactor_new_sized(
+			i, env->devices, env->nr_devices, d->config->busy_poll_us * NS_PER_US,
+			nvme_completions_wanted(&d->config->limits), &d->reactors[i]);
 		if (rc == 0)
 			rc = reactor_start(d->reactors[i]);
 		if (rc == 0)

@@ -53,6 +53,7 @@ struct fabric_device_info {
 	uint64_t max_mr_bytes;
 	uint32_t max_mr;
 	uint32_t max_qp_wr;
+	uint32_t max_cqe; /* of a completion queue; 0: not told */
 	uint32_t max_sge;
 	uint32_t max_read_sge;	   /* of a READ; 1 on iWARP adapters */
 	uint32_t max_read_depth;   /* RDMA READs in flight per queue pair, either direction */

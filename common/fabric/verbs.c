@@ -261,6 +261,7 @@ static int device_init(struct verbs_device *dev, struct ibv_context *ctx)
 #endif
 	info->max_mr_bytes = attr->max_mr_size;
 	info->max_mr = (uint32_t)attr->max_mr;
+	info->max_cqe = dev->max_cqe;
 	info->max_qp_wr = (uint32_t)attr->max_qp_wr;
 	info->max_sge = min_u32((uint32_t)attr->max_sge, FABRIC_MAX_SGE);
 	info->max_read_sge = info->transport == FABRIC_TRANSPORT_IWARP ? 1 : info->max_sge;

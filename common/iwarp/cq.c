@@ -71,7 +71,7 @@ int iw_cq_create(struct fabric_device *dev, unsigned int entries, struct fabric_
 	struct iw_cq *cq;
 	int err;
 
-	if (entries > 1u << 24)
+	if (entries > IW_MAX_CQE)
 		return -EINVAL;
 	while (size < entries)
 		size <<= 1;

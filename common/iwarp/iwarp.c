@@ -29,6 +29,7 @@ static void device_describe(struct iw_device *dev)
 		.max_mr_bytes = UINT64_MAX >> 1,
 		.max_mr = IW_MAX_CHUNKS * IW_SLOTS_PER_CHUNK,
 		.max_qp_wr = IW_MAX_WR,
+		.max_cqe = IW_MAX_CQE,
 		.max_sge = FABRIC_MAX_SGE,
 		.max_read_sge = FABRIC_MAX_SGE,
 		.max_read_depth = IW_MAX_READ_DEPTH,

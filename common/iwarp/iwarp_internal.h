@@ -35,6 +35,7 @@
 
 #define IW_MAX_CQS		  256		  /* completion queues of the device */
 #define IW_MAX_CONNS		  4096		  /* connections of one completion queue */
+#define IW_MAX_CQE		  (1u << 20)	  /* entries of one completion queue */
 #define IW_MAX_WR		  4096		  /* work requests of one queue */
 #define IW_MAX_INLINE		  256		  /* bytes of one inline send */
 #define IW_MAX_READ_DEPTH	  128		  /* READs in flight, either direction */

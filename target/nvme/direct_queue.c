@@ -141,7 +141,7 @@ static int dq_prepare(struct queue *q)
 	struct direct_queue *dq = direct_queue_of(q);
 	struct fabric_device *dev = fabric_conn_device(q->conn);
 	struct fabric_qp_attr attr = {
-		.cq = reactor_cq(q->nr->reactor, dev),
+		.cq = reactor_cq_at(q->nr->reactor, dev, q->cq),
 		.max_send_wr = q->send_wrs,
 		.max_recv_wr = q->receives,
 		.max_send_sge = 1,

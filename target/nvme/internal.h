@@ -86,7 +86,8 @@ struct nvme_reactor {
 	unsigned int index;
 	struct ns_slot slots[NVME_MAX_NAMESPACES];
 	struct bounce_pool *bounce[GRANT_MAX_DEVICES];
-	unsigned int cq_reserved[GRANT_MAX_DEVICES]; /* control: completions its queues may have */
+	/* Control: completions that the queues on each may have. */
+	unsigned int cq_reserved[GRANT_MAX_DEVICES][REACTOR_MAX_CQS];
 };
 
 struct nvme_subsystem {
@@ -213,6 +214,7 @@ struct queue {
 	struct cm_channel *channel;
 	struct fabric_conn *conn;
 	unsigned int device;
+	unsigned int cq;       /* which of the device's there */
 	unsigned int receives; /* posted: the contract with the peer */
 	unsigned int send_wrs; /* entries of the send queue */
 	unsigned int max_sge, max_read_sge;

@@ -45,6 +45,9 @@ struct nvme_limits {
 	uint32_t ana_transition_s;
 };
 
+/** Room for completions on each reactor and device: one controller with all it may have, and others. */
+unsigned int nvme_completions_wanted(const struct nvme_limits *limits);
+
 struct nvme_env {
 	struct loop *control;
 	struct pool *registrar;

@@ -18,6 +18,12 @@
 
 static const struct queue_ops nvme_queue_ops;
 
+unsigned int nvme_completions_wanted(const struct nvme_limits *limits)
+{
+	return (limits->max_io_queues + 1) * (2 * limits->queue_depth + SPARE_SEND_WRS) +
+	       REACTOR_CQ_ENTRIES;
+}
+
 bool queue_is_nvme(const struct queue *q)
 {
 	return q->ops == &nvme_queue_ops;
@@ -61,7 +67,7 @@ static int nvme_queue_prepare(struct queue *q)
 	struct fabric_device *dev = fabric_conn_device(q->conn);
 	struct fabric_qp_attr attr = {
 		.pd = q->target->env.holdings->block_pds[q->device],
-		.cq = reactor_cq(q->nr->reactor, dev),
+		.cq = reactor_cq_at(q->nr->reactor, dev, q->cq),
 		.max_send_wr = q->send_wrs,
 		.max_recv_wr = q->receives,
 		.max_send_sge = q->max_sge,

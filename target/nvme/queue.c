@@ -49,20 +49,37 @@ static void first_command_late(struct loop_timer *timer)
 	queue_stop(container_of(timer, struct queue, timer), "it sent no first command");
 }
 
-/* A reactor whose completion queue has room for all that this queue can have in flight. */
+DEFINE_COUNTER(no_room, "nvme_no_room", "Queues refused since no reactor had room for completions");
+
+/* A completion queue with room for all that this queue can have in flight. */
+static bool reserve(struct nvme_reactor *nr, struct queue *q)
+{
+	unsigned int need = q->receives + q->send_wrs, entries;
+
+	for (unsigned int n = 0; n < REACTOR_MAX_CQS; n++) {
+		entries = reactor_cq_entries(nr->reactor, fabric_conn_device(q->conn), n);
+		if (entries < need || need > entries - nr->cq_reserved[q->device][n])
+			continue;
+		nr->cq_reserved[q->device][n] += need;
+		q->cq = n;
+		return true;
+	}
+	return false;
+}
+
 static struct nvme_reactor *choose_reactor(struct nvme_target *t, struct queue *q)
 {
-	unsigned int need = q->receives + q->send_wrs;
-
 	for (unsigned int i = 0; i < t->env.nr_reactors; i++) {
 		struct nvme_reactor *nr = &t->reactors[t->next_reactor];
 
 		t->next_reactor = (t->next_reactor + 1) % t->env.nr_reactors;
-		if (need <= REACTOR_CQ_ENTRIES - nr->cq_reserved[q->device]) {
-			nr->cq_reserved[q->device] += need;
+		if (reserve(nr, q))
 			return nr;
-		}
 	}
+	counter_add(&no_room, 1);
+	log_warning("a queue of %u entries is refused: no reactor has room for its completions; "
+		    "there is room for limits.max_io_queues of limits.queue_depth on each",
+		    q->receives);
 	return NULL;
 }
 
@@ -301,7 +318,7 @@ static void left(struct loop_msg *msg)
 
 	list_del(&q->link);
 	t->nr_queues--;
-	q->nr->cq_reserved[q->device] -= q->receives + q->send_wrs;
+	q->nr->cq_reserved[q->device][q->cq] -= q->receives + q->send_wrs;
 	q->ops->free(q);
 	target_check_stopped(t);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * A reactor: the thread, its loop, one completion queue per device, and the poller that hands
+ * A reactor: the thread, its loop, its completion queues, and the poller that hands
  * completions to whoever posted the work. Knows nothing of what the work is.
  */
 #include "reactor/reactor.h"
@@ -22,6 +22,7 @@ DEFINE_COUNTER(sleeps, "reactor_sleeps", "Times a reactor armed its queues to sl
 struct reactor_queue {
 	const struct fabric_device *dev;
 	struct fabric_cq *cq;
+	unsigned int number, entries; /* of the device's */
 	struct loop_fd lfd;
 	bool broken; /* the adapter said so; its connections end by their events */
 };
@@ -33,7 +34,7 @@ struct reactor {
 	struct loop_poller poller;
 	struct pread_ring *ring;
 	unsigned int nr_queues;
-	struct reactor_queue queues[REACTOR_MAX_DEVICES];
+	struct reactor_queue queues[REACTOR_MAX_DEVICES * REACTOR_MAX_CQS];
 };
 
 /* The descriptor has done its work when the loop is awake: the poller looks at the queue. */
@@ -98,14 +99,17 @@ static void reactor_arm(struct loop_poller *poller)
 	counter_add(&sleeps, 1);
 }
 
-static int add_queue(struct reactor *r, struct fabric_device *dev)
+static int add_queue(struct reactor *r, struct fabric_device *dev, unsigned int number,
+		     unsigned int entries)
 {
 	struct reactor_queue *q = &r->queues[r->nr_queues];
-	int err = fabric_cq_create(dev, REACTOR_CQ_ENTRIES, &q->cq);
+	int err = fabric_cq_create(dev, entries, &q->cq);
 
 	if (err)
 		return err;
 	q->dev = dev;
+	q->number = number;
+	q->entries = entries;
 	q->lfd = (struct loop_fd){.fd = fabric_cq_fd(q->cq), .fn = queue_awake};
 	err = loop_add_fd(r->loop, &q->lfd, EPOLLIN | EPOLLONESHOT);
 	if (err) {
@@ -116,8 +120,36 @@ static int add_queue(struct reactor *r, struct fabric_device *dev)
 	return 0;
 }
 
+/* No more queues than it takes: each is one more to look at. */
+static int add_queues(struct reactor *r, struct fabric_device *dev, unsigned int entries)
+{
+	unsigned int most = fabric_device_info(dev)->max_cqe;
+	unsigned int left = entries;
+
+	for (unsigned int n = 0; left > 0 && n < REACTOR_MAX_CQS; n++) {
+		unsigned int part = most ? (unsigned int)min_u64(left, most) : left;
+		int err = add_queue(r, dev, n, part);
+
+		if (err)
+			return err;
+		left -= part;
+	}
+	if (left > 0)
+		log_warning("reactor %u: %s has room for %u completions, not for %u: fewer or "
+			    "shorter queues can connect through it",
+			    r->index, fabric_device_info(dev)->name, entries - left, entries);
+	return 0;
+}
+
 int reactor_new(unsigned int index, struct fabric_device *const devices[], unsigned int nr_devices,
 		uint64_t spin_ns, struct reactor **reactor)
+{
+	return reactor_new_sized(index, devices, nr_devices, spin_ns, REACTOR_CQ_ENTRIES, reactor);
+}
+
+int reactor_new_sized(unsigned int index, struct fabric_device *const devices[],
+		      unsigned int nr_devices, uint64_t spin_ns, unsigned int entries,
+		      struct reactor **reactor)
 {
 	struct reactor *r;
 	char name[24];
@@ -138,7 +170,7 @@ int reactor_new(unsigned int index, struct fabric_device *const devices[], unsig
 	if (err)
 		goto free_loop;
 	for (unsigned int i = 0; i < nr_devices; i++) {
-		err = add_queue(r, devices[i]);
+		err = add_queues(r, devices[i], entries);
 		if (err)
 			goto free_queues;
 	}
@@ -181,13 +213,29 @@ unsigned int reactor_index(const struct reactor *r)
 	return r->index;
 }
 
-struct fabric_cq *reactor_cq(struct reactor *r, const struct fabric_device *dev)
+static const struct reactor_queue *find_queue(const struct reactor *r,
+					      const struct fabric_device *dev, unsigned int n)
 {
 	for (unsigned int i = 0; i < r->nr_queues; i++) {
-		if (r->queues[i].dev == dev)
-			return r->queues[i].cq;
+		if (r->queues[i].dev == dev && r->queues[i].number == n)
+			return &r->queues[i];
 	}
 	return NULL;
+}
+
+struct fabric_cq *reactor_cq_at(struct reactor *r, const struct fabric_device *dev, unsigned int n)
+{
+	const struct reactor_queue *q = find_queue(r, dev, n);
+
+	return q ? q->cq : NULL;
+}
+
+unsigned int reactor_cq_entries(const struct reactor *r, const struct fabric_device *dev,
+				unsigned int n)
+{
+	const struct reactor_queue *q = find_queue(r, dev, n);
+
+	return q ? q->entries : 0;
 }
 
 void reactor_pread(struct reactor *r, struct reactor_read *read)

@@ -58,16 +58,9 @@ static void make_target(struct rig *rig)
 		.registrar = rig->registrar,
 		.workers = rig->workers,
 		.reactors = rig->reactors,
-		.nr_reactors = ARRAY_SIZE(rig->reactors),
+		.nr_reactors = rig->nr_reactors,
 		.holdings = &rig->env,
-		.limits = {.queue_depth = 128,
-			   .max_io_queues = TEST_QUEUES,
-			   .max_controllers = 4,
-			   .max_connections = 16,
-			   .inline_bytes = 4096,
-			   .mdts_bytes = MIB(1),
-			   .first_command_ms = TEST_FIRST_MS,
-			   .bounce_bytes = MIB(2)},
+		.limits = rig->limits,
 		.version = "0.1",
 	};
 	struct holding_config config = {
@@ -104,13 +97,15 @@ static void make_target(struct rig *rig)
 	assert_int_equal(rig->err, 0);
 }
 
-void rig_start(struct rig *rig)
+static void start(struct rig *rig, unsigned int nr_reactors, const struct nvme_limits *limits)
 {
 	struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct nvme_listen_options options = {0};
 	struct errtext err;
 
 	memset(rig, 0, sizeof(*rig));
+	rig->nr_reactors = nr_reactors;
+	rig->limits = *limits;
 	(void)mkdir(in_dir("run"), 0700);
 	make_file();
 	assert_int_equal(iwarp_fabric_open(NULL, &rig->fabric, &err), 0);
@@ -118,8 +113,11 @@ void rig_start(struct rig *rig)
 	assert_int_equal(loop_new("control", &rig->control), 0);
 	assert_int_equal(pool_new("registrar", 1, &rig->registrar), 0);
 	assert_int_equal(pool_new("worker", 2, &rig->workers), 0);
-	for (unsigned int i = 0; i < ARRAY_SIZE(rig->reactors); i++) {
-		assert_int_equal(reactor_new(i, &rig->dev, 1, 0, &rig->reactors[i]), 0);
+	for (unsigned int i = 0; i < nr_reactors; i++) {
+		assert_int_equal(reactor_new_sized(i, &rig->dev, 1, 0,
+						   nvme_completions_wanted(limits),
+						   &rig->reactors[i]),
+				 0);
 		assert_int_equal(reactor_start(rig->reactors[i]), 0);
 	}
 	make_target(rig);
@@ -129,6 +127,27 @@ void rig_start(struct rig *rig)
 	nvme_target_each_listener(rig->target, note_addr, rig);
 	assert_int_equal(fabric_cm_open(rig->fabric, &rig->cm), 0);
 	assert_int_equal(fabric_pd_alloc(rig->dev, &rig->pd), 0);
+}
+
+void rig_start(struct rig *rig)
+{
+	static const struct nvme_limits limits = {
+		.queue_depth = 128,
+		.max_io_queues = TEST_QUEUES,
+		.max_controllers = 4,
+		.max_connections = 16,
+		.inline_bytes = 4096,
+		.mdts_bytes = MIB(1),
+		.first_command_ms = TEST_FIRST_MS,
+		.bounce_bytes = MIB(2),
+	};
+
+	start(rig, ARRAY_SIZE(rig->reactors), &limits);
+}
+
+void rig_start_wide(struct rig *rig, const struct nvme_limits *limits)
+{
+	start(rig, 1, limits);
 }
 
 void rig_stop(struct rig *rig)
@@ -141,7 +160,7 @@ void rig_stop(struct rig *rig)
 	assert_true(rig_wait(rig, NULL, &rig->done, STEP_MS));
 	holding_free(rig->holding);
 	nvme_target_free(rig->target);
-	for (unsigned int i = 0; i < ARRAY_SIZE(rig->reactors); i++)
+	for (unsigned int i = 0; i < rig->nr_reactors; i++)
 		reactor_free(rig->reactors[i]);
 	pool_free(rig->registrar);
 	pool_free(rig->workers);

@@ -31,6 +31,8 @@ struct rig {
 	struct loop *control;
 	struct pool *registrar, *workers;
 	struct reactor *reactors[2];
+	unsigned int nr_reactors;
+	struct nvme_limits limits;
 	struct holding_env env;
 	struct nvme_target *target;
 	struct nvme_subsystem *subsystem;
@@ -60,6 +62,8 @@ struct host_queue {
 };
 
 void rig_start(struct rig *rig);
+/** With other limits, and one reactor that is sized for them. */
+void rig_start_wide(struct rig *rig, const struct nvme_limits *limits);
 void rig_stop(struct rig *rig);
 /** Turns everything until *flag, at most `ms`. Returns *flag. */
 bool rig_wait(struct rig *rig, struct host_queue *q, const bool *flag, unsigned int ms);
