@@ -12,9 +12,9 @@
 #define CHANGE_LOG_ENTRIES 64
 #define CHANGED_NS_MAX	   1024 /* of the Changed Namespace List */
 
-/* Temperatures at which a host is to worry. None is measured, but the fields must not be 0. */
-#define CONTROLLER_WARNING_K  343
-#define CONTROLLER_CRITICAL_K 353
+/* Temperatures at which a host is to worry: memory refreshes twice as often; is out of its bounds. */
+#define CONTROLLER_WARNING_K  358
+#define CONTROLLER_CRITICAL_K 368
 
 struct direct_queue;
 

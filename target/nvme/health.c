@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * The error log and the figures of the SMART log (NVMe base 2.0 §5.16.1.2, §5.16.1.3). Nothing here
- * outlives the daemon, and what nobody measures is 0: temperature, busy time, wear.
+ * outlives the daemon, and what nobody measures is 0: busy time, wear, and the temperature where the
+ * memory modules have no sensors.
  */
 #include "nvme/controller.h"
 

@@ -49,7 +49,12 @@ void health_error(struct request *r);
 
 /** Adds up. `to` is the caller's alone. */
 void figures_fold(struct figures *to, const struct figures *from);
-/** Control: the SMART log of the subsystem since the target's start. */
+#define HEALTH_SENSORS "/sys/class/hwmon"
+
+/** Worker: of the warmest memory module whose sensor is in that folder, in kelvins; 0: there is none. */
+uint16_t health_memory_temperature(const char *dir);
+
+/** Control: the SMART log of the subsystem since the target's start, but for the temperature. */
 void health_smart(struct controller *c, struct nvme_smart_log *log);
 
 #endif

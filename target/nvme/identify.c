@@ -122,8 +122,9 @@ static void fill_controller(struct request *r)
 	/* What could be: namespaces come while the controller lives. */
 	id->nn = htole32(s->max_nsid);
 	id->mnan = htole32(NVME_MAX_NAMESPACES);
+	id->vwc = VWC_NO_BROADCAST;
 	if (controller_volatile_cache(r->queue))
-		id->vwc = VWC_PRESENT | VWC_NO_BROADCAST;
+		id->vwc |= VWC_PRESENT;
 	id->sgls = htole32(SGLS_SUPPORTED | SGLS_KEYED | SGLS_ADDRESS_OFFSET);
 	(void)snprintf(id->subnqn, sizeof(id->subnqn), "%s", s->nqn);
 	id->ioccsz =

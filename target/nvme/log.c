@@ -139,18 +139,39 @@ static void answer_part(struct request *r, uint64_t bytes)
 	request_from_control(r);
 }
 
+/* A worker has it: r->err is in kelvins, with the warning above. */
+#define WARNING_SHIFT	    16
+#define WARNING_TEMPERATURE (1 << 1)
+
 static void smart_on_control(struct request *r)
 {
 	struct nvme_smart_log log = {0};
 
 	health_smart(r->queue->controller, &log);
+	log.warning = (uint8_t)(r->err >> WARNING_SHIFT);
+	log.temperature_k[0] = (uint8_t)r->err;
+	log.temperature_k[1] = (uint8_t)(r->err >> 8);
 	put_part(r, 0, &log, sizeof(log));
 	answer_part(r, sizeof(log));
 }
 
+static void measure(struct request *r)
+{
+	r->err = health_memory_temperature(HEALTH_SENSORS);
+}
+
+static void measured(struct request *r)
+{
+	const struct controller_features *f = &r->queue->controller->a.features;
+
+	if (r->err != 0 && (r->err >= f->over_k || r->err <= f->under_k))
+		r->err |= WARNING_TEMPERATURE << WARNING_SHIFT;
+	request_on_control(r, smart_on_control, answer_back);
+}
+
 static void fill_smart(struct request *r)
 {
-	request_on_control(r, smart_on_control, answer_back);
+	request_on_worker(r, measure, measured);
 }
 
 /* ---- the exports (control) -------------------------------------------------------------------- */

@@ -106,7 +106,7 @@ static void test_features(void **state)
 	assert_int_equal(set(&admin, NVME_FEAT_POWER, 1), NVME_SC_INVALID_FIELD | DNR);
 	assert_int_equal(set(&admin, NVME_FEAT_POWER, 0), 0);
 	check(&admin, NVME_FEAT_POWER, 0, 0);
-	check(&admin, NVME_FEAT_TEMPERATURE, 0, 343);
+	check(&admin, NVME_FEAT_TEMPERATURE, 0, 358);
 	assert_int_equal(set(&admin, NVME_FEAT_TEMPERATURE, 330), 0);
 	assert_int_equal(set(&admin, NVME_FEAT_TEMPERATURE, 1u << 20 | 270), 0);
 	check(&admin, NVME_FEAT_TEMPERATURE, 0, 330);
@@ -433,6 +433,48 @@ static void test_smart(void **state)
 	host_close(&admin);
 }
 
+/* What the sensors say. */
+static _Atomic uint16_t kelvins;
+uint16_t __wrap_health_memory_temperature(const char *dir);
+
+uint16_t __wrap_health_memory_temperature(const char *dir)
+{
+	assert_string_equal(dir, "/sys/class/hwmon");
+	return kelvins;
+}
+
+static void check_temperature(struct host_queue *q, uint16_t k, uint8_t warning)
+{
+	const struct nvme_smart_log *log = (const void *)q->data;
+
+	kelvins = k;
+	assert_int_equal(get_log(q, NVME_LOG_SMART, 0, sizeof(*log)), 0);
+	assert_int_equal(log->temperature_k[0] | log->temperature_k[1] << 8, k);
+	assert_int_equal(log->warning, warning);
+	kelvins = 0;
+}
+
+/* Warned of at the thresholds, which the host may set; never where nothing is measured. */
+static void test_temperature(void **state)
+{
+	struct host_queue admin;
+
+	(void)state;
+	(void)host_admin(&rig, &admin);
+	check_temperature(&admin, 0, 0);
+	check_temperature(&admin, 314, 0);
+	check_temperature(&admin, 357, 0);
+	check_temperature(&admin, 358, 2);
+	assert_int_equal(set(&admin, NVME_FEAT_TEMPERATURE, 310), 0);
+	check_temperature(&admin, 309, 0);
+	check_temperature(&admin, 310, 2);
+	assert_int_equal(set(&admin, NVME_FEAT_TEMPERATURE, 1u << 20 | 290), 0);
+	check_temperature(&admin, 290, 2);
+	check_temperature(&admin, 291, 0);
+	check_temperature(&admin, 0, 0);
+	host_close(&admin);
+}
+
 static bool has_more(const struct host_queue *q)
 {
 	return le16toh(q->by_cid[0].status) >> 1 & NVME_SC_MORE;
@@ -714,6 +756,7 @@ static int run(const char *where)
 		cmocka_unit_test_setup_teardown(test_abort_io, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_logs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_smart, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_temperature, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_error_log, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_broken, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_identify, setup, teardown),
