@@ -15,7 +15,6 @@
 #include "identity.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +23,8 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+
+#include "util/state_file.h"
 
 #define IDENTITY_MAX_BYTES 4096
 
@@ -224,103 +225,11 @@ static char *format(const struct record *r)
 
 /* ---- the state directory --------------------------------------------------------------------- */
 
-/* Makes a directory that may be there, and makes sure it stays. */
-static int make_dir(const char *parent, const char *path)
-{
-	int fd, ret = 0;
-
-	if (mkdir(path, 0700))
-		return errno == EEXIST ? 0 : -errno;
-	fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return 0; /* not ours to sync: then its owner made it */
-	if (fsync(fd))
-		ret = -errno;
-	(void)close(fd);
-	return ret;
-}
-
-/* A descriptor of <state_dir>/exports, or -errno. */
-static int open_dir(const char *state_dir)
-{
-	char *parent, *path;
-	int ret = -ENOMEM;
-
-	if (asprintf(&parent, "%s/..", state_dir) < 0)
-		return -ENOMEM;
-	if (asprintf(&path, "%s/exports", state_dir) < 0)
-		goto free_parent;
-	ret = make_dir(parent, state_dir);
-	if (!ret)
-		ret = make_dir(state_dir, path);
-	if (!ret) {
-		ret = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (ret < 0)
-			ret = -errno;
-	}
-	free(path);
-free_parent:
-	free(parent);
-	return ret;
-}
-
-/* Reads the whole file and ends it with a NUL. -ENOENT: there is none. */
-static int read_text(int dir, const char *name, char text[IDENTITY_MAX_BYTES])
-{
-	size_t len = 0;
-	int fd, ret = 0;
-
-	fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-	if (fd < 0)
-		return -errno;
-	while (len < IDENTITY_MAX_BYTES - 1) {
-		ssize_t n = read(fd, text + len, IDENTITY_MAX_BYTES - 1 - len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			ret = -errno;
-		if (n <= 0)
-			break;
-		len += (size_t)n;
-	}
-	(void)close(fd);
-	text[len] = '\0';
-	/* A NUL would hide what follows it; turned into a line of its own it is found. */
-	for (size_t i = 0; i < len; i++)
-		if (text[i] == '\0')
-			text[i] = '?';
-	return ret;
-}
-
-/* Either the whole new file is there after a crash, or none. */
-static int write_text(int dir, const char *name, const char *text)
-{
-	char temporary[LH_NAME_BYTES + 32];
-	int fd, ret;
-
-	(void)snprintf(temporary, sizeof(temporary), ".%s.%d.tmp", name, (int)getpid());
-	fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return -errno;
-	ret = write_full(fd, text, strlen(text));
-	if (!ret && fsync(fd))
-		ret = -errno;
-	(void)close(fd);
-	if (!ret && renameat(dir, temporary, dir, name))
-		ret = -errno;
-	if (ret) {
-		(void)unlinkat(dir, temporary, 0);
-		return ret;
-	}
-	return fsync(dir) ? -errno : 0;
-}
-
 static int keep(int dir, const char *path, const char *name, const struct record *r,
 		struct errtext *err)
 {
 	char *text = format(r);
-	int ret = text ? write_text(dir, name, text) : -ENOMEM;
+	int ret = text ? state_file_write(dir, name, text) : -ENOMEM;
 
 	free(text);
 	if (ret)
@@ -344,10 +253,11 @@ static int get_kept(int dir, const char *path, const char *name, bool adopt, str
 	struct record kept;
 	int ret;
 
-	ret = read_text(dir, name, text);
+	ret = state_file_read(dir, name, text, sizeof(text));
 	if (ret == -ENOENT)
 		return create(dir, path, name, now, err);
-	if (ret)
+	/* What is cut off makes no sense either, and the sentence names the line. */
+	if (ret && ret != -EFBIG)
 		return errtext_set(err, ret, "cannot read %s: %s", path, strerror(-ret));
 	ret = parse(text, path, &kept, err);
 	if (ret)
@@ -409,7 +319,7 @@ int identity_get(const char *state_dir, const char *name, int fd, bool adopt,
 		derive("nguid", name, &now, identity->nguid);
 		return 0;
 	}
-	dir = open_dir(state_dir);
+	dir = state_folder_open(state_dir, "exports");
 	if (dir < 0)
 		return errtext_set(err, dir, "cannot use the state directory %s: %s", state_dir,
 				   strerror(-dir));
