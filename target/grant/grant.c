@@ -389,6 +389,18 @@ void grant_cancel_all(struct holding *h)
 		cancel(list_entry(l, struct acquire, link), LH_SC_RECALLING);
 }
 
+void grant_cancel_forbidden(struct holding *h, const struct holding_eviction *e)
+{
+	struct list *l, *next;
+
+	list_for_each_safe (l, next, &h->acquires) {
+		struct acquire *op = list_entry(l, struct acquire, link);
+
+		if (e->forbidden(e, op->client, op->want.access))
+			cancel(op, NVME_SC_RESERVATION_CONFLICT | NVME_SC_DNR);
+	}
+}
+
 void grant_cancel_client(struct grant_client *client)
 {
 	struct list *l, *next;

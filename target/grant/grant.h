@@ -123,6 +123,14 @@ void holding_start(struct holding *h, void (*done)(void *arg, int err, const cha
 void holding_stop(struct holding *h, void (*done)(void *arg), void *arg);
 void holding_free(struct holding *h);
 
+/**
+ * Called by a worker each time the file was opened, before it is served; on an error it is not, and
+ * `err` says why. Before holding_start().
+ */
+void holding_on_open(struct holding *h,
+		     int (*opened)(void *arg, const struct export *e, struct errtext *err),
+		     void *arg);
+
 /** A lease signal came: every holding looks at its tenure. */
 void holding_scan(struct holding *h);
 
@@ -189,6 +197,25 @@ void grant_release(struct holding *h, struct grant_client *client, uint64_t offs
 
 /** Extends the life of all grants of the client (as each Acquire does); returns an NVMe status and the new life in ms. */
 uint16_t grant_renew(struct grant_client *client, uint32_t *expiry_ms);
+
+/* ---- clients that may not any more ------------------------------------------------------------ */
+
+/** Embed it. */
+struct holding_eviction {
+	/** Whether the client may not have such a grant (enum lh_grant_access) any more. */
+	bool (*forbidden)(const struct holding_eviction *e, const struct grant_client *client,
+			  unsigned int access);
+	/** Once, later: no such grant is alive. */
+	void (*done)(struct holding_eviction *e);
+	struct list link; /* the room's own, as is … */
+	struct loop_msg msg;
+};
+
+/**
+ * Takes back what is forbidden, by a recall if somebody has such a grant, and refuses acquires that
+ * are under way with NVME_SC_RESERVATION_CONFLICT. Later ones are the caller's to refuse.
+ */
+void holding_evict(struct holding *h, struct holding_eviction *e);
 
 /* ---- holes ----------------------------------------------------------------------------------- */
 

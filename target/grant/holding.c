@@ -65,6 +65,7 @@ int holding_new(const struct holding_env *env, const struct holding_config *conf
 	h->state_dir = strdup(e->state_dir);
 	list_init(&h->served);
 	list_init(&h->growers);
+	list_init(&h->evictions);
 	list_init(&h->punch.waiting);
 	list_init(&h->punch.batch);
 	list_init(&h->grants);
@@ -122,6 +123,15 @@ void holding_start(struct holding *h, void (*done)(void *arg, int err, const cha
 	holding_why(h, "opening the file and testing adapters");
 	init_recall(h);
 	make_open(h);
+}
+
+void holding_on_open(struct holding *h,
+		     int (*opened)(void *arg, const struct export *e, struct errtext *err),
+		     void *arg)
+{
+	assert(h->state == HOLDING_OFFLINE && !h->work_busy);
+	h->on_open = opened;
+	h->on_open_arg = arg;
 }
 
 void holding_started(struct holding *h, int err, const char *why)
@@ -225,6 +235,7 @@ void holding_check_drained(struct holding *h)
 
 void holding_check_keys(struct holding *h)
 {
+	evict_check(h);
 	if (!recall_going_on(&h->recall))
 		return;
 	if (h->nr_live == 0 && h->timeline.released_ns == 0)
@@ -407,12 +418,16 @@ static void carry_out(struct holding *h, const struct recall_actions *actions)
 		grant_kill_all(h);
 	if (mask & RECALL_DO_FREE_REGIONS)
 		serve_unregister_all(h);
-	if ((mask & RECALL_DO_RETRY_TENURE) && h->state == HOLDING_RECALLING)
+	if ((mask & RECALL_DO_RETRY_TENURE) && h->state == HOLDING_RECALLING && !h->evicting)
 		make_want_later(h);
 	if (mask & RECALL_DO_RELEASE_TENURE)
 		release_tenure(h);
-	if (mask & RECALL_DO_RETRY_TENURE)
+	if (mask & RECALL_DO_RETRY_TENURE) {
 		make_want(h);
+		if (h->evicting)
+			make_take(h);
+		h->evicting = false;
+	}
 	if (mask & RECALL_DO_PREPARE)
 		make_generation(h);
 	if (mask & RECALL_DO_PUBLISH)
@@ -456,6 +471,7 @@ void holding_scan(struct holding *h)
 	case TENURE_HELD:
 		break;
 	case TENURE_BREAKING:
+		h->evicting = false;
 		holding_event(h, RECALL_BREAK);
 		break;
 	case TENURE_NONE:

@@ -7,6 +7,7 @@
  *   make.c     open, self-test, tenure, views and regions: what takes workers and the registrar
  *   punch.c    holes that hosts ask for, and the file's part of a new size
  *   resize.c   a new size, from the wish to the answer
+ *   evict.c    grants that are forbidden from now on
  *   serve.c    generations that are or were served: publishing and burying them
  *   grant.c    Acquire and Release
  *   client.c   clients: the killing of keys, expiry, the end
@@ -147,6 +148,10 @@ struct holding {
 	struct punch punch;
 	struct resize resize;
 	struct list growers; /* acquires that wait for their holes to be filled */
+	struct list evictions;
+	bool evicting; /* we recall for ourselves: the tenure is taken again at once */
+	int (*on_open)(void *arg, const struct export *e, struct errtext *err);
+	void *on_open_arg;
 
 	bool work_busy; /* `work`: opening, taking, closing */
 	struct work work;
@@ -240,6 +245,10 @@ void resize_served(struct holding *h);
 /** It will not be soon, for the reason in h->why. */
 void resize_not_served(struct holding *h);
 
+/* evict.c */
+/** A grant has gone. */
+void evict_check(struct holding *h);
+
 /* serve.c */
 bool served_has_keys(const struct served *s);
 struct served *served_new(struct holding *h);
@@ -307,6 +316,7 @@ void grant_grown(struct holding *h, struct acquire *grower, int err);
 void grant_grow_next(struct holding *h);
 /** No new grant of this generation comes to life. */
 void grant_cancel_all(struct holding *h);
+void grant_cancel_forbidden(struct holding *h, const struct holding_eviction *e);
 void grant_cancel_client(struct grant_client *client);
 /** Every grant of the holding is to die. */
 void grant_kill_all(struct holding *h);

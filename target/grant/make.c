@@ -63,7 +63,9 @@ static void open_run(struct work *work)
 		h->opened = NULL;
 		return;
 	}
-	h->work_err = test_devices(h);
+	h->work_err = h->on_open ? h->on_open(h->on_open_arg, h->opened, &h->work_text) : 0;
+	if (h->work_err == 0)
+		h->work_err = test_devices(h);
 }
 
 static void open_done(struct work *work)
