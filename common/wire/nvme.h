@@ -174,6 +174,96 @@ struct nvme_copy_range {
 };
 static_assert(sizeof(struct nvme_copy_range) == 32, "Copy source range");
 
+/* ---- reservations (NVMe base 2.0 §7.2 to §7.5, §8.19) ---- */
+
+enum nvme_resv_type {
+	NVME_RESV_NONE = 0,
+	NVME_RESV_WRITE_EXCLUSIVE = 1,
+	NVME_RESV_EXCLUSIVE_ACCESS = 2,
+	NVME_RESV_WRITE_EXCLUSIVE_REGISTRANTS = 3,
+	NVME_RESV_EXCLUSIVE_ACCESS_REGISTRANTS = 4,
+	NVME_RESV_WRITE_EXCLUSIVE_ALL = 5,
+	NVME_RESV_EXCLUSIVE_ACCESS_ALL = 6,
+};
+
+/* cdw10: action in [2:0]. */
+enum nvme_resv_register_action {
+	NVME_RREGA_REGISTER = 0,
+	NVME_RREGA_UNREGISTER = 1,
+	NVME_RREGA_REPLACE = 2,
+};
+
+enum nvme_resv_acquire_action {
+	NVME_RACQA_ACQUIRE = 0,
+	NVME_RACQA_PREEMPT = 1,
+	NVME_RACQA_PREEMPT_ABORT = 2,
+};
+
+enum nvme_resv_release_action {
+	NVME_RRELA_RELEASE = 0,
+	NVME_RRELA_CLEAR = 1,
+};
+
+#define NVME_RESV_IEKEY	    (1u << 3)		   /* cdw10: ignore the existing key */
+#define NVME_RESV_RTYPE(c)  ((uint8_t)((c) >> 8))  /* cdw10 of Acquire and Release */
+#define NVME_RESV_CPTPL(c)  ((uint8_t)((c) >> 30)) /* cdw10 of Register */
+#define NVME_RESV_EDS	    (1u << 0)		   /* cdw11 of Report: extended data structure */
+#define NVME_RESCAP_PERSIST (1u << 0)
+#define NVME_RESCAP_TYPES   0x7eu
+#define NVME_RESCAP_IEKEY   (1u << 7) /* Ignore Existing Key as of version 1.3 */
+
+enum nvme_resv_cptpl {
+	NVME_CPTPL_KEEP = 0,
+	NVME_CPTPL_CLEAR = 2,
+	NVME_CPTPL_SET = 3,
+};
+
+/** Data of Register and Acquire; Release has the first field alone. */
+struct nvme_resv_keys {
+	le64 crkey;
+	le64 key; /* NRKEY, PRKEY */
+};
+static_assert(sizeof(struct nvme_resv_keys) == 16, "reservation keys");
+
+/** Reservation Status, extended. */
+struct nvme_resv_status {
+	le32 generation;
+	uint8_t type;
+	uint8_t registrants[2];
+	uint8_t reserved7[2];
+	uint8_t ptpl;
+	uint8_t reserved10[54];
+};
+static_assert(sizeof(struct nvme_resv_status) == 64, "Reservation Status");
+
+struct nvme_resv_registrant {
+	le16 cntlid;
+	uint8_t holds; /* bit 0 */
+	uint8_t reserved3[5];
+	le64 key;
+	uint8_t hostid[16];
+	uint8_t reserved32[32];
+};
+static_assert(sizeof(struct nvme_resv_registrant) == 64, "registrant, extended");
+
+enum nvme_resv_notice {
+	NVME_RESV_NOTICE_NONE = 0,
+	NVME_RESV_REGISTRATION_PREEMPTED = 1,
+	NVME_RESV_RESERVATION_RELEASED = 2,
+	NVME_RESV_RESERVATION_PREEMPTED = 3,
+};
+
+/** Reservation Notification (log page 80h). */
+struct nvme_resv_log {
+	le64 count; /* 0: nothing to tell */
+	uint8_t type;
+	uint8_t more; /* unread ones besides this */
+	uint8_t reserved10[2];
+	le32 nsid;
+	uint8_t reserved16[48];
+};
+static_assert(sizeof(struct nvme_resv_log) == 64, "Reservation Notification");
+
 /*
  * Status field, 15 bits without the phase: code [7:0], type [10:8], CRD [12:11], more [13],
  * DNR [14]. These constants are type << 8 | code (NVMe base 2.0 §4.2.3).
@@ -199,6 +289,7 @@ enum nvme_status {
 	NVME_SC_HOSTID_INCONSISTENT = 0x018,
 	NVME_SC_KA_EXPIRED = 0x019,
 	NVME_SC_KA_INVALID = 0x01a,
+	NVME_SC_ABORTED_PREEMPTED = 0x01b, /* by a Reservation Acquire: preempt and abort */
 	NVME_SC_NS_WRITE_PROTECTED = 0x020,
 	NVME_SC_TRANSIENT_TRANSPORT = 0x022,
 	NVME_SC_LBA_RANGE = 0x080,
@@ -385,6 +476,8 @@ enum nvme_feature {
 	NVME_FEAT_HOST_BEHAVIOUR = 0x16,
 	NVME_FEAT_COMMAND_SET_PROFILE = 0x19,
 	NVME_FEAT_HOST_ID = 0x81,
+	NVME_FEAT_RESV_NOTICE_MASK = 0x82,
+	NVME_FEAT_RESV_PERSIST = 0x83,
 };
 
 enum nvme_log_page {
@@ -397,6 +490,7 @@ enum nvme_log_page {
 	NVME_LOG_ANA = 0x0c,
 	NVME_LOG_FEATURE_EFFECTS = 0x12,
 	NVME_LOG_DISCOVERY = 0x70,
+	NVME_LOG_RESERVATION = 0x80,
 };
 
 /* Async event result dw0: type [2:0], info [15:8], log page [23:16]. */
@@ -404,6 +498,7 @@ enum nvme_aen_type {
 	NVME_AEN_ERROR = 0,
 	NVME_AEN_SMART = 1,
 	NVME_AEN_NOTICE = 2,
+	NVME_AEN_IO_SPECIFIC = 6, /* info 0: a reservation notification is in log page 80h */
 	NVME_AEN_VENDOR = 7,
 };
 #define NVME_AEN_ERROR_TRANSIENT   0x04 /* internal */
