@@ -16,7 +16,7 @@ DEFINE_COUNTER(aborts, "nvme_aborts", "Commands that hosts aborted");
 
 /* ---- the command's own reactor ---------------------------------------------------------------- */
 
-static bool stop_waiting(struct request *r)
+bool request_stop_waiting(struct request *r)
 {
 	switch (r->state) {
 	case REQUEST_HELD:
@@ -54,7 +54,8 @@ static bool abort_on(struct nvme_queue *nq, uint16_t cid)
 		struct request *r = &nq->requests[i];
 
 		/* One that is being answered may have given its number to the next already. */
-		if (r->state == REQUEST_FREE || le16toh(r->command.cid) != cid || !stop_waiting(r))
+		if (r->state == REQUEST_FREE || le16toh(r->command.cid) != cid ||
+		    !request_stop_waiting(r))
 			continue;
 		counter_add(&aborts, 1);
 		request_complete(r, NVME_SC_ABORT_REQUESTED);

@@ -180,6 +180,9 @@ static void forget_settings(struct controller *c)
 	a->ns_pending = a->ns_masked = a->vendor_pending = a->vendor_masked = false;
 	a->discovery_pending = a->discovery_masked = false;
 	a->ana_pending = a->ana_masked = false;
+	a->resv_masked = false;
+	a->nr_resv = 0;
+	a->resv_count = 0;
 }
 
 static void reset_on_control(struct request *r)

@@ -12,6 +12,8 @@
 #define CHANGE_LOG_ENTRIES 64
 #define CHANGED_NS_MAX	   1024 /* of the Changed Namespace List */
 
+#define RESV_LOG_ENTRIES 64 /* reservation notifications that wait to be read */
+
 /* Temperatures at which a host is to worry: memory refreshes twice as often; is out of its bounds. */
 #define CONTROLLER_WARNING_K  358
 #define CONTROLLER_CRITICAL_K 368
@@ -33,6 +35,8 @@ struct controller_features {
 	uint8_t behaviour[3];	  /* of the 512 bytes those that mean something */
 	/* By slot: the time limit of error recovery, 100 ms. */
 	uint16_t recovery[NVME_MAX_NAMESPACES];
+	/* By slot: reservation notifications that are not wanted, 1 << enum nvme_resv_notice. */
+	uint8_t resv_mask[NVME_MAX_NAMESPACES];
 };
 
 /** Asynchronous events, features and registers: the admin queue's reactor. */
@@ -51,6 +55,10 @@ struct controller_admin {
 	bool vendor_pending, vendor_masked;
 	bool discovery_pending, discovery_masked;
 	bool ana_pending, ana_masked;
+	bool resv_masked;
+	struct nvme_resv_log resv_log[RESV_LOG_ENTRIES]; /* a ring, as they are read */
+	unsigned int resv_first, nr_resv;
+	uint64_t resv_count;   /* in all, lost ones included */
 	uint8_t vendor_change; /* of the newest entry */
 	uint32_t changed_ns[CHANGED_NS_MAX];
 	unsigned int nr_changed_ns; /* CHANGED_NS_MAX + 1: too many */

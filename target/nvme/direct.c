@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "nvme/direct_queue.h"
+#include "nvme/resv.h"
 
 #define ACQUIRE_REPLY_BYTES                           \
 	((uint32_t)(sizeof(struct lh_acquire_reply) + \
@@ -99,6 +100,14 @@ static void acquire_on_control(struct request *r)
 
 	if (!h || !client) {
 		r->status = (h ? LH_SC_NO_DIRECT_QUEUE : NVME_SC_INVALID_NS) | NVME_SC_DNR;
+		request_from_control(r);
+		return;
+	}
+	if (!resv_may_acquire(
+		    subsystem_home(r->queue->controller->subsystem, r->command.nsid)->resv,
+		    r->queue->controller->hostid, want->access)) {
+		counter_add(&acquires_refused, 1);
+		r->status = NVME_SC_RESERVATION_CONFLICT | NVME_SC_DNR;
 		request_from_control(r);
 		return;
 	}

@@ -98,6 +98,11 @@ struct queue *direct_queue_base(struct direct_queue *dq)
 	return &dq->q;
 }
 
+const struct controller *direct_queue_owner(const struct direct_queue *dq)
+{
+	return dq->owner;
+}
+
 struct list *direct_queue_link(struct direct_queue *dq)
 {
 	return &dq->owner_link;

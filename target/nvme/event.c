@@ -4,7 +4,7 @@
  * of the admin queue, and are noted in the log they point to; a held request answers at once or
  * when one comes. Until that log is read, further events of the kind stay quiet.
  */
-#include "nvme/controller.h"
+#include "nvme/resv.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +20,7 @@ struct event_msg {
 	bool discovery_changed;
 	bool ana_changed;
 	uint8_t change; /* enum lh_change, or 0 */
+	uint8_t resv;	/* enum nvme_resv_notice, or 0 */
 	uint32_t nsid;
 	unsigned int slot;
 	uint32_t generation;
@@ -49,6 +50,10 @@ static void answer_pending(struct controller *c)
 		a->error_pending = false;
 		a->error_masked = true;
 		answer(c, NVME_AEN_ERROR, NVME_AEN_ERROR_TRANSIENT, NVME_LOG_ERROR);
+	}
+	if (a->nr_held > 0 && resv_notice_waiting(c) && !a->resv_masked) {
+		a->resv_masked = true;
+		answer(c, NVME_AEN_IO_SPECIFIC, 0, NVME_LOG_RESERVATION);
 	}
 	if (a->nr_held > 0 && a->vendor_pending && !a->vendor_masked) {
 		a->vendor_pending = false;
@@ -116,10 +121,14 @@ static void event_arrived(struct loop_msg *msg)
 	if (event->ns_changed)
 		note_ns(&c->a, event->nsid);
 	/* The next one in its place begins with the defaults. */
-	if (event->ns_gone)
+	if (event->ns_gone) {
 		c->a.features.recovery[event->slot] = 0;
+		c->a.features.resv_mask[event->slot] = 0;
+	}
 	if (event->change)
 		note_change(&c->a, event);
+	if (event->resv)
+		resv_notice_note(c, event->nsid, event->slot, (enum nvme_resv_notice)event->resv);
 	if (event->discovery_changed)
 		c->a.discovery_pending = true;
 	if (event->ana_changed)
@@ -161,6 +170,8 @@ void event_log_read(struct controller *c, uint8_t page)
 {
 	if (page == LH_LOG_RECALLS)
 		c->a.vendor_masked = false;
+	if (page == NVME_LOG_RESERVATION)
+		c->a.resv_masked = false;
 	if (page == NVME_LOG_ERROR)
 		c->a.error_masked = false;
 	if (page == NVME_LOG_CHANGED_NS)
@@ -286,6 +297,25 @@ void controllers_changed(struct nvme_target *t, const struct ns_home *home, unsi
 	event.generation = status.generation;
 	event.length = home->detached ? 0 : status.size_bytes;
 	send_to_all(t, home->subsystem, &event);
+}
+
+void controllers_resv_notice(struct nvme_target *t, const struct ns_home *home,
+			     const struct resv_notice *notice)
+{
+	const struct event_msg event = {
+		.resv = (uint8_t)notice->what,
+		.nsid = holding_nsid(home->holding),
+		.slot = (unsigned int)(home - t->homes),
+	};
+	struct list *l;
+
+	list_for_each (l, &t->controllers) {
+		struct controller *c = list_entry(l, struct controller, link);
+
+		if (c->subsystem == home->subsystem &&
+		    memcmp(c->hostid, notice->hostid, sizeof(c->hostid)) == 0)
+			send_event(c, &event);
+	}
 }
 
 static void error_on_control(struct loop_msg *msg)

@@ -4,7 +4,7 @@
  * and the list of queues are control's. Nothing is saveable: a controller lasts as long as its
  * association. A feature that is not in the table is refused; over fabrics that is so for interrupts.
  */
-#include "nvme/controller.h"
+#include "nvme/resv.h"
 
 #include <string.h>
 
@@ -31,7 +31,8 @@
 #define HOST_ID_EXTENDED	  1u
 #define HOST_ID_BYTES		  16
 #define BEHAVIOUR_BYTES		  512
-#define KEEP_ALIVE_UNIT_MS	  100u /* Identify Controller's KAS */
+#define RESV_NOTICES		  0x0eu /* that there are: 1 << enum nvme_resv_notice */
+#define KEEP_ALIVE_UNIT_MS	  100u	/* Identify Controller's KAS */
 
 /* Where fields of the command lie, for the error log. */
 #define BYTE_FEATURE	 40
@@ -219,6 +220,52 @@ static uint16_t get_recovery(struct request *r, bool initial, uint32_t *value)
 	return NVME_SC_SUCCESS;
 }
 
+/* ---- reservations ------------------------------------------------------------------------------ */
+
+static uint16_t set_notice_mask(struct request *r, uint32_t cdw11)
+{
+	unsigned int slot = slot_of(r);
+
+	if (r->command.nsid == NVME_NSID_ALL) {
+		memset(features_of(r)->resv_mask, (int)(cdw11 & RESV_NOTICES),
+		       sizeof(features_of(r)->resv_mask));
+		return NVME_SC_SUCCESS;
+	}
+	if (slot == NVME_MAX_NAMESPACES)
+		return NVME_SC_INVALID_NS;
+	features_of(r)->resv_mask[slot] = (uint8_t)(cdw11 & RESV_NOTICES);
+	return NVME_SC_SUCCESS;
+}
+
+static uint16_t get_notice_mask(struct request *r, bool initial, uint32_t *value)
+{
+	unsigned int slot = slot_of(r);
+
+	if (slot == NVME_MAX_NAMESPACES)
+		return NVME_SC_INVALID_NS;
+	*value = initial ? 0 : features_of(r)->resv_mask[slot];
+	return NVME_SC_SUCCESS;
+}
+
+/* The namespace's, for all hosts. */
+static uint16_t get_persist(struct request *r, bool initial, uint32_t *value)
+{
+	unsigned int slot = slot_of(r);
+
+	if (slot == NVME_MAX_NAMESPACES)
+		return NVME_SC_INVALID_NS;
+	*value = !initial && resv_persists(r->queue->q.target->homes[slot].resv);
+	return NVME_SC_SUCCESS;
+}
+
+static void set_persist(struct request *r, uint32_t cdw11)
+{
+	if (r->command.nsid != NVME_NSID_ALL && slot_of(r) == NVME_MAX_NAMESPACES)
+		request_refuse(r, NVME_SC_INVALID_NS, offsetof(struct nvme_command, nsid), 0);
+	else
+		resv_persist_execute(r, cdw11);
+}
+
 /* ---- the volatile write cache ----------------------------------------------------------------- */
 
 /* The page cache cannot be turned off, and DAX has none. */
@@ -404,6 +451,10 @@ static const struct feature features[] = {
 	 get_behaviour},
 	{NVME_FEAT_COMMAND_SET_PROFILE, 0, 0, set_profile, NULL, get_profile},
 	{NVME_FEAT_HOST_ID, 0, HOST_ID_BYTES, set_host_id, NULL, get_host_id},
+	{NVME_FEAT_RESV_NOTICE_MASK, CAP_CHANGEABLE | CAP_PER_NAMESPACE, 0, set_notice_mask, NULL,
+	 get_notice_mask},
+	{NVME_FEAT_RESV_PERSIST, CAP_CHANGEABLE | CAP_PER_NAMESPACE, 0, NULL, set_persist,
+	 get_persist},
 };
 
 static const struct feature *find_feature(uint32_t id)

@@ -19,6 +19,7 @@
 #include "nvme/controller.h"
 #include "nvme/direct_queue.h"
 #include "nvme/nvme_queue.h"
+#include "nvme/resv.h"
 #include "util/log.h"
 
 DEFINE_COUNTER(publishes, "nvme_publishes", "Servings handed to the reactors");
@@ -107,6 +108,7 @@ static void forget(struct nvme_reactor *nr, const struct holding_op *op)
 
 	op->subsystem->slot_of[nr->index][op->nsid] = NVME_MAX_NAMESPACES;
 	slot->current = NULL;
+	slot->reservation = NULL;
 	if (!use)
 		return;
 	assert(use->refs == 0 && !use->serving);
@@ -330,6 +332,8 @@ static void holdings_publish(void *ctx, struct holding *h, const struct serving 
 	}
 	counter_add(&publishes, 1);
 	t->change_count++;
+	if (s)
+		resv_served(t->homes[slot].resv);
 	(void)start_op(t, slot, OP_PUBLISH, s, done, fn);
 	if (bytes != t->homes[slot].announced_bytes && !t->homes[slot].detached) {
 		if ((bytes == 0) != (t->homes[slot].announced_bytes == 0))

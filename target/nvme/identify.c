@@ -254,6 +254,7 @@ static void fill_independent(struct request *r)
 
 	if (use) {
 		id->nmic = NMIC_SHARED;
+		id->rescap = io_rescap(use->serving);
 		id->anagrpid = htole32(use->ana_group);
 		if (export_read_only(use->serving->view->export))
 			id->nsattr = NSATTR_WRITE_PROTECTED;

@@ -33,8 +33,10 @@
 
 struct bounce_pool;
 struct controller;
+struct ns_resv;
 struct ns_use;
 struct nvme_queue;
+struct resv_state;
 
 /* ---- namespaces as one reactor sees them (holdings.c) ---------------------------------------- */
 
@@ -44,6 +46,8 @@ struct ns_slot {
 	struct list waits;	/* struct holding_op_part */
 	unsigned int requests;	/* that have ever found it, until they end */
 	bool detached;		/* being removed: only commits and Releases still find it */
+	/** NULL: nobody has reserved it. Control's, replaced by message. */
+	const struct resv_state *reservation;
 	/* Sequence of the last quiesce this reactor has obeyed; control reads it (fence_block). */
 	_Atomic uint64_t quiesced_seq;
 };
@@ -67,7 +71,8 @@ struct ns_home {
 	struct holding *holding; /* NULL: the slot is free */
 	struct nvme_subsystem *subsystem;
 	struct interlock *interlock; /* any thread */
-	uint64_t seq;		     /* of the last operation */
+	struct ns_resv *resv;
+	uint64_t seq; /* of the last operation */
 	uint64_t quiesce_seq;
 	uint64_t announced_bytes; /* size that hosts were told; 0: offline */
 	uint16_t ana_group;

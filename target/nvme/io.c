@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* I/O commands: which there are, what each needs before it may run, and its place in the order. */
 #include "nvme/io.h"
+#include "nvme/resv.h"
 
 #include <errno.h>
 
@@ -12,12 +13,20 @@ enum io_lock_kind {
 	LOCK_EXCLUSIVE,
 };
 
+/* The groups of the reservations' conflict table (NVM command set 1.0 figure 4). */
+enum io_access {
+	ACCESS_WRITES,
+	ACCESS_READS,
+	ACCESS_RESERVATION, /* judged by what it wants, where reservations are */
+};
+
 struct io_command {
 	void (*execute)(struct request *r);
 	/** Fills r->range; returns 0 or a refusal. NULL: there is no range in the command. */
 	uint32_t (*parse)(struct request *r, const struct view *view);
 	enum io_lock_kind lock;
 	bool writes;
+	enum io_access access;
 };
 
 static uint32_t parse_data(struct request *r, const struct view *view)
@@ -35,12 +44,17 @@ static uint32_t parse_blocks(struct request *r, const struct view *view)
 
 static const struct io_command commands[] = {
 	[NVME_IO_FLUSH] = {.execute = io_flush},
-	[NVME_IO_WRITE] = {io_write, parse_data, LOCK_EXCLUSIVE, true},
-	[NVME_IO_READ] = {io_read, parse_data, LOCK_SHARED, false},
-	[NVME_IO_COMPARE] = {io_compare, parse_data, LOCK_SHARED, false},
-	[NVME_IO_WRITE_ZEROES] = {io_write_zeroes, parse_blocks, LOCK_EXCLUSIVE, true},
+	[NVME_IO_WRITE] = {io_write, parse_data, LOCK_EXCLUSIVE, true, ACCESS_WRITES},
+	[NVME_IO_READ] = {io_read, parse_data, LOCK_SHARED, false, ACCESS_READS},
+	[NVME_IO_COMPARE] = {io_compare, parse_data, LOCK_SHARED, false, ACCESS_READS},
+	[NVME_IO_WRITE_ZEROES] = {io_write_zeroes, parse_blocks, LOCK_EXCLUSIVE, true,
+				  ACCESS_WRITES},
 	[NVME_IO_DSM] = {.execute = io_dsm, .writes = true},
-	[NVME_IO_VERIFY] = {io_verify, parse_blocks, LOCK_SHARED, false},
+	[NVME_IO_VERIFY] = {io_verify, parse_blocks, LOCK_SHARED, false, ACCESS_READS},
+	[NVME_IO_RESV_REGISTER] = {.execute = resv_change_execute, .access = ACCESS_RESERVATION},
+	[NVME_IO_RESV_REPORT] = {.execute = resv_report_execute, .access = ACCESS_RESERVATION},
+	[NVME_IO_RESV_ACQUIRE] = {.execute = resv_change_execute, .access = ACCESS_RESERVATION},
+	[NVME_IO_RESV_RELEASE] = {.execute = resv_change_execute, .access = ACCESS_RESERVATION},
 	[NVME_IO_COPY] = {.execute = io_copy, .writes = true},
 };
 
@@ -92,8 +106,12 @@ static uint16_t find_namespace(struct request *r)
 
 static uint32_t check(struct request *r, const struct io_command *command)
 {
+	const struct resv_state *held = r->use->slot->reservation;
 	const struct view *view = r->use->serving->view;
 
+	if (held && command->access != ACCESS_RESERVATION &&
+	    resv_conflicts(held, r->queue->controller, command->access == ACCESS_WRITES))
+		return NVME_SC_RESERVATION_CONFLICT | NVME_SC_DNR;
 	if (command->writes && export_read_only(view->export))
 		return NVME_SC_NS_WRITE_PROTECTED | NVME_SC_DNR;
 	return command->parse ? command->parse(r, view) : NVME_SC_SUCCESS;

@@ -66,5 +66,6 @@ void io_copy(struct request *r);
 void io_identify_controller(const struct nvme_target *t, struct nvme_id_ctrl *id);
 void io_identify_namespace(const struct nvme_target *t, const struct serving *serving,
 			   struct nvme_id_ns *id);
+uint8_t io_rescap(const struct serving *serving);
 
 #endif

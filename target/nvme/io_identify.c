@@ -9,6 +9,7 @@
 #define ONCS_COMPARE		(1u << 0)
 #define ONCS_DSM		(1u << 2)
 #define ONCS_WRITE_ZEROES	(1u << 3)
+#define ONCS_RESERVATIONS	(1u << 5)
 #define ONCS_VERIFY		(1u << 7)
 #define ONCS_COPY		(1u << 8)
 #define FUSES_COMPARE_AND_WRITE 0x0001
@@ -30,13 +31,21 @@ void io_identify_controller(const struct nvme_target *t, struct nvme_id_ctrl *id
 	uint16_t awun = zero_based(t->env.limits.mdts_bytes, 4096);
 
 	id->oncs = htole16(le16toh(id->oncs) | ONCS_COMPARE | ONCS_DSM | ONCS_WRITE_ZEROES |
-			   ONCS_VERIFY | ONCS_COPY);
+			   ONCS_VERIFY | ONCS_COPY | ONCS_RESERVATIONS);
 	id->fuses = htole16(FUSES_COMPARE_AND_WRITE);
 	id->awun = htole16(awun);
 	id->awupf = htole16(0);
 	id->acwu = htole16(awun);
 	id->ocfs = htole16(OCFS_FORMAT_0);
 	id->msdbd = NVME_MAX_KEYED;
+}
+
+uint8_t io_rescap(const struct serving *serving)
+{
+	bool persist = holding_config(serving->holding)->export.state_dir[0] != '\0';
+
+	return (uint8_t)(NVME_RESCAP_TYPES | NVME_RESCAP_IEKEY |
+			 (persist ? NVME_RESCAP_PERSIST : 0));
 }
 
 void io_identify_namespace(const struct nvme_target *t, const struct serving *serving,
@@ -47,6 +56,7 @@ void io_identify_namespace(const struct nvme_target *t, const struct serving *se
 	uint16_t awun = zero_based(t->env.limits.mdts_bytes, lba);
 	uint16_t page = zero_based(IO_PUNCH_BYTES, lba);
 
+	id->rescap = io_rescap(serving);
 	id->nsfeat |= NSFEAT_ATOMICS | NSFEAT_OPTIMAL_IO;
 	id->nawun = id->nacwu = htole16(awun);
 	id->nawupf = htole16(0);

@@ -4,6 +4,7 @@
  * the list of exports needs what only control knows and is made there.
  */
 #include "nvme/io.h"
+#include "nvme/resv.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -26,9 +27,9 @@
 #define BYTE_OFFSET	 48
 
 static const uint8_t log_pages[] = {
-	NVME_LOG_SUPPORTED,  NVME_LOG_ERROR,   NVME_LOG_SMART, NVME_LOG_FIRMWARE,
-	NVME_LOG_CHANGED_NS, NVME_LOG_EFFECTS, LH_LOG_EXPORTS, NVME_LOG_FEATURE_EFFECTS,
-	LH_LOG_RECALLS,	     NVME_LOG_ANA,
+	NVME_LOG_SUPPORTED,  NVME_LOG_ERROR,   NVME_LOG_SMART,	     NVME_LOG_FIRMWARE,
+	NVME_LOG_CHANGED_NS, NVME_LOG_EFFECTS, LH_LOG_EXPORTS,	     NVME_LOG_FEATURE_EFFECTS,
+	LH_LOG_RECALLS,	     NVME_LOG_ANA,     NVME_LOG_RESERVATION,
 };
 
 static const uint8_t admin_opcodes[] = {
@@ -102,6 +103,9 @@ static void fill_page(struct request *r)
 		break;
 	case NVME_LOG_FIRMWARE:
 		bytes = firmware_log(r, log);
+		break;
+	case NVME_LOG_RESERVATION:
+		bytes = resv_notice_log(c, log, !part->retain);
 		break;
 	case NVME_LOG_CHANGED_NS:
 		bytes = event_changed_ns_log(c, log, !part->retain);
@@ -303,6 +307,7 @@ void log_page_execute(struct request *r)
 	case NVME_LOG_FIRMWARE:
 	case NVME_LOG_CHANGED_NS:
 	case NVME_LOG_FEATURE_EFFECTS:
+	case NVME_LOG_RESERVATION:
 	case LH_LOG_RECALLS:
 		admin_reply(r, r->u.log.length, fill_page);
 		break;

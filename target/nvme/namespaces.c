@@ -9,7 +9,7 @@
  */
 #include <errno.h>
 
-#include "nvme/controller.h"
+#include "nvme/resv.h"
 #include "util/log.h"
 
 DEFINE_COUNTER(namespaces_added, "nvme_namespaces_added", "Namespaces added");
@@ -66,6 +66,7 @@ int nvme_subsystem_add(struct nvme_subsystem *s, struct holding *h)
 	unsigned int slot = free_slot(t);
 	struct interlock *interlock;
 	struct ns_home *home;
+	int err;
 
 	if (t->stopping)
 		return -ESHUTDOWN;
@@ -86,6 +87,13 @@ int nvme_subsystem_add(struct nvme_subsystem *s, struct holding *h)
 	home->announced_bytes = 0;
 	home->ana_group = ana_group;
 	home->detached = false;
+	err = resv_new(t, slot);
+	if (err) {
+		interlock_free(interlock);
+		home->holding = NULL;
+		home->interlock = NULL;
+		return err;
+	}
 	if (slot == t->nr_homes)
 		t->nr_homes++;
 	t->change_count++;
@@ -140,18 +148,24 @@ void nvme_subsystem_detach(struct nvme_subsystem *s, struct holding *h)
 					  NS_PER_MS);
 }
 
-static void forgotten(struct loop_msg *msg)
+static void retired(struct ns_home *home)
 {
-	struct ns_home *home = container_of(msg, struct ns_home, forgotten_msg);
-	struct nvme_target *t = home->subsystem->target;
-
-	loop_timer_cancel(t->env.control, &home->patience);
+	resv_free(home->resv);
+	home->resv = NULL;
 	interlock_free(home->interlock);
 	home->interlock = NULL;
 	home->holding = NULL;
-	t->change_count++;
+	home->subsystem->target->change_count++;
 	counter_add(&namespaces_removed, 1);
 	home->removed(home->removed_arg);
+}
+
+static void forgotten(struct loop_msg *msg)
+{
+	struct ns_home *home = container_of(msg, struct ns_home, forgotten_msg);
+
+	loop_timer_cancel(home->subsystem->target->env.control, &home->patience);
+	resv_retire(home->resv, retired);
 }
 
 void nvme_subsystem_remove(struct nvme_subsystem *s, struct holding *h, void (*done)(void *arg),

@@ -14,6 +14,15 @@
 
 #include "nvme/bounce.h"
 #include "nvme/internal.h"
+#include "nvme/reservation.h"
+
+/** A change of a namespace's reservations, from its host to control and back (resv.h). */
+struct resv_op {
+	struct list link; /* control's */
+	struct resv_event event;
+	/** Control, once; may come before resv_change() returns. */
+	void (*done)(struct resv_op *op, uint16_t status, uint16_t fault);
+};
 
 enum request_state {
 	REQUEST_FREE,
@@ -77,9 +86,10 @@ struct request {
 	/* Its place among those that overlap it (io.c). */
 	struct interlock_node lock;
 	bool locked;
-	bool punched;	      /* a hole instead of zeros was tried, in vain */
-	bool compared;	      /* the first half of a pair: it found what it should */
-	struct request *pair; /* the other half, once both are here */
+	bool punched;			   /* a hole instead of zeros was tried, in vain */
+	bool compared;			   /* the first half of a pair: it found what it should */
+	struct request *pair;		   /* the other half, once both are here */
+	struct resv_abort_part *preempted; /* somebody waits for its end */
 
 	/* Elsewhere. */
 	struct reactor_read pread;
@@ -111,6 +121,12 @@ struct request {
 			unsigned int nr;
 		} copy;
 		uint32_t queues; /* as in feature 07h */
+		struct {
+			struct resv_op op;
+			unsigned int
+				slot; /* of a feature for all namespaces: where it has come to */
+			uint16_t fault;
+		} resv;
 		struct {
 			uint16_t sqid, cid;
 			struct nvme_queue *queue; /* sqid's */
@@ -269,6 +285,11 @@ static inline struct interlock *request_interlock(const struct request *r)
 
 /** Gives up waiting for its place. False: it has it, and a message is on its way. */
 MUST_CHECK bool request_cancel_lock(struct request *r);
+
+/** Takes it out of what it only waits for, to be completed. False: it moves, or is elsewhere. */
+MUST_CHECK bool request_stop_waiting(struct request *r);
+/** It is over, and somebody waits for that (resv_abort.c). */
+void request_preempted_gone(struct resv_abort_part *part);
 
 /** Transfers (transfer.c). */
 void transfer_send(struct request *r);	/* state SENDING, or waits */

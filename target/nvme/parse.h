@@ -7,6 +7,7 @@
 #define LEASEHOLD_NVME_PARSE_H
 
 #include "export/export.h"
+#include "nvme/reservation.h"
 #include "wire/wire.h"
 
 #include <string.h>
@@ -154,6 +155,16 @@ MUST_CHECK uint32_t copy_parse(const struct nvme_command *sqe, const struct comm
 MUST_CHECK uint32_t copy_parse_sources(const struct nvme_command *sqe, const void *wire,
 				       unsigned int nr, const struct copy_limits *limits,
 				       struct export_range *sources, struct command_range *to);
+
+/* ---- reservations (parse_resv.c) -------------------------------------------------------------- */
+
+/** Register, Acquire, Release: what the command says, and its data. The host is not in either. */
+MUST_CHECK uint16_t resv_parse_command(const struct nvme_command *sqe,
+				       const struct command *command, struct resv_event *event);
+void resv_parse_data(const void *wire, struct resv_event *event);
+/** Report; `most_bytes` at a time. */
+MUST_CHECK uint16_t resv_parse_report(const struct nvme_command *sqe, const struct command *command,
+				      uint32_t most_bytes);
 
 /* ---- Connect (NVMe-oF 1.1 §3.3) --------------------------------------------------------------- */
 

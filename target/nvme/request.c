@@ -350,6 +350,7 @@ void request_complete(struct request *r, uint16_t status)
 
 void request_release(struct request *r)
 {
+	struct resv_abort_part *preempted = r->preempted;
 	struct nvme_queue *nq = r->queue;
 	struct list *l;
 
@@ -369,6 +370,9 @@ void request_release(struct request *r)
 		capsule_repost(r->capsule);
 	r->capsule = NULL;
 	list_push_front(&nq->free_requests, &r->link);
+	r->preempted = NULL;
+	if (preempted)
+		request_preempted_gone(preempted);
 	/* Last: it may hand the buffer to a request that goes on at once. */
 	bounce_put(pool_of(r), &r->bounce);
 	if (!nq->q.failed && (l = list_pop(&nq->received)))

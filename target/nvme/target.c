@@ -11,6 +11,7 @@
 
 #include "nvme/bounce.h"
 #include "nvme/discovery.h"
+#include "nvme/resv.h"
 
 #define MACHINE_ID_BYTES 32
 
@@ -250,8 +251,10 @@ void nvme_target_free(struct nvme_target *t)
 		free(s->slot_of);
 		free(s);
 	}
-	for (unsigned int i = 0; i < t->nr_homes; i++)
+	for (unsigned int i = 0; i < t->nr_homes; i++) {
 		interlock_free(t->homes[i].interlock);
+		resv_free(t->homes[i].resv);
+	}
 	free_reactors(t);
 	free(t);
 }

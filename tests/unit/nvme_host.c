@@ -6,7 +6,8 @@
 
 #define WR_SEND	       1000
 #define CAPSULE_AT(i)  ((size_t)(i) * HOST_CAPSULE)
-#define RESPONSE_AT(i) (CAPSULE_AT(HOST_DEPTH) + (size_t)(i) * 64)
+#define RESPONSE_BYTES 64 /* a completion, or what comes on a direct queue */
+#define RESPONSE_AT(i) (CAPSULE_AT(HOST_DEPTH) + (size_t)(i) * RESPONSE_BYTES)
 #define DATA_AT	       RESPONSE_AT(HOST_DEPTH)
 #define STEP_MS	       20000u
 
@@ -69,7 +70,7 @@ static void make_target(struct rig *rig)
 			   .lba_bytes = 512,
 			   .software_fabric_only = true,
 			   .runtime_dir = in_dir("run"),
-			   .state_dir = ""},
+			   .state_dir = rig->state_dir},
 		.nsid = TEST_NSID,
 		.wait_if_busy = true,
 	};
@@ -97,7 +98,8 @@ static void make_target(struct rig *rig)
 	assert_int_equal(rig->err, 0);
 }
 
-static void start(struct rig *rig, unsigned int nr_reactors, const struct nvme_limits *limits)
+static void start(struct rig *rig, unsigned int nr_reactors, const struct nvme_limits *limits,
+		  const char *state_dir)
 {
 	struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct nvme_listen_options options = {0};
@@ -106,6 +108,7 @@ static void start(struct rig *rig, unsigned int nr_reactors, const struct nvme_l
 	memset(rig, 0, sizeof(*rig));
 	rig->nr_reactors = nr_reactors;
 	rig->limits = *limits;
+	rig->state_dir = state_dir;
 	(void)mkdir(in_dir("run"), 0700);
 	make_file();
 	assert_int_equal(iwarp_fabric_open(NULL, &rig->fabric, &err), 0);
@@ -129,25 +132,33 @@ static void start(struct rig *rig, unsigned int nr_reactors, const struct nvme_l
 	assert_int_equal(fabric_pd_alloc(rig->dev, &rig->pd), 0);
 }
 
+static const struct nvme_limits usual_limits = {
+	.queue_depth = 128,
+	.max_io_queues = TEST_QUEUES,
+	.max_controllers = 4,
+	.max_connections = 16,
+	.inline_bytes = 4096,
+	.mdts_bytes = MIB(1),
+	.first_command_ms = TEST_FIRST_MS,
+	.bounce_bytes = MIB(2),
+};
+
 void rig_start(struct rig *rig)
 {
-	static const struct nvme_limits limits = {
-		.queue_depth = 128,
-		.max_io_queues = TEST_QUEUES,
-		.max_controllers = 4,
-		.max_connections = 16,
-		.inline_bytes = 4096,
-		.mdts_bytes = MIB(1),
-		.first_command_ms = TEST_FIRST_MS,
-		.bounce_bytes = MIB(2),
-	};
+	start(rig, ARRAY_SIZE(rig->reactors), &usual_limits, "");
+}
 
-	start(rig, ARRAY_SIZE(rig->reactors), &limits);
+void rig_start_at(struct rig *rig, const char *state_dir)
+{
+	struct nvme_limits limits = usual_limits;
+
+	limits.first_command_ms = NVME_DEFAULT_FIRST_COMMAND_MS;
+	start(rig, ARRAY_SIZE(rig->reactors), &limits, state_dir);
 }
 
 void rig_start_wide(struct rig *rig, const struct nvme_limits *limits)
 {
-	start(rig, 1, limits);
+	start(rig, 1, limits, "");
 }
 
 void rig_stop(struct rig *rig)
@@ -190,6 +201,7 @@ static void poll_cm(struct rig *rig)
 			break;
 		case FABRIC_CM_ESTABLISHED:
 			memcpy(&accept, event.private_data, sizeof(accept));
+			memcpy(q->accept, event.private_data, sizeof(q->accept));
 			q->crqsize = le16toh(accept.crqsize);
 			q->established = true;
 			break;
@@ -201,8 +213,8 @@ static void poll_cm(struct rig *rig)
 
 static void post_receive(struct host_queue *q, unsigned int i)
 {
-	struct fabric_sge sge = {(uint64_t)(uintptr_t)q->memory + RESPONSE_AT(i),
-				 sizeof(struct nvme_completion), q->mr->lkey};
+	struct fabric_sge sge = {(uint64_t)(uintptr_t)q->memory + RESPONSE_AT(i), RESPONSE_BYTES,
+				 q->mr->lkey};
 	struct fabric_recv_wr wr = {.wr_id = i, .sg_list = &sge, .num_sge = 1};
 
 	if (fabric_post_recv(q->conn, &wr, NULL) < 0)
@@ -373,7 +385,7 @@ uint16_t host_associate(struct host_queue *q, uint16_t qid, uint16_t cntlid, con
 	cmd->sqsize = htole16(HOST_DEPTH - 1);
 	cmd->kato_ms = htole32(kato_ms);
 	memset(data, 0, sizeof(*data));
-	data->hostid[3] = 9;
+	data->hostid[3] = q->rig->hostid ? q->rig->hostid : 9;
 	data->cntlid = htole16(cntlid);
 	(void)snprintf(data->subnqn, sizeof(data->subnqn), "%s", nqn);
 	(void)snprintf(data->hostnqn, sizeof(data->hostnqn), "nqn.2026-11.org.leasehold:host");

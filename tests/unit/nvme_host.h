@@ -33,6 +33,7 @@ struct rig {
 	struct reactor *reactors[2];
 	unsigned int nr_reactors;
 	struct nvme_limits limits;
+	const char *state_dir;
 	struct holding_env env;
 	struct nvme_target *target;
 	struct nvme_subsystem *subsystem;
@@ -41,6 +42,7 @@ struct rig {
 	bool done;
 	int err;
 	/* the host's */
+	uint8_t hostid; /* of the next to connect; 0: the usual one */
 	struct fabric_cm *cm;
 	struct fabric_pd *pd;
 	int fd; /* none while the target has the lease */
@@ -53,6 +55,7 @@ struct host_queue {
 	struct fabric_mr *mr;
 	uint8_t *memory; /* capsules, responses, data */
 	uint8_t *data;
+	uint8_t accept[32]; /* private data */
 	uint16_t crqsize;
 	bool resolved, established, dead;
 	unsigned int sent, answered;
@@ -64,6 +67,8 @@ struct host_queue {
 void rig_start(struct rig *rig);
 /** With other limits, and one reactor that is sized for them. */
 void rig_start_wide(struct rig *rig, const struct nvme_limits *limits);
+/** With a state directory, and all the time that hosts may need for their first command. */
+void rig_start_at(struct rig *rig, const char *state_dir);
 void rig_stop(struct rig *rig);
 /** Turns everything until *flag, at most `ms`. Returns *flag. */
 bool rig_wait(struct rig *rig, struct host_queue *q, const bool *flag, unsigned int ms);
