@@ -20,6 +20,9 @@ bool request_stop_waiting(struct request *r)
 {
 	switch (r->state) {
 	case REQUEST_HELD:
+		/* Else it is a Disconnect. */
+		if (r->queue->qid != 0)
+			return false;
 		event_request_forget(r->queue->controller, r);
 		list_del(&r->link);
 		break;

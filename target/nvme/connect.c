@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Fabrics commands (NVMe-oF 1.1 §3): Connect, Property Get and Set. Connect is checked on the
- * reactor and decided on control; the registers belong to the admin queue's reactor. The Disconnect
- * command is not offered (Identify Controller says so); hosts close the connection.
+ * Fabrics commands (NVMe-oF 1.1 §3): Connect, Property Get and Set, Disconnect. Connect is checked on
+ * the reactor and decided on control; the registers belong to the admin queue's reactor.
  */
 #include "nvme/controller.h"
 
@@ -22,6 +21,8 @@
 #define BYTE_ATTRIB	 offsetof(struct nvmf_property_command, attrib)
 #define BYTE_OFFSET	 offsetof(struct nvmf_property_command, offset)
 #define SQES_64_BYTES	 6
+#define SHN_NORMAL	 (1u << 14)
+#define SHN_ABRUPT	 (2u << 14)
 #define CQES_16_BYTES	 4
 
 /* ---- Connect ---------------------------------------------------------------------------------- */
@@ -136,7 +137,9 @@ static void property_get(struct request *r)
 		request_refuse(r, NVME_SC_INVALID_FIELD, BYTE_OFFSET, 0);
 		return;
 	}
-	if (wide != (le32toh(sqe->offset) == NVME_PROP_CAP)) {
+	/* The field's other values are reserved. */
+	if ((sqe->attrib & 7) > PROPERTY_8_BYTES ||
+	    wide != (le32toh(sqe->offset) == NVME_PROP_CAP)) {
 		request_refuse(r, NVME_SC_INVALID_FIELD, BYTE_ATTRIB, 0);
 		return;
 	}
@@ -157,11 +160,12 @@ static bool configuration_ok(uint32_t cc)
 
 static void set_ready(struct controller *c, bool ready)
 {
-	if (ready)
-		c->a.csts |= NVME_CSTS_RDY;
-	else
-		c->a.csts &= ~NVME_CSTS_RDY;
 	atomic_store_explicit(&c->ready, ready, memory_order_release);
+}
+
+static bool shutdown_wanted(uint32_t cc)
+{
+	return (cc & NVME_CC_SHN_MASK) == SHN_NORMAL || (cc & NVME_CC_SHN_MASK) == SHN_ABRUPT;
 }
 
 /*
@@ -207,19 +211,20 @@ static void property_set(struct request *r)
 		request_refuse(r, NVME_SC_INVALID_FIELD, BYTE_OFFSET, 0);
 		return;
 	}
-	if ((sqe->attrib & 7) == PROPERTY_8_BYTES) {
+	if ((sqe->attrib & 7) != 0) {
 		request_refuse(r, NVME_SC_INVALID_FIELD, BYTE_ATTRIB, 0);
 		return;
 	}
 	c->a.cc = cc;
 	if (!(old & NVME_CC_EN) && (cc & NVME_CC_EN)) {
-		if (configuration_ok(cc))
-			set_ready(c, true);
-		else
-			c->a.csts |= NVME_CSTS_CFS;
+		c->a.csts = configuration_ok(cc) ? NVME_CSTS_RDY : NVME_CSTS_CFS;
+		set_ready(c, c->a.csts == NVME_CSTS_RDY);
 	}
-	if ((cc & NVME_CC_SHN_MASK) && !(old & NVME_CC_SHN_MASK)) {
-		/* What was acknowledged is where it belongs: there is nothing to finish. */
+	if (!reset && shutdown_wanted(cc)) {
+		/*
+		 * What was acknowledged is where it belongs: there is nothing to finish, normal or abrupt.
+		 * RDY stays; only a reset makes the controller take commands again.
+		 */
 		set_ready(c, false);
 		c->a.csts |= NVME_CSTS_SHST_DONE;
 	}
@@ -233,6 +238,62 @@ static void property_set(struct request *r)
 	request_complete(r, NVME_SC_SUCCESS);
 }
 
+/* ---- Disconnect ------------------------------------------------------------------------------- */
+
+static void disconnect_on_control(struct request *r)
+{
+	controller_queue_disconnected(r->queue);
+	request_from_control(r);
+}
+
+/* It is answered last: what is under way ends as it would. */
+static void disconnect_wait(struct request *r)
+{
+	struct nvme_queue *nq = r->queue;
+
+	request_set_state(r, REQUEST_HELD);
+	list_init(&r->link);
+	nq->disconnect = r;
+	disconnect_check(nq);
+}
+
+void disconnect_check(struct nvme_queue *nq)
+{
+	struct request *r = nq->disconnect;
+
+	if (nq->q.busy > 1 || nq->q.failed)
+		return;
+	nq->disconnect = NULL;
+	request_set_state(r, REQUEST_PARSED);
+	request_complete(r, NVME_SC_SUCCESS);
+}
+
+static void disconnect_execute(struct request *r)
+{
+	const struct nvmf_disconnect_command *sqe = (const void *)request_sqe(r);
+	struct nvme_queue *nq = r->queue;
+
+	if (nq->qid == 0) {
+		request_refuse(r, NVME_SC_INVALID_QUEUE_TYPE,
+			       offsetof(struct nvmf_disconnect_command, fctype), 0);
+		return;
+	}
+	if (le16toh(sqe->recfmt) != 0) {
+		request_refuse(r, NVME_SC_CONNECT_FORMAT,
+			       offsetof(struct nvmf_disconnect_command, recfmt), 0);
+		return;
+	}
+	nq->disconnected = true;
+	if (nq->fused_first) {
+		struct request *first = nq->fused_first;
+
+		/* Its second half will not come. */
+		nq->fused_first = NULL;
+		request_complete(first, NVME_SC_ABORT_SQ_DELETED);
+	}
+	request_on_control(r, disconnect_on_control, disconnect_wait);
+}
+
 void fabrics_execute(struct request *r)
 {
 	const struct nvme_queue *nq = r->queue;
@@ -241,11 +302,13 @@ void fabrics_execute(struct request *r)
 		connect_execute(r);
 		return;
 	}
-	if (!nq->controller) {
+	if (!nq->controller || nq->disconnected) {
 		request_complete(r, NVME_SC_COMMAND_SEQUENCE | NVME_SC_DNR);
 		return;
 	}
-	if (r->command.fctype == NVMF_PROPERTY_GET && nq->qid == 0)
+	if (r->command.fctype == NVMF_DISCONNECT)
+		disconnect_execute(r);
+	else if (r->command.fctype == NVMF_PROPERTY_GET && nq->qid == 0)
 		property_get(r);
 	else if (r->command.fctype == NVMF_PROPERTY_SET && nq->qid == 0)
 		property_set(r);

@@ -127,7 +127,7 @@ struct nvme_queue *controller_find_queue(const struct controller *c, uint16_t qi
 	list_for_each (l, &c->io_queues) {
 		struct nvme_queue *nq = list_entry(l, struct nvme_queue, owner_link);
 
-		if (nq->cm_qid == qid)
+		if (nq->cm_qid == qid && !nq->gone)
 			return nq;
 	}
 	return NULL;
@@ -182,7 +182,9 @@ bool controller_has_io_queues(const struct controller *c)
 	struct list *l;
 
 	list_for_each (l, &c->io_queues) {
-		if (list_entry(l, struct nvme_queue, owner_link)->q.state < QUEUE_STOPPING)
+		const struct nvme_queue *nq = list_entry(l, struct nvme_queue, owner_link);
+
+		if (nq->q.state < QUEUE_STOPPING && !nq->gone)
 			return true;
 	}
 	return false;
@@ -218,6 +220,12 @@ void controller_kill(struct controller *c, const char *why)
 	stop_queues(c, "its controller has gone");
 	if (c->admin)
 		queue_stop(&c->admin->q, why);
+}
+
+void controller_queue_disconnected(struct nvme_queue *nq)
+{
+	nq->gone = true;
+	queue_linger(&nq->q);
 }
 
 void controller_queue_stopping(struct nvme_queue *nq)

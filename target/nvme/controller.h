@@ -124,6 +124,8 @@ bool controller_has_io_queues(const struct controller *c);
 struct nvme_queue *controller_find_queue(const struct controller *c, uint16_t qid);
 /** Arms or re-arms the keep-alive timer; 0: off. */
 void controller_set_kato(struct controller *c, uint32_t kato_ms);
+/** Its host has deleted it: the id is free; the host has a while to close the connection. */
+void controller_queue_disconnected(struct nvme_queue *nq);
 /** From the queue's teardown: its first and its last step. */
 void controller_queue_stopping(struct nvme_queue *nq);
 void controller_queue_gone(struct nvme_queue *nq);

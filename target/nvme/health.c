@@ -11,6 +11,7 @@
 #define STATUS_TYPE(status) ((status) >> 8 & 7)
 #define STATUS_CODE(status) ((status) & 0x7ff)
 #define STATUS_TYPE_MEDIA   2
+#define STATUS_TYPE_PATH    3
 #define STATUS_TYPE_VENDOR  7
 #define NOT_IN_A_FIELD	    0xffff
 #define TRTYPE_RDMA	    1
@@ -82,7 +83,8 @@ static bool is_logged(uint16_t status)
 	case NVME_SC_COMPARE_FAILED:
 		return false;
 	default:
-		return STATUS_TYPE(status) != STATUS_TYPE_VENDOR;
+		return STATUS_TYPE(status) != STATUS_TYPE_VENDOR &&
+		       STATUS_TYPE(status) != STATUS_TYPE_PATH;
 	}
 }
 

@@ -131,6 +131,7 @@ static void fill_controller(struct request *r)
 		htole32((uint32_t)sizeof(struct nvme_command) / 16 + limits->inline_bytes / 16);
 	id->iorcsz = htole32(sizeof(struct nvme_completion) / 16);
 	id->icdoff = htole16(0);
+	id->ofcs = htole16(NVMF_OFCS_DISCONNECT);
 	io_identify_controller(t, id);
 	ana_identify_controller(t, id);
 	fill_ours(t, (struct lh_identify *)id->vendor);

@@ -268,6 +268,8 @@ void queue_established(struct queue *q);
 void queue_disconnected(struct queue *q);
 /** Control: the first command came. */
 void queue_started(struct queue *q);
+/** Control: of no use any more; the peer closes it, or it is stopped after a while. */
+void queue_linger(struct queue *q);
 /** Control: may_destroy() may be true now. */
 void queue_destroy(struct queue *q);
 /** Control: the registrar does it; events of the channel rest meanwhile. For rejected ones. */

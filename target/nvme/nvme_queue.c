@@ -283,6 +283,9 @@ uint16_t nvme_queue_new(struct nvme_target *t, struct cm_channel *channel,
 		depth = min_u64(depth, info->max_qp_wr);
 	if (request->qid > limits->max_io_queues)
 		return NVMF_RDMA_CM_INVALID_QID;
+	/* Older hosts do not say which; no controller has the id 0. */
+	if (request->qid > 0 && request->cntlid != 0 && !controller_find(t, request->cntlid))
+		return NVMF_RDMA_CM_INVALID_CNTLID;
 	/* Without RDMA READs towards the host no command could bring data. */
 	if (event->initiator_depth == 0 && info->transport == FABRIC_TRANSPORT_IB)
 		return NVMF_RDMA_CM_INVALID_IRD;

@@ -149,6 +149,7 @@ struct nvme_queue {
 	/* control */
 	struct controller *owner; /* attached by Connect */
 	struct list owner_link;
+	bool gone; /* disconnected: its id is free, the connection not closed yet */
 
 	struct figures figures; /* the reactor writes, control reads */
 
@@ -159,6 +160,8 @@ struct nvme_queue {
 	uint16_t entries;
 	uint16_t sqhd;
 	bool sq_flow_off;
+	bool disconnected;	    /* Disconnect came: no command is taken any more */
+	struct request *disconnect; /* waits until it is the last */
 	struct list free_requests;
 	struct list received;	     /* capsules that wait for a request */
 	struct request *fused_first; /* waits for the next command */
@@ -299,6 +302,8 @@ void transfer_kick(struct nvme_queue *q);
 /* ---- command sets ----------------------------------------------------------------------------- */
 
 void fabrics_execute(struct request *r); /* connect.c */
+/** A request has ended, and nq->disconnect waits. */
+void disconnect_check(struct nvme_queue *nq);
 void admin_execute(struct request *r);
 void io_execute(struct request *r);
 

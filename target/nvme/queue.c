@@ -204,6 +204,23 @@ void queue_started(struct queue *q)
 		loop_timer_cancel(q->target->env.control, &q->timer);
 }
 
+static void close_late(struct loop_timer *timer)
+{
+	queue_stop(container_of(timer, struct queue, timer),
+		   "its host disconnected it, and left it open");
+}
+
+void queue_linger(struct queue *q)
+{
+	const struct nvme_target *t = q->target;
+
+	if (q->state >= QUEUE_STOPPING)
+		return;
+	q->timer.fn = close_late;
+	loop_timer_set(t->env.control, &q->timer,
+		       now_ns() + t->env.limits.first_command_ms * NS_PER_MS);
+}
+
 static void alive(struct loop_msg *msg)
 {
 	queue_started(container_of(msg, struct queue, alive_msg));

@@ -125,7 +125,7 @@ static void execute(struct request *r)
 		fabrics_execute(r);
 		return;
 	}
-	if (!c || !controller_ready(c)) {
+	if (!c || !controller_ready(c) || r->queue->disconnected) {
 		request_complete(r, NVME_SC_COMMAND_SEQUENCE | NVME_SC_DNR);
 		return;
 	}
@@ -363,6 +363,8 @@ void request_release(struct request *r)
 	r->pair = NULL;
 	if (nq->fused_first == r)
 		nq->fused_first = NULL;
+	if (nq->disconnect == r)
+		nq->disconnect = NULL;
 	unlock(r);
 	request_put_ns(r);
 	forget_ns(r);
@@ -378,4 +380,6 @@ void request_release(struct request *r)
 	if (!nq->q.failed && (l = list_pop(&nq->received)))
 		request_start(list_entry(l, struct capsule, link));
 	queue_done_busy(&nq->q);
+	if (nq->disconnect)
+		disconnect_check(nq);
 }

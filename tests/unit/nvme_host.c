@@ -185,6 +185,16 @@ void rig_stop(struct rig *rig)
 
 /* ---- turning ---------------------------------------------------------------------------------- */
 
+static uint16_t reject_code(const struct fabric_cm_event *event)
+{
+	struct nvmf_rdma_cm_reject reject;
+
+	if (event->private_data_len < sizeof(reject))
+		return 0xffff;
+	memcpy(&reject, event->private_data, sizeof(reject));
+	return le16toh(reject.recfmt) == 0 ? le16toh(reject.status) : 0xffff;
+}
+
 static void poll_cm(struct rig *rig)
 {
 	struct fabric_cm_event event;
@@ -204,6 +214,10 @@ static void poll_cm(struct rig *rig)
 			memcpy(q->accept, event.private_data, sizeof(q->accept));
 			q->crqsize = le16toh(accept.crqsize);
 			q->established = true;
+			break;
+		case FABRIC_CM_REJECTED:
+			q->reject = reject_code(&event);
+			q->dead = true;
 			break;
 		default:
 			q->dead = true;

@@ -57,6 +57,7 @@ struct host_queue {
 	uint8_t *data;
 	uint8_t accept[32]; /* private data */
 	uint16_t crqsize;
+	uint16_t reject; /* the reject code; 0xffff: it came without the standard's private data */
 	bool resolved, established, dead;
 	unsigned int sent, answered;
 	struct nvme_completion last; /* newest */
