@@ -14,10 +14,12 @@ set_up() {
 	daemon_start
 }
 # The rest of the file system is filled, so that there are no blocks for the canary but those freed.
+# Twice, since what was deleted shortly before is free only when the journal says so.
 fill_up() {
 	local step
 	: >"$files/filler"
-	for step in 256M 32M 4M 256K 4K; do
+	for step in 256M 32M 4M 256K 4K 32M 4M 256K 4K; do
+		[ $step != 32M ] || sync -f "$files"
 		while fallocate -o "$(size_of "$files/filler")" -l $step "$files/filler" 2>/dev/null; do :; done
 	done
 }
