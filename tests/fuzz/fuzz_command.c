@@ -19,7 +19,8 @@
 #define WHERE_QUEUE  0x03 /* 0: admin, 1 and 2: I/O */
 #define WHERE_NOW    0x04 /* waits for the answer before the next */
 #define WHERE_RANGES 0x08 /* the data are ranges: mend their blocks */
-#define WHERE_WILD   0xe0 /* all of it: a key may be wrong, which ends the connection */
+#define WHERE_WILD \
+	0xe0 /* all of it: keys may be wrong, or be invalidated, which ends the connection */
 #define MEND_FLAGS   0x01 /* SGLs; FUSE stays */
 #define MEND_NSID    0x02
 #define MEND_KEYED   0x04 /* a key and an address of ours; length modulo 128 KiB */
@@ -73,13 +74,24 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	return 0;
 }
 
+/* Of the record at hand. */
+static bool wild;
+
+/* The key is a registration's, which cannot be invalidated from afar: asking for it ends the connection. */
+static uint8_t subtype(const struct nvme_sgl_desc *sgl)
+{
+	uint8_t type = sgl->type & 0x0f;
+
+	return type == NVME_SGL_INVALIDATE && !wild ? NVME_SGL_ADDRESS : type;
+}
+
 static void put_keyed(struct nvme_sgl_desc *sgl)
 {
 	uint32_t length = nvme_keyed_sgl_length(sgl) & LENGTH_MASK;
 	uint64_t at = le64toh(sgl->address) % (RIG_MEMORY - LENGTH_MASK);
 
 	nvme_keyed_sgl_set(sgl, (uint64_t)(uintptr_t)(rig.memory + at), length, rig.mr->rkey,
-			   sgl->type & 0x0f);
+			   subtype(sgl));
 }
 
 /* How many bytes the command is about. */
@@ -115,7 +127,7 @@ static void mend_command(struct nvme_command *sqe, uint8_t mend, bool admin, uin
 		if (mend & MEND_FITS)
 			nvme_keyed_sgl_set(&sqe->sgl, le64toh(sqe->sgl.address),
 					   wanted(sqe, admin) & LENGTH_MASK, rig.mr->rkey,
-					   sqe->sgl.type & 0x0f);
+					   subtype(&sqe->sgl));
 	}
 }
 
@@ -223,7 +235,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (length > in.left)
 			length = (uint16_t)in.left;
 		fuzz_take(&in, bytes, length);
-		if ((where & WHERE_WILD) != WHERE_WILD && !(mend & MEND_ANY))
+		wild = (where & WHERE_WILD) == WHERE_WILD;
+		if (!wild && !(mend & MEND_ANY))
 			mend |= sqe.sgl.type >> 4 == NVME_SGL_LAST_SEGMENT ? MEND_LIST : MEND_KEYED;
 		mend_command(&sqe, mend, q == rig.admin, length);
 		if (mend & MEND_LIST)
