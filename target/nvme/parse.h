@@ -159,11 +159,11 @@ MUST_CHECK uint32_t copy_parse_sources(const struct nvme_command *sqe, const voi
 /* ---- reservations (parse_resv.c) -------------------------------------------------------------- */
 
 /** Register, Acquire, Release: what the command says, and its data. The host is not in either. */
-MUST_CHECK uint16_t resv_parse_command(const struct nvme_command *sqe,
+MUST_CHECK uint32_t resv_parse_command(const struct nvme_command *sqe,
 				       const struct command *command, struct resv_event *event);
 void resv_parse_data(const void *wire, struct resv_event *event);
 /** Report; `most_bytes` at a time. */
-MUST_CHECK uint16_t resv_parse_report(const struct nvme_command *sqe, const struct command *command,
+MUST_CHECK uint32_t resv_parse_report(const struct nvme_command *sqe, const struct command *command,
 				      uint32_t most_bytes);
 
 /* ---- Connect (NVMe-oF 1.1 §3.3) --------------------------------------------------------------- */

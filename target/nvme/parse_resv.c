@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-uint16_t resv_parse_command(const struct nvme_command *sqe, const struct command *command,
+uint32_t resv_parse_command(const struct nvme_command *sqe, const struct command *command,
 			    struct resv_event *event)
 {
 	uint32_t cdw10 = le32toh(sqe->cdw10), bytes = sizeof(struct nvme_resv_keys);
@@ -32,7 +32,7 @@ uint16_t resv_parse_command(const struct nvme_command *sqe, const struct command
 		bytes = sizeof(le64);
 		break;
 	}
-	return command->length == bytes ? NVME_SC_SUCCESS : NVME_SC_SGL_INVALID_DATA | NVME_SC_DNR;
+	return command->length == bytes ? 0 : REFUSED_IN(NVME_SC_SGL_INVALID_DATA, sgl.bytes);
 }
 
 void resv_parse_data(const void *wire, struct resv_event *event)
@@ -44,17 +44,17 @@ void resv_parse_data(const void *wire, struct resv_event *event)
 	event->key = le64toh(keys.key);
 }
 
-uint16_t resv_parse_report(const struct nvme_command *sqe, const struct command *command,
+uint32_t resv_parse_report(const struct nvme_command *sqe, const struct command *command,
 			   uint32_t most_bytes)
 {
 	uint64_t bytes = (le32toh(sqe->cdw10) + 1ull) * 4;
 
 	/* Over fabrics every host identifier is of 128 bits. */
 	if (!(le32toh(sqe->cdw11) & NVME_RESV_EDS))
-		return NVME_SC_HOSTID_INCONSISTENT | NVME_SC_DNR;
+		return REFUSED_IN(NVME_SC_HOSTID_INCONSISTENT, cdw11);
 	if (bytes > most_bytes)
-		return NVME_SC_INVALID_FIELD | NVME_SC_DNR;
+		return REFUSED_IN(NVME_SC_INVALID_FIELD, cdw10);
 	if (command->data != COMMAND_KEYED || command->length != bytes)
-		return NVME_SC_SGL_INVALID_DATA | NVME_SC_DNR;
+		return REFUSED_IN(NVME_SC_SGL_INVALID_DATA, sgl.bytes);
 	return NVME_SC_SUCCESS;
 }

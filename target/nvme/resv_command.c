@@ -53,7 +53,7 @@ static void change_ready(struct request *r)
 
 void resv_change_execute(struct request *r)
 {
-	uint16_t status = resv_parse_command(request_sqe(r), &r->command, &r->u.resv.op.event);
+	uint32_t refused = resv_parse_command(request_sqe(r), &r->command, &r->u.resv.op.event);
 
 	switch (r->command.opcode) {
 	case NVME_IO_RESV_REGISTER:
@@ -66,8 +66,8 @@ void resv_change_execute(struct request *r)
 		counter_add(&releases, 1);
 		break;
 	}
-	if (status)
-		request_complete(r, status);
+	if (refused)
+		request_reject(r, refused);
 	else
 		request_take_data(r, change_ready);
 }
@@ -94,17 +94,12 @@ static void report_buffered(struct request *r)
 
 void resv_report_execute(struct request *r)
 {
-	uint16_t status = resv_parse_report(request_sqe(r), &r->command,
-					    r->queue->q.target->env.limits.mdts_bytes);
+	uint32_t refused = resv_parse_report(request_sqe(r), &r->command,
+					     r->queue->q.target->env.limits.mdts_bytes);
 
 	counter_add(&reports, 1);
-	if (status == (NVME_SC_HOSTID_INCONSISTENT | NVME_SC_DNR)) {
-		request_refuse(r, NVME_SC_HOSTID_INCONSISTENT, offsetof(struct nvme_command, cdw11),
-			       0);
-		return;
-	}
-	if (status) {
-		request_complete(r, status);
+	if (refused) {
+		request_reject(r, refused);
 		return;
 	}
 	request_put_ns(r);

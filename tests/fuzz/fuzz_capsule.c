@@ -92,6 +92,26 @@ static void try_lists(const struct nvme_command *sqe, const struct command *c, u
 	}
 }
 
+static void try_reservation(const struct nvme_command *sqe, const struct command *c)
+{
+	struct resv_event event;
+
+	switch (c->opcode) {
+	case NVME_IO_RESV_REGISTER:
+	case NVME_IO_RESV_ACQUIRE:
+	case NVME_IO_RESV_RELEASE:
+		if (resv_parse_command(sqe, c, &event) == 0 && c->data == COMMAND_IN_CAPSULE)
+			resv_parse_data((const uint8_t *)sqe + c->capsule_offset, &event);
+		break;
+	case NVME_IO_RESV_REPORT:
+		if (resv_parse_report(sqe, c, MDTS_BYTES) == 0)
+			assert(c->length <= MDTS_BYTES && c->data == COMMAND_KEYED);
+		break;
+	default:
+		break;
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_input in = {data, size};
@@ -117,6 +137,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		assert(!limits.admin || c.fuse == FUSE_NONE);
 		try_blocks(capsule, &c, lba, bytes_there);
 		try_lists(capsule, &c, lba, bytes_there);
+		try_reservation(capsule, &c);
 		if (log_part_parse(capsule, &c, &part) == 0)
 			assert(part.length == c.length && part.offset % 4 == 0);
 	}
