@@ -14,6 +14,10 @@
  *	beyond		   reads and writes one byte past either end of its grant
  *	read-only	   writes through a grant for reading
  *	garbage SEED N	   N connections that break off or send nonsense at some step
+ *	resv HOST WHAT CRKEY KEY TYPE
+ *			   one reservation command as the host of that number, on an I/O queue:
+ *			   register, register-kept, unregister, acquire, preempt, preempt-abort,
+ *			   release, clear; or read, write: one block. Prints "status XXXh".
  *
  * Lines on stdout: granted GENERATION ADDRESS RKEY LENGTH | told NS GENERATION | released NS |
  * refused NS WORDS | worked NS (posting time of the last round trip that the target let happen,
@@ -73,6 +77,7 @@ static struct sockaddr_storage dst;
 static const char *nqn;
 static uint32_t nsid;
 static uint16_t cntlid;
+static int host_number; /* 0: one that nobody else has */
 
 static uint8_t *send_slot(struct link *l)
 {
@@ -293,34 +298,47 @@ static uint16_t status_of(const struct nvme_completion *cqe)
 	return (uint16_t)(le16toh(cqe->status) >> 1 & 0x7ff);
 }
 
-static void admin_open(struct link *admin)
+/* A queue of the controller; 0 is the admin queue, which makes one. */
+static void queue_open(struct link *admin, uint16_t qid)
 {
-	const struct nvmf_rdma_cm_request request = {.hrqsize = htole16(DEPTH),
-						     .hsqsize = htole16(DEPTH - 1)};
+	const struct nvmf_rdma_cm_request request = {.qid = htole16(qid),
+						     .hrqsize = htole16(DEPTH),
+						     .hsqsize = htole16(DEPTH - 1),
+						     .cntlid = htole16(cntlid)};
 	struct nvmf_connect_command *connect;
 	struct nvmf_connect_data *data;
-	struct nvmf_property_command *set;
 	struct nvme_completion cqe;
 	int rc = link_open(admin, &request, sizeof(request));
 
 	if (rc < 0)
-		errx(1, "no admin queue: %s", strerror(-rc));
+		errx(1, "no queue %u: %s", qid, strerror(-rc));
 	connect = (struct nvmf_connect_command *)command_new(admin, NVME_FABRICS, sizeof(*data));
 	connect->fctype = NVMF_CONNECT;
+	connect->qid = htole16(qid);
 	connect->sqsize = htole16(DEPTH - 1);
 	data = (struct nvmf_connect_data *)data_slot(admin);
 	memset(data, 0, sizeof(*data));
-	data->hostid[0] = (uint8_t)getpid();
-	data->hostid[1] = (uint8_t)(getpid() >> 8);
+	data->hostid[0] = (uint8_t)host_number;
+	data->hostid[1] = (uint8_t)(host_number >> 8);
 	data->hostid[15] = 1;
-	data->cntlid = htole16(NVME_CNTLID_DYNAMIC);
+	data->cntlid = htole16(qid ? cntlid : NVME_CNTLID_DYNAMIC);
 	(void)snprintf(data->subnqn, sizeof(data->subnqn), "%s", nqn);
 	(void)snprintf(data->hostnqn, sizeof(data->hostnqn), "nqn.2026-11.org.leasehold:rogue-%d",
-		       getpid());
+		       host_number);
 	cqe = command(admin, NULL);
 	if (status_of(&cqe) != 0)
 		errx(1, "Connect: %s", nvme_status_text(status_of(&cqe)));
 	cntlid = (uint16_t)le32toh(cqe.dw0);
+}
+
+static void admin_open(struct link *admin)
+{
+	struct nvmf_property_command *set;
+	struct nvme_completion cqe;
+
+	if (host_number == 0)
+		host_number = getpid();
+	queue_open(admin, 0);
 	set = (struct nvmf_property_command *)command_new(admin, NVME_FABRICS, 0);
 	set->fctype = NVMF_PROPERTY_SET;
 	set->offset = htole32(NVME_PROP_CC);
@@ -673,6 +691,63 @@ static uint64_t number(const char *text)
 	return text ? strtoull(text, NULL, 0) : 0;
 }
 
+/* ---- reservations ---------------------------------------------------------------------------- */
+
+struct resv_word {
+	const char *name;
+	uint8_t opcode, bytes;
+	uint32_t cdw10;
+};
+
+static const struct resv_word resv_words[] = {
+	{"register", NVME_IO_RESV_REGISTER, 16, NVME_RREGA_REGISTER},
+	{"register-kept", NVME_IO_RESV_REGISTER, 16, NVME_RREGA_REGISTER | 3u << 30},
+	{"unregister", NVME_IO_RESV_REGISTER, 16, NVME_RREGA_UNREGISTER},
+	{"acquire", NVME_IO_RESV_ACQUIRE, 16, NVME_RACQA_ACQUIRE},
+	{"preempt", NVME_IO_RESV_ACQUIRE, 16, NVME_RACQA_PREEMPT},
+	{"preempt-abort", NVME_IO_RESV_ACQUIRE, 16, NVME_RACQA_PREEMPT_ABORT},
+	{"release", NVME_IO_RESV_RELEASE, 8, NVME_RRELA_RELEASE},
+	{"clear", NVME_IO_RESV_RELEASE, 8, NVME_RRELA_CLEAR},
+};
+
+static void resv_fill(struct link *io, const char *what, char **numbers)
+{
+	struct nvme_resv_keys keys = {.crkey = htole64(number(numbers[0])),
+				      .key = htole64(number(numbers[1]))};
+	struct nvme_command *cmd;
+
+	for (size_t i = 0; i < ARRAY_SIZE(resv_words); i++) {
+		const struct resv_word *w = &resv_words[i];
+
+		if (strcmp(w->name, what) != 0)
+			continue;
+		cmd = command_new(io, w->opcode, w->bytes);
+		cmd->nsid = htole32(nsid);
+		cmd->cdw10 = htole32(w->cdw10 | (uint32_t)number(numbers[2]) << 8);
+		memcpy(data_slot(io), &keys, sizeof(keys));
+		return;
+	}
+	/* The first 4096 bytes, which are one block or eight. */
+	cmd = command_new(io, strcmp(what, "write") == 0 ? NVME_IO_WRITE : NVME_IO_READ, 4096);
+	cmd->nsid = htole32(nsid);
+}
+
+static int reserve(char **argv)
+{
+	struct link admin = {0}, io = {0};
+	struct nvme_completion cqe;
+
+	host_number = (int)number(argv[0]);
+	admin_open(&admin);
+	queue_open(&io, 1);
+	resv_fill(&io, argv[1], &argv[2]);
+	cqe = command(&io, &admin);
+	(void)printf("status %03xh\n", status_of(&cqe));
+	link_close(&io);
+	link_close(&admin);
+	return 0;
+}
+
 static int run(char **argv, const char *mode)
 {
 	if (strcmp(mode, "keep") == 0)
@@ -689,6 +764,8 @@ static int run(char **argv, const char *mode)
 		return steal(number(argv[7]), (uint32_t)number(argv[8]));
 	if (strcmp(mode, "garbage") == 0 && argv[7])
 		return garbage(number(argv[7]), number(argv[8]));
+	if (strcmp(mode, "resv") == 0 && argv[7] && argv[8] && argv[9] && argv[10] && argv[11])
+		return reserve(argv + 7);
 	errx(2, "what is %s? See the top of rogue.c", mode);
 }
 
