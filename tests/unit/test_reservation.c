@@ -47,38 +47,43 @@ static uint16_t reg(unsigned int host, uint64_t key)
 	return step(&(struct resv_event){.kind = RESV_REGISTER, .key = key}, host);
 }
 
-static uint16_t regx(unsigned int host, uint8_t action, bool ignore, uint64_t crkey, uint64_t nrkey)
+static uint16_t regx(unsigned int host, unsigned int action, bool ignore, uint64_t crkey,
+		     uint64_t nrkey)
 {
 	return step(&(struct resv_event){.kind = RESV_REGISTER,
-					 .action = action,
+					 .action = (uint8_t)action,
 					 .ignore_key = ignore,
 					 .crkey = crkey,
 					 .key = nrkey},
 		    host);
 }
 
-static uint16_t acquire(unsigned int host, uint64_t crkey, uint8_t type)
+static uint16_t acquire(unsigned int host, uint64_t crkey, unsigned int type)
 {
-	return step(&(struct resv_event){.kind = RESV_ACQUIRE, .crkey = crkey, .type = type}, host);
+	return step(
+		&(struct resv_event){.kind = RESV_ACQUIRE, .crkey = crkey, .type = (uint8_t)type},
+		host);
 }
 
-static uint16_t preempt(unsigned int host, uint64_t crkey, uint64_t prkey, uint8_t type, bool abort)
+static uint16_t preempt(unsigned int host, uint64_t crkey, uint64_t prkey, unsigned int type,
+			bool abort)
 {
 	return step(&(struct resv_event){.kind = RESV_ACQUIRE,
 					 .action = abort ? NVME_RACQA_PREEMPT_ABORT
 							 : NVME_RACQA_PREEMPT,
 					 .crkey = crkey,
 					 .key = prkey,
-					 .type = type},
+					 .type = (uint8_t)type},
 		    host);
 }
 
-static uint16_t rel(unsigned int host, uint8_t action, uint64_t crkey, uint8_t type)
+static uint16_t rel(unsigned int host, unsigned int action, uint64_t crkey, unsigned int type)
 {
-	return step(
-		&(struct resv_event){
-			.kind = RESV_RELEASE, .action = action, .crkey = crkey, .type = type},
-		host);
+	return step(&(struct resv_event){.kind = RESV_RELEASE,
+					 .action = (uint8_t)action,
+					 .crkey = crkey,
+					 .type = (uint8_t)type},
+		    host);
 }
 
 static bool allowed(unsigned int host, bool writes)
@@ -118,7 +123,7 @@ static enum nvme_resv_notice told(unsigned int host)
 }
 
 /* Hosts 1, 2, 3 with keys 0x11, 0x22, 0x33; host 2 holds the reservation. */
-static void three(uint8_t type)
+static void three(unsigned int type)
 {
 	memset(&now, 0, sizeof(now));
 	assert_int_equal(reg(3, 0x33), 0);
@@ -187,7 +192,7 @@ static void test_register(void **state)
 	assert_int_equal(regx(3, NVME_RREGA_UNREGISTER, false, 0x33, 0), 0);
 	assert_false(registered(3));
 	assert_int_equal(regx(3, NVME_RREGA_UNREGISTER, true, 0, 0), CONFLICT);
-	for (uint8_t action = 3; action < 8; action++)
+	for (unsigned int action = 3; action < 8; action++)
 		assert_int_equal(regx(1, action, false, 0x13, 0), INVALID);
 	assert_int_equal(outcome.fault, 41);
 }
@@ -231,7 +236,7 @@ static void test_persistence(void **state)
 static void test_unregister_holder(void **state)
 {
 	(void)state;
-	for (uint8_t type = WE; type <= EAAR; type++) {
+	for (unsigned int type = WE; type <= EAAR; type++) {
 		bool all = type == WEAR || type == EAAR, only = type == WERO || type == EARO;
 
 		three(type);
@@ -286,7 +291,7 @@ static void test_acquire(void **state)
 	assert_int_equal(acquire(2, 0x22, 7), INVALID);
 	assert_int_equal(step(&ignore, 2), INVALID);
 	assert_int_equal(outcome.fault, 41 + (3 << 8));
-	for (uint8_t type = WE; type <= EAAR; type++) {
+	for (unsigned int type = WE; type <= EAAR; type++) {
 		bool all = type == WEAR || type == EAAR;
 
 		three(type);
@@ -329,7 +334,7 @@ static void test_preempt_one_holder(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
-		for (uint8_t next = WE; next <= EAAR; next++) {
+		for (unsigned int next = WE; next <= EAAR; next++) {
 			/* The holder's key: what it held is the issuer's. */
 			three(types[i]);
 			assert_int_equal(reg(4, 0x22), 0);
@@ -380,7 +385,7 @@ static void test_preempt_all_holders(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
-		for (uint8_t next = WE; next <= EAAR; next++) {
+		for (unsigned int next = WE; next <= EAAR; next++) {
 			three(types[i]);
 			assert_int_equal(preempt(3, 0x33, 0, next, false), 0);
 			assert_int_equal(now.type, next);
@@ -410,7 +415,7 @@ static void test_release(void **state)
 	struct resv_event ignore = {.kind = RESV_RELEASE, .ignore_key = true};
 
 	(void)state;
-	for (uint8_t type = WE; type <= EAAR; type++) {
+	for (unsigned int type = WE; type <= EAAR; type++) {
 		bool all = type == WEAR || type == EAAR, alone = type == WE || type == EA;
 
 		three(type);
@@ -419,7 +424,7 @@ static void test_release(void **state)
 		assert_int_equal(rel(2, NVME_RRELA_RELEASE, 0x22, type == WE ? EA : WE), INVALID);
 		assert_int_equal(outcome.fault, 42);
 		assert_int_equal(step(&ignore, 2), INVALID);
-		for (uint8_t action = 2; action < 8; action++)
+		for (unsigned int action = 2; action < 8; action++)
 			assert_int_equal(rel(2, action, 0x22, type), INVALID);
 		assert_int_equal(now.type, type);
 		/* Who does not hold it releases nothing. */
@@ -440,7 +445,7 @@ static void test_release(void **state)
 static void test_clear(void **state)
 {
 	(void)state;
-	for (uint8_t type = NVME_RESV_NONE; type <= EAAR; type++) {
+	for (unsigned int type = NVME_RESV_NONE; type <= EAAR; type++) {
 		three(type);
 		assert_int_equal(rel(9, NVME_RRELA_CLEAR, 0x11, 0), CONFLICT);
 		assert_int_equal(rel(1, NVME_RRELA_CLEAR, 0x12, 0), CONFLICT);
