@@ -148,7 +148,6 @@ static void target_up(struct rig *rig)
 			   .bounce_bytes = MIB(4)},
 		.version = "1",
 	};
-	struct nvme_subsystem *subsystem;
 	struct errtext err;
 
 	config.export.lba_bytes = rig->options.lba_bytes;
@@ -173,9 +172,9 @@ static void target_up(struct rig *rig)
 	nvme.workers = rig->env.workers;
 	assert_int_equal(nvme_target_new(&nvme, &rig->target), 0);
 	rig->env.ops_ctx = rig->target;
-	assert_int_equal(nvme_subsystem_new(rig->target, SUBNQN, &subsystem), 0);
+	assert_int_equal(nvme_subsystem_new(rig->target, SUBNQN, &rig->subsystem), 0);
 	assert_int_equal(holding_new(&rig->env, &config, &rig->h), 0);
-	assert_int_equal(nvme_subsystem_add(subsystem, rig->h), 0);
+	assert_int_equal(nvme_subsystem_add(rig->subsystem, rig->h), 0);
 	assert_int_equal(loop_start(rig->env.control), 0);
 	assert_int_equal(on_control(rig, watch), 0);
 	assert_int_equal(on_control(rig, start), 0);

@@ -35,6 +35,7 @@ struct rig {
 	struct tenure_watch *watch;
 	struct holding *h;
 	struct nvme_target *target;
+	struct nvme_subsystem *subsystem;
 	uint16_t port;
 
 	/* The host. */
