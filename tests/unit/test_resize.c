@@ -276,14 +276,15 @@ static void landlord_storm(struct rig_landlord *l)
 /* Sizes of ours, of a landlord's, and grants, all at once. */
 static void test_storm(void **state)
 {
-	uint64_t end = now_ns() + 3 * NS_PER_S;
 	struct rig_landlord landlord;
 	unsigned int seed = 11, done = 0;
+	uint64_t end;
 
 	(void)state;
 	up(&rig_defaults);
 	atomic_store(&storm_over, false);
 	rig_landlord_start(&landlord, in_dir("file"), landlord_storm, 0);
+	end = now_ns() + 3 * NS_PER_S;
 	while (now_ns() < end) {
 		(void)rig_acquire(rand_r(&seed) % 2 ? &one : &two,
 				  KIB(4) * ((unsigned int)rand_r(&seed) % 2000), KIB(16),
