@@ -23,6 +23,7 @@ part_descriptions=(
 	"tidy:clang-tidy"
 	"asan:unit and end-to-end tests under AddressSanitizer and UBSan"
 	"fuzz:what strangers send, mutated: each fuzzer for 20 s over the corpus in tests/fuzz"
+	"model:the model of a recall, checked with spin, and recall.c beside it"
 	"tsan:unit tests, and end-to-end tests of what is threaded, under ThreadSanitizer"
 )
 
@@ -165,6 +166,14 @@ part_tsan() {
 	if build_preset tsan; then pass build/tsan; else fail build/tsan "see above"; return 1; fi
 	run_ctest "$root/build-tsan" tsan -L unit -j 2
 	run_e2e tsan-e2e "$root/tests/e2e/run" --retry --bin "$root/build-tsan" --slow 10 "${threaded_cases[@]}"
+}
+
+part_model() {
+	need_packages gcc libc6-dev "${packages_model[@]}"
+	"$root/tests/model/run" | tee "$work/model.log"
+	local rc=${PIPESTATUS[0]}
+	grep -E '^(PASS|FAIL) ' "$work/model.log" | sed 's|^\([A-Z]*\) |\1 model/|' >>"$results"
+	return "$rc"
 }
 
 # A part run alone builds what it needs.
