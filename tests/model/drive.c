@@ -41,9 +41,9 @@ static int pack(const struct drive *d)
 	const struct recall *r = &d->recall;
 
 	return (int)r->state | r->stopping << BIT_STOPPING | r->published << BIT_PUBLISHED |
-	       r->keys_dead << BIT_KEYS_DEAD | r->drained << BIT_DRAINED |
-	       r->sealed << BIT_SEALED | r->seal_asked << BIT_SEAL_ASKED |
-	       r->fence_done << BIT_FENCE_DONE | deadline_moved(d) << BIT_LOST;
+	       r->keys_dead << BIT_KEYS_DEAD | r->drained << BIT_DRAINED | r->sealed << BIT_SEALED |
+	       r->seal_asked << BIT_SEAL_ASKED | r->fence_done << BIT_FENCE_DONE |
+	       deadline_moved(d) << BIT_LOST;
 }
 
 static bool has(int packed, enum packed_bit bit)

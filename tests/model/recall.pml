@@ -3,7 +3,7 @@
  * How blocks are given back: target/grant/recall.c and the world around it, for spin. See run.
  *
  * One export. The machine (machine.pml) is a copy of recall.c's, line by line; that the two are the
- * same is checked, not believed: any.pml and replay.c. Around it what holding.c, grant.c, client.c,
+ * same is checked, not believed: any.pml, replay.c. Around it what holding.c, grant.c, client.c,
  * make.c and serve.c make of its actions, with the reactors, the registrar, the adapter, the kernel's
  * lease, and three who do as they like: clients, block hosts, and the landlord.
  *
