@@ -61,3 +61,21 @@ daemon_refuses 'state/reservations/data: its checksum is wrong'
 rm "$tmp/$D/state/reservations/data"
 daemon_start
 resv 1 read 0 0 0 000
+
+# Removed and added again while the daemon runs: the same.
+lh_ok export remove data --socket "$tmp/$D/admin.sock"
+lh_ok export add data "$files/data" --socket "$tmp/$D/admin.sock"
+resv 3 register 0 51 0 000
+resv 3 acquire 51 0 2 000
+resv 1 read 0 0 0 083
+lh_ok export remove data --socket "$tmp/$D/admin.sock"
+lh_ok export add data "$files/data" --socket "$tmp/$D/admin.sock"
+resv 1 read 0 0 0 000
+resv 3 register-kept 0 51 0 000
+resv 3 acquire 51 0 2 000
+lh_ok export remove data --socket "$tmp/$D/admin.sock"
+lh_ok export add data "$files/data" --socket "$tmp/$D/admin.sock"
+resv 1 read 0 0 0 083
+lh_ok export remove data --socket "$tmp/$D/admin.sock"
+printf x >>"$tmp/$D/state/reservations/data"
+lh_fails 'reservations/data: its checksum is wrong' export add data "$files/data" --socket "$tmp/$D/admin.sock"
