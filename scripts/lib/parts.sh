@@ -159,7 +159,7 @@ part_fuzz() {
 }
 
 # Where several threads of the daemon meet.
-threaded_cases=(transfer recall-truncate recalls-and-block two-clients stopped-client killed-client stop-under-load)
+threaded_cases=(transfer recall-truncate recalls-and-block two-clients stopped-client killed-client stop-under-load live-under-load)
 
 part_tsan() {
 	need_packages "${packages_build[@]}" "${packages_run[@]}"

@@ -168,9 +168,12 @@ int admin_export_add(const struct admin_env *env, struct admin_call *call,
 	struct config_export *config = calloc(1, sizeof(*config));
 	struct json_object *adopt = NULL;
 	struct verb_call *v = NULL;
-	int rc = config ? check_keys(request, known, err) : errtext_set(err, -ENOMEM, "no memory");
+	int rc;
 
 	(void)result;
+	if (!config)
+		return errtext_set(err, -ENOMEM, "out of memory");
+	rc = check_keys(request, known, err);
 	if (rc == 0 && json_object_object_get_ex(request, "adopt", &adopt) &&
 	    !json_object_is_type(adopt, json_type_boolean))
 		rc = errtext_set(err, -EINVAL, "\"adopt\" must be true or false");

@@ -325,8 +325,9 @@ static void test_storm(void **state)
 			if (step == 0)
 				assert_int_equal(on_control(add_there, 0), 0);
 			else if (step == 1 && round % 3 == 0)
-				assert_int_equal(
-					on_control(resize_there, round % 2 ? BYTES : 4 * LBA), 0);
+				assert_int_equal(on_control(resize_there,
+							    round % 2 ? BYTES : (uint64_t)4 * LBA),
+						 0);
 			else if (step == 2)
 				assert_int_equal(on_control(remove_there, 0), 0);
 			for (unsigned int i = 0; i < AT_A_TIME; i++) {
