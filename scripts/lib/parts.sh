@@ -17,7 +17,7 @@ part_descriptions=(
 	"build:the release build with gcc, warnings are errors; who includes what"
 	"unit:unit tests of every room"
 	"e2e:the daemon and the command line over the software fabric"
-	"vm:end-to-end tests over verbs with ODP in the testbed VM, on ext4 and on xfs"
+	"vm:over verbs in the testbed VM: end to end with ODP on ext4 and on xfs, the fabric suite, siw as peer"
 	"clang:the same build with clang"
 	"format:clang-format on C, shellcheck on scripts"
 	"tidy:clang-tidy"
@@ -43,9 +43,10 @@ part_needs_vm() { [ "$1" = vm ]; }
 run_ctest() {
 	local build=$1 name=$2
 	shift 2
-	(cd "$build" && ctest --repeat until-pass:2 --output-on-failure --output-junit "$work/ctest.xml" "$@") >"$work/ctest.log" 2>&1
+	(cd "$build" && ctest --repeat after-timeout:2 --output-on-failure --output-junit "$work/ctest.xml" "$@") >"$work/ctest.log" 2>&1
 	local rc=$?
 	[ $rc -eq 0 ] || sed -n '1,200p' "$work/ctest.log"
+	sed -n "s|.*Test *#[0-9]*: \([^ ]*\) .*\*\*\*Timeout.*|TRIED $name/\1: time-out|p" "$work/ctest.log" | sort -u >>"$results"
 	python3 - "$work/ctest.xml" "$name" >>"$results" <<'P'
 import sys, xml.etree.ElementTree as tree
 for case in tree.parse(sys.argv[1]).getroot().iter('testcase'):
@@ -69,7 +70,7 @@ run_e2e() {
 	"$@" >"$log" 2>&1
 	rc=$?
 	grep -vE '^PASS ' "$log"
-	grep -E '^(PASS|FAIL|SKIP) ' "$log" | sed "s|^\([A-Z]*\) |\1 $name/|" >>"$results"
+	grep -E '^(PASS|FAIL|SKIP|TRIED) ' "$log" | sed "s|^\([A-Z]*\) |\1 $name/|" >>"$results"
 	grep -qE '^(PASS|FAIL|SKIP) ' "$log" || fail "$name" "the run reported no test (exit status $rc)"
 	# A run that fails without a test that did: the VM, say.
 	[ $rc -eq 0 ] || grep -q '^FAIL ' "$log" || fail "$name" "exit status $rc"
@@ -109,6 +110,10 @@ part_vm() {
 		"$root/tests/e2e/run" --retry --bin "$root/build-release" --times "${file_system_cases[@]}"
 	run_e2e vm-stock "$root/scripts/testbed" --quiet --rdma stock -- \
 		"$root/tests/e2e/run" --retry --bin "$root/build-release" stock-refused
+	run_e2e vm-windows "$root/scripts/testbed" --quiet --rdma fixed-mw -- \
+		"$root/tests/e2e/run" --retry --bin "$root/build-release" windows fabric-suite
+	run_e2e vm-siw "$root/scripts/testbed" --quiet --rdma siw -- \
+		"$root/tests/e2e/run" --retry --bin "$root/build-release" --fabric iwarp siw-peer
 	wait
 }
 
