@@ -129,54 +129,6 @@ static void on_event(const struct lh_event *e, void *user)
 	line(h, e->time_ns, lh_event_name(e->kind), text);
 }
 
-/* ---- the old key ----------------------------------------------------------------------------- */
-
-static void note_key(struct hold *h)
-{
-	const unsigned int granted = atomic_load(&h->granted);
-
-	if (granted != h->key_of && lh_export_key(h->ex, h->offset, &h->key) == 0) {
-		h->key_of = granted;
-		h->key_known = true;
-	}
-}
-
-/* After a recall: the key that was ours, once, on a connection of its own. */
-static void try_old_key(struct hold *h)
-{
-	static const char word[8] = "old key";
-	struct lh_error err;
-	char text[LH_ERROR_BYTES + 64];
-	int rc;
-
-	h->key_known = false;
-	rc = lh_try_key(h->ex, &h->key, word, &err);
-	if (rc == 0)
-		(void)snprintf(text, sizeof(text), "key of generation %u STILL WORKS",
-			       h->key.generation);
-	else if (rc == -EACCES)
-		(void)snprintf(text, sizeof(text), "key of generation %u refused: %s",
-			       h->key.generation, err.text);
-	else
-		(void)snprintf(text, sizeof(text), "key of generation %u could not be tried: %s",
-			       h->key.generation, err.text);
-	line(h, now_ns(), "old", text);
-}
-
-static void look_after_keys(struct hold *h, unsigned int *dead)
-{
-	const unsigned int now = atomic_load(&h->dead);
-
-	if (!h->try_old_key)
-		return;
-	if (now != *dead) {
-		*dead = now;
-		if (h->key_known)
-			try_old_key(h);
-	}
-	note_key(h);
-}
-
 /* ---- writing --------------------------------------------------------------------------------- */
 
 static int persist(struct hold *h)
@@ -238,6 +190,58 @@ static int write_one(struct hold *h, uint8_t *buf, uint64_t *at)
 		h->beyond = false;
 	}
 	return h->writes % PERSIST_EVERY == 0 ? persist(h) : 0;
+}
+
+/* ---- the old key ----------------------------------------------------------------------------- */
+
+static void note_key(struct hold *h)
+{
+	const unsigned int granted = atomic_load(&h->granted);
+
+	if (granted != h->key_of && lh_export_key(h->ex, h->offset, &h->key) == 0) {
+		h->key_of = granted;
+		h->key_known = true;
+	}
+}
+
+/* After a recall: the key that was ours, once more, on the queue that it was granted to. */
+static void try_old_key(struct hold *h)
+{
+	static const char word[8] = "old key";
+	struct lh_error err;
+	char text[LH_ERROR_BYTES + 64];
+	int rc;
+
+	h->key_known = false;
+	rc = lh_try_key(h->ex, &h->key, h->write ? word : NULL, &err);
+	if (rc == 0)
+		(void)snprintf(text, sizeof(text), "key of generation %u STILL WORKS",
+			       h->key.generation);
+	else if (rc == -EACCES)
+		(void)snprintf(text, sizeof(text), "key of generation %u refused: %s",
+			       h->key.generation, err.text);
+	else
+		(void)snprintf(text, sizeof(text), "key of generation %u could not be tried: %s",
+			       h->key.generation, err.text);
+	line(h, now_ns(), "old", text);
+}
+
+static int look_after_keys(struct hold *h, unsigned int *dead)
+{
+	const unsigned int now = atomic_load(&h->dead);
+	int rc = 0;
+
+	if (!h->try_old_key)
+		return 0;
+	if (now != *dead) {
+		*dead = now;
+		/* A refusal costs the queue: what was written on it by now is confirmed first. */
+		rc = h->write ? persist(h) : 0;
+		if (rc == 0 && h->key_known)
+			try_old_key(h);
+	}
+	note_key(h);
+	return rc;
 }
 
 /* ---- the verb -------------------------------------------------------------------------------- */
@@ -338,7 +342,8 @@ static int loop(struct hold *h)
 			rc = write_one(h, buf, &at);
 		else
 			pause_ns(IDLE_NS);
-		look_after_keys(h, &dead);
+		if (rc == 0)
+			rc = look_after_keys(h, &dead);
 	}
 	if (rc == 0 && h->write)
 		rc = persist(h);
@@ -411,9 +416,13 @@ const struct verb verb_hold = {
 		"      --seconds N        for how long (default: until a signal)\n"
 		"      --write            write a counter through the grant, 4 KiB at a time\n"
 		"      --allocate         have holes filled (also: --acquire allocate)\n"
-		"      --try-old-key      after a recall use the old key once, on a connection of "
-		"its\n"
-		"                         own, and tell that it is refused\n"
+		"      --try-old-key      after a recall use the old key once more, on the queue "
+		"that "
+		"it\n"
+		"                         was granted to, and tell whether it is refused; the "
+		"queue "
+		"ends\n"
+		"                         of that, and another is opened\n"
 		"      --replay           write again what was not confirmed when a grant died\n"
 		"      --json             events as JSON, one a line\n"
 		"\nExamples:\n"

@@ -391,15 +391,18 @@ struct lh_key {
 	uint64_t length;
 	uint32_t rkey;
 	uint32_t generation;
+	uint64_t queue; /* which of the export's direct queues it was granted to, counted from 1 */
 };
 
 /** The key in use for `offset`. -ENOENT: none now. */
 int lh_export_key(struct lh_export *ex, uint64_t offset, struct lh_key *key);
 
 /**
- * Writes the 8 bytes at `data` (NULL: reads 8) through a key, on a direct queue opened for this alone
- * and closed again. Returns 0 if the target let it happen, -EACCES if it refused (`err` has the
- * fabric's words, "remote access error"), or what kept the attempt from being made.
+ * Writes the 8 bytes at `data` (NULL: reads 8) through a key, on the direct queue that it was granted
+ * to. Returns 0 if the target let it happen, -EACCES if it refused (`err` has the fabric's words,
+ * "remote access error"), -ENOTCONN if that queue is gone, or what else kept the attempt from being
+ * made. A refusal ends the queue; the library opens another and acquires again. What other threads
+ * wrote directly meanwhile and did not lh_persist() is lost with it, and reported as such.
  */
 int lh_try_key(struct lh_export *ex, const struct lh_key *key, const void *data,
 	       struct lh_error *err);

@@ -51,7 +51,9 @@ static void on_complete(struct queue *q, const struct fabric_wc *wc)
 	struct direct *d = to_direct(q);
 	unsigned int index = (unsigned int)(wc->wr_id & 0xffffffff);
 
-	if (wc->status != FABRIC_OK)
+	if (wc->wr_id & DIRECT_WR_TRIAL)
+		direct_trial_completed(d, wc);
+	else if (wc->status != FABRIC_OK)
 		queue_kill(q);
 	else if (wc->wr_id & DIRECT_WR_RECV)
 		direct_message_received(d, index, wc->byte_len);
@@ -96,6 +98,7 @@ static void on_died(struct queue *q)
 		op_settle(op);
 	}
 	direct_turn_away(d);
+	direct_trial_died(d);
 	direct_message_died(d);
 	export_wake(d->ex);
 }
@@ -194,7 +197,7 @@ int direct_open(struct direct *d, const struct lh_token *token, struct errtext *
 		.addr = &client->addr,
 		.address = client->address,
 		.timeout_ms = client->opt.connect_ms,
-		.send_wr = d->depth + DIRECT_MESSAGES,
+		.send_wr = d->depth + DIRECT_MESSAGES + DIRECT_TRIALS,
 		.recv_wr = LH_MSG_DEFAULT_CREDITS,
 		.responder_resources = 1,
 		.initiator_depth = 16,

@@ -22,7 +22,8 @@
 
 #define DIRECT_WR_BYTES_MAX MIB(1)
 #define DIRECT_MESSAGES	    16 /* that may be on their way out */
-#define DIRECT_COMMITS	    8  /* sent and not answered */
+#define DIRECT_TRIALS	    2
+#define DIRECT_COMMITS	    8 /* sent and not answered */
 
 struct lh_export;
 struct lh_op;
@@ -50,6 +51,13 @@ struct direct_recall {
 	uint64_t offset, length;
 	uint32_t generation;
 	uint32_t deadline_ms;
+};
+
+/** A key being tried out: lh_try_key(). */
+struct direct_trial {
+	bool under_way;
+	bool cost_queue; /* the queue died of it; the keeper has not cleared up */
+	enum fabric_status status;
 };
 
 struct direct {
@@ -87,6 +95,7 @@ struct direct {
 	unsigned int owed;	/* receives posted again and not yet told */
 
 	struct direct_recall recall;
+	struct direct_trial trial;
 };
 
 MUST_CHECK int direct_init(struct direct *d, struct lh_export *ex);
@@ -140,8 +149,17 @@ void direct_message_recall(struct direct *d, uint32_t generation);
 /** The queue died: unanswered commits are dead writes. */
 void direct_message_died(struct direct *d);
 
+/* try_key.c */
+
+/** A work request of the trial completed; refused, it costs the queue. */
+void direct_trial_completed(struct direct *d, const struct fabric_wc *wc);
+/** The queue died. */
+void direct_trial_died(struct direct *d);
+
 #define DIRECT_WR_MESSAGE \
 	(1ull << 32) /* wr_id: one of these and an index, or a direct_wr's index */
-#define DIRECT_WR_RECV (1ull << 33)
+#define DIRECT_WR_RECV	(1ull << 33)
+#define DIRECT_WR_TRIAL (1ull << 34)
+#define DIRECT_WR_LAST	(1ull << 35) /* with the one above */
 
 #endif

@@ -441,7 +441,8 @@ int lh_export_key(struct lh_export *ex, uint64_t offset, struct lh_key *key)
 				       .address = p->address,
 				       .length = p->length,
 				       .rkey = p->rkey,
-				       .generation = d->generation};
+				       .generation = d->generation,
+				       .queue = d->incarnation};
 	(void)pthread_mutex_unlock(&d->q.lock);
 	return p ? 0 : -ENOENT;
 }

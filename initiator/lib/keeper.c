@@ -213,12 +213,14 @@ static void clear_up(struct keeper *k)
 	struct write_range first = {0};
 	uint32_t generation;
 	uint64_t dead;
-	bool had;
+	bool had, tried;
 
 	direct_close(d);
 	(void)pthread_mutex_lock(&d->q.lock);
 	generation = d->generation ? d->generation : k->announced;
 	had = d->lost && !k->closing;
+	tried = d->trial.cost_queue;
+	d->trial.cost_queue = false;
 	grant_map_clear(&d->map);
 	d->generation = 0;
 	d->lost = false;
@@ -231,7 +233,7 @@ static void clear_up(struct keeper *k)
 	dead = write_log_dead(&d->log, 0, UINT64_MAX, &first) ? d->log.dead_pages * WRITE_LOG_PAGE
 							      : 0;
 	(void)pthread_mutex_unlock(&d->q.lock);
-	if (had) {
+	if (had && !tried) {
 		stat_add(k->ex, STAT_FENCED, 1);
 		emit(k, LH_EVENT_FENCED, 0, 0, UINT64_MAX, generation,
 		     "the direct queue was lost with its grants");

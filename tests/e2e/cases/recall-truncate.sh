@@ -34,7 +34,7 @@ for _ in 1 2 3 4 5; do
 	expect "size while the client writes" "$(size_of "$files/data")" $half
 done
 wait_for 10 "a range error" said writer '\brange error'
-wait_for 10 "the old key tried" said writer '\bold key'
+wait_for 10 "the old key refused" said writer '\bold key.*refused: remote access error'
 client_alive writer || fail "the client gave up: $(tail -1 "$tmp/writer.out")"
 echo beyond >"$tmp/word"
 lh_fails 'outside|range|beyond' write --block "$(target data)" $half <"$tmp/word"
