@@ -344,7 +344,7 @@ int verbs_qp_create(struct fabric_conn *base, const struct fabric_qp_attr *attr)
 		conn->qp = ibv_create_qp_ex(dev->ctx, &init);
 		rc = conn->qp ? 0 : verbs_error(errno);
 	}
-	if (rc == 0) {
+	if (conn->qp) {
 #ifdef LEASEHOLD_HAVE_IBV_WR_FLUSH
 		conn->qpx = info->flush ? ibv_qp_to_qp_ex(conn->qp) : NULL;
 #endif
@@ -530,7 +530,7 @@ static int post_flush(struct verbs_conn *conn, struct fabric_send_wr *wr)
 static int post_run(struct verbs_conn *conn, struct fabric_send_wr **wr)
 {
 	struct ibv_send_wr batch[POST_BATCH], *failed = NULL;
-	struct fabric_send_wr *pos = *wr, *bind = NULL;
+	struct fabric_send_wr *from[POST_BATCH], *pos = *wr, *bind = NULL;
 	unsigned int n = 0;
 	int rc = 0, err;
 
@@ -542,6 +542,7 @@ static int post_run(struct verbs_conn *conn, struct fabric_send_wr **wr)
 			batch[n - 1].next = &batch[n];
 		if (pos->op == FABRIC_OP_BIND_MW)
 			bind = pos;
+		from[n] = pos;
 		pos = pos->next;
 		n++;
 	}
@@ -549,8 +550,7 @@ static int post_run(struct verbs_conn *conn, struct fabric_send_wr **wr)
 		return rc;
 	err = ibv_post_send(conn->qp, batch, &failed);
 	if (err) {
-		for (struct ibv_send_wr *posted = batch; failed && posted != failed; posted++)
-			*wr = (*wr)->next;
+		*wr = from[failed ? failed - batch : 0];
 		return verbs_error(err);
 	}
 	if (bind) {
@@ -589,7 +589,7 @@ static int post_recv_run(struct ibv_qp *qp, struct ibv_srq *srq, unsigned int ma
 			 struct fabric_recv_wr **wr)
 {
 	struct ibv_recv_wr batch[POST_BATCH], *failed = NULL;
-	struct fabric_recv_wr *pos = *wr;
+	struct fabric_recv_wr *from[POST_BATCH], *pos = *wr;
 	unsigned int n = 0;
 	int rc = 0, err;
 
@@ -604,6 +604,7 @@ static int post_recv_run(struct ibv_qp *qp, struct ibv_srq *srq, unsigned int ma
 			.sg_list = (struct ibv_sge *)(void *)pos->sg_list,
 			.num_sge = used_sges(pos->sg_list, pos->num_sge),
 		};
+		from[n] = pos;
 		if (n > 0)
 			batch[n - 1].next = &batch[n];
 	}
@@ -611,8 +612,7 @@ static int post_recv_run(struct ibv_qp *qp, struct ibv_srq *srq, unsigned int ma
 		return rc;
 	err = qp ? ibv_post_recv(qp, batch, &failed) : ibv_post_srq_recv(srq, batch, &failed);
 	if (err) {
-		for (struct ibv_recv_wr *posted = batch; failed && posted != failed; posted++)
-			*wr = (*wr)->next;
+		*wr = from[failed ? failed - batch : 0];
 		return verbs_error(err);
 	}
 	*wr = pos;

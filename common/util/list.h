@@ -57,7 +57,9 @@ static inline struct list *list_pop(struct list *head)
 
 	if (l == head)
 		return NULL;
-	list_del(l);
+	head->next = l->next;
+	l->next->prev = head;
+	list_init(l);
 	return l;
 }
 

@@ -288,7 +288,7 @@ static int read_key(const struct daemon_config *c, const struct key *k, const co
 		    void *base, struct errtext *err)
 {
 	char *field = (char *)base + k->offset;
-	uint64_t number;
+	uint64_t number = 0;
 	int rc;
 
 	switch (k->type) {
@@ -417,7 +417,7 @@ static int read_ana(const struct daemon_config *c, const config_setting_t *liste
 
 static int read_listeners(struct daemon_config *c, const config_t *file, struct errtext *err)
 {
-	const config_setting_t *list;
+	const config_setting_t *list = NULL;
 	int rc = find_list(c, file, "listeners", CONTROL_MAX_LISTENERS, &list, err);
 
 	for (int i = 0; rc == 0 && i < config_setting_length(list); i++) {

@@ -170,7 +170,7 @@ int region_probe(struct fabric_device *dev, const struct export *e, enum region_
 		return errtext_set(text, rc, "%s: %s", export_path(e), strerror(-rc));
 	(void)pthread_mutex_lock(&probe_lock);
 	for (size_t i = 0; rc == 0 && best.rung == LH_RUNG_NONE && i < ARRAY_SIZE(kinds); i++) {
-		struct region_probe one;
+		struct region_probe one = {.rung = LH_RUNG_NONE};
 		bool works;
 
 		if ((choice == REGION_PINNED && kinds[i] != LH_RUNG_PINNED) ||

@@ -507,14 +507,14 @@ static int step_windows(struct probe_run *run)
 	if (rc)
 		return probe_fail(run, "registration: %s", strerror(-rc));
 	for (size_t i = 0; rc == 0 && i < ARRAY_SIZE(parts); i++) {
-		struct fabric_mw *window;
+		struct fabric_mw *window = NULL;
 		uint32_t rkey;
 
 		rc = window_bind(run, mr, &window);
-		if (rc == 0)
-			rc = parts[i](run, window);
 		if (!window)
 			continue;
+		if (rc == 0)
+			rc = parts[i](run, window);
 		rkey = window->rkey;
 		err = fabric_mw_free(window);
 		if (err)
