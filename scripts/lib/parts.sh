@@ -19,6 +19,7 @@ part_descriptions=(
 	"e2e:the daemon and the command line over the software fabric"
 	"vm:over verbs in the testbed VM: end to end with ODP on ext4 and on xfs, the fabric suite, siw as peer"
 	"clang:the same build with clang"
+	"debian13:the build, unit tests and some end-to-end tests in a Debian 13 root, with its compiler and libraries"
 	"format:clang-format on C, shellcheck on scripts"
 	"tidy:clang-tidy"
 	"asan:unit and end-to-end tests under AddressSanitizer and UBSan"
@@ -120,6 +121,11 @@ part_vm() {
 part_clang() {
 	need_packages "${packages_build[@]}" "${packages_lint[@]}"
 	if build_preset clang; then pass build/clang; else fail build/clang "see above"; fi
+}
+
+part_debian13() {
+	need_packages "${packages_build[@]}"
+	run_e2e debian13 "$root/scripts/testbed" --quiet --root trixie --no-vm -- "$root/tests/debian13"
 }
 
 part_format() {

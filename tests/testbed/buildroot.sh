@@ -7,9 +7,9 @@
 readonly BUILDROOT_PACKAGES="
 	gcc-14-for-host gcc make patch xz-utils pahole libelf1t64 libssl3t64 libc6-dev
 	g++ cmake ninja-build pkgconf git python3 libibverbs-dev librdmacm-dev libpmem2-dev liburing-dev libcmocka-dev
-	libsystemd-dev libcap-dev uuid-dev libssl-dev
+	libjson-c-dev libconfig-dev libsystemd-dev libcap-dev uuid-dev libssl-dev
 	bash iproute2 iputils-ping procps kmod ndctl e2fsprogs xfsprogs util-linux rdma-core ibverbs-utils
-	ibverbs-providers rdmacm-utils perftest nvme-cli fio attr acl strace"
+	ibverbs-providers rdmacm-utils perftest nvme-cli fio attr acl strace jq netcat-openbsd"
 
 buildroot_prepare() {
 	local stamp
@@ -79,4 +79,28 @@ buildroot_install() {
 	buildroot_enter apt-get update -q
 	# shellcheck disable=SC2086 # a list of words
 	buildroot_enter apt-get install -yq --no-install-recommends $BUILDROOT_PACKAGES
+}
+
+# Runs a command in the build root, on this machine: the checkout around the current directory is at its place.
+buildroot_run() { # COMMAND...
+	local checkout
+
+	checkout=$(git rev-parse --show-toplevel) || die usage "--no-vm: $PWD is in no git checkout"
+	export buildroot
+	# shellcheck disable=SC2016 # for the shell within
+	unshare --mount --pid --fork --kill-child bash -euc '
+		checkout=$1
+		shift
+		mount --make-rprivate /
+		mount -t tmpfs tmpfs "$buildroot/tmp"
+		mount -t tmpfs tmpfs "$buildroot/run"
+		mount -t tmpfs tmpfs "$buildroot/var/tmp"
+		mount -t proc proc "$buildroot/proc"
+		mount --rbind /sys "$buildroot/sys"
+		mount --rbind /dev "$buildroot/dev"
+		mkdir -p "$buildroot$checkout"
+		mount --rbind "$checkout" "$buildroot$checkout"
+		exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
+			chroot "$buildroot" bash -euc "cd \"\$1\"; shift; exec \"\$@\"" bash "$checkout" "$@"
+	' bash "$checkout" "$@"
 }
