@@ -88,6 +88,7 @@ enum lh_export_flags {
 	LH_EXPORT_READ_ONLY = 1 << 0,
 	LH_EXPORT_VOLATILE = 1 << 1, /* volatile write cache, as in Identify */
 	LH_EXPORT_DAX = 1 << 2,
+	LH_EXPORT_TAIL = 1 << 3, /* the file has bytes behind size_bytes, fewer than a block */
 };
 
 struct lh_export_entry {

@@ -87,6 +87,10 @@ static int find_length(struct get *g)
 				 "export, which has %llu bytes",
 				 (unsigned long long)g->t.length, (unsigned long long)g->t.offset,
 				 (unsigned long long)info.size_bytes);
+	if (info.tail && g->t.offset + g->t.length == info.size_bytes)
+		cli_note("%s ends at %llu, the last whole block of %u bytes: the target's file has "
+			 "a few more, which it does not serve and its log names",
+			 info.name, (unsigned long long)info.size_bytes, info.block_bytes);
 	return 0;
 }
 

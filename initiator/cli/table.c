@@ -126,6 +126,20 @@ static bool in_columns(const struct columns *c, const char *key)
 	return false;
 }
 
+static bool is_array_of_strings(struct json_object *v)
+{
+	return json_object_is_type(v, json_type_array) && json_object_array_length(v) > 0 &&
+	       json_object_is_type(json_object_array_get_idx(v, 0), json_type_string);
+}
+
+/* Sentences: whole, and a line each. */
+static void print_sentences(FILE *out, const char *key, struct json_object *list)
+{
+	for (size_t i = 0; i < json_object_array_length(list); i++)
+		(void)fprintf(out, "    %s: %s\n", key,
+			      json_object_get_string(json_object_array_get_idx(list, i)));
+}
+
 static void print_rest(FILE *out, const struct columns *c, struct json_object *row)
 {
 	json_object_object_foreach(row, key, value)
@@ -138,6 +152,10 @@ static void print_rest(FILE *out, const struct columns *c, struct json_object *r
 		if (json_object_is_type(value, json_type_string) &&
 		    json_object_get_string_len(value) == 0)
 			continue;
+		if (is_array_of_strings(value)) {
+			print_sentences(out, key, value);
+			continue;
+		}
 		(void)fprintf(out, "    %s: ", key);
 		if (json_object_is_type(value, json_type_string))
 			(void)fputs(json_object_get_string(value), out);

@@ -182,6 +182,7 @@ struct lh_export_info {
 	bool read_only;
 	bool volatile_cache; /* acknowledged block writes may be lost with power until lh_flush() */
 	bool dax;
+	bool tail; /* the file has bytes behind size_bytes, fewer than a block, that are not served */
 	const char *state; /* "serving", "recalling", "reacquiring", "offline" */
 	const char *rung;  /* "pinned", "odp", "staged", "none": how the target registers it */
 	const char

@@ -28,6 +28,7 @@ static void describe(const struct lh_export_entry *e, struct lh_export_info *inf
 		.read_only = e->flags & LH_EXPORT_READ_ONLY,
 		.volatile_cache = e->flags & LH_EXPORT_VOLATILE,
 		.dax = e->flags & LH_EXPORT_DAX,
+		.tail = e->flags & LH_EXPORT_TAIL,
 		.state = lh_export_state_text(e->state),
 		.rung = lh_rung_text(e->rung),
 		.durability = lh_durability_text(e->durability),

@@ -51,8 +51,8 @@ struct export_identity {
 struct export;
 
 /**
- * Checks the path (regular file, not empty, size a multiple of the LBA or rounded down to it with a
- * warning), takes the lock file *before* open(2) (an open would recall the other owner's lease),
+ * Checks the path (regular file, not empty, size a multiple of the LBA or rounded down to it, see
+ * EXPORT_WARN_TAIL), takes the lock file *before* open(2) (an open would recall the other owner's lease),
  * opens O_RDWR | O_NONBLOCK, reads or creates the identity. Takes no lease, keeps nothing mapped.
  * Errors, each with a sentence that says what to do: -ENOENT, -EISDIR, -EINVAL (empty, not a
  * regular file), -EBUSY (served already, by us or by another daemon: named), -EACCES,
@@ -74,10 +74,6 @@ uint32_t export_lba_bytes(const struct export *e);
 bool export_read_only(const struct export *e);
 /** The only O_RDWR open file description of the file; the lease rides on it. */
 int export_fd(const struct export *e);
-/** What to log of the export when it was opened (no DAX, sparse, size not of whole blocks): sentence
- *  `i` from 0 on, NULL behind the last. */
-const char *export_warning(const struct export *e, unsigned int i);
-
 /** What block writes and Flush mean here, for Identify: true unless the medium is DAX. */
 bool export_volatile_cache(const struct export *e);
 /** Best level a direct grant can promise: LH_DURABLE_COMMIT on DAX, else LH_DURABLE_NONE. */
@@ -158,6 +154,25 @@ MUST_CHECK int view_exclude(const struct view *old, const struct export_range *r
  * first step of a truncate of our own. The file is not looked at.
  */
 MUST_CHECK int view_cut(const struct view *old, uint64_t bytes, struct view **view);
+
+/** What the file has behind its last whole logical block, and what is not served. Any thread. */
+static inline uint64_t view_tail_bytes(const struct view *view)
+{
+	return view->backed_bytes + view->hole_bytes + view->shared_bytes - view->size_bytes;
+}
+
+/* What whoever runs the target should know of an export. */
+enum export_warning {
+	EXPORT_WARN_PAGE_CACHE = 1 << 0, /* no DAX */
+	EXPORT_WARN_TAIL = 1 << 1,	 /* the size is not one of whole blocks */
+	EXPORT_WARN_SPARSE = 1 << 2,	 /* and nobody asked for its holes to be filled */
+};
+
+/** Those that hold for the view (NULL: none yet), a mask of enum export_warning. Any thread. */
+unsigned int export_warnings(const struct export *e, const struct view *view);
+/** A sentence about one that holds, with what to do about it. Any thread. */
+void export_warning_text(const struct export *e, const struct view *view,
+			 enum export_warning warning, char *text, size_t size);
 
 /** True if [offset, offset + length) lies inside one run. Any thread. */
 bool view_backed(const struct view *view, uint64_t offset, uint64_t length);

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +16,6 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "extents.h"
 #include "identity.h"
 
 /* How often another file may take the name's place while we look. */
@@ -145,76 +143,10 @@ static int find_medium(struct export *e, bool software_fabric_only, struct errte
 	return 0;
 }
 
-/* ---- what is worth a warning ------------------------------------------------------------------ */
-
-static int warn(struct export *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
-
-static int warn(struct export *e, const char *fmt, ...)
-{
-	va_list ap;
-	char *text;
-	int n;
-
-	assert(e->nr_warnings < EXPORT_MAX_WARNINGS);
-	va_start(ap, fmt);
-	n = vasprintf(&text, fmt, ap);
-	va_end(ap);
-	if (n < 0)
-		return -ENOMEM;
-	e->warnings[e->nr_warnings++] = text;
-	return 0;
-}
-
-static int warn_of_holes(struct export *e, uint64_t bytes)
-{
-	struct extents x;
-	struct stat st;
-	uint64_t holes = bytes;
-	int ret;
-
-	/* Also right on tmpfs, which tells fallocated pages from holes only by their number. */
-	if (fstat(e->fd, &st) || (uint64_t)st.st_blocks * 512 >= bytes)
-		return 0;
-	ret = extents_read(e->fd, 0, bytes, false, &x);
-	for (size_t i = 0; i < x.nr; i++)
-		holes -= x.list[i].length;
-	extents_free(&x);
-	if (ret || holes == 0)
-		return ret == -ENOMEM ? ret : 0; /* only a warning is lost */
-	return warn(e,
-		    "%s is sparse: %llu of %llu bytes are in holes and are not served directly; "
-		    "prepare = allocate fills them",
-		    e->path, (unsigned long long)holes, (unsigned long long)bytes);
-}
-
-static int find_warnings(struct export *e)
-{
-	uint64_t bytes, rest;
-	int ret = export_file_bytes(e, &bytes);
-
-	if (ret)
-		return ret;
-	rest = bytes % e->lba_bytes;
-	if (e->medium == EXPORT_PAGE_CACHE)
-		ret = warn(e,
-			   "%s is on a file system without DAX: what is written is in the page "
-			   "cache until a host flushes",
-			   e->path);
-	if (!ret && rest)
-		ret = warn(
-			e, "%s has %llu bytes, not a multiple of %u: the last %llu are not served",
-			e->path, (unsigned long long)bytes, e->lba_bytes, (unsigned long long)rest);
-	if (!ret && e->prepare == EXPORT_PREPARE_NONE)
-		ret = warn_of_holes(e, bytes);
-	return ret;
-}
-
 /* ---- birth and end --------------------------------------------------------------------------- */
 
 static void free_strings(struct export *e)
 {
-	for (unsigned int i = 0; i < e->nr_warnings; i++)
-		free(e->warnings[i]);
 	free(e->name);
 	free(e->path);
 	free(e);
@@ -257,11 +189,6 @@ int export_open(const struct export_config *config, struct export **e, struct er
 				  new->path);
 	if (ret)
 		goto close_file;
-	ret = find_warnings(new);
-	if (ret) {
-		ret = errtext_set(err, ret, "cannot look at %s: %s", new->path, strerror(-ret));
-		goto close_file;
-	}
 	*e = new;
 	return 0;
 
@@ -332,11 +259,6 @@ int export_fd(const struct export *e)
 	return e->fd;
 }
 
-const char *export_warning(const struct export *e, unsigned int i)
-{
-	return i < e->nr_warnings ? e->warnings[i] : NULL;
-}
-
 bool export_volatile_cache(const struct export *e)
 {
 	return e->medium != EXPORT_DAX;
@@ -382,4 +304,57 @@ int export_flush(const struct export *e)
 	if (e->medium != EXPORT_PAGE_CACHE)
 		return 0; /* DAX: durable when acknowledged; memory: never */
 	return fdatasync(e->fd) ? -errno : 0;
+}
+
+/* ---- what is worth a warning ------------------------------------------------------------------ */
+
+unsigned int export_warnings(const struct export *e, const struct view *view)
+{
+	unsigned int found = 0;
+
+	if (e->medium == EXPORT_PAGE_CACHE)
+		found |= EXPORT_WARN_PAGE_CACHE;
+	if (view && view_tail_bytes(view) > 0)
+		found |= EXPORT_WARN_TAIL;
+	/* Who has holes filled and then punches some knows of them. */
+	if (view && view->hole_bytes > 0 && e->prepare == EXPORT_PREPARE_NONE)
+		found |= EXPORT_WARN_SPARSE;
+	return found;
+}
+
+static void say_tail(const struct export *e, const struct view *view, char *text, size_t size)
+{
+	unsigned long long tail = view_tail_bytes(view), whole = view->size_bytes;
+	char remedy[ERRTEXT_BYTES] = "make the file longer";
+
+	if (!e->read_only)
+		(void)snprintf(remedy, sizeof(remedy),
+			       "leasehold export resize %s %llu makes the file that long", e->name,
+			       whole + e->lba_bytes);
+	(void)snprintf(text, size,
+		       "%s has %llu bytes, not a multiple of %u: the last %llu are not served; %s",
+		       e->path, whole + tail, e->lba_bytes, tail, remedy);
+}
+
+void export_warning_text(const struct export *e, const struct view *view,
+			 enum export_warning warning, char *text, size_t size)
+{
+	switch (warning) {
+	case EXPORT_WARN_PAGE_CACHE:
+		(void)snprintf(text, size,
+			       "%s is on a file system without DAX: what is written is in the page "
+			       "cache until a host flushes, and its durability is no better",
+			       e->path);
+		break;
+	case EXPORT_WARN_TAIL:
+		say_tail(e, view, text, size);
+		break;
+	case EXPORT_WARN_SPARSE:
+		(void)snprintf(text, size,
+			       "%s is sparse: %llu of %llu bytes are in holes and are not served "
+			       "directly; prepare = allocate fills them",
+			       e->path, (unsigned long long)view->hole_bytes,
+			       (unsigned long long)(view->size_bytes + view_tail_bytes(view)));
+		break;
+	}
 }

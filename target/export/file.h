@@ -6,8 +6,6 @@
 #include "export/export.h"
 #include "lockfile.h"
 
-#define EXPORT_MAX_WARNINGS 3
-
 struct export
 {
 	char *name;
@@ -23,8 +21,6 @@ struct export
 	dev_t dev;
 	ino_t ino;
 	struct lockfile lock;
-	char *warnings[EXPORT_MAX_WARNINGS];
-	unsigned int nr_warnings;
 };
 
 /** Size in bytes, not rounded. 0 or -errno. */

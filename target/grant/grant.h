@@ -277,6 +277,7 @@ struct holding_status {
 	enum export_medium medium;
 	bool leased; /* else the file system has no leases, and its memory needs none (hugetlbfs) */
 	uint64_t size_bytes, backed_bytes, hole_bytes, shared_bytes;
+	uint64_t tail_bytes; /* behind size_bytes: not served */
 	unsigned int grants, clients, keys;
 	uint64_t recalls;
 	struct region_probe probes[GRANT_MAX_DEVICES];
@@ -284,6 +285,8 @@ struct holding_status {
 };
 
 void holding_status(const struct holding *h, struct holding_status *status);
+/** Sentence `i`, from 0 on, of what is worth a warning now; false behind the last. Control loop. */
+bool holding_warning(const struct holding *h, unsigned int i, char *text, size_t size);
 
 /* Constant while the holding lives; any thread. */
 uint32_t holding_nsid(const struct holding *h);

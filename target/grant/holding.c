@@ -118,6 +118,7 @@ void holding_start(struct holding *h, void (*done)(void *arg, int err, const cha
 	h->stopped = h->stop_published = false;
 	h->generation = 0;
 	h->takes = h->retake_failures = 0;
+	h->warned = 0;
 	h->take_err = 0;
 	h->state = HOLDING_STARTING;
 	holding_why(h, "opening the file and testing adapters");
@@ -348,6 +349,37 @@ static void describe(const struct holding *h, char *text, size_t size)
 		(void)snprintf(text + used, size - used, ")");
 }
 
+static const struct view *view_of(const struct holding *h)
+{
+	return h->current ? h->current->view : NULL;
+}
+
+bool holding_warning(const struct holding *h, unsigned int i, char *text, size_t size)
+{
+	const struct export *e = holding_file(h);
+	unsigned int left = e ? export_warnings(e, view_of(h)) : 0;
+
+	while (left && i-- > 0)
+		left &= left - 1;
+	if (left)
+		export_warning_text(e, view_of(h), left & -left, text, size);
+	return left != 0;
+}
+
+/* Each once, and again if it had ceased to hold. */
+static void log_warnings(struct holding *h)
+{
+	const struct export *e = holding_file(h);
+	unsigned int found = export_warnings(e, view_of(h));
+	char text[ERRTEXT_BYTES];
+
+	for (unsigned int left = found & ~h->warned; left; left &= left - 1) {
+		export_warning_text(e, view_of(h), left & -left, text, sizeof(text));
+		log_warning("%s: %s", h->config.export.name, text);
+	}
+	h->warned = found;
+}
+
 static void publish(struct holding *h)
 {
 	uint64_t size_before = h->current ? h->current->view->size_bytes : 0;
@@ -368,6 +400,7 @@ static void publish(struct holding *h)
 	if (h->generation > 1)
 		holding_changed(h, LH_CHANGE_REGRANT);
 	resize_served(h);
+	log_warnings(h);
 	if (holding_is_starting(h))
 		holding_started(h, 0, text);
 	else
@@ -528,6 +561,7 @@ void holding_status(const struct holding *h, struct holding_status *status)
 		status->backed_bytes = view->backed_bytes;
 		status->hole_bytes = view->hole_bytes;
 		status->shared_bytes = view->shared_bytes;
+		status->tail_bytes = view_tail_bytes(view);
 		status->keys = region_keys_alive(view);
 	}
 }

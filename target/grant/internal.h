@@ -169,6 +169,8 @@ struct holding {
 	struct loop_timer retake_timer;
 	unsigned int retake_failures;
 
+	unsigned int warned; /* enum export_warning: what is in the log already */
+
 	struct table table;
 	struct list grants;
 	struct list acquires;

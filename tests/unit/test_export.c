@@ -78,7 +78,11 @@ static void test_medium_refused(void **state)
 	e = must_open(&config);
 	config.software_fabric_only = false;
 	if (export_medium(e) == EXPORT_PAGE_CACHE) {
-		assert_non_null(strstr(export_warning(e, 0), "page cache"));
+		char text[ERRTEXT_BYTES];
+
+		assert_int_equal(export_warnings(e, NULL), EXPORT_WARN_PAGE_CACHE);
+		export_warning_text(e, NULL, EXPORT_WARN_PAGE_CACHE, text, sizeof(text));
+		assert_non_null(strstr(text, "page cache"));
 		export_close(e);
 		must_fail(&config, -EMEDIUMTYPE, "without DAX");
 	} else {
@@ -87,15 +91,21 @@ static void test_medium_refused(void **state)
 	}
 }
 
-/* Finds the warning with `part` in it. */
-static bool warns(const struct export *e, const char *part)
+/* Finds the warning with `part` in it, of a first view. */
+static bool warns(struct export *e, const char *part)
 {
-	const char *text;
+	char text[ERRTEXT_BYTES];
+	struct view *view;
+	struct errtext err;
+	bool found = false;
 
-	for (unsigned int i = 0; (text = export_warning(e, i)); i++)
-		if (strstr(text, part))
-			return true;
-	return false;
+	assert_int_equal(view_new(e, 1, &view, &err), 0);
+	for (unsigned int left = export_warnings(e, view); left; left &= left - 1) {
+		export_warning_text(e, view, left & -left, text, sizeof(text));
+		found |= strstr(text, part) != NULL;
+	}
+	view_free(view);
+	return found;
 }
 
 static void test_warnings(void **state)
@@ -109,6 +119,7 @@ static void test_warnings(void **state)
 	fill_file("a", 0, KIB(64));
 	e = must_open(&config);
 	assert_true(warns(e, "the last 100 are not served"));
+	assert_true(warns(e, "leasehold export resize disk 1049088 makes"));
 	assert_true(warns(e, "983140 of 1048676 bytes are in holes"));
 	assert_true(warns(e, "prepare = allocate"));
 	assert_int_equal(export_size(e, &bytes), 0);

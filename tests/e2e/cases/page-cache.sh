@@ -18,7 +18,9 @@ else
 	daemon_start
 	expect "medium" "$(status .exports[0].medium)" 'page cache'
 	expect "volatile_cache" "$(status .exports[0].volatile_cache)" true
-	expect_text "the log" "$(log)" 'data.*page cache'
+	warning='data is on a file system without DAX: .*page cache until a host flushes'
+	expect_text "the log" "$(log)" "(<4>|warning ).*$warning"
+	expect_text "status" "$(status '.exports[0].warnings[]')" "$warning"
 	lh_ok list "$(target)"
 fi
 [ -n "${skip_rest-}" ] || daemon_stop

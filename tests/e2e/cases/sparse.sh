@@ -8,8 +8,9 @@ make_file "$files/data" 1
 truncate -s 16M "$files/data"
 add_export data "$files/data"
 daemon_start
-grep -E 'data.*(hole|sparse)' "$tmp/d/log" | grep -q 15728640 || fail "no warning that names the 15728640 bytes in holes"
-grep -q 'prepare' "$tmp/d/log" || fail "the warning does not name prepare = allocate"
+warning='data is sparse: 15728640 of 16777216 bytes are in holes.*prepare = allocate'
+expect_text "the log" "$(log)" "(<4>|warning ).*$warning"
+expect_text "status" "$(status '.exports[0].warnings[]')" "$warning"
 expect "hole_bytes" "$(status .exports[0].hole_bytes)" 15728640
 before=$(stat -c %b "$files/data")
 lh_ok read --block "$(target data)" $((8 << 20)) 65536
