@@ -25,6 +25,7 @@ part_descriptions=(
 	"asan:unit and end-to-end tests under AddressSanitizer and UBSan"
 	"fuzz:what strangers send, mutated: each fuzzer for 20 s over the corpus in tests/fuzz"
 	"model:the model of a recall, checked with spin, and recall.c beside it"
+	"interop:the kernel's own NVMe/RDMA host and nvme-cli in the testbed VM: rxe on ext4 and xfs, siw"
 	"tsan:unit tests, and end-to-end tests of what is threaded, under ThreadSanitizer"
 )
 
@@ -38,7 +39,7 @@ list_parts() {
 	local d
 	for d in "${part_descriptions[@]}"; do printf '%-8s %s\n' "${d%%:*}" "${d#*:}"; done
 }
-part_needs_vm() { [ "$1" = vm ]; }
+part_needs_vm() { [ "$1" = vm ] || [ "$1" = interop ]; }
 
 # Adds the tests of a ctest run to the results.
 run_ctest() {
@@ -115,6 +116,28 @@ part_vm() {
 		"$root/tests/e2e/run" --retry --bin "$root/build-release" windows fabric-suite
 	run_e2e vm-siw "$root/scripts/testbed" --quiet --rdma siw -- \
 		"$root/tests/e2e/run" --retry --bin "$root/build-release" --fabric iwarp siw-peer
+	wait
+}
+
+# What the file system has a part in, and what the fabric has a part in.
+interop_xfs_cases=(commands filesystem killed-target landlord)
+interop_siw_cases=(fio reset)
+
+part_interop() {
+	local cases=$root/tests/interop/cases
+	need_packages "${packages_interop[@]}"
+	ensure_build release || return 1
+	"$root/scripts/testbed" --prepare || {
+		fail interop/prepare "the testbed could not be set up"
+		return 1
+	}
+	run_e2e interop-ext4 "$root/scripts/testbed" --quiet --timeout 1500 --fs ext4 -- \
+		"$root/tests/e2e/run" --retry --cases "$cases" --bin "$root/build-release" --times &
+	run_e2e interop-xfs "$root/scripts/testbed" --quiet --timeout 1000 --fs xfs -- \
+		"$root/tests/e2e/run" --retry --cases "$cases" --bin "$root/build-release" --times "${interop_xfs_cases[@]}"
+	run_e2e interop-siw "$root/scripts/testbed" --quiet --timeout 1000 --rdma siw -- \
+		"$root/tests/e2e/run" --retry --cases "$cases" --bin "$root/build-release" --times --fabric iwarp \
+		"${interop_siw_cases[@]}"
 	wait
 }
 

@@ -332,16 +332,21 @@ client_kill() {
 
 # ---- the end ------------------------------------------------------------------------------------
 
+# What a folder of cases has to undo before the daemons are looked over; also when a case failed.
+at_end() { :; }
+
 finish() {
 	local name status=$?
 	trap - EXIT
 	if [ $status -eq 0 ]; then
+		at_end
 		for name in "${!c_pid[@]}"; do
 			kill -0 "${c_pid[$name]}" 2>/dev/null || continue
 			fail "client $name still runs at the end of the case"
 		done
 		for D in "${!d_pid[@]}"; do daemon_stop; done
 	else
+		(at_end) >>"$tmp/at_end.out" 2>&1 || true
 		# What still runs is ended with the session; a daemon first, so that it can say why.
 		for D in "${!d_pid[@]}"; do kill -TERM "${d_pid[$D]}" 2>/dev/null || true; done
 		sleep 0.5
@@ -352,4 +357,4 @@ finish() {
 
 trap finish EXIT
 # shellcheck source=/dev/null
-. "$lib/cases/$1.sh"
+. "$E2E_CASES/$1.sh"
