@@ -108,11 +108,6 @@ void loop_free(struct loop *loop)
 	free(loop);
 }
 
-const char *loop_name(const struct loop *loop)
-{
-	return loop->name;
-}
-
 bool loop_is_current(const struct loop *loop)
 {
 	return atomic_load_explicit(&loop->owner, memory_order_relaxed) == &this_thread;

@@ -45,7 +45,6 @@ struct loop_poller {
 MUST_CHECK int loop_new(const char *name, struct loop **loop);
 /** The loop must not be running. Messages still in the mailbox are dropped. */
 void loop_free(struct loop *loop);
-const char *loop_name(const struct loop *loop);
 
 /** Runs until loop_stop(). */
 void loop_run(struct loop *loop);

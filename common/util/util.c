@@ -134,25 +134,6 @@ int size_parse(const char *text, uint64_t *bytes)
 	return 0;
 }
 
-int read_full(int fd, void *buf, size_t len)
-{
-	uint8_t *p = buf;
-
-	while (len > 0) {
-		ssize_t n = read(fd, p, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return -EIO;
-		p += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 int write_full(int fd, const void *buf, size_t len)
 {
 	const uint8_t *p = buf;

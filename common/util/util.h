@@ -102,8 +102,7 @@ void uuid_random(uint8_t uuid[16]);
  */
 MUST_CHECK int size_parse(const char *text, uint64_t *bytes);
 
-/** Reads or writes all of `len` bytes on a file descriptor, past EINTR. 0, -errno, -EIO if short. */
-MUST_CHECK int read_full(int fd, void *buf, size_t len);
+/** Writes all of `len` bytes to a file descriptor, past EINTR. 0 or -errno. */
 MUST_CHECK int write_full(int fd, const void *buf, size_t len);
 
 #endif

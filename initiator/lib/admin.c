@@ -569,23 +569,3 @@ int admin_start(struct lh_client *client, struct admin_call *call)
 	(void)pthread_mutex_unlock(&nq->q.lock);
 	return rc;
 }
-
-static bool call_is_done(void *arg)
-{
-	return atomic_load(&((struct admin_call *)arg)->done);
-}
-
-int admin_run(struct lh_client *client, struct admin_call *call)
-{
-	struct nvme_queue *nq = &client->admin;
-	int rc = admin_start(client, call);
-
-	if (rc < 0)
-		return rc;
-	(void)pthread_mutex_lock(&nq->q.lock);
-	if (queue_wait(&nq->q, call_is_done, call, command_deadline()) < 0)
-		queue_kill(&nq->q);
-	(void)pthread_mutex_unlock(&nq->q.lock);
-	assert(call->done);
-	return call->error;
-}

@@ -49,7 +49,5 @@ struct admin_call {
 
 /** -ENOTCONN, -EAGAIN (all slots are out), or 0: done will become true. */
 MUST_CHECK int admin_start(struct lh_client *client, struct admin_call *call);
-/** One vendor command, waited for. */
-MUST_CHECK int admin_run(struct lh_client *client, struct admin_call *call);
 
 #endif

@@ -236,8 +236,6 @@ void punch_next(struct holding *h);
 /** False: it is to be given up, with -ECANCELED. */
 bool punch_prepared(struct holding *h);
 void punch_failed(struct holding *h, int err);
-/** A recall begins. */
-void punch_cancel(struct holding *h);
 /** A key has died. */
 void punch_check_buried(struct holding *h);
 

@@ -239,12 +239,6 @@ void punch_failed(struct holding *h, int err)
 	answer(&failed, err);
 }
 
-void punch_cancel(struct holding *h)
-{
-	if (h->punch.step == PUNCH_BURYING)
-		put_back(h);
-}
-
 static uint64_t file_bytes_of(const struct view *view)
 {
 	return view->backed_bytes + view->hole_bytes + view->shared_bytes;

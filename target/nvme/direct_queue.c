@@ -103,11 +103,6 @@ const struct controller *direct_queue_owner(const struct direct_queue *dq)
 	return dq->owner;
 }
 
-struct list *direct_queue_link(struct direct_queue *dq)
-{
-	return &dq->owner_link;
-}
-
 struct direct_queue *direct_queue_from_link(struct list *link)
 {
 	return list_entry(link, struct direct_queue, owner_link);

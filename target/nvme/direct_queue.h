@@ -21,7 +21,6 @@ void direct_queue_tell(struct direct_queue *dq, uint32_t nsid, uint32_t generati
 
 /* Control. */
 struct queue *direct_queue_base(struct direct_queue *dq);
-struct list *direct_queue_link(struct direct_queue *dq);
 struct direct_queue *direct_queue_from_link(struct list *link);
 /** The controller it belongs to, as long as there is a client. */
 const struct controller *direct_queue_owner(const struct direct_queue *dq);

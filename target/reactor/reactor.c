@@ -208,11 +208,6 @@ struct loop *reactor_loop(struct reactor *r)
 	return r->loop;
 }
 
-unsigned int reactor_index(const struct reactor *r)
-{
-	return r->index;
-}
-
 static const struct reactor_queue *find_queue(const struct reactor *r,
 					      const struct fabric_device *dev, unsigned int n)
 {

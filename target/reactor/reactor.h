@@ -46,7 +46,6 @@ MUST_CHECK int reactor_start(struct reactor *r);
 void reactor_free(struct reactor *r);
 
 struct loop *reactor_loop(struct reactor *r);
-unsigned int reactor_index(const struct reactor *r);
 /** The device's completion queue number `n`, from 0; NULL: there are not so many. */
 struct fabric_cq *reactor_cq_at(struct reactor *r, const struct fabric_device *dev, unsigned int n);
 /** Its entries; 0: there are not so many queues. Any thread. */

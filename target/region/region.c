@@ -13,7 +13,6 @@
 #include <string.h>
 
 #include "region/keys.h"
-#include "util/log.h"
 #include "wire/wire.h"
 
 #define PAGE_BYTES KIB(4)
@@ -175,28 +174,6 @@ int region_step(struct region *r, const struct region *old, struct errtext *text
 		atomic_store_explicit(&r->count, ++i, memory_order_relaxed);
 	}
 	return i < r->planned ? 1 : 0;
-}
-
-int region_new(struct fabric_pd *pd, const struct view *view, enum lh_rung rung,
-	       struct region **region, struct errtext *text)
-{
-	struct region *r;
-	int err = region_begin(pd, view, rung, &r);
-
-	if (err)
-		return errtext_set(text, err, "no memory for a region of %u runs", view->nr_runs);
-	do {
-		err = region_step(r, NULL, text);
-	} while (err > 0);
-	if (err == 0) {
-		*region = r;
-		return 0;
-	}
-	/* All or nothing; what an adapter does not give back now it will not give back later. */
-	if (region_free(r) != 0)
-		log_error("%u keys of a region that failed cannot be deregistered",
-			  region_count(r));
-	return err;
 }
 
 /* ---- use ------------------------------------------------------------------------------------- */

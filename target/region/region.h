@@ -59,15 +59,8 @@ struct region_slice {
 /** The registrations of one view in one protection domain. Immutable once made. */
 struct region;
 
-/** Registers the runs of `view`, local access only. All or nothing. */
-MUST_CHECK int region_new(struct fabric_pd *pd, const struct view *view, enum lh_rung rung,
-			  struct region **region, struct errtext *err);
-
-/** Deregisters: when it returns 0 every key of it is dead. On -errno those left can be retried. */
-MUST_CHECK int region_free(struct region *region);
-
 /*
- * The same a slice at a time, so that the registrar can turn to a recall in between:
+ * Made and taken apart a slice at a time, so that the registrar can turn to a recall in between:
  * region_begin() registers nothing; region_step() one slice (and those that `old`, a region of the
  * same mapping or NULL, has registered already: they are shared); region_shrink() deregisters one.
  * Both return 1 if there is more to do, 0 if not, or -errno (nothing lost: try again, or shrink).
@@ -77,6 +70,9 @@ MUST_CHECK int region_begin(struct fabric_pd *pd, const struct view *view, enum 
 			    struct region **region);
 MUST_CHECK int region_step(struct region *region, const struct region *old, struct errtext *err);
 MUST_CHECK int region_shrink(struct region *region);
+
+/** Deregisters all: when it returns 0 every key of it is dead. On -errno those left can be retried. */
+MUST_CHECK int region_free(struct region *region);
 
 /**
  * The slice that holds `offset`, or NULL (hole, shared, unregistered). Lock-free, any thread while

@@ -237,7 +237,6 @@ static void test_thread(void **state)
 	sigset_t mask;
 
 	(void)state;
-	assert_string_equal(loop_name(loop), "a-loop-for-tests");
 	for (int i = 0; i < 50; i++) {
 		struct loop_msg msg;
 

@@ -227,12 +227,10 @@ static void test_full(void **state)
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
 	assert_int_equal(write_full(fds[1], "abcd", 4), 0);
 	assert_int_equal(write_full(fds[1], "efgh", 4), 0);
-	assert_int_equal(read_full(fds[0], buf, 6), 0);
-	assert_memory_equal(buf, "abcdef", 6);
+	assert_int_equal(read(fds[0], buf, sizeof(buf)), sizeof(buf));
+	assert_memory_equal(buf, "abcdefgh", sizeof(buf));
 	(void)close(fds[1]);
-	assert_int_equal(read_full(fds[0], buf, 3), -EIO);
 	(void)close(fds[0]);
-	assert_int_equal(read_full(fds[0], buf, 1), -EBADF);
 	assert_int_equal(write_full(fds[0], buf, 1), -EBADF);
 }
 
