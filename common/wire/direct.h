@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The direct extension: how a Leasehold client learns of exports, gets grants and gives them back.
- * All fields little-endian. Described for people in leasehold-protocol(7).
+ * All fields little-endian. What each side does when: docs/architecture.md.
  *
  *   client                                             target
  *     | admin queue: Identify Controller                 |

@@ -67,6 +67,8 @@ int cli_usage(const struct verb *verb, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void cli_help(const struct verb *verb);
 /** Says what failed; returns the exit code that fits. */
 int cli_fail(const struct lh_error *err);
+/** The same of a call that was given the target: one that is no target is a bad command line. */
+int cli_fail_connect(const struct lh_error *err);
 int cli_failf(int code, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void cli_note(const char *fmt, ...) PRINTF_LIKE(1, 2);
 

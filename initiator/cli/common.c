@@ -91,6 +91,13 @@ int cli_fail(const struct lh_error *err)
 	}
 }
 
+int cli_fail_connect(const struct lh_error *err)
+{
+	const int code = cli_fail(err);
+
+	return err->code == -EINVAL ? EXIT_USAGE : code;
+}
+
 int cli_size(const struct verb *verb, const char *what, const char *text, uint64_t *bytes)
 {
 	if (size_parse(text, bytes) < 0)
@@ -150,12 +157,8 @@ int cli_open(const char *uri, const struct target_options *o, struct lh_client *
 	struct lh_error err;
 	int rc = lh_open(uri, &o->lh, client, ex, &err);
 
-	if (rc == -EINVAL) {
-		(void)fprintf(stderr, "leasehold: %s\n", err.text);
-		return EXIT_USAGE;
-	}
 	if (rc < 0)
-		return cli_fail(&err);
+		return cli_fail_connect(&err);
 	connected = *client;
 	return 0;
 }

@@ -68,7 +68,7 @@ static int run(int argc, char **argv)
 		return cli_usage(&verb_discover, "discover wants one target");
 	rc = lh_discover(argv[optind], &o.lh, &list, &n, &generation, &err);
 	if (rc < 0)
-		return cli_fail(&err);
+		return cli_fail_connect(&err);
 	if (o.json)
 		print_json(list, n, generation);
 	else

@@ -428,6 +428,7 @@ const struct verb verb_hold = {
 		"\nExamples:\n"
 		"  leasehold hold iwarp://127.0.0.1/data\n"
 		"  leasehold hold --write --allocate --try-old-key iwarp://127.0.0.1/data &\n"
-		"  truncate -s 128M /mnt/dax/data          # on the target: see the recall\n",
+		"  cat /mnt/dax/data >/dev/null            # on the target: an open recalls\n"
+		"  leasehold export resize data 128M       # so does a new size\n",
 	.run = run,
 };

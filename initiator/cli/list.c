@@ -84,7 +84,7 @@ static int run(int argc, char **argv)
 		return cli_usage(&verb_list, "list wants one target");
 	rc = lh_connect(argv[optind], &o.lh, &client, &err);
 	if (rc < 0)
-		return cli_fail(&err);
+		return cli_fail_connect(&err);
 	rc = lh_list(client, &list, &n, &err);
 	if (rc == 0) {
 		if (o.json)

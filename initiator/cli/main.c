@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* leasehold(1): finds the verb and runs it. One file per verb. */
+/* The command line: finds the verb and runs it. One file per verb. */
 #include "cli.h"
 
 #include "cli/suggest.h"

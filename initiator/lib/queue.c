@@ -76,8 +76,8 @@ static int explain(const struct queue_param *p, int rc, struct errtext *err)
 	case -ECONNREFUSED:
 		return errtext_set(err, rc,
 				   "no listener at %s: is leaseholdd running there? Check the "
-				   "address and its `listen` line, and whether it speaks this "
-				   "fabric (iwarp:// or rdma://)",
+				   "address, the `listeners` of its configuration, and whether it "
+				   "speaks this fabric (iwarp:// or rdma://)",
 				   p->address);
 	case -ETIMEDOUT:
 		return errtext_set(err, rc,

@@ -126,7 +126,7 @@ struct admin;
 
 /**
  * Listens at config->admin_socket, mode 0600: one JSON request a line, one JSON answer a line
- * (docs: leasehold-admin(7)). -EADDRINUSE: a living daemon answers there; a dead one's is replaced.
+ * (docs/exports.md). -EADDRINUSE: a living daemon answers there; a dead one's is replaced.
  */
 MUST_CHECK int admin_new(const struct admin_env *env, struct admin **admin, struct errtext *err);
 /** Closes every connection and removes the socket. */
