@@ -55,6 +55,22 @@ static bool is_dax(const struct rig *rig)
 	return export_medium(rig->e) == EXPORT_DAX;
 }
 
+/* The file is cut to cut_to behind the next look at its size; 0: it is not. */
+static off_t cut_to;
+
+int __real_export_file_bytes(const struct export *e, uint64_t *bytes);
+int __wrap_export_file_bytes(const struct export *e, uint64_t *bytes);
+
+int __wrap_export_file_bytes(const struct export *e, uint64_t *bytes)
+{
+	int ret = __real_export_file_bytes(e, bytes);
+
+	if (cut_to)
+		assert_int_equal(ftruncate(export_fd(e), cut_to), 0);
+	cut_to = 0;
+	return ret;
+}
+
 /* ---- in and out ------------------------------------------------------------------------------ */
 
 static void test_in_out(void **state)
@@ -153,6 +169,33 @@ static void test_cut(void **state)
 	assert_int_equal(view_copy_out(rig->view, MIB(2), rig->y, 512), 0);
 	assert_int_equal(rig->y[0], 0);
 	assert_int_equal(view_copy_in(rig->view, MIB(2), rig->x, 512), 0);
+	rig_free(rig);
+}
+
+/*
+ * Cut between the look at the size and the copy, inside a page, which stays writable: no fault tells,
+ * and what was copied is in no file. It must not be called written.
+ */
+static void test_cut_under_way(void **state)
+{
+	struct rig *rig = rig_new(MIB(4), MIB(4));
+	uint64_t last = MIB(2) - PAGE;
+
+	(void)state;
+	for (unsigned int i = 0; i < 2; i++) {
+		assert_int_equal(ftruncate(rig->fd, MIB(2)), 0);
+		cut_to = (off_t)(last + 1024);
+		assert_int_equal(i ? view_zero(rig->view, last + 512, 1024)
+				   : view_copy_in(rig->view, last + 512, rig->x, 1024),
+				 -ERANGE);
+		assert_int_equal(cut_to, 0);
+		assert_int_equal(file_bytes("a"), last + 1024);
+		/* What still fits is written. */
+		cut_to = (off_t)(last + 1024);
+		assert_int_equal(i ? view_zero(rig->view, last, 1024)
+				   : view_copy_in(rig->view, last, rig->x, 1024),
+				 0);
+	}
 	rig_free(rig);
 }
 
@@ -420,13 +463,10 @@ static void test_poison(void **state)
 static int run(const char *where)
 {
 	const struct CMUnitTest tests[] = {
-		leaks_test(test_in_out),
-		leaks_test(test_holes),
-		leaks_test(test_cut),
-		leaks_test(test_truncate_race),
-		leaks_test(test_blocked_threads),
-		leaks_test(test_other_sigbus),
-		leaks_test(test_full_fs),
+		leaks_test(test_in_out),	leaks_test(test_holes),
+		leaks_test(test_cut),		leaks_test(test_cut_under_way),
+		leaks_test(test_truncate_race), leaks_test(test_blocked_threads),
+		leaks_test(test_other_sigbus),	leaks_test(test_full_fs),
 		leaks_test(test_poison),
 	};
 
