@@ -39,13 +39,16 @@ static inline void *leaks_idle_thread(void *arg)
 
 static inline int leaks_setup(void **state)
 {
-	struct leaks *leaks = malloc(sizeof(*leaks));
+	struct leaks *leaks;
 	pthread_t thread;
 
 	/* The sanitizers start threads of their own with the first one. */
-	if (!leaks || pthread_create(&thread, NULL, leaks_idle_thread, NULL) != 0)
+	if (pthread_create(&thread, NULL, leaks_idle_thread, NULL) != 0)
 		return -1;
 	(void)pthread_join(thread, NULL);
+	leaks = malloc(sizeof(*leaks));
+	if (!leaks)
+		return -1;
 	/* A joined thread stays in /proc for a moment. */
 	usleep(1000);
 	leaks->fds = leaks_count("/proc/self/fd");

@@ -82,7 +82,7 @@ static void make_target(struct rig *rig)
 		.devices = {rig->dev},
 		.nr_devices = 1,
 		.ops = nvme_holding_ops(),
-		.deadline_ms = 1000,
+		.deadline_ms = rig->deadline_ms,
 		.grant_expiry_ms = 60000,
 		.max_grants_per_client = 128,
 	};
@@ -98,8 +98,8 @@ static void make_target(struct rig *rig)
 	assert_int_equal(rig->err, 0);
 }
 
-static void start(struct rig *rig, unsigned int nr_reactors, const struct nvme_limits *limits,
-		  const char *state_dir)
+static void start_with(struct rig *rig, unsigned int nr_reactors, const struct nvme_limits *limits,
+		       const char *state_dir, uint32_t deadline_ms)
 {
 	struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct nvme_listen_options options = {0};
@@ -109,6 +109,7 @@ static void start(struct rig *rig, unsigned int nr_reactors, const struct nvme_l
 	rig->nr_reactors = nr_reactors;
 	rig->limits = *limits;
 	rig->state_dir = state_dir;
+	rig->deadline_ms = deadline_ms;
 	(void)mkdir(in_dir("run"), 0700);
 	make_file();
 	assert_int_equal(iwarp_fabric_open(NULL, &rig->fabric, &err), 0);
@@ -132,6 +133,12 @@ static void start(struct rig *rig, unsigned int nr_reactors, const struct nvme_l
 	assert_int_equal(fabric_pd_alloc(rig->dev, &rig->pd), 0);
 }
 
+static void start(struct rig *rig, unsigned int nr_reactors, const struct nvme_limits *limits,
+		  const char *state_dir)
+{
+	start_with(rig, nr_reactors, limits, state_dir, 1000);
+}
+
 static const struct nvme_limits usual_limits = {
 	.queue_depth = 128,
 	.max_io_queues = TEST_QUEUES,
@@ -146,6 +153,11 @@ static const struct nvme_limits usual_limits = {
 void rig_start(struct rig *rig)
 {
 	start(rig, ARRAY_SIZE(rig->reactors), &usual_limits, "");
+}
+
+void rig_start_deadline(struct rig *rig, uint32_t deadline_ms)
+{
+	start_with(rig, ARRAY_SIZE(rig->reactors), &usual_limits, "", deadline_ms);
 }
 
 void rig_start_at(struct rig *rig, const char *state_dir)
@@ -195,6 +207,16 @@ static uint16_t reject_code(const struct fabric_cm_event *event)
 	return le16toh(reject.recfmt) == 0 ? le16toh(reject.status) : 0xffff;
 }
 
+static uint16_t direct_reject_code(const struct fabric_cm_event *event)
+{
+	struct lh_cm_reject reject;
+
+	if (event->private_data_len < sizeof(reject))
+		return 0xffff;
+	memcpy(&reject, event->private_data, sizeof(reject));
+	return le16toh(reject.recfmt) == LH_CM_RECFMT ? le16toh(reject.status) : 0xffff;
+}
+
 static void poll_cm(struct rig *rig)
 {
 	struct fabric_cm_event event;
@@ -217,6 +239,7 @@ static void poll_cm(struct rig *rig)
 			break;
 		case FABRIC_CM_REJECTED:
 			q->reject = reject_code(&event);
+			q->direct_reject = direct_reject_code(&event);
 			q->dead = true;
 			break;
 		default:
@@ -245,8 +268,13 @@ static void take(struct host_queue *q, const struct fabric_wc *wc)
 		q->sent++;
 		return;
 	}
-	memcpy(&q->last, q->memory + RESPONSE_AT(wc->wr_id), sizeof(q->last));
 	q->answered++;
+	if (q->message) {
+		q->message(q, q->memory + RESPONSE_AT(wc->wr_id), wc->byte_len);
+		post_receive(q, (unsigned int)wc->wr_id);
+		return;
+	}
+	memcpy(&q->last, q->memory + RESPONSE_AT(wc->wr_id), sizeof(q->last));
 	if (le16toh(q->last.cid) < ARRAY_SIZE(q->by_cid)) {
 		q->by_cid[le16toh(q->last.cid)] = q->last;
 		q->has_cid[le16toh(q->last.cid)] = true;
@@ -254,14 +282,19 @@ static void take(struct host_queue *q, const struct fabric_wc *wc)
 	post_receive(q, (unsigned int)wc->wr_id);
 }
 
-void rig_turn(struct rig *rig, struct host_queue *q)
+void host_poll(struct host_queue *q)
 {
 	struct fabric_wc wc;
 
-	loop_turn(rig->control, 0);
-	poll_cm(rig);
 	while (q && q->cq && fabric_cq_poll(q->cq, &wc, 1) == 1)
 		take(q, &wc);
+}
+
+void rig_turn(struct rig *rig, struct host_queue *q)
+{
+	loop_turn(rig->control, 0);
+	poll_cm(rig);
+	host_poll(q);
 	usleep(20);
 }
 

@@ -34,6 +34,7 @@ struct rig {
 	unsigned int nr_reactors;
 	struct nvme_limits limits;
 	const char *state_dir;
+	uint32_t deadline_ms;
 	struct holding_env env;
 	struct nvme_target *target;
 	struct nvme_subsystem *subsystem;
@@ -58,14 +59,20 @@ struct host_queue {
 	uint8_t accept[32]; /* private data */
 	uint16_t crqsize;
 	uint16_t reject; /* the reject code; 0xffff: it came without the standard's private data */
+	uint16_t direct_reject; /* enum lh_cm_status */
 	bool resolved, established, dead;
 	unsigned int sent, answered;
 	struct nvme_completion last; /* newest */
 	struct nvme_completion by_cid[64];
 	bool has_cid[64];
+	/** Of a direct queue: what came, instead of a completion. Set it before Hello. */
+	void (*message)(struct host_queue *q, const void *bytes, uint32_t length);
+	void *user;
 };
 
 void rig_start(struct rig *rig);
+/** With another time for clients to give back what they are granted. */
+void rig_start_deadline(struct rig *rig, uint32_t deadline_ms);
 /** With other limits, and one reactor that is sized for them. */
 void rig_start_wide(struct rig *rig, const struct nvme_limits *limits);
 /** With a state directory, and all the time that hosts may need for their first command. */
@@ -74,6 +81,8 @@ void rig_stop(struct rig *rig);
 /** Turns everything until *flag, at most `ms`. Returns *flag. */
 bool rig_wait(struct rig *rig, struct host_queue *q, const bool *flag, unsigned int ms);
 void rig_turn(struct rig *rig, struct host_queue *q);
+/** Looks at the queue alone. */
+void host_poll(struct host_queue *q);
 
 /** A connection with that request; false if it was not accepted. */
 bool host_connect(struct rig *rig, struct host_queue *q, const void *request, uint8_t length);

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * What a recall and a fence do to a direct queue: Commit before, during and after it, keys that were
+ * given back, the landlord who waits, and the client that does not answer.
+ */
+#include "direct_client.h"
+
+#include "tenure/tenure.h"
+
+/* ---- recalls ---------------------------------------------------------------------------------- */
+
+/* Told, commits, gives back: then its keys and its generation are worth nothing. */
+static void test_recall(void **state)
+{
+	struct lh_grant grant;
+	struct direct d, late;
+	uint32_t generation, next;
+	int fd;
+
+	(void)state;
+	open_direct(&d);
+	open_direct(&late);
+	grant = acquire(&d, 0, MIB(1), &generation);
+	assert_int_equal(commit(&d, generation, 0, 4096), NVME_SC_SUCCESS);
+	assert_int_equal(landlord_open(&d, 1), -1);
+	assert_true(turn_until(&d, &d.recalled, STEP_MS));
+	assert_int_equal(le32toh(d.recall.header.nsid), TEST_NSID);
+	assert_int_equal(le32toh(d.recall.generation), generation);
+	assert_true(le32toh(d.recall.deadline_ms) <= PATIENT_MS);
+	/* What it wrote before is still made durable; there is nothing new to be had. */
+	post_write(&d, &grant, 8192, 0x5a, 512);
+	assert_int_equal(commit(&d, generation, 8192, 512), NVME_SC_SUCCESS);
+	assert_byte(8192, 0x5a);
+	assert_int_equal(ask(&d, LH_ADMIN_ACQUIRE, 0, 4096, 0), LH_SC_RECALLING);
+	assert_int_equal(ask(&d, LH_ADMIN_RELEASE, 0, UINT64_MAX, generation + 1),
+			 LH_SC_STALE_GENERATION);
+	assert_int_equal(landlord_open(&d, QUIET_MS), -1);
+	give_back(&d, generation);
+	fd = landlord_open(&d, STEP_MS);
+	assert_true(fd >= 0);
+	/* Sealed: the blocks may be somewhere else by now. */
+	assert_int_equal(commit(&d, generation, 8192, 512), LH_SC_STALE_GENERATION);
+	assert_int_equal(commit(&late, generation, 0, LARGE), LH_SC_STALE_GENERATION);
+	assert_int_equal(atomic_load(&persists.begun), 2);
+	assert_int_equal(d.recalls, 1);
+	assert_int_equal(late.recalls, 0); /* it held nothing */
+	/* The next generation, on the same queue. The old one's are not taken for its. */
+	(void)close(fd);
+	grant = acquire(&d, 0, MIB(1), &next);
+	assert_int_equal(next, generation + 1);
+	assert_int_equal(commit(&d, generation, 0, 4096), LH_SC_STALE_GENERATION);
+	assert_int_equal(commit(&late, generation, 0, 4096), LH_SC_STALE_GENERATION);
+	assert_int_equal(atomic_load(&persists.begun), 2);
+	assert_int_equal(commit(&d, next, 0, 4096), NVME_SC_SUCCESS);
+	assert_int_equal(atomic_load(&persists.done), 3);
+	host_close(&late.q);
+	host_close(&d.q);
+}
+
+/* A key that was given back reaches nothing, before the answer to Release. */
+static void test_released_key(void **state)
+{
+	struct lh_grant grant;
+	struct direct d;
+	uint32_t generation;
+
+	(void)state;
+	open_direct(&d);
+	grant = acquire(&d, 0, MIB(1), &generation);
+	post_write(&d, &grant, 0, 0x11, 512);
+	assert_int_equal(commit(&d, generation, 0, 512), NVME_SC_SUCCESS);
+	give_back(&d, generation);
+	post_write(&d, &grant, 0, 0x22, 512);
+	assert_true(turn_until(&d, &d.q.dead, STEP_MS));
+	assert_byte(0, 0x11);
+	assert_ended(&d);
+}
+
+/* The landlord waits for a Commit that is at work, though its client has given back everything. */
+static void test_recall_waits(void **state)
+{
+	unsigned int tag;
+	struct direct d;
+	uint32_t generation;
+	int fd;
+
+	(void)state;
+	open_direct(&d);
+	(void)acquire(&d, 0, MIB(1), &generation);
+	atomic_store(&persists.hold, true);
+	tag = post_commit(&d, generation, 0, LARGE);
+	wait_begun(&d);
+	assert_int_equal(landlord_open(&d, 1), -1);
+	assert_true(turn_until(&d, &d.recalled, STEP_MS));
+	give_back(&d, generation);
+	assert_int_equal(landlord_open(&d, QUIET_MS), -1);
+	assert_false(d.has[tag]);
+	/* From now on it is too late to ask for more. */
+	assert_int_equal(commit(&d, generation, 0, 4096), LH_SC_STALE_GENERATION);
+	let_go();
+	assert_int_equal(committed(&d, tag), NVME_SC_SUCCESS);
+	fd = landlord_open(&d, STEP_MS);
+	assert_true(fd >= 0);
+	(void)close(fd);
+	host_close(&d.q);
+}
+
+/* ---- the fence -------------------------------------------------------------------------------- */
+
+/*
+ * Who does not answer: at the deadline the queue pair is in error, at our end at once and for the
+ * client as soon as it looks, and the landlord has not gone on before.
+ */
+static void test_fence(void **state)
+{
+	struct lh_grant grant;
+	struct direct d, next;
+	uint32_t generation;
+	uint64_t before = now_ns();
+	int fd;
+
+	(void)state;
+	open_direct(&d);
+	grant = acquire(&d, 0, MIB(1), &generation);
+	post_write(&d, &grant, 0, 0x33, 512);
+	assert_int_equal(commit(&d, generation, 0, 512), NVME_SC_SUCCESS);
+	ends.watched = &d.q;
+	fd = landlord_open(&d, STEP_MS);
+	assert_true(fd >= 0);
+	assert_true(now_ns() - before >= FENCE_MS * NS_PER_MS);
+	assert_int_equal(d.recalls, 1);
+	assert_int_equal(ends.releases, 1);
+	assert_true(ends.fences > 0);
+	assert_true(ends.error_here);
+	assert_true(ends.dead_at_release);
+	assert_true(d.q.dead);
+	post_write(&d, &grant, 0, 0x44, 512);
+	watch_quiet(&d);
+	assert_byte(0, 0x33);
+	assert_int_equal(d.committed, 1);
+	ends.watched = NULL;
+	(void)close(fd);
+	assert_int_equal(ask(&d, LH_ADMIN_ACQUIRE, 0, 4096, 0), LH_SC_NO_DIRECT_QUEUE | DNR);
+	assert_ended(&d);
+	/* It comes again; what it had not confirmed in the old generation it cannot confirm now. */
+	open_direct(&next);
+	(void)acquire(&next, 0, MIB(1), &generation);
+	assert_int_equal(commit(&next, generation - 1, 0, 512), LH_SC_STALE_GENERATION);
+	assert_int_equal(commit(&next, generation, 0, 512), NVME_SC_SUCCESS);
+	host_close(&next.q);
+}
+
+/* A Commit at work when its client is fenced: the landlord waits for it, and nobody gets an answer. */
+static void test_fence_commit(void **state)
+{
+	struct direct d;
+	uint32_t generation;
+	int fd;
+
+	(void)state;
+	open_direct(&d);
+	(void)acquire(&d, 0, MIB(1), &generation);
+	atomic_store(&persists.hold, true);
+	(void)post_commit(&d, generation, 0, LARGE);
+	wait_begun(&d);
+	assert_int_equal(landlord_open(&d, 1), -1);
+	assert_true(turn_until(&d, &d.q.dead, STEP_MS));
+	assert_int_equal(landlord_open(&d, QUIET_MS), -1);
+	let_go();
+	fd = landlord_open(&d, STEP_MS);
+	assert_true(fd >= 0);
+	assert_int_equal(atomic_load(&persists.done), 1);
+	watch_quiet(&d);
+	assert_int_equal(d.committed, 0);
+	(void)close(fd);
+	assert_ended(&d);
+}
+
+static int run(const char *where)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_recall, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_released_key, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_recall_waits, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_fence, setup_strict, teardown),
+		cmocka_unit_test_setup_teardown(test_fence_commit, setup_strict, teardown),
+	};
+
+	return cmocka_run_group_tests_name(where, tests, NULL, NULL);
+}
+
+int main(void)
+{
+	tenure_block_signals();
+	if (export_guard_init() < 0)
+		return 1;
+	iwarp_set_copy_hook(export_guarded_copy);
+	return for_each_dir(run);
+}
