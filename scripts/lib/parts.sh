@@ -121,7 +121,7 @@ part_vm() {
 
 # What the file system has a part in, and what the fabric has a part in.
 interop_xfs_cases=(commands filesystem killed-target landlord)
-interop_siw_cases=(fio reset)
+interop_siw_cases=(identify fio reset)
 
 part_interop() {
 	local cases=$root/tests/interop/cases

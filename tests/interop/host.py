@@ -118,11 +118,11 @@ def bad(char, disk):
     admin, io = os.open(char, os.O_RDWR), os.open(disk, os.O_RDWR)
     data = (ctypes.c_uint8 * BLOCK)()
     tries = (
-        ("an unknown admin command", admin, ADMIN, (0x7F, 0), (), INVALID_OPCODE),
+        ("an unknown admin command", admin, ADMIN, (0x70, 0), (), INVALID_OPCODE),
         ("Identify of what is not there", admin, ADMIN, (0x06, 0, data), (0x3F,), INVALID_FIELD),
         ("Create I/O Submission Queue", admin, ADMIN, (0x01, 0), (1,), INVALID_OPCODE),
         ("Set Features saved", admin, ADMIN, (0x09, 0), (0x01 | 1 << 31, 7), 0x10D),
-        ("an unknown I/O command", io, IO, (0x7F, 1), (), INVALID_OPCODE),
+        ("an unknown I/O command", io, IO, (0x70, 1), (), INVALID_OPCODE),
         ("Read beyond the end", io, IO, (0x02, 1, data), (0xFFFFFFF0, 0), LBA_RANGE),
         ("Read where numbers wrap", io, IO, (0x02, 1, data), (0xFFFFFFFF, 0xFFFFFFFF), LBA_RANGE),
         ("Write Uncorrectable", io, IO, (0x04, 1), (0,), INVALID_OPCODE),

@@ -18,16 +18,33 @@ vm_run() {
 	medium_prepare
 	settings_write
 	mkfifo "$work/stdout" "$work/stderr"
+	vm_once
+	if emulation_failed; then
+		warn "the emulated processor failed while the kernel came up; once more (console log: $log)"
+		log_prepare
+		vm_once
+	fi
+	log_finish
+	judge
+}
+
+vm_once() {
+	local cats
+
 	cat "$work/stdout" &
-	local cats=($!)
+	cats=($!)
 	cat "$work/stderr" >&2 &
 	cats+=($!)
 	vm_start
 	console_follow
 	vm_wait
 	wait "${cats[@]}" || true
-	log_finish
-	judge
+}
+
+# Code that one processor patches while another runs it is sometimes emulated wrongly, early in the boot. Nothing of
+# ours has run by then.
+emulation_failed() {
+	! grep -q '^ready ' "$work/report" && grep -qa 'Oops: int3' "$log"
 }
 
 vm_cleanup() {
