@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The admin socket: connections, lines in, lines out. Control loop only; never blocks: a client
- * that does not read its answer is closed when its buffer is full. A request may take its time: the
- * next line of its connection waits for the answer, other connections do not.
+ * The admin socket: connections, lines in, lines out. Control loop only; never blocks. Recalls run on
+ * the same loop, so one request is answered a turn, whoever asks however much: connections that have
+ * one stand in a queue. A client that does not read its answers is not read any more, and nothing
+ * more is answered to it, until it does. A request may take its time: the next line of its connection
+ * waits for the answer, other connections do not.
  *
  *   → {"v":1,"cmd":"status"}
  *   ← {"v":1,"ok":true,"result":{…}}        or {"v":1,"ok":false,"error":"sentence"}
@@ -21,7 +23,7 @@
 #define ADMIN_VERSION		1
 #define ADMIN_MAX_CONNECTIONS	32
 #define ADMIN_MAX_REQUEST_BYTES 65536
-#define ADMIN_MAX_ANSWER_BYTES	MIB(64) /* unread by one client */
+#define ADMIN_MAX_UNREAD_BYTES	KIB(64) /* of answers, by one client: then it gets no more of them */
 
 struct admin {
 	struct admin_env env;
@@ -29,19 +31,25 @@ struct admin {
 	char path[PATH_MAX];
 	struct list connections;
 	unsigned int nr_connections;
+	struct list
+		waiting; /* connections with a request to be answered, the first one's turn next */
+	struct loop_timer turn; /* armed while somebody waits */
 };
 
 struct admin_connection {
 	struct loop_fd lfd;
 	struct admin *admin;
 	struct list link;
+	struct list waiting_link;
+	bool waits;
 	char request[ADMIN_MAX_REQUEST_BYTES];
-	size_t request_bytes;
-	char *answer; /* what could not be written yet */
+	size_t request_begin, request_end; /* what is there of it */
+	char *answer;			   /* what could not be written yet */
 	size_t answer_bytes;
 	struct admin_call *call; /* the request that is being answered */
 	bool asking;		 /* its verb has not returned */
 	bool broken;
+	bool ended; /* the client will not say more */
 };
 
 struct admin_call {
@@ -59,6 +67,8 @@ static void connection_close(struct admin_connection *c)
 	loop_del_fd(c->admin->env.control, &c->lfd);
 	(void)close(c->lfd.fd);
 	list_del(&c->link);
+	if (c->waits)
+		list_del(&c->waiting_link);
 	c->admin->nr_connections--;
 	if (c->call)
 		c->call->connection = NULL;
@@ -66,12 +76,40 @@ static void connection_close(struct admin_connection *c)
 	free(c);
 }
 
-/** What is waited for: the next request once this one is answered, room for the answer. */
+/** The end of its first whole line, or NULL. */
+static char *connection_line_end(struct admin_connection *c)
+{
+	return memchr(c->request + c->request_begin, '\n', c->request_end - c->request_begin);
+}
+
+/** May another request of it be begun? */
+static bool connection_has_room(const struct admin_connection *c)
+{
+	return !c->call && c->answer_bytes <= ADMIN_MAX_UNREAD_BYTES;
+}
+
+/**
+ * Has it stand in the queue, or says what is waited for: the next request, once this one is answered
+ * and there is room for another answer; that the client reads. False: it is to be closed.
+ */
 static bool connection_watch(struct admin_connection *c)
 {
-	uint32_t events = (c->call ? 0 : EPOLLIN) | (c->answer_bytes ? EPOLLOUT : 0);
+	struct admin *a = c->admin;
+	uint32_t events = c->answer_bytes ? EPOLLOUT : 0;
 
-	return loop_mod_fd(c->admin->env.control, &c->lfd, events) == 0;
+	if (!c->waits && connection_has_room(c)) {
+		if (connection_line_end(c)) {
+			c->waits = true;
+			list_push(&a->waiting, &c->waiting_link);
+			if (!loop_timer_armed(&a->turn))
+				loop_timer_set(a->env.control, &a->turn, now_ns());
+		} else if (!c->ended) {
+			events |= EPOLLIN;
+		} else if (c->answer_bytes == 0) {
+			return false;
+		}
+	}
+	return loop_mod_fd(a->env.control, &c->lfd, events) == 0;
 }
 
 /** Writes what it can and keeps the rest. False: the connection is to be closed. */
@@ -79,8 +117,6 @@ static bool connection_send(struct admin_connection *c, const char *text, size_t
 {
 	char *joined;
 
-	if (c->answer_bytes + len > ADMIN_MAX_ANSWER_BYTES)
-		return false;
 	if (c->answer_bytes == 0) {
 		ssize_t n = send(c->lfd.fd, text, len, MSG_NOSIGNAL | MSG_DONTWAIT);
 
@@ -99,7 +135,7 @@ static bool connection_send(struct admin_connection *c, const char *text, size_t
 	memcpy(joined + c->answer_bytes, text, len);
 	c->answer = joined;
 	c->answer_bytes += len;
-	return connection_watch(c);
+	return true;
 }
 
 static bool connection_flush(struct admin_connection *c)
@@ -110,7 +146,7 @@ static bool connection_flush(struct admin_connection *c)
 		return errno == EAGAIN || errno == EINTR;
 	memmove(c->answer, c->answer + n, c->answer_bytes - (size_t)n);
 	c->answer_bytes -= (size_t)n;
-	return c->answer_bytes > 0 || connection_watch(c);
+	return connection_watch(c);
 }
 
 static const struct admin_verb *find_verb(const char *name)
@@ -132,27 +168,47 @@ static const char *known_verbs(char text[ERRTEXT_BYTES / 2])
 	return text;
 }
 
-/** Finds and runs the verb. `result` is set on success. */
-static int answer(struct admin_call *call, const char *line, struct json_object **result,
-		  struct errtext *err)
+/** One JSON object and nothing else, or NULL. */
+static struct json_object *parse_request(const char *line, size_t len)
 {
-	struct json_object *request = json_tokener_parse(line);
+	struct json_tokener *tokener = json_tokener_new();
+	struct json_object *request;
+	size_t used;
+
+	if (!tokener)
+		return NULL;
+	request = json_tokener_parse_ex(tokener, line, (int)len);
+	used = json_tokener_get_parse_end(tokener);
+	json_tokener_free(tokener);
+	while (used < len && (line[used] == ' ' || line[used] == '\t' || line[used] == '\r'))
+		used++;
+	if (used == len && json_object_is_type(request, json_type_object))
+		return request;
+	json_object_put(request);
+	return NULL;
+}
+
+/** Finds and runs the verb. `result` is set on success. */
+static int answer(struct admin_call *call, const char *line, size_t len,
+		  struct json_object **result, struct errtext *err)
+{
+	struct json_object *request = parse_request(line, len);
 	const struct admin_verb *verb;
 	struct json_object *field;
 	const char *name;
 	char known[ERRTEXT_BYTES / 2];
 	int rc;
 
-	if (!request || !json_object_is_type(request, json_type_object)) {
-		json_object_put(request);
-		return errtext_set(
-			err, -EINVAL,
-			"not a JSON object on one line: send {\"v\":1,\"cmd\":\"status\"}");
-	}
+	if (!request)
+		return errtext_set(err, -EINVAL,
+				   "not one JSON object, and nothing else, on one line: send "
+				   "{\"v\":1,\"cmd\":\"status\"}");
 	if (!json_object_object_get_ex(request, "v", &field) ||
-	    json_object_get_int(field) != ADMIN_VERSION) {
+	    !json_object_is_type(field, json_type_int) ||
+	    json_object_get_int64(field) != ADMIN_VERSION) {
 		json_object_put(request);
-		return errtext_set(err, -EPROTO, "\"v\" must be %d, the version of this protocol",
+		return errtext_set(err, -EPROTO,
+				   "\"v\" must be the number %d, the version of this protocol",
 				   ADMIN_VERSION);
 	}
 	if (!json_object_object_get_ex(request, "cmd", &field) ||
@@ -191,7 +247,7 @@ static bool connection_reply(struct admin_connection *c, int rc, struct json_obj
 }
 
 /** Answers a line, now or later. False: the connection is to be closed. */
-static bool connection_line(struct admin_connection *c, const char *line)
+static bool connection_line(struct admin_connection *c, const char *line, size_t len)
 {
 	struct admin_call *call = calloc(1, sizeof(*call));
 	struct json_object *result = NULL;
@@ -204,28 +260,34 @@ static bool connection_line(struct admin_connection *c, const char *line)
 	call->connection = c;
 	c->call = call;
 	c->asking = true;
-	rc = answer(call, line, &result, &err);
+	rc = answer(call, line, len, &result, &err);
 	if (rc != ADMIN_LATER)
 		admin_answer(call, rc, result, err.text);
 	c->asking = false;
-	return !c->broken && (!c->call || connection_watch(c));
+	return !c->broken && connection_watch(c);
 }
 
-/** Answers every whole line that is there, one after the other. */
-static bool connection_lines(struct admin_connection *c)
+/** One request of the connection whose turn it is; it goes to the end of the queue if it has more. */
+static void on_turn(struct loop_timer *timer)
 {
-	char *line = c->request;
+	struct admin *a = container_of(timer, struct admin, turn);
+	struct list *l = list_pop(&a->waiting);
+	struct admin_connection *c;
+	const char *line;
 	char *end;
 
-	while (!c->call && (end = memchr(line, '\n', c->request_bytes))) {
-		*end = '\0';
-		if (!connection_line(c, line))
-			return false;
-		c->request_bytes -= (size_t)(end + 1 - line);
-		line = end + 1;
-	}
-	memmove(c->request, line, c->request_bytes);
-	return true;
+	if (!l)
+		return;
+	/* Not before everything else that is due: the loop looks at that first. */
+	if (!list_empty(&a->waiting))
+		loop_timer_set(a->env.control, timer, now_ns());
+	c = list_entry(l, struct admin_connection, waiting_link);
+	c->waits = false;
+	line = c->request + c->request_begin;
+	end = connection_line_end(c);
+	c->request_begin = (size_t)(end + 1 - c->request);
+	if (!connection_line(c, line, (size_t)(end - line)))
+		connection_close(c);
 }
 
 void admin_answer(struct admin_call *call, int rc, struct json_object *result, const char *why)
@@ -241,31 +303,32 @@ void admin_answer(struct admin_call *call, int rc, struct json_object *result, c
 	c->broken = !connection_reply(c, rc, result, why);
 	if (c->asking)
 		return;
-	if (c->broken || !connection_lines(c) || !connection_watch(c))
+	if (c->broken || !connection_watch(c))
 		connection_close(c);
 }
 
-/** Reads once and answers. False: the connection is to be closed. */
+/** Reads once. False: the connection is to be closed. */
 static bool connection_read(struct admin_connection *c)
 {
-	ssize_t n = read(c->lfd.fd, c->request + c->request_bytes,
-			 sizeof(c->request) - c->request_bytes);
+	ssize_t n;
 
+	memmove(c->request, c->request + c->request_begin, c->request_end - c->request_begin);
+	c->request_end -= c->request_begin;
+	c->request_begin = 0;
+	n = read(c->lfd.fd, c->request + c->request_end, sizeof(c->request) - c->request_end);
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR;
 	if (n == 0)
-		return false;
-	c->request_bytes += (size_t)n;
-	if (!connection_lines(c))
-		return false;
-	if (!c->call && c->request_bytes == sizeof(c->request)) {
+		c->ended = true;
+	c->request_end += (size_t)n;
+	if (c->request_end == sizeof(c->request) && !connection_line_end(c)) {
 		static const char too_long[] = "{\"v\":1,\"ok\":false,\"error\":\"a request is "
 					       "longer than 65536 bytes\"}\n";
 
 		(void)connection_send(c, too_long, sizeof(too_long) - 1);
 		return false;
 	}
-	return true;
+	return connection_watch(c);
 }
 
 static void connection_ready(struct loop_fd *lfd, uint32_t events)
@@ -273,12 +336,13 @@ static void connection_ready(struct loop_fd *lfd, uint32_t events)
 	struct admin_connection *c = container_of(lfd, struct admin_connection, lfd);
 	bool alive = true;
 
-	if (events & EPOLLOUT)
-		alive = connection_flush(c);
-	/* What was asked for goes on without who asked. */
-	if (alive && c->call && (events & (EPOLLHUP | EPOLLERR)))
+	/* The client is gone. What it asked for goes on, what it waits for nobody will read. */
+	if (events & (EPOLLHUP | EPOLLERR) && (c->call || c->answer_bytes || c->ended))
 		alive = false;
-	else if (alive && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
+	if (alive && events & EPOLLOUT && c->answer_bytes)
+		alive = connection_flush(c);
+	if (alive && events & (EPOLLIN | EPOLLHUP | EPOLLERR) && !c->waits &&
+	    connection_has_room(c))
 		alive = connection_read(c);
 	if (!alive)
 		connection_close(c);
@@ -374,6 +438,8 @@ int admin_new(const struct admin_env *env, struct admin **admin, struct errtext 
 		return errtext_set(err, -ENOMEM, "admin socket: out of memory");
 	a->env = *env;
 	list_init(&a->connections);
+	list_init(&a->waiting);
+	a->turn.fn = on_turn;
 	(void)snprintf(a->path, sizeof(a->path), "%s", env->config->admin_socket);
 	if (mkdir(env->config->runtime_dir, 0755) != 0 && errno != EEXIST) {
 		rc = errtext_set(err, -errno, "runtime_dir %s: %s", env->config->runtime_dir,
@@ -408,6 +474,7 @@ void admin_free(struct admin *admin)
 		return;
 	list_for_each_safe (l, tmp, &admin->connections)
 		connection_close(list_entry(l, struct admin_connection, link));
+	loop_timer_cancel(admin->env.control, &admin->turn);
 	loop_del_fd(admin->env.control, &admin->listener);
 	(void)close(admin->listener.fd);
 	(void)unlink(admin->path);

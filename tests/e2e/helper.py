@@ -6,6 +6,7 @@ now                              CLOCK_MONOTONIC in ns
 free-port ADDR                   a TCP port that nobody listens on
 admin SOCKET TEXT                a line to the admin socket; prints the line that comes back
 raw SOCKET                       standard input to the admin socket; prints what comes back in 2 s
+spam SOCKET COUNT SECONDS        that many connections to it that ask for status without an end; half never read
 drop SOCKET                      standard input to the admin socket, and away before an answer comes
 truncate FILE SIZE               truncate(2); prints CLOCK_MONOTONIC before and after, ns
 open FILE                        the same for open(2), read-only, and close
@@ -57,6 +58,32 @@ def ask(path, data, wait, lines=1):
         except (socket.timeout, ConnectionError):
             pass
     return out
+
+
+def spam(path, count, seconds):
+    line = b'{"v":1,"cmd":"status"}\n' * 2800
+    socks = []
+    for _ in range(count):
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(path)
+        s.setblocking(False)
+        socks.append([s, line])
+    print("open", flush=True)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for i, entry in enumerate(socks):
+            s, rest = entry
+            try:
+                # Only whole lines in a row, or it would be garbage.
+                entry[1] = rest[s.send(rest) :] or line
+            except BlockingIOError:
+                pass
+            try:
+                if i % 2:
+                    s.recv(1 << 20)
+            except BlockingIOError:
+                pass
+        time.sleep(0.001)
 
 
 def timed(call):
@@ -204,6 +231,8 @@ def main(args):
         with socket.socket(socket.AF_UNIX) as s:
             s.connect(rest[0])
             s.sendall(sys.stdin.buffer.read())
+    elif verb == "spam":
+        spam(rest[0], int(rest[1]), float(rest[2]))
     elif verb == "truncate":
         timed(lambda: os.truncate(rest[0], int(rest[1])))
     elif verb == "open":

@@ -36,6 +36,13 @@ refuses '{"v":2,"cmd":"status"}\n'
 refuses '{"v":1,"cmd":"explode"}\n'
 refuses '{"v":1,"cmd":7}\n'
 refuses '[1,2,3]\n'
+refuses '{"v":"1","cmd":"status"}\n'
+refuses '{"v":1.5,"cmd":"status"}\n'
+refuses '{"v":4294967297,"cmd":"status"}\n'
+refuses '{"v":1,"cmd":"status"} and more\n'
+refuses '{"v":1,"cmd":"status"}{"v":1,"cmd":"stats"}\n'
+refuses '{"v":1,"cmd":"status"}\x00\n'
+[ "$(admin '{"v":1,"cmd":"status"}  ' | jq .ok)" = true ] || fail "blanks behind a request are refused"
 refuses '\n'
 refuses '\x00\xff\xfe\n'
 refuses "$(head -c 70000 /dev/zero | tr '\0' x)"
