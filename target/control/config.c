@@ -4,6 +4,7 @@
  * is not in it, has another type or is out of range is an error that names file, line and key.
  * Runs before there are threads.
  */
+#include "control/config_text.h"
 #include "control/control.h"
 
 #include "wire/wire.h"
@@ -222,6 +223,25 @@ static void list_words(const char *const *words, char *text, size_t size)
 	}
 }
 
+/* The file itself is checked before it is parsed. */
+static int check_included(const struct daemon_config *c, const config_setting_t *s,
+			  struct errtext *err)
+{
+	const char *file = config_setting_source_file(s);
+	char *text;
+	size_t len;
+	int rc;
+
+	if (!file || strcmp(file, c->file) == 0)
+		return 0;
+	rc = config_text_read(file, &text, &len, err);
+	if (rc)
+		return rc;
+	rc = config_text_check(file, text, len, err);
+	free(text);
+	return rc;
+}
+
 static int read_number(const struct daemon_config *c, const struct key *k,
 		       const config_setting_t *s, uint64_t *value, struct errtext *err)
 {
@@ -232,6 +252,10 @@ static int read_number(const struct daemon_config *c, const struct key *k,
 		if (size_parse(config_setting_get_string(s), value) != 0)
 			return bad(c, s, err, "expected a size like 4096, \"64k\" or \"1G\"");
 	} else if (type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64) {
+		int rc = check_included(c, s, err);
+
+		if (rc)
+			return rc;
 		v = config_setting_get_int64(s);
 		if (v < 0)
 			return bad(c, s, err, "expected a number from %llu to %llu, not %lld",
@@ -640,8 +664,16 @@ static void set_defaults(struct daemon_config *c)
 static int check_top(struct daemon_config *c, const config_t *file, struct errtext *err)
 {
 	const config_setting_t *root = config_root_setting(file);
+	uint32_t longest_ms = grant_longest_deadline_ms();
 	const config_setting_t *s;
 
+	if (c->recall_deadline_ms > longest_ms) {
+		s = config_lookup(file, "recall_deadline_ms");
+		return bad(c, s ? s : root, err,
+			   "%u ms is more than a quarter of fs.lease-break-time, which is %u ms "
+			   "now: raise that, or shorten the deadline",
+			   c->recall_deadline_ms, longest_ms);
+	}
 	if (nqn_check(c->nqn, sizeof(c->nqn)) != 0) {
 		s = config_lookup(file, "nqn");
 		return bad(c, s ? s : root, err,
@@ -699,27 +731,44 @@ static int read_all(struct daemon_config *c, const config_t *file, struct errtex
 	return rc;
 }
 
+/* What libconfig makes of the text, if it reads every number as it stands there. */
+static int parse_text(struct daemon_config *c, const char *text, size_t len, config_t *parsed,
+		      struct errtext *err)
+{
+	const char *included;
+	FILE *stream;
+	int rc = config_text_check(c->file, text, len, err);
+
+	if (rc)
+		return rc;
+	stream = fmemopen((void *)(uintptr_t)text, len, "r");
+	if (!stream)
+		return errtext_set(err, -errno, "%s: cannot be read: %s", c->file, strerror(errno));
+	rc = config_read(parsed, stream);
+	(void)fclose(stream);
+	if (rc == CONFIG_TRUE)
+		return read_all(c, parsed, err);
+	included = config_error_file(parsed);
+	return errtext_set(err, -EINVAL, "%.300s:%d: %s", included ? included : c->file,
+			   config_error_line(parsed), config_error_text(parsed));
+}
+
 int config_load(const char *file, struct daemon_config **config, struct errtext *err)
 {
 	struct daemon_config *c = calloc(1, sizeof(*c));
+	char *text = NULL;
 	config_t parsed;
+	size_t len;
 	int rc;
 
 	if (!c)
 		return errtext_set(err, -ENOMEM, "out of memory");
 	(void)snprintf(c->file, sizeof(c->file), "%s", file);
 	config_init(&parsed);
-	errno = 0;
-	if (config_read_file(&parsed, file) != CONFIG_TRUE) {
-		if (config_error_type(&parsed) == CONFIG_ERR_FILE_IO)
-			rc = errtext_set(err, errno ? -errno : -EIO, "%s: cannot be read: %s", file,
-					 strerror(errno ? errno : EIO));
-		else
-			rc = errtext_set(err, -EINVAL, "%s:%d: %s", file,
-					 config_error_line(&parsed), config_error_text(&parsed));
-	} else {
-		rc = read_all(c, &parsed, err);
-	}
+	rc = config_text_read(file, &text, &len, err);
+	if (rc == 0)
+		rc = parse_text(c, text, len, &parsed, err);
+	free(text);
 	config_destroy(&parsed);
 	if (rc) {
 		config_free(c);

@@ -31,6 +31,12 @@ struct holding;
 struct grant_client;
 
 /**
+ * The longest deadline that a recall may have on this machine, a quarter of fs.lease-break-time;
+ * UINT32_MAX if that cannot be read. Any thread.
+ */
+uint32_t grant_longest_deadline_ms(void);
+
+/**
  * What reactors work with: immutable, one per (holding, generation, extent map). regions[i] belongs
  * to device i of holding_env, NULL where the device has no rung (file-system path only).
  */

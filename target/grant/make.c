@@ -19,6 +19,16 @@
 
 /* ---- open ------------------------------------------------------------------------------------ */
 
+uint32_t grant_longest_deadline_ms(void)
+{
+	int seconds = tenure_break_time_s();
+
+	if (seconds < 0)
+		return UINT32_MAX;
+	return (uint32_t)min_u64((uint64_t)seconds * (NS_PER_S / NS_PER_MS) / BUDGET_SHARE,
+				 UINT32_MAX);
+}
+
 /* Which kinds of registration there are. Touches opened, opened_probes and work_text. */
 static int test_devices(struct holding *h)
 {

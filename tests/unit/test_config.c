@@ -173,6 +173,62 @@ static void test_mistakes_name_line_and_key(void **state)
 	refuse("listeners = (\n", "conf:");
 }
 
+/* What libconfig would cut to 32 bits without a word. */
+static void test_numbers_too_large(void **state)
+{
+	struct daemon_config *c;
+	struct errtext err;
+
+	(void)state;
+	refuse(LISTENERS EXPORTS "recall_deadline_ms = 4294968296;\n",
+	       "conf:3: recall_deadline_ms: 4294968296 is too large a number");
+	refuse(LISTENERS EXPORTS "reactors = 4294967297;\n", "conf:3: reactors: 4294967297 is");
+	refuse(LISTENERS EXPORTS "recall_deadline_ms = 9999999999;\n", "9999999999 is too large");
+	refuse(LISTENERS EXPORTS "reactors = 0x100000001;\n", "reactors: 0x100000001 is");
+	refuse(LISTENERS EXPORTS "reactors = 2147483648;\n", "2147483648 is");
+	refuse(LISTENERS EXPORTS "reactors = 2147483647;\n", "1 to 64, not 2147483647");
+	refuse(LISTENERS EXPORTS "reactors = -4294967295;\n", "reactors: -4294967295 is");
+	refuse(LISTENERS EXPORTS "reactors = 4294967297L;\n", "1 to 64, not 4294967297");
+	refuse(LISTENERS EXPORTS "reactors = 18446744073709551617L;\n", "18446744073709551617L is");
+	refuse(LISTENERS EXPORTS "limits : { bounce_bytes = 4294967296; };\n",
+	       "conf:3: bounce_bytes: 4294967296 is too large a number; a size may be written as");
+	refuse(LISTENERS "exports = ( { name = \"a\"; path = \"/a\";\n nsid = 4294967297; } );\n",
+	       "conf:3: nsid: 4294967297 is");
+	refuse("listeners = ( { fabric = \"iwarp\"; address = \"x\"; port = 4294971716; } "
+	       ");\n" EXPORTS,
+	       "conf:1: port: 4294971716 is");
+	/* No numbers. */
+	assert_int_equal(
+		load("# 4294967297\n// 4294967297\n/* 4294967297\n */" LISTENERS
+		     "exports = ( { name = \"a4294967297\"; path = \"/a\\\" 4294967297\"; } "
+		     ");\nlimits = { bounce_bytes = 4294967296L; };",
+		     &c, &err),
+		0);
+	assert_int_equal(c->limits.bounce_bytes, GIB(4));
+	config_free(c);
+}
+
+static void test_deadline_over_budget(void **state)
+{
+	uint32_t longest_ms = grant_longest_deadline_ms();
+	struct daemon_config *c;
+	struct errtext err;
+	char text[512];
+
+	(void)state;
+	assert_true(longest_ms > 0);
+	if (longest_ms >= 600000)
+		skip();
+	(void)snprintf(text, sizeof(text), LISTENERS EXPORTS "recall_deadline_ms = %u;\n",
+		       longest_ms + 1);
+	refuse(text, "conf:3: recall_deadline_ms: ");
+	refuse(text, "more than a quarter of fs.lease-break-time");
+	(void)snprintf(text, sizeof(text), LISTENERS EXPORTS "recall_deadline_ms = %u;\n",
+		       longest_ms);
+	assert_int_equal(load(text, &c, &err), 0);
+	config_free(c);
+}
+
 static void test_discovery(void **state)
 {
 	const struct sockaddr_in6 *in6;
@@ -231,6 +287,8 @@ static void test_missing_file(void **state)
 	(void)state;
 	assert_int_equal(config_load("/nonexistent/leaseholdd.conf", &config, &err), -ENOENT);
 	assert_non_null(strstr(err.text, "/nonexistent/leaseholdd.conf: cannot be read"));
+	assert_int_equal(config_load("/tmp", &config, &err), -EISDIR);
+	assert_non_null(strstr(err.text, "/tmp: is a directory"));
 }
 
 int main(void)
@@ -239,6 +297,8 @@ int main(void)
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_everything_said),
 		cmocka_unit_test(test_mistakes_name_line_and_key),
+		cmocka_unit_test(test_numbers_too_large),
+		cmocka_unit_test(test_deadline_over_budget),
 		cmocka_unit_test(test_discovery),
 		cmocka_unit_test(test_missing_file),
 	};

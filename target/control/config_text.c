@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The configuration file as text: reads it, and finds the whole numbers that do not fit where
+ * libconfig puts them, which it does not tell. Knows of its grammar what comments, texts, names and
+ * numbers look like; everything else is libconfig's. Runs before there are threads.
+ */
+#include "control/config_text.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+static int read_whole(int fd, char *text, size_t *len)
+{
+	size_t used = 0;
+	ssize_t n;
+
+	do {
+		n = read(fd, text + used, CONFIG_MAX_BYTES - used);
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		used += n > 0 ? (size_t)n : 0;
+	} while (n != 0 && used < CONFIG_MAX_BYTES);
+	if (used == CONFIG_MAX_BYTES)
+		return -EFBIG;
+	if (used == 0)
+		text[used++] = '\n';
+	*len = used;
+	return 0;
+}
+
+int config_text_read(const char *file, char **text, size_t *len, struct errtext *err)
+{
+	struct stat st;
+	char *all = NULL;
+	int fd, rc;
+
+	fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0)
+		return errtext_set(err, -errno, "%s: cannot be read: %s", file, strerror(errno));
+	rc = fstat(fd, &st) ? -errno : S_ISDIR(st.st_mode) ? -EISDIR : 0;
+	if (rc == 0) {
+		all = malloc(CONFIG_MAX_BYTES);
+		rc = all ? read_whole(fd, all, len) : -ENOMEM;
+	}
+	(void)close(fd);
+	if (rc == 0) {
+		*text = all;
+		return 0;
+	}
+	free(all);
+	if (rc == -EISDIR)
+		return errtext_set(err, rc, "%s: is a directory: name a file in it", file);
+	return errtext_set(err, rc, "%s: cannot be read: %s", file, strerror(-rc));
+}
+
+/* ---- numbers --------------------------------------------------------------------------------- */
+
+struct scan {
+	const char *at, *end;
+	unsigned int line;
+	const char *key; /* the last name that was seen */
+	int key_len;
+};
+
+static bool is_name(char c)
+{
+	return isalnum((unsigned char)c) || c == '_' || c == '-' || c == '*';
+}
+
+static void step(struct scan *s)
+{
+	if (*s->at++ == '\n')
+		s->line++;
+}
+
+static bool looking_at(const struct scan *s, const char *two)
+{
+	return s->end - s->at >= 2 && s->at[0] == two[0] && s->at[1] == two[1];
+}
+
+/* A comment or a text in quotes, if one begins here. */
+static bool skip_opaque(struct scan *s)
+{
+	if (*s->at == '#' || looking_at(s, "//")) {
+		while (s->at < s->end && *s->at != '\n')
+			step(s);
+		return true;
+	}
+	if (looking_at(s, "/*")) {
+		s->at += 2;
+		while (s->at < s->end && !looking_at(s, "*/"))
+			step(s);
+		s->at += s->end - s->at >= 2 ? 2 : s->end - s->at;
+		return true;
+	}
+	if (*s->at == '"') {
+		step(s);
+		while (s->at < s->end && *s->at != '"') {
+			if (*s->at == '\\' && s->end - s->at >= 2)
+				step(s);
+			step(s);
+		}
+		if (s->at < s->end)
+			step(s);
+		return true;
+	}
+	return false;
+}
+
+/* A word that begins with a digit: a whole number that fits, or none at all. */
+static bool fits(const char *word, size_t len, bool negative)
+{
+	bool hex = len > 2 && word[0] == '0' && (word[1] == 'x' || word[1] == 'X');
+	uint64_t limit, value = 0, base = hex ? 16 : 10;
+	bool is_long = false;
+
+	while (len > 0 && word[len - 1] == 'L') {
+		is_long = true;
+		len--;
+	}
+	limit = (is_long ? (uint64_t)INT64_MAX : (uint64_t)INT32_MAX) + negative;
+	for (size_t i = hex ? 2 : 0; i < len; i++) {
+		unsigned int digit;
+
+		if (!isxdigit((unsigned char)word[i]) || (!hex && !isdigit((unsigned char)word[i])))
+			return true; /* a fraction, or what libconfig will complain of */
+		digit = isdigit((unsigned char)word[i])
+				? (unsigned int)(word[i] - '0')
+				: (unsigned int)(tolower((unsigned char)word[i]) - 'a') + 10;
+		if (value > (limit - digit) / base)
+			return false;
+		value = value * base + digit;
+	}
+	return true;
+}
+
+int config_text_check(const char *file, const char *text, size_t len, struct errtext *err)
+{
+	struct scan s = {.at = text, .end = text + len, .line = 1, .key = ""};
+
+	while (s.at < s.end) {
+		const char *word = s.at;
+		bool negative;
+		size_t n;
+
+		if (skip_opaque(&s))
+			continue;
+		negative = *word == '-';
+		word += negative || *word == '+';
+		n = 0;
+		while (word + n < s.end && (is_name(word[n]) || word[n] == '.'))
+			n++;
+		if (n == 0) {
+			step(&s);
+			continue;
+		}
+		if (!isdigit((unsigned char)*word)) {
+			s.key = word;
+			s.key_len = (int)min_u64(n, 64);
+		} else if (!fits(word, n, negative)) {
+			return errtext_set(
+				err, -EINVAL, "%.200s:%u: %.*s: %s%.*s is too large a number%s",
+				file, s.line, s.key_len, s.key, negative ? "-" : "",
+				(int)min_u64(n, 64), word,
+				word[n - 1] == 'L' ? "" : "; a size may be written as \"4G\"");
+		}
+		s.at = word + n;
+	}
+	return 0;
+}
