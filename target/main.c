@@ -115,7 +115,8 @@ static int start_threads(struct daemon *d, struct errtext *err)
 	for (unsigned int i = 0; rc == 0 && i < d->config->reactors; i++) {
 		rc = reactor_new_sized(
 			i, env->devices, env->nr_devices, d->config->busy_poll_us * NS_PER_US,
-			nvme_completions_wanted(&d->config->limits), &d->reactors[i]);
+			nvme_completions_wanted(&d->config->limits, d->config->reactors),
+			&d->reactors[i]);
 		if (rc == 0)
 			rc = reactor_start(d->reactors[i]);
 		if (rc == 0)

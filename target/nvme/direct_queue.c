@@ -16,8 +16,9 @@
 #include "nvme/controller.h"
 #include "util/log.h"
 
-#define DQ_RECEIVES  LH_MSG_DEFAULT_CREDITS
-#define DQ_SENDS     32
+#define DQ_RECEIVES LH_MSG_DEFAULT_CREDITS
+#define DQ_SENDS    32
+static_assert(DQ_RECEIVES + DQ_SENDS == DIRECT_QUEUE_COMPLETIONS, "room for completions");
 #define MSG_STRIDE   ((size_t)align_up(LH_MSG_MAX_BYTES, 64))
 #define SEND_STRIDE  ((size_t)align_up(sizeof(struct lh_msg_recall), 64))
 #define CREDIT_AFTER (LH_MSG_DEFAULT_CREDITS / 2) /* owed without anything to carry them */

@@ -19,6 +19,9 @@ uint16_t direct_queue_new(struct nvme_target *t, struct cm_channel *channel,
 void direct_queue_tell(struct direct_queue *dq, uint32_t nsid, uint32_t generation,
 		       uint32_t deadline_ms);
 
+/** Completions that one can have in flight. */
+#define DIRECT_QUEUE_COMPLETIONS 48
+
 /* Control. */
 struct queue *direct_queue_base(struct direct_queue *dq);
 struct direct_queue *direct_queue_from_link(struct list *link);

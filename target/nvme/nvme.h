@@ -45,8 +45,15 @@ struct nvme_limits {
 	uint32_t ana_transition_s;
 };
 
-/** Room for completions on each reactor and device: one controller with all it may have, and others. */
-unsigned int nvme_completions_wanted(const struct nvme_limits *limits);
+/** What a reactor makes room for at most, on each device: about 2000 queues of the default depth. */
+#define NVME_MAX_COMPLETIONS (1u << 19)
+
+/**
+ * Room for completions on each of so many reactors and each device: one controller with all queues it
+ * may have, and of the others, as many as there may be, each with an admin queue as hosts make them,
+ * an I/O queue and a direct queue; at most NVME_MAX_COMPLETIONS.
+ */
+unsigned int nvme_completions_wanted(const struct nvme_limits *limits, unsigned int nr_reactors);
 
 struct nvme_env {
 	struct loop *control;

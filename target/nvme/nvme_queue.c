@@ -11,17 +11,25 @@
 #include <sys/mman.h>
 
 #include "nvme/controller.h"
+#include "nvme/direct_queue.h"
 
 #define RECV_BATCH 32
 /* Send queue entries beyond one per command: chains of reads and writes share them. */
 #define SPARE_SEND_WRS 64
+/* Of an admin queue: what Linux asks for, and our own client. */
+#define USUAL_ADMIN_DEPTH 32
 
 static const struct queue_ops nvme_queue_ops;
 
-unsigned int nvme_completions_wanted(const struct nvme_limits *limits)
+unsigned int nvme_completions_wanted(const struct nvme_limits *limits, unsigned int nr_reactors)
 {
-	return (limits->max_io_queues + 1) * (2 * limits->queue_depth + SPARE_SEND_WRS) +
-	       REACTOR_CQ_ENTRIES;
+	uint64_t deepest = 2 * (uint64_t)limits->queue_depth + SPARE_SEND_WRS;
+	uint64_t admin = 2 * min_u64(USUAL_ADMIN_DEPTH, limits->queue_depth) + SPARE_SEND_WRS;
+	uint64_t controllers = (limits->max_controllers + nr_reactors - 1) / nr_reactors;
+	uint64_t wanted = (limits->max_io_queues + 1) * deepest +
+			  controllers * (admin + deepest + DIRECT_QUEUE_COMPLETIONS);
+
+	return (unsigned int)min_u64(wanted, NVME_MAX_COMPLETIONS);
 }
 
 bool queue_is_nvme(const struct queue *q)

@@ -119,7 +119,7 @@ static void start_with(struct rig *rig, unsigned int nr_reactors, const struct n
 	assert_int_equal(pool_new("worker", 2, &rig->workers), 0);
 	for (unsigned int i = 0; i < nr_reactors; i++) {
 		assert_int_equal(reactor_new_sized(i, &rig->dev, 1, 0,
-						   nvme_completions_wanted(limits),
+						   nvme_completions_wanted(limits, nr_reactors),
 						   &rig->reactors[i]),
 				 0);
 		assert_int_equal(reactor_start(rig->reactors[i]), 0);
