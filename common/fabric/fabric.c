@@ -31,6 +31,20 @@ const char *fabric_status_text(enum fabric_status status)
 	return status_texts[status];
 }
 
+const char *fabric_refusal_text(int error)
+{
+	switch (error) {
+	case -EPROTONOSUPPORT:
+		return "the peer demands MPA markers, which Leasehold does not speak";
+	case -EPROTO:
+		return "what answers there does not speak MPA (iWARP): another program's port?";
+	case -EMSGSIZE:
+		return "the peer sent more private data than 255 bytes";
+	default:
+		return NULL;
+	}
+}
+
 /* ---- devices and memory --------------------------------------------------------------------- */
 
 unsigned int fabric_device_count(const struct fabric *f)

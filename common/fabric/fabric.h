@@ -281,7 +281,11 @@ struct fabric_conn_param {
 
 enum fabric_cm_type {
 	FABRIC_CM_RESOLVED, /* client: fabric_conn_device() is known: create the queue pair, connect */
-	FABRIC_CM_CONNECT_REQUEST, /* server: `conn` is new: create the queue pair and accept, or reject */
+	/*
+	 * Server: `conn` is new: create the queue pair and accept, or reject. With an `error` it can
+	 * only be rejected: see fabric_refusal_text().
+	 */
+	FABRIC_CM_CONNECT_REQUEST,
 	FABRIC_CM_ESTABLISHED,
 	FABRIC_CM_REJECTED, /* client: private data is the peer's reason, if it gave one */
 	FABRIC_CM_FAILED, /* client: `error` says why (-ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH …) */
@@ -308,6 +312,11 @@ MUST_CHECK int fabric_cm_open(struct fabric *f, struct fabric_cm **cm);
 /** Every connection and listener of it must be destroyed first. */
 void fabric_cm_close(struct fabric_cm *cm);
 int fabric_cm_fd(const struct fabric_cm *cm);
+/**
+ * Why the fabric itself cannot connect to a peer that answers, or asks: of -EPROTONOSUPPORT (a demand
+ * that cannot be met), -EPROTO (no such protocol) and -EMSGSIZE (private data); NULL of other errors.
+ */
+const char *fabric_refusal_text(int error);
 /** 1 and an event, 0 if there is none now, or -errno. Never blocks. Call until 0. */
 MUST_CHECK int fabric_cm_poll(struct fabric_cm *cm, struct fabric_cm_event *event);
 

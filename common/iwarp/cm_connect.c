@@ -155,8 +155,10 @@ static int replied(struct iw_cm *cm, struct iw_cm_conn *cmc)
 	const struct iw_mpa *peer = &cmc->peer;
 	unsigned int ird = cmc->mine.ird, ord = cmc->mine.ord;
 
-	if (peer->markers || peer->private_len > UINT8_MAX)
-		return -EPROTO;
+	if (peer->markers)
+		return -EPROTONOSUPPORT;
+	if (peer->private_len > UINT8_MAX)
+		return -EMSGSIZE;
 	if (peer->enhanced) {
 		if (peer->ird != IW_MPA_DEPTH_NONE)
 			ord = (unsigned int)min_u64(ord, peer->ird);

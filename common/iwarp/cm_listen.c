@@ -187,15 +187,17 @@ void cm_request_event(struct iw_cm *cm, struct iw_cm_conn *cmc)
 		return;
 	}
 	/* We cannot send markers, and an event cannot carry more private data (RFC 5044 §7.1.1). */
-	if (cmc->peer.markers || cmc->peer.private_len > UINT8_MAX) {
-		refuse(cmc, NULL, 0);
-		cm_drop(cm, cmc);
-		return;
-	}
+	err = 0;
+	if (cmc->peer.markers)
+		err = -EPROTONOSUPPORT;
+	else if (cmc->peer.private_len > UINT8_MAX)
+		err = -EMSGSIZE;
+	if (err)
+		cmc->peer.private_len = 0;
 	cm_unwatch(cm, cmc);
 	cm_handshake_end(cm, cmc);
 	cmc->step = CM_REQUESTED;
-	cm_report(cm, cmc, FABRIC_CM_CONNECT_REQUEST, 0);
+	cm_report(cm, cmc, FABRIC_CM_CONNECT_REQUEST, err);
 	event->responder_resources = (uint8_t)depth(&cmc->peer, cmc->peer.ord);
 	event->initiator_depth = (uint8_t)depth(&cmc->peer, cmc->peer.ird);
 }
@@ -224,6 +226,9 @@ int iw_accept(struct fabric_conn *base, const struct fabric_conn_param *param)
 	pthread_mutex_lock(&cm->lock);
 	peer = &cmc->peer;
 	if (cmc->step != CM_REQUESTED || !list_empty(&cmc->main.link))
+		goto out;
+	err = cmc->main.event.error;
+	if (err)
 		goto out;
 	leave_listener(cmc);
 	cmc->mine = (struct iw_mpa){

@@ -101,9 +101,16 @@ static int explain(const struct queue_param *p, int rc, struct errtext *err)
 				   "no memory for a connection to %s: raise RLIMIT_MEMLOCK "
 				   "(ulimit -l), or ask for less depth",
 				   p->address);
+	case -ECONNRESET:
+	case -EPIPE:
+		return errtext_set(err, rc,
+				   "%s closed the connection before it was made: check that "
+				   "leaseholdd listens there, with this fabric",
+				   p->address);
 	default:
 		return errtext_set(err, rc, "the connection to %s failed: %s", p->address,
-				   strerror(-rc));
+				   fabric_refusal_text(rc) ? fabric_refusal_text(rc)
+							   : strerror(-rc));
 	}
 }
 

@@ -145,6 +145,9 @@ struct nvme_target {
 	unsigned int nr_attaching;
 	unsigned int nr_queues;
 	unsigned int nr_rejects; /* under way */
+	const char *no_queue;	 /* why queue_start() could not last time */
+	uint64_t rejects_since_ns;
+	unsigned int rejects_logged, rejects_unlogged; /* in this second; since the last line */
 	unsigned int nr_controllers;
 	unsigned int next_reactor;
 	uint16_t next_cntlid;

@@ -18,7 +18,8 @@
 #include "nvme/discovery.h"
 #include "util/log.h"
 
-#define LISTEN_BACKLOG 128
+#define LISTEN_BACKLOG	   128
+#define REJECT_LINES_PER_S 10
 
 DEFINE_COUNTER(connects, "nvme_connects", "Connection requests that were taken up");
 DEFINE_COUNTER(rejects, "nvme_rejects", "Connection requests that were rejected");
@@ -40,18 +41,69 @@ void address_format(const struct sockaddr_storage *addr, char *text, size_t size
 	}
 }
 
-static void log_reject(const struct fabric_conn *conn, bool direct, uint16_t code)
+static const char *reason(bool direct, uint16_t code)
 {
-	struct sockaddr_storage addr;
-	char text[64] = "an unknown address";
+	static const char *const nvme[] = {
+		[NVMF_RDMA_CM_INVALID_LEN] = "its private data are too short for NVMe/RDMA",
+		[NVMF_RDMA_CM_INVALID_RECFMT] = "its private data are of an unknown format",
+		[NVMF_RDMA_CM_INVALID_QID] = "its queue id is above limits.max_io_queues",
+		[NVMF_RDMA_CM_INVALID_HSQSIZE] = "its send queue has an impossible size",
+		[NVMF_RDMA_CM_INVALID_HRQSIZE] = "its receive queue has an impossible size",
+		[NVMF_RDMA_CM_NO_RESOURCES] = "out of memory",
+		[NVMF_RDMA_CM_INVALID_IRD] = "it takes no RDMA READ",
+		[NVMF_RDMA_CM_INVALID_ORD] = "it wants too many RDMA READs",
+		[NVMF_RDMA_CM_INVALID_CNTLID] = "it names a controller that is not there",
+	};
+	static const char *const lh[] = {
+		[LH_CM_BAD_FORMAT] = "its private data make no sense",
+		[LH_CM_BAD_VERSION] = "it speaks another version of the direct extension",
+		[LH_CM_BAD_TOKEN] = "its token is unknown, was used or has expired",
+		[LH_CM_NO_RESOURCES] = "out of memory, or of direct queues for this controller",
+		[LH_CM_WRONG_DEVICE] = "it came by an adapter that serves no export",
+	};
 
-	if (fabric_conn_peer(conn, &addr) == 0)
-		address_format(&addr, text, sizeof(text));
-	log_info("a connection request from %s was rejected (%s code %u)", text,
-		 direct ? "direct queue" : "NVMe/RDMA", code);
+	if (direct)
+		return code < ARRAY_SIZE(lh) && lh[code] ? lh[code] : "?";
+	return code < ARRAY_SIZE(nvme) && nvme[code] ? nvme[code] : "?";
 }
 
-static void reject(struct cm_channel *channel, struct fabric_conn *conn, bool direct, uint16_t code)
+/* Strangers shall not fill the log. */
+static bool may_log_reject(struct nvme_target *t)
+{
+	uint64_t now = now_ns();
+
+	if (now - t->rejects_since_ns >= NS_PER_S) {
+		t->rejects_since_ns = now;
+		t->rejects_logged = 0;
+	}
+	if (t->rejects_logged < REJECT_LINES_PER_S) {
+		t->rejects_logged++;
+		return true;
+	}
+	t->rejects_unlogged++;
+	return false;
+}
+
+static void log_reject(struct nvme_target *t, const struct fabric_conn *conn, bool direct,
+		       uint16_t code, const char *why)
+{
+	struct sockaddr_storage addr;
+	char text[64] = "an unknown address", more[64] = "";
+
+	if (!may_log_reject(t))
+		return;
+	if (fabric_conn_peer(conn, &addr) == 0)
+		address_format(&addr, text, sizeof(text));
+	if (t->rejects_unlogged)
+		(void)snprintf(more, sizeof(more), "; %u more were rejected before",
+			       t->rejects_unlogged);
+	t->rejects_unlogged = 0;
+	log_notice("a connection request from %s was rejected: %s (%s code %u)%s", text, why,
+		   direct ? "direct queue" : "NVMe/RDMA", code, more);
+}
+
+static void reject(struct cm_channel *channel, struct fabric_conn *conn, bool direct, uint16_t code,
+		   const char *why)
 {
 	/* The two kinds have the same layout; the record format tells them apart. */
 	struct lh_cm_reject data = {
@@ -60,7 +112,7 @@ static void reject(struct cm_channel *channel, struct fabric_conn *conn, bool di
 	};
 
 	counter_add(&rejects, 1);
-	log_reject(conn, direct, code);
+	log_reject(channel->target, conn, direct, code, why);
 	queue_reject(channel->target, channel, conn, &data, sizeof(data));
 }
 
@@ -70,14 +122,22 @@ static void connect_request(struct cm_channel *channel, const struct fabric_cm_e
 	struct cm_request request;
 	uint16_t code = cm_request_parse(event->private_data, event->private_data_len, &request);
 
-	if (!code && (t->stopping || t->nr_queues >= t->env.limits.max_connections))
+	t->no_queue = NULL;
+	if (event->error) {
+		code = request.direct ? LH_CM_BAD_FORMAT : NVMF_RDMA_CM_INVALID_RECFMT;
+		t->no_queue = fabric_refusal_text(event->error);
+	} else if (!code && (t->stopping || t->nr_queues >= t->env.limits.max_connections)) {
 		code = request.direct ? LH_CM_NO_RESOURCES : NVMF_RDMA_CM_NO_RESOURCES;
+		t->no_queue = t->stopping ? "the daemon is being stopped"
+					  : "there are limits.max_connections already";
+	}
 	if (!code) {
 		code = request.direct ? direct_queue_new(t, channel, event, &request)
 				      : nvme_queue_new(t, channel, event, &request);
 	}
 	if (code)
-		reject(channel, event->conn, request.direct, code);
+		reject(channel, event->conn, request.direct, code,
+		       t->no_queue ? t->no_queue : reason(request.direct, code));
 	else
 		counter_add(&connects, 1);
 }

@@ -77,9 +77,8 @@ static struct nvme_reactor *choose_reactor(struct nvme_target *t, struct queue *
 			return nr;
 	}
 	counter_add(&no_room, 1);
-	log_warning("a queue of %u entries is refused: no reactor has room for its completions; "
-		    "there is room for limits.max_io_queues of limits.queue_depth on each",
-		    q->receives);
+	t->no_queue = "no reactor has room for its completions, limits.max_controllers times "
+		      "limits.queue_depth";
 	return NULL;
 }
 
@@ -133,7 +132,7 @@ int queue_start(struct queue *q, struct nvme_target *t, struct cm_channel *chann
 	q->state = QUEUE_PREPARING;
 	q->nr = choose_reactor(t, q);
 	if (!q->nr)
-		return -ENOMEM;
+		return -ENOSPC;
 	if (fabric_conn_peer(q->conn, &addr) == 0)
 		address_format(&addr, q->address, sizeof(q->address));
 	fabric_conn_set_user(q->conn, q);

@@ -247,23 +247,36 @@ static void test_accept_rtr_read(void **state)
 	assert_memory_equal(unit, "\0\x0e\xc1\x42\0\0\x12\x34\0\0\0\0\0\0\x56\x78", 16);
 }
 
-static void test_accept_markers(void **state)
+/* A request that can only be rejected says why, and cannot be accepted. */
+static void hopeless(struct rig *rig, const void *request, size_t len, int error)
 {
-	struct rig *rig = *state;
 	uint8_t reply[20];
 
 	rig->fd = rig_dial(rig);
-	rig_say(rig, "MPA ID Req Frame\x80\1\0\0", 20);
-	{
-		uint64_t deadline = now_ns() + RIG_WAIT;
-		struct pollfd p = {.fd = rig->fd, .events = POLLIN};
-
-		while (poll(&p, 1, 0) == 0 && now_ns() < deadline)
-			assert_int_equal(fabric_cm_poll(rig->cm, &rig->event), 0);
-	}
+	rig_say(rig, request, len);
+	rig_event(rig, FABRIC_CM_CONNECT_REQUEST);
+	assert_int_equal(rig->event.error, error);
+	assert_int_equal(rig->event.private_data_len, 0);
+	assert_non_null(fabric_refusal_text(error));
+	rig->conn = rig->event.conn;
+	rig_qp(rig);
+	assert_int_equal(fabric_accept(rig->conn, &rig->param), error);
+	assert_int_equal(fabric_reject(rig->conn, NULL, 0), 0);
 	rig_hear(rig, reply, sizeof(reply));
 	assert_memory_equal(reply, "MPA ID Rep Frame\x20\1\0\0", 20);
 	rig_hear_end(rig);
+}
+
+static void test_accept_markers(void **state)
+{
+	hopeless(*state, "MPA ID Req Frame\x80\1\0\0", 20, -EPROTONOSUPPORT);
+}
+
+static void test_accept_private_data(void **state)
+{
+	uint8_t request[20 + 256] = "MPA ID Req Frame\x00\1\1\0";
+
+	hopeless(*state, request, sizeof(request), -EMSGSIZE);
 }
 
 static void test_accept_garbage(void **state)
@@ -449,7 +462,7 @@ static void connect_fails(struct rig *rig, const char *reply, size_t len, int er
 
 static void test_connect_markers(void **state)
 {
-	connect_fails(*state, "MPA ID Rep Frame\x90\2\0\4\0\4\0\4", 24, -EPROTO);
+	connect_fails(*state, "MPA ID Rep Frame\x90\2\0\4\0\4\0\4", 24, -EPROTONOSUPPORT);
 }
 
 static void test_connect_garbage(void **state)
@@ -568,6 +581,7 @@ int main(void)
 		with_rig(test_accept_rtr_write),
 		with_rig(test_accept_rtr_read),
 		with_rig(test_accept_markers),
+		with_rig(test_accept_private_data),
 		with_rig(test_accept_garbage),
 		with_rig(test_accept_limit),
 		with_rig(test_accept_timeout),
