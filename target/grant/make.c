@@ -234,6 +234,8 @@ static void take_done(struct work *work)
 		bool again = h->retry_missed;
 
 		take_failed(h);
+		/* What was asked for meanwhile; it tries again itself when it is done. */
+		punch_next(h);
 		if (again)
 			make_take(h);
 	}

@@ -208,6 +208,12 @@ void punch_check_buried(struct holding *h)
 		if (s != h->current && served_has_keys(s))
 			return;
 	}
+	/* A recall came in between: the tenure may be gone, and being taken. First the landlord. */
+	if (h->recall.state != RECALL_GRANTED) {
+		put_back(h);
+		punch_next(h);
+		return;
+	}
 	punch_file(h);
 }
 

@@ -14,6 +14,26 @@
 static struct rig rig;
 static struct rig_client one, two;
 
+/* A slow file system; and how often something was published while it was at it. */
+static atomic_uint punch_ms, published_meanwhile;
+
+int __real_export_punch(const struct export *e, const struct export_range *ranges,
+			unsigned int nr_ranges);
+int __wrap_export_punch(const struct export *e, const struct export_range *ranges,
+			unsigned int nr_ranges);
+
+int __wrap_export_punch(const struct export *e, const struct export_range *ranges,
+			unsigned int nr_ranges)
+{
+	unsigned int before = atomic_load(&rig.published);
+	int err;
+
+	(void)usleep(1000 * atomic_load(&punch_ms));
+	err = __real_export_punch(e, ranges, nr_ranges);
+	atomic_fetch_add(&published_meanwhile, atomic_load(&rig.published) - before);
+	return err;
+}
+
 static void make_full_file(void)
 {
 	make_file("file", RIG_BYTES);
@@ -232,7 +252,10 @@ static void test_released(void **state)
 	down();
 }
 
-/* A recall in the middle of it: first the landlord, then the hole. */
+/*
+ * A recall in the middle of it: first the landlord, then the hole. The file is not prepared for
+ * another generation while it is punched: that would register what is going away.
+ */
 static void test_recalled(void **state)
 {
 	struct rig_landlord landlord;
@@ -240,6 +263,8 @@ static void test_recalled(void **state)
 
 	(void)state;
 	up(&rig_defaults);
+	atomic_store(&punch_ms, 500);
+	atomic_store(&published_meanwhile, 0);
 	atomic_store(&rig.hold_publish, true);
 	ask(&a, MIB(2), MIB(1));
 	while (atomic_load(&rig.published) < 2)
@@ -251,6 +276,8 @@ static void test_recalled(void **state)
 	rig_release_publish(&rig);
 	(void)rig_landlord_join(&landlord);
 	assert_int_equal(answer(&a), 0);
+	atomic_store(&punch_ms, 0);
+	assert_int_equal(atomic_load(&published_meanwhile), 0);
 	(void)rig_wait(&rig, HOLDING_SERVING, 2);
 	assert_hole(MIB(2), MIB(1));
 	down();
