@@ -229,6 +229,7 @@ void holding_evict(struct holding *h, struct holding_eviction *e);
 struct holding_punch {
 	const struct export_range *ranges; /* valid until done */
 	unsigned int nr_ranges;
+	bool durable; /* and all that was written before it, where there is a volatile cache */
 	/** Control loop, once; may come before holding_punch() returns. 0: they read as zeros. */
 	void (*done)(struct holding_punch *punch, int err);
 	/* the room's own */

@@ -91,6 +91,7 @@ struct punch {
 	struct export_range *ranges;
 	unsigned int nr_ranges;
 	uint64_t resize_to; /* 0: the batch is of holes */
+	bool durable;	    /* for one of them at least */
 	bool cut;	    /* a view that ends there was published */
 	bool recalled;	    /* by us: nobody else waits for the file */
 	const struct export *export;

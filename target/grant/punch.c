@@ -46,7 +46,7 @@ static int gather(struct holding *h)
 	struct list *l;
 
 	assert(list_empty(&punch->batch));
-	punch->cut = false;
+	punch->cut = punch->durable = false;
 	punch->resize_to = list_entry(punch->waiting.next, struct holding_punch, link)->resize_to;
 	list_for_each (l, &punch->waiting) {
 		n += list_entry(l, struct holding_punch, link)->nr_ranges;
@@ -67,6 +67,7 @@ static int gather(struct holding *h)
 		}
 		memcpy(ranges, p->ranges, p->nr_ranges * sizeof(*ranges));
 		ranges += p->nr_ranges;
+		punch->durable |= p->durable;
 		list_push(&punch->batch, l);
 		if (punch->resize_to)
 			break;
@@ -150,6 +151,8 @@ static void punch_run(struct work *work)
 	punch->err = punch->resize_to
 			     ? export_resize(punch->export, punch->resize_to)
 			     : export_punch(punch->export, punch->ranges, punch->nr_ranges);
+	if (punch->durable && punch->err == 0)
+		punch->err = export_flush(punch->export);
 }
 
 static void punch_done(struct work *work)

@@ -53,9 +53,12 @@ void io_verify(struct request *r);
 
 /* io_dsm.c */
 void io_dsm(struct request *r);
-/** Gives the ranges back to the file system; `back` with r->err. The namespace is left. */
+/**
+ * Gives the ranges back to the file system, with `durable` for good; `back` with r->err. The namespace
+ * is left.
+ */
 void io_punch(struct request *r, const struct export_range *ranges, unsigned int nr_ranges,
-	      void (*back)(struct request *r));
+	      bool durable, void (*back)(struct request *r));
 /** Whether deallocation is more than advice here. */
 bool io_can_punch(const struct request *r);
 

@@ -41,11 +41,12 @@ static void punch_there(struct request *r)
 }
 
 void io_punch(struct request *r, const struct export_range *ranges, unsigned int nr_ranges,
-	      void (*back)(struct request *r))
+	      bool durable, void (*back)(struct request *r))
 {
 	r->u.punch.punch = (struct holding_punch){
 		.ranges = ranges,
 		.nr_ranges = nr_ranges,
+		.durable = durable,
 		.done = punch_done,
 	};
 	/* What is served now is to be replaced: who uses it would wait for itself. */
@@ -77,7 +78,7 @@ static void ranges_ready(struct request *r)
 		request_reject(r, refused);
 		return;
 	}
-	io_punch(r, ranges, n, deallocated);
+	io_punch(r, ranges, n, false, deallocated);
 }
 
 void io_dsm(struct request *r)

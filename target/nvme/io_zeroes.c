@@ -54,7 +54,10 @@ static void zero_all(struct request *r)
 	zero_back(r);
 }
 
-/* The whole pages are a hole now; or there are none on this file system. */
+/*
+ * The whole pages are a hole now, and with FUA what was zeroed at its edges is durable with it; or
+ * there are none on this file system.
+ */
 static void punched(struct request *r)
 {
 	if (r->err == -EOPNOTSUPP) {
@@ -93,7 +96,7 @@ static void edges_back(struct request *r)
 	if (r->err)
 		request_complete(r, io_status(r->err));
 	else
-		io_punch(r, &r->u.punch.range, 1, punched);
+		io_punch(r, &r->u.punch.range, 1, r->range.fua, punched);
 }
 
 void io_write_zeroes(struct request *r)
@@ -108,7 +111,7 @@ void io_write_zeroes(struct request *r)
 	counter_add(&zeroes, 1);
 	r->u.punch.range = pages;
 	if (pages.length == r->range.length)
-		io_punch(r, &r->u.punch.range, 1, punched);
+		io_punch(r, &r->u.punch.range, 1, r->range.fua, punched);
 	else
 		request_on_worker(r, edges_there, edges_back);
 }

@@ -18,6 +18,21 @@ static const struct rig_options large = {.lba_bytes = 4096, .inline_bytes = 1638
 static struct rig rig;
 static struct rig_queue *io;
 
+/* How often what was written was made durable; or why it cannot be. */
+static atomic_uint flushes;
+static atomic_int flush_err;
+
+int __real_export_flush(const struct export *e);
+int __wrap_export_flush(const struct export *e);
+
+int __wrap_export_flush(const struct export *e)
+{
+	int err = atomic_load(&flush_err);
+
+	atomic_fetch_add(&flushes, 1);
+	return err ? err : __real_export_flush(e);
+}
+
 static void up(const struct rig_options *options)
 {
 	rig_up(&rig, options);
@@ -684,6 +699,54 @@ static void test_copy(void **state)
 	rig_down(&rig);
 }
 
+/* ---- Force Unit Access ------------------------------------------------------------------------ */
+
+/* Answered when it is durable, and only then; without the bit nobody waits for that. */
+static void fua(const struct nvme_command *plain, const void *data, uint32_t bytes)
+{
+	const bool cached = export_volatile_cache(holding_export(rig.h));
+	struct nvme_command sqe = *plain;
+
+	atomic_store(&flushes, 0);
+	atomic_store(&flush_err, -EIO);
+	assert_int_equal(rig_do(io, &sqe, data, bytes), 0);
+	assert_int_equal(atomic_load(&flushes), 0);
+	sqe.cdw12 |= htole32(NVME_RW_FUA);
+	if (cached)
+		assert_int_equal(rig_do(io, &sqe, data, bytes), NVME_SC_WRITE_FAULT);
+	atomic_store(&flushes, 0);
+	atomic_store(&flush_err, 0);
+	assert_int_equal(rig_do(io, &sqe, data, bytes), 0);
+	if (cached)
+		assert_int_equal(atomic_load(&flushes), 1);
+}
+
+static void test_fua(void **state)
+{
+	/* Only blocks of 512 bytes have edges beside the pages. */
+	static const uint32_t zeroed[][2] = {{64, 64}, {129, 64}, {2, 3}};
+	const struct nvme_copy_range from = {.slba = htole64(16), .blocks = htole16(7)};
+	struct nvme_command sqe;
+
+	(void)state;
+	up(&small);
+	sqe = moving(NVME_IO_WRITE, 8, 8);
+	fua(&sqe, NULL, 0);
+	nvme_offset_sgl_set(&sqe.sgl, 0, 4096);
+	fua(&sqe, rig.memory, 4096);
+	for (size_t i = 0; i < ARRAY_SIZE(zeroed); i++) {
+		sqe = rig_blocks(NVME_IO_WRITE_ZEROES, zeroed[i][0], zeroed[i][1]);
+		fua(&sqe, NULL, 0);
+		sqe.cdw12 |= htole32(NVME_WZ_DEAC);
+		fua(&sqe, NULL, 0);
+	}
+	sqe = rig_command(NVME_IO_COPY);
+	sqe.cdw10 = htole32(8192);
+	nvme_offset_sgl_set(&sqe.sgl, 0, sizeof(from));
+	fua(&sqe, &from, sizeof(from));
+	rig_down(&rig);
+}
+
 /* ---- the order -------------------------------------------------------------------------------- */
 
 /*
@@ -792,15 +855,25 @@ static void test_count(void **state)
 static int run_group(const char *where)
 {
 	const struct CMUnitTest tests[] = {
-		leaks_test(test_read_write_512),  leaks_test(test_read_write_4096),
-		leaks_test(test_lists),		  leaks_test(test_invalidate),
-		leaks_test(test_bad_forms),	  leaks_test(test_bad_key),
-		leaks_test(test_read_only),	  leaks_test(test_compare),
-		leaks_test(test_fused),		  leaks_test(test_fused_bad),
-		leaks_test(test_zeroes),	  leaks_test(test_zeroes_deallocate),
-		leaks_test(test_deallocate),	  leaks_test(test_deallocate_bad),
-		leaks_test(test_deallocate_busy), leaks_test(test_copy),
-		leaks_test(test_atomic),	  leaks_test(test_count),
+		leaks_test(test_read_write_512),
+		leaks_test(test_read_write_4096),
+		leaks_test(test_lists),
+		leaks_test(test_invalidate),
+		leaks_test(test_bad_forms),
+		leaks_test(test_bad_key),
+		leaks_test(test_read_only),
+		leaks_test(test_compare),
+		leaks_test(test_fused),
+		leaks_test(test_fused_bad),
+		leaks_test(test_zeroes),
+		leaks_test(test_zeroes_deallocate),
+		leaks_test(test_deallocate),
+		leaks_test(test_deallocate_bad),
+		leaks_test(test_deallocate_busy),
+		leaks_test(test_copy),
+		leaks_test(test_fua),
+		leaks_test(test_atomic),
+		leaks_test(test_count),
 	};
 
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);
