@@ -284,13 +284,6 @@ static void disconnect_execute(struct request *r)
 		return;
 	}
 	nq->disconnected = true;
-	if (nq->fused_first) {
-		struct request *first = nq->fused_first;
-
-		/* Its second half will not come. */
-		nq->fused_first = NULL;
-		request_complete(first, NVME_SC_ABORT_SQ_DELETED);
-	}
 	request_on_control(r, disconnect_on_control, disconnect_wait);
 }
 

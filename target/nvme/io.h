@@ -44,8 +44,11 @@ void io_flush(struct request *r);
 void io_compare(struct request *r);
 /** A pair's first half waits for its second: true if r is dealt with. */
 bool io_fused(struct request *r);
-/** The same for a command that was refused at the edge, and will be answered by the caller. */
-void io_fused_refused(struct request *r);
+/**
+ * The same for a command that is no half of a pair, or no good one, and that the caller deals with:
+ * refused, or of fabrics.
+ */
+void io_fused_apart(struct request *r);
 
 /* io_zeroes.c */
 void io_write_zeroes(struct request *r);

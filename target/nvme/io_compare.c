@@ -126,7 +126,7 @@ bool io_fused(struct request *r)
 	return false;
 }
 
-void io_fused_refused(struct request *r)
+void io_fused_apart(struct request *r)
 {
 	struct nvme_queue *nq = r->queue;
 	struct request *first = nq->fused_first;

@@ -122,10 +122,12 @@ static void execute(struct request *r)
 	struct controller *c = r->queue->controller;
 
 	if (r->command.opcode == NVME_FABRICS) {
+		io_fused_apart(r);
 		fabrics_execute(r);
 		return;
 	}
 	if (!c || !controller_ready(c) || r->queue->disconnected) {
+		io_fused_apart(r);
 		request_complete(r, NVME_SC_COMMAND_SEQUENCE | NVME_SC_DNR);
 		return;
 	}
@@ -166,7 +168,7 @@ void request_start(struct capsule *capsule)
 	refused = command_parse(capsule->data, capsule->bytes, &nq->limits, &r->command);
 	if (refused) {
 		counter_add(&capsule_errors, 1);
-		io_fused_refused(r);
+		io_fused_apart(r);
 		request_reject(r, refused);
 		return;
 	}

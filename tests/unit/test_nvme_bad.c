@@ -1178,10 +1178,18 @@ static void test_limits(void **state)
 static void test_fused_apart(void **state)
 {
 	struct nvme_command first, second, flush = rig_command(NVME_IO_FLUSH);
+	const struct nvmf_property_command get = {
+		.opcode = NVME_FABRICS,
+		.flags = NVME_FLAGS_SGL,
+		.fctype = NVMF_PROPERTY_GET,
+	};
+	struct nvme_command property;
 	unsigned int slot;
 
 	(void)state;
 	up();
+	memcpy(&property, &get, sizeof(property));
+	nvme_keyed_sgl_set(&property.sgl, 0, 0, 0, NVME_SGL_ADDRESS);
 	first = good_io(NVME_IO_COMPARE);
 	first.flags |= 1;
 	second = good_io(NVME_IO_WRITE);
@@ -1197,6 +1205,14 @@ static void test_fused_apart(void **state)
 	assert_int_equal(rig_do(rig.io[0], &flush, NULL, 0), NVME_SC_INVALID_OPCODE | DNR);
 	assert_int_equal(rig_answer(rig.io[0], slot), NVME_SC_FUSED_MISSING);
 	assert_int_equal(rig_do(rig.io[0], &second, NULL, 0), NVME_SC_FUSED_MISSING);
+	/* A command of fabrics neither; the pair that comes after it is one. */
+	slot = rig_send(rig.io[0], &first, NULL, 0);
+	assert_int_equal(rig_do(rig.io[0], &property, NULL, 0), NVME_SC_INVALID_OPCODE | DNR);
+	assert_int_equal(rig_answer(rig.io[0], slot), NVME_SC_FUSED_MISSING);
+	assert_int_equal(rig_do(rig.io[0], &second, NULL, 0), NVME_SC_FUSED_MISSING);
+	slot = rig_send(rig.io[0], &first, NULL, 0);
+	assert_int_equal(rig_do(rig.io[0], &second, NULL, 0), 0);
+	assert_int_equal(rig_answer(rig.io[0], slot), 0);
 	down();
 }
 

@@ -242,7 +242,7 @@ static void test_disconnect_and_others(void **state)
 	(void)disconnect(&io, 2);
 	host_post(&io, 2, 64);
 	assert_int_equal(host_wait(&io, 2), 0);
-	assert_int_equal(host_wait(&io, 1), NVME_SC_ABORT_SQ_DELETED);
+	assert_int_equal(host_wait(&io, 1), NVME_SC_FUSED_MISSING);
 	host_close(&io);
 	connect_io(&io, 1, cntlid);
 	(void)disconnect(&io, 2);
