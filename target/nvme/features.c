@@ -466,17 +466,32 @@ static const struct feature *find_feature(uint32_t id)
 	return NULL;
 }
 
-/* What belongs to a namespace is as far away as the namespace. */
-static uint16_t path_status(const struct request *r, const struct feature *f)
+static uint16_t namespace_path(const struct request *r, uint32_t nsid)
 {
 	const struct controller *c = r->queue->controller;
 	const struct ns_use *use;
 	unsigned int slot;
 
+	use = ns_find(r->queue->q.nr, c->subsystem, nsid, &slot);
+	return use ? ana_status(&c->listener->ana, use->ana_group) : NVME_SC_SUCCESS;
+}
+
+/*
+ * What belongs to a namespace is as far away as the namespace; what is set for all of them, as the
+ * farthest.
+ */
+static uint16_t path_status(const struct request *r, const struct feature *f)
+{
+	const struct nvme_subsystem *s = r->queue->controller->subsystem;
+	uint16_t status = NVME_SC_SUCCESS;
+
 	if (!(f->caps & CAP_PER_NAMESPACE))
 		return NVME_SC_SUCCESS;
-	use = ns_find(r->queue->q.nr, c->subsystem, r->command.nsid, &slot);
-	return use ? ana_status(&c->listener->ana, use->ana_group) : NVME_SC_SUCCESS;
+	if (r->command.nsid != NVME_NSID_ALL)
+		return namespace_path(r, r->command.nsid);
+	for (uint32_t nsid = 1; nsid <= s->max_nsid && !status; nsid++)
+		status = namespace_path(r, nsid);
+	return status;
 }
 
 /* The field that is wrong: where the feature's own function says, or where it is for most. */
@@ -508,13 +523,13 @@ void set_features_execute(struct request *r)
 			       offsetof(struct nvme_command, nsid), 0);
 		return;
 	}
-	if (f->execute) {
-		f->execute(r, cdw11);
-		return;
-	}
 	status = path_status(r, f);
 	if (status) {
 		request_complete(r, status);
+		return;
+	}
+	if (f->execute) {
+		f->execute(r, cdw11);
 		return;
 	}
 	status = f->set(r, cdw11);

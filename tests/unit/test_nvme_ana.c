@@ -321,6 +321,16 @@ static uint16_t feature(struct host_queue *q, uint8_t opcode, uint32_t id)
 	return host_run(q, 64);
 }
 
+/* Of one namespace, or of all. */
+static uint16_t set_for(struct host_queue *q, uint32_t id, uint32_t nsid)
+{
+	struct nvme_command *cmd = host_command(q, 0, NVME_ADMIN_SET_FEATURES);
+
+	cmd->nsid = htole32(nsid);
+	cmd->cdw10 = htole32(id);
+	return host_run(q, 64);
+}
+
 static uint16_t acquire(struct host_queue *q, uint8_t opcode)
 {
 	struct lh_admin_command *cmd = (void *)host_command(q, 0, opcode);
@@ -334,11 +344,20 @@ static uint16_t acquire(struct host_queue *q, uint8_t opcode)
 
 static void check_admin(struct host_queue *q, uint16_t path)
 {
+	static const uint32_t of_namespaces[] = {
+		NVME_FEAT_ERROR_RECOVERY,
+		NVME_FEAT_RESV_NOTICE_MASK,
+		NVME_FEAT_RESV_PERSIST,
+	};
 	struct nvme_command *cmd;
 
 	/* What belongs to the namespace is behind the path; what belongs to the controller is not. */
 	assert_int_equal(feature(q, NVME_ADMIN_GET_FEATURES, NVME_FEAT_ERROR_RECOVERY), path);
 	assert_int_equal(feature(q, NVME_ADMIN_SET_FEATURES, NVME_FEAT_ERROR_RECOVERY), path);
+	for (size_t i = 0; i < ARRAY_SIZE(of_namespaces); i++) {
+		assert_int_equal(set_for(q, of_namespaces[i], TEST_NSID), path);
+		assert_int_equal(set_for(q, of_namespaces[i], NVME_NSID_ALL), path);
+	}
 	assert_int_equal(feature(q, NVME_ADMIN_GET_FEATURES, NVME_FEAT_WRITE_ATOMICITY), 0);
 	assert_int_equal(feature(q, NVME_ADMIN_SET_FEATURES, NVME_FEAT_KEEP_ALIVE), 0);
 	(void)host_command(q, 0, NVME_ADMIN_KEEP_ALIVE);
