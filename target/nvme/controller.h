@@ -166,10 +166,10 @@ void event_request_execute(struct request *r);
 /** A held request will be answered otherwise. */
 void event_request_forget(struct controller *c, const struct request *r);
 void abort_execute(struct request *r);
-/** Log pages that events point to were read. */
+/** Log pages that events point to were read: what is read only once is gone. */
 void event_log_read(struct controller *c, uint8_t page);
 /** Copies the logs that events fill: `size` bytes at most; returns how many there are in all. */
-uint32_t event_changed_ns_log(struct controller *c, uint8_t *log, bool clear);
+uint32_t event_changed_ns_log(const struct controller *c, uint8_t *log);
 uint32_t event_change_log(const struct controller *c, uint8_t *log);
 
 /** Builds `length` bytes for the host in a bounce buffer (zeroed) and answers with them. */

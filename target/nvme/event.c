@@ -170,12 +170,16 @@ void event_log_read(struct controller *c, uint8_t page)
 {
 	if (page == LH_LOG_RECALLS)
 		c->a.vendor_masked = false;
-	if (page == NVME_LOG_RESERVATION)
+	if (page == NVME_LOG_RESERVATION) {
+		resv_notice_take(c);
 		c->a.resv_masked = false;
+	}
 	if (page == NVME_LOG_ERROR)
 		c->a.error_masked = false;
-	if (page == NVME_LOG_CHANGED_NS)
+	if (page == NVME_LOG_CHANGED_NS) {
+		c->a.nr_changed_ns = 0;
 		c->a.ns_masked = false;
+	}
 	if (page == NVME_LOG_DISCOVERY)
 		c->a.discovery_masked = false;
 	if (page == NVME_LOG_ANA)
@@ -183,9 +187,9 @@ void event_log_read(struct controller *c, uint8_t page)
 	answer_pending(c);
 }
 
-uint32_t event_changed_ns_log(struct controller *c, uint8_t *log, bool clear)
+uint32_t event_changed_ns_log(const struct controller *c, uint8_t *log)
 {
-	struct controller_admin *a = &c->a;
+	const struct controller_admin *a = &c->a;
 	le32 *list = (le32 *)log;
 
 	memset(log, 0, CHANGED_NS_MAX * sizeof(*list));
@@ -195,8 +199,6 @@ uint32_t event_changed_ns_log(struct controller *c, uint8_t *log, bool clear)
 		for (unsigned int i = 0; i < a->nr_changed_ns; i++)
 			list[i] = htole32(a->changed_ns[i]);
 	}
-	if (clear)
-		a->nr_changed_ns = 0;
 	return CHANGED_NS_MAX * sizeof(*list);
 }
 

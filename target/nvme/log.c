@@ -82,11 +82,11 @@ static uint32_t firmware_log(const struct request *r, uint8_t *log)
 static void fill_page(struct request *r)
 {
 	struct controller *c = r->queue->controller;
-	const struct log_part *part = &r->u.log;
+	const struct log_part part = r->u.log; /* r may be another one's at the end */
 	_Alignas(uint64_t) uint8_t log[LOG_MAX_BYTES] = {0};
 	uint32_t bytes;
 
-	switch (part->page) {
+	switch (part.page) {
 	case NVME_LOG_SUPPORTED:
 		bytes = supported_log((le32 *)log);
 		break;
@@ -105,24 +105,24 @@ static void fill_page(struct request *r)
 		bytes = firmware_log(r, log);
 		break;
 	case NVME_LOG_RESERVATION:
-		bytes = resv_notice_log(c, log, !part->retain);
+		bytes = resv_notice_log(c, log);
 		break;
 	case NVME_LOG_CHANGED_NS:
-		bytes = event_changed_ns_log(c, log, !part->retain);
+		bytes = event_changed_ns_log(c, log);
 		break;
 	default:
-		assert(part->page == LH_LOG_RECALLS);
+		assert(part.page == LH_LOG_RECALLS);
 		bytes = event_change_log(c, log);
 		break;
 	}
-	if (part->offset > bytes) {
+	if (part.offset > bytes) {
 		request_refuse(r, NVME_SC_INVALID_FIELD, BYTE_OFFSET, 0);
 		return;
 	}
 	put_part(r, 0, log, bytes);
 	request_complete(r, NVME_SC_SUCCESS);
-	if (!part->retain)
-		event_log_read(c, part->page);
+	if (!part.retain)
+		event_log_read(c, part.page);
 }
 
 /* ---- SMART (control) ---------------------------------------------------------------------------- */

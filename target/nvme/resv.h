@@ -63,8 +63,10 @@ void controllers_resv_notice(struct nvme_target *t, const struct ns_home *home,
 /** The admin queue's reactor: in the log, or masked. */
 void resv_notice_note(struct controller *c, uint32_t nsid, unsigned int slot,
 		      enum nvme_resv_notice what);
-/** Log page 80h; with `take` the entry has been read. */
-uint32_t resv_notice_log(struct controller *c, uint8_t *log, bool take);
+/** Log page 80h; its length. */
+uint32_t resv_notice_log(const struct controller *c, uint8_t *log);
+/** What the page shows has been read. */
+void resv_notice_take(struct controller *c);
 bool resv_notice_waiting(const struct controller *c);
 
 /* ---- the data path ----------------------------------------------------------------------------- */

@@ -29,21 +29,27 @@ void resv_notice_note(struct controller *c, uint32_t nsid, unsigned int slot,
 	};
 }
 
-uint32_t resv_notice_log(struct controller *c, uint8_t *log, bool take)
+uint32_t resv_notice_log(const struct controller *c, uint8_t *log)
 {
-	struct controller_admin *a = &c->a;
+	const struct controller_admin *a = &c->a;
 	struct nvme_resv_log entry = {0};
 
 	if (a->nr_resv > 0) {
 		entry = a->resv_log[a->resv_first];
 		entry.more = (uint8_t)min_u64(a->nr_resv - 1, MORE_MAX);
-		if (take) {
-			a->resv_first = (a->resv_first + 1) % RESV_LOG_ENTRIES;
-			a->nr_resv--;
-		}
 	}
 	memcpy(log, &entry, sizeof(entry));
 	return sizeof(entry);
+}
+
+void resv_notice_take(struct controller *c)
+{
+	struct controller_admin *a = &c->a;
+
+	if (a->nr_resv == 0)
+		return;
+	a->resv_first = (a->resv_first + 1) % RESV_LOG_ENTRIES;
+	a->nr_resv--;
 }
 
 bool resv_notice_waiting(const struct controller *c)

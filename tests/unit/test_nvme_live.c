@@ -144,6 +144,10 @@ static void assert_event(unsigned int slot)
 	sqe.nsid = htole32(NVME_NSID_ALL);
 	sqe.cdw10 = htole32(NVME_LOG_CHANGED_NS | (4096u / 4 - 1) << 16);
 	rig_keyed(&rig, &sqe, 0, 4096);
+	/* What was refused was not read. */
+	sqe.cdw12 = htole32(4100);
+	assert_int_equal(rig_do(rig.admin, &sqe, NULL, 0), NVME_SC_INVALID_FIELD | DNR);
+	sqe.cdw12 = 0;
 	assert_int_equal(rig_do(rig.admin, &sqe, NULL, 0), 0);
 	assert_int_equal(word(0), NSID);
 	assert_int_equal(word(1), 0);

@@ -200,6 +200,10 @@ static struct nvme_resv_log notice(unsigned int n, bool retain)
 			     (sizeof(log) / 4 - 1) << 16);
 	host_keyed(q, cmd, sizeof(log));
 	memset(q->data, 0xee, sizeof(log));
+	/* What was refused was not read. */
+	cmd->cdw12 = htole32(sizeof(log) + 4);
+	assert_int_equal(host_run(q, 64), NVME_SC_INVALID_FIELD | DNR);
+	cmd->cdw12 = 0;
 	assert_int_equal(host_run(q, 64), 0);
 	memcpy(&log, q->data, sizeof(log));
 	return log;
