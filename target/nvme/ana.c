@@ -188,7 +188,11 @@ static void log_on_control(struct request *r)
 	}
 	head.groups = htole16(groups);
 	log_part_put(part, r->bounce.data, 0, &head, sizeof(head));
-	r->status = part->offset <= pos ? NVME_SC_SUCCESS : NVME_SC_INVALID_FIELD | NVME_SC_DNR;
+	r->status = NVME_SC_SUCCESS;
+	if (part->offset > pos) {
+		r->fault = 1 + offsetof(struct nvme_command, cdw12);
+		r->status = NVME_SC_INVALID_FIELD | NVME_SC_DNR;
+	}
 	request_from_control(r);
 }
 

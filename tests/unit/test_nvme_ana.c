@@ -161,6 +161,19 @@ static void check_log(struct host_queue *q, uint64_t changes, uint64_t changed_a
 		assert_int_equal(q->data[i], 0);
 }
 
+/* Where the last error was, as the error log says. */
+static uint16_t newest_fault(struct host_queue *q)
+{
+	struct nvme_command *cmd = host_command(q, 0, NVME_ADMIN_GET_LOG_PAGE);
+	struct nvme_error_entry newest;
+
+	cmd->cdw10 = htole32(NVME_LOG_ERROR | (sizeof(newest) / 4 - 1) << 16);
+	host_keyed(q, cmd, sizeof(newest));
+	assert_int_equal(host_run(q, 64), 0);
+	memcpy(&newest, q->data, sizeof(newest));
+	return le16toh(newest.location);
+}
+
 static void test_log(void **state)
 {
 	uint8_t whole[LOG_BYTES];
@@ -196,6 +209,7 @@ static void test_log(void **state)
 	}
 	assert_int_equal(get_log(&a, 0, LOG_BYTES, 4), 0);
 	assert_int_equal(get_log(&a, 0, LOG_BYTES + 4, 4), NVME_SC_INVALID_FIELD | DNR);
+	assert_int_equal(newest_fault(&a), offsetof(struct nvme_command, cdw12));
 	assert_int_equal(get_log(&a, 0, 2, 4), NVME_SC_INVALID_FIELD | DNR);
 
 	assert_int_equal(nvme_target_set_ana(rig.target, 99, 1, NVME_ANA_OPTIMIZED), -ENOENT);
