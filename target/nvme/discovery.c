@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "nvme/controller.h"
 
@@ -20,6 +21,20 @@
 #define CNTRLTYPE_DISCOVERY	  2
 
 /* ---- changes (control) ------------------------------------------------------------------------ */
+
+/*
+ * Nothing is kept over a restart, and hosts that see the number they know do not look again: so it
+ * begins with the time. In microseconds no number of changes since the last start catches up
+ * with it, and it is exact as a number in JSON.
+ */
+void discovery_init(struct nvme_target *t)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	t->discovery_generation =
+		((uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec) / NS_PER_US;
+}
 
 void discovery_changed(struct nvme_target *t)
 {

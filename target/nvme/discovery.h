@@ -16,6 +16,8 @@ struct request;
 
 /** Reactor, an admin command of a discovery controller: false if it is as on any other. */
 bool discovery_execute(struct request *r);
+/** Of a target that begins. */
+void discovery_init(struct nvme_target *t);
 /** Control: the log is another now; hosts that want to know are told. */
 void discovery_changed(struct nvme_target *t);
 /** How the devices of a fabric, or one of them, put RDMA on the wire. Any thread. */

@@ -79,6 +79,7 @@ int nvme_target_new(const struct nvme_env *env, struct nvme_target **target)
 		return -ENOMEM;
 	t->env = *env;
 	t->started_ns = now_ns();
+	discovery_init(t);
 	list_init(&t->channels);
 	list_init(&t->listeners);
 	list_init(&t->closed_listeners);

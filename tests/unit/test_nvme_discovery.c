@@ -386,6 +386,24 @@ static void test_changes(void **state)
 	host_close(&admin);
 }
 
+/* What changed while the target was away changes the number too. */
+static void test_restart(void **state)
+{
+	struct host_queue admin;
+	uint64_t before;
+
+	(void)state;
+	(void)discover(&admin, 0);
+	before = generation(&admin);
+	host_close(&admin);
+	rig_stop(&rig);
+	rig_start(&rig);
+	(void)discover(&admin, 0);
+	assert_true(generation(&admin) > before);
+	assert_true(generation(&admin) < 1ull << 53);
+	host_close(&admin);
+}
+
 /* One that wants to stay says so with a keep-alive time, and is held to it. */
 static void test_keep_alive(void **state)
 {
@@ -406,6 +424,7 @@ static int run(const char *where)
 		cmocka_unit_test_setup_teardown(test_controller, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_log_page, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_restart, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_keep_alive, setup, teardown),
 	};
 
