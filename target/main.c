@@ -39,6 +39,7 @@ struct daemon {
 	struct fabric *fabrics[2]; /* iwarp, verbs; NULL where no listener uses it */
 	struct reactor *reactors[CONTROL_MAX_REACTORS];
 	unsigned int nr_reactors;
+	struct starts starts;
 	struct holding_env holdings_env;
 	struct exports *exports;
 	unsigned int starting; /* exports whose start has not ended */
@@ -228,6 +229,25 @@ static int add_referrals(struct daemon *d)
 	return rc;
 }
 
+/* SMART says it. Without the file the daemon does all else. */
+static void count_start(struct daemon *d)
+{
+	int err = starts_begin(d->config->state_dir, &d->starts);
+
+	if (err)
+		log_warning("%s/daemon/starts: starts are not counted: %s", d->config->state_dir,
+			    strerror(-err));
+}
+
+static void count_end(struct daemon *d)
+{
+	int err = starts_end(&d->starts);
+
+	if (err)
+		log_warning("%s/daemon/starts: this end will count as an unclean one: %s",
+			    d->config->state_dir, strerror(-err));
+}
+
 static int make_target(struct daemon *d, struct errtext *err)
 {
 	struct holding_env *env = &d->holdings_env;
@@ -256,6 +276,9 @@ static int make_target(struct daemon *d, struct errtext *err)
 	env->deadline_ms = d->config->recall_deadline_ms;
 	env->grant_expiry_ms = d->config->grant_expiry_ms;
 	env->max_grants_per_client = d->config->max_grants_per_client;
+	count_start(d);
+	nvme.starts = d->starts.all;
+	nvme.unclean_ends = d->starts.unclean;
 	rc = nvme_target_new(&nvme, &d->target);
 	env->ops_ctx = d->target;
 	if (rc == 0)
@@ -335,6 +358,7 @@ static void tear_down(struct daemon *d)
 		loop_free(d->control);
 	}
 	(void)close(d->signals.fd);
+	count_end(d);
 	config_free(d->config);
 }
 
@@ -359,7 +383,7 @@ static int watch_signals(struct daemon *d)
 
 static int run(struct daemon_config *config)
 {
-	struct daemon d = {.config = config};
+	struct daemon d = {.config = config, .starts.folder = -1};
 	struct errtext err = {"out of memory"};
 	int rc;
 
@@ -376,6 +400,7 @@ static int run(struct daemon_config *config)
 		rc = make_target(&d, &err);
 	if (rc) {
 		log_error("%s", err.text);
+		count_end(&d);
 		exit(EXIT_FAILURE);
 	}
 	d.starting = config->nr_exports;

@@ -99,6 +99,23 @@ struct config_setting_t;
 MUST_CHECK int config_read_export(const struct config_setting_t *group, const char *where,
 				  struct config_export *e, struct errtext *err);
 
+/* ---- starts ---------------------------------------------------------------------------------- */
+
+/** Of all daemons that used the state directory. */
+struct starts {
+	int folder; /* kept, with a lock, until the end; -1: nothing is counted */
+	uint64_t all;
+	uint64_t unclean; /* of these: that did not get to starts_end() */
+};
+
+/**
+ * Counts this one, durably. On an error, also when another daemon that uses the directory is alive
+ * (-EWOULDBLOCK) or the file is not ours (-EBADMSG, -EFBIG), the numbers are 0.
+ */
+MUST_CHECK int starts_begin(const char *state_dir, struct starts *s);
+/** It ends as it should. Idempotent. */
+MUST_CHECK int starts_end(struct starts *s);
+
 /* ---- mDNS ------------------------------------------------------------------------------------ */
 
 /**

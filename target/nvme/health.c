@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The error log and the figures of the SMART log (NVMe base 2.0 §5.16.1.2, §5.16.1.3). Nothing here
- * outlives the daemon, and what nobody measures is 0: busy time, wear, and the temperature where the
+ * The error log and the figures of the SMART log (NVMe base 2.0 §5.16.1.2, §5.16.1.3). Nothing is
+ * kept here when the daemon ends, and what nobody measures is 0: busy time, wear, and the temperature where the
  * memory modules have no sensors.
  */
 #include "nvme/controller.h"
@@ -209,6 +209,8 @@ void health_smart(struct controller *c, struct nvme_smart_log *log)
 	put_u64(log->units_written, units(look(&sum.written_bytes)));
 	put_u64(log->host_reads, look(&sum.reads));
 	put_u64(log->host_writes, look(&sum.writes));
+	put_u64(log->power_cycles, t->env.starts);
+	put_u64(log->unsafe_shutdowns, t->env.unclean_ends);
 	put_u64(log->power_on_hours, (now_ns() - t->started_ns) / NS_PER_HOUR);
 	put_u64(log->media_errors, look(&sum.media_errors));
 	put_u64(log->error_entries, error_log_count(&c->errors));

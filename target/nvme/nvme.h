@@ -64,6 +64,8 @@ struct nvme_env {
 	const struct holding_env *holdings; /* devices and block protection domains, same order */
 	struct nvme_limits limits;
 	const char *version; /* firmware revision shown to hosts */
+	/* Of the daemon, this one too; for SMART. 0: nobody counts them. */
+	uint64_t starts, unclean_ends;
 };
 
 MUST_CHECK int nvme_target_new(const struct nvme_env *env, struct nvme_target **t);

@@ -63,6 +63,8 @@ static void make_target(struct rig *rig)
 		.holdings = &rig->env,
 		.limits = rig->limits,
 		.version = "0.1",
+		.starts = 7,
+		.unclean_ends = 3,
 	};
 	struct holding_config config = {
 		.export = {.name = "a",

@@ -403,6 +403,8 @@ static void test_smart(void **state)
 	assert_int_equal(get_log(&admin, NVME_LOG_SMART, 0, sizeof(*log)), 0);
 	assert_int_equal(log->warning, 0);
 	assert_int_equal(log->spare_percent, 100);
+	assert_int_equal(low(log->power_cycles), 7);
+	assert_int_equal(low(log->unsafe_shutdowns), 3);
 	assert_int_equal(low(log->host_reads), 0);
 	connect_io(&io, 1, cntlid);
 	for (unsigned int i = 0; i < 3; i++)

@@ -18,6 +18,9 @@ expect "UUID after kill -9" "$(status .exports[0].uuid)" "$uuid"
 lh_ok get --block "$(target data)" "$tmp/b"
 same_files "$tmp/a" "$tmp/b"
 daemon_stop
+# SMART's power cycles and unsafe shutdowns.
+expect "what is kept of starts" "$(tr '\n' ' ' <"$tmp/d/state/daemon/starts")" \
+	"starts 3 unclean 1 running 0 "
 # Renamed, it is the same file.
 mv "$files/data" "$files/moved"
 sed -i "s|$files/data|$files/moved|" "$tmp/d/exports"
