@@ -110,6 +110,10 @@ static void fill_controller(struct request *r)
 	id->acl = NVME_ABORT_LIMIT - 1;
 	id->aerl = NVME_AER_LIMIT - 1;
 	id->frmw = FRMW_ONE_SLOT_READ_ONLY;
+	/*
+	 * Bit 5 is not only pages 00h and 12h, which are there: it would promise the scope of every
+	 * command in page 05h, and page 13h for NVMe-MI, of which there is nothing.
+	 */
 	id->lpa = LPA_EFFECTS | LPA_EXTENDED_DATA;
 	id->elpe = ERROR_LOG_ENTRIES - 1;
 	id->oncs = htole16(ONCS_SAVE_AND_SELECT);

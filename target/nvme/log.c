@@ -16,9 +16,8 @@
 #define LOG_PAGE_SUPPORTED (1u << 0)
 
 /* Commands supported and effects (NVMe base 2.0 figure 211). */
-#define EFFECT_SUPPORTED  (1u << 0)
-#define EFFECT_CONTENT	  (1u << 1)
-#define EFFECT_SCOPE_CTRL (1u << 21)
+#define EFFECT_SUPPORTED (1u << 0)
+#define EFFECT_CONTENT	 (1u << 1)
 
 #define CDW14_INDEX	 (1u << 23) /* the offset counts entries */
 #define CDW14_CSI(cdw14) ((cdw14) >> 24)
@@ -58,9 +57,9 @@ static uint32_t effects_log(le32 *log)
 	le32 *io = log + LOG_IDS;
 	bool writes;
 
-	/* No scope for I/O commands, which is optional: Linux warns of effects that it does not look for. */
+	/* No scopes: LPA does not promise them, and Linux warns of those of I/O commands. */
 	for (size_t i = 0; i < ARRAY_SIZE(admin_opcodes); i++)
-		log[admin_opcodes[i]] = htole32(EFFECT_SUPPORTED | EFFECT_SCOPE_CTRL);
+		log[admin_opcodes[i]] = htole32(EFFECT_SUPPORTED);
 	for (unsigned int opcode = 0; opcode < LOG_IDS; opcode++) {
 		if (io_known((uint8_t)opcode, &writes))
 			io[opcode] = htole32(EFFECT_SUPPORTED | (writes ? EFFECT_CONTENT : 0));

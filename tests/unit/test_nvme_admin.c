@@ -336,8 +336,8 @@ static void test_logs(void **state)
 		memcpy(q->data, saved, sizeof(saved));
 	}
 	assert_int_equal(get_log(&admin, NVME_LOG_EFFECTS, 0, 4096), 0);
-	assert_int_equal(le32toh(entries[NVME_ADMIN_IDENTIFY]) & 1, 1);
-	assert_int_equal(le32toh(entries[0x80]), 0); /* Format */
+	assert_int_equal(le32toh(entries[NVME_ADMIN_IDENTIFY]), 1); /* no scope: LPA says so */
+	assert_int_equal(le32toh(entries[0x80]), 0);		    /* Format */
 	assert_int_equal(le32toh(entries[256 + NVME_IO_READ]), 1);
 	assert_int_equal(le32toh(entries[256 + NVME_IO_WRITE]), 3);
 	assert_int_equal(le32toh(entries[256 + NVME_IO_WRITE_UNCORRECTABLE]), 0);
@@ -652,6 +652,7 @@ static void test_identify(void **state)
 	assert_int_equal(identify(&admin, NVME_CNS_CONTROLLER, 0, 0), 0);
 	assert_int_equal(le32toh(id->ver), NVME_VS_2_0);
 	assert_int_equal(id->elpe, 63);
+	assert_int_equal(id->lpa, 6);
 	assert_int_equal(id->acl, 3);
 	assert_int_equal(le16toh(id->oncs) & 0x10, 0x10);
 	assert_int_equal(identify(&admin, NVME_CNS_CS_NS, TEST_NSID, 0), 0);
