@@ -1,234 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/*
- * Every command's bad forms: a good form, in which one thing is wrong. Each is refused with one
- * status and changes nothing; where it is one field's fault the error log names that field.
- */
-#include "nvme_rig.h"
+/* Bad forms of what all commands share, of admin commands and of those of fabrics. */
+#include "bad_forms.h"
 
 #include "iwarp/iwarp.h"
 #include "util/log.h"
-
-#define DNR	       NVME_SC_DNR
-#define NOWHERE	       0xffff /* in no field of the command */
-#define NOT_LOGGED     0xfffe
-#define BIT(byte, bit) ((bit) << 8 | (byte))
-#define BLOCKS	       (RIG_BYTES / 512)
-#define LOG_AT	       MIB(2) /* of the host's memory: the error log */
-#define LIST_AT	       MIB(3)
-
-static struct rig rig;
-static const struct rig_options options = {.lba_bytes = 512, .inline_bytes = 8192};
-
-enum where {
-	ADMIN,
-	IO
-};
-
-/* One thing that is wrong: a field of the command, little-endian. */
-struct edit {
-	uint8_t byte, bytes;
-	uint64_t value;
-};
-
-struct row {
-	const char *what;
-	enum where where;
-	uint8_t opcode;
-	struct edit edits[3];
-	uint16_t status, location;
-};
-
-/* ---- good forms ------------------------------------------------------------------------------- */
-
-#define CDW10	   40
-#define CDW11	   44
-#define CDW12	   48
-#define CDW13	   52
-#define CDW14	   56
-#define NSID	   4
-#define FLAGS	   1
-#define SGL_TYPE   39
-#define SGL_LENGTH 32
-
-static struct nvme_dsm_range dsm_ranges[2];
-static struct nvme_copy_range copy_ranges[2];
-
-static struct nvme_command good_admin(uint8_t opcode)
-{
-	struct nvme_command sqe = rig_command(opcode);
-
-	sqe.nsid = 0;
-	switch (opcode) {
-	case NVME_ADMIN_IDENTIFY:
-		sqe.nsid = htole32(RIG_NSID);
-		rig_keyed(&rig, &sqe, 0, 4096);
-		break;
-	case NVME_ADMIN_GET_LOG_PAGE:
-		sqe.cdw10 = htole32(NVME_LOG_FIRMWARE | 127u << 16);
-		rig_keyed(&rig, &sqe, 0, 512);
-		break;
-	case NVME_ADMIN_SET_FEATURES:
-	case NVME_ADMIN_GET_FEATURES:
-		sqe.cdw10 = htole32(NVME_FEAT_ARBITRATION);
-		break;
-	default:
-		break;
-	}
-	return sqe;
-}
-
-static struct nvme_command good_io(uint8_t opcode)
-{
-	struct nvme_command sqe = rig_blocks(opcode, 4, 2);
-
-	switch (opcode) {
-	case NVME_IO_READ:
-	case NVME_IO_WRITE:
-	case NVME_IO_COMPARE:
-		rig_keyed(&rig, &sqe, 0, 1024);
-		break;
-	case NVME_IO_DSM:
-		sqe = rig_command(opcode);
-		sqe.cdw10 = htole32(1);
-		sqe.cdw11 = htole32(NVME_DSM_AD);
-		memcpy(rig.memory + LIST_AT, dsm_ranges, sizeof(dsm_ranges));
-		rig_keyed(&rig, &sqe, LIST_AT, sizeof(dsm_ranges));
-		break;
-	case NVME_IO_COPY:
-		sqe = rig_command(opcode);
-		sqe.cdw10 = htole32(4);
-		sqe.cdw12 = htole32(1);
-		memcpy(rig.memory + LIST_AT, copy_ranges, sizeof(copy_ranges));
-		rig_keyed(&rig, &sqe, LIST_AT, sizeof(copy_ranges));
-		break;
-	case NVME_IO_FLUSH:
-		sqe = rig_command(opcode);
-		break;
-	case NVME_IO_RESV_REGISTER:
-	case NVME_IO_RESV_ACQUIRE:
-	case NVME_IO_RESV_RELEASE:
-		/* Registers key 0 in place of 0; who is not registered has nothing to acquire or release. */
-		sqe = rig_command(opcode);
-		sqe.cdw10 = htole32(opcode == NVME_IO_RESV_REGISTER ? 0 : 1u << 8);
-		memset(rig.memory + LIST_AT, 0, sizeof(struct nvme_resv_keys));
-		rig_keyed(&rig, &sqe, LIST_AT, opcode == NVME_IO_RESV_RELEASE ? 8 : 16);
-		break;
-	case NVME_IO_RESV_REPORT:
-		sqe = rig_command(opcode);
-		sqe.cdw10 = htole32(15);
-		sqe.cdw11 = htole32(NVME_RESV_EDS);
-		rig_keyed(&rig, &sqe, LIST_AT, 64);
-		break;
-	default:
-		break;
-	}
-	return sqe;
-}
-
-static struct nvme_command good(enum where where, uint8_t opcode)
-{
-	return where == ADMIN ? good_admin(opcode) : good_io(opcode);
-}
-
-/* What the good forms find in the file, so that they change nothing themselves. */
-static void make_good(void)
-{
-	for (uint32_t i = 0; i < 1024; i++)
-		rig.memory[i] = fill_byte(4 * 512 + i);
-	/* No whole page, and from where it goes to the same bytes. */
-	dsm_ranges[0] = dsm_ranges[1] =
-		(struct nvme_dsm_range){.blocks = htole32(1), .slba = htole64(9)};
-	copy_ranges[0] = (struct nvme_copy_range){.slba = htole64(4 + 251 * 8)};
-	copy_ranges[1] = (struct nvme_copy_range){.slba = htole64(5 + 251 * 8)};
-}
-
-/* ---- one row ---------------------------------------------------------------------------------- */
-
-static struct rig_queue *queue_of(enum where where)
-{
-	return where == ADMIN ? rig.admin : rig.io[0];
-}
-
-static void apply(struct nvme_command *sqe, const struct edit *edits, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		le64 value = htole64(edits[i].value);
-
-		memcpy((uint8_t *)sqe + edits[i].byte, &value, edits[i].bytes);
-	}
-}
-
-/* The newest error; 0 if there is none. */
-static const struct nvme_error_entry *newest(void)
-{
-	struct nvme_command sqe = rig_command(NVME_ADMIN_GET_LOG_PAGE);
-
-	sqe.nsid = 0;
-	sqe.cdw10 = htole32(NVME_LOG_ERROR | 15u << 16);
-	rig_keyed(&rig, &sqe, LOG_AT, 64);
-	assert_int_equal(rig_do(rig.admin, &sqe, NULL, 0), 0);
-	return (const void *)(rig.memory + LOG_AT);
-}
-
-static void try_row(const struct row *row)
-{
-	struct rig_queue *q = queue_of(row->where);
-	struct nvme_command sqe = good(row->where, row->opcode);
-	uint64_t count = le64toh(newest()->count);
-	const struct nvme_error_entry *e;
-	uint16_t status, location = NOT_LOGGED;
-	unsigned int slot;
-
-	apply(&sqe, row->edits, ARRAY_SIZE(row->edits));
-	slot = rig_send(q, &sqe, NULL, 0);
-	status = rig_answer(q, slot);
-	e = newest();
-	if (le64toh(e->count) == count + 1) {
-		location = le16toh(e->location);
-		assert_int_equal(le16toh(e->sqid), row->where == ADMIN ? 0 : 1);
-		assert_int_equal(le16toh(e->cid), slot);
-		assert_int_equal(le16toh(e->status) >> 1, status | NVME_SC_MORE);
-	} else {
-		assert_int_equal(le64toh(e->count), count);
-	}
-	if (status != row->status || location != row->location)
-		fail_msg("%s %02x: %s: status %x at %x, not %x at %x",
-			 row->where == ADMIN ? "admin" : "I/O", row->opcode, row->what, status,
-			 location, row->status, row->location);
-}
-
-/* The same where the good form is run first: it is good. */
-static void try_rows(const struct row *rows, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		struct nvme_command sqe = good(rows[i].where, rows[i].opcode);
-
-		uint16_t status = rig_do(queue_of(rows[i].where), &sqe, NULL, 0);
-
-		if (status != 0 && status != (NVME_SC_RESERVATION_CONFLICT | DNR) &&
-		    status != NVME_SC_RESERVATION_CONFLICT)
-			fail_msg("%02x: the good form is refused", rows[i].opcode);
-		try_row(&rows[i]);
-	}
-}
-
-static void up(void)
-{
-	rig_up(&rig, &options);
-	make_good();
-}
-
-static void down(void)
-{
-	uint8_t *bytes = malloc(RIG_BYTES);
-
-	assert_non_null(bytes);
-	rig_read(&rig, 0, bytes, RIG_BYTES);
-	for (uint64_t i = 0; i < RIG_BYTES; i++)
-		assert_int_equal(bytes[i], fill_byte(i));
-	free(bytes);
-	rig_down(&rig);
-}
 
 /* ---- what all commands share ------------------------------------------------------------------ */
 
@@ -257,7 +32,7 @@ static void test_common(void **state)
 					    0x50, 0x41, 0x42, 0x4e, 0x7f, 0xff};
 
 	(void)state;
-	up();
+	forms_up();
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		struct row row = {.where = commands[i].where, .opcode = commands[i].opcode};
 
@@ -301,11 +76,11 @@ static void test_common(void **state)
 		row.location = SGL_LENGTH;
 		try_row(&row);
 		row.what = "too many descriptors";
-		row.edits[1].value = 17 * 16;
+		row.edits[1].value = 17 * 16ull;
 		row.status = NVME_SC_SGL_INVALID_COUNT | DNR;
 		try_row(&row);
 	}
-	down();
+	forms_down();
 }
 
 /* ---- admin commands --------------------------------------------------------------------------- */
@@ -587,7 +362,7 @@ static void test_admin(void **state)
 					 0x81, 0x82, 0x84, 0x86, 0xc0, 0xc1, 0xc3, 0xff};
 
 	(void)state;
-	up();
+	forms_up();
 	for (size_t i = 0; i < ARRAY_SIZE(absent); i++) {
 		struct row row = {"no such command", ADMIN, absent[i]};
 
@@ -598,7 +373,7 @@ static void test_admin(void **state)
 	try_rows(identify_rows, ARRAY_SIZE(identify_rows));
 	try_rows(log_rows, ARRAY_SIZE(log_rows));
 	try_rows(feature_rows, ARRAY_SIZE(feature_rows));
-	down();
+	forms_down();
 }
 
 /* Set on each feature with each of the selects of Get: what has no saved value has its default. */
@@ -612,7 +387,7 @@ static void test_selects(void **state)
 	};
 
 	(void)state;
-	up();
+	forms_up();
 	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
 		uint32_t values[4];
 
@@ -631,7 +406,7 @@ static void test_selects(void **state)
 		/* Not saveable, not of a namespace; changeable but for the one that has one value. */
 		assert_int_equal(values[3], ids[i] == NVME_FEAT_COMMAND_SET_PROFILE ? 0 : 4);
 	}
-	down();
+	forms_down();
 }
 
 static void test_events(void **state)
@@ -641,14 +416,14 @@ static void test_events(void **state)
 	uint64_t count;
 
 	(void)state;
-	up();
+	forms_up();
 	sqe.nsid = 0;
-	count = le64toh(newest()->count);
+	count = le64toh(newest_error()->count);
 	for (unsigned int i = 0; i < ARRAY_SIZE(slots); i++)
 		slots[i] = rig_send(rig.admin, &sqe, NULL, 0);
 	assert_int_equal(rig_answer(rig.admin, slots[NVME_AER_LIMIT]), NVME_SC_AEN_LIMIT | DNR);
-	assert_int_equal(le64toh(newest()->count), count + 1);
-	assert_int_equal(le16toh(newest()->location), NOWHERE);
+	assert_int_equal(le64toh(newest_error()->count), count + 1);
+	assert_int_equal(le16toh(newest_error()->location), NOWHERE);
 	for (unsigned int i = 0; i < NVME_AER_LIMIT; i++)
 		assert_false(rig.admin->done[slots[i]]);
 	/* Of what is not there: done, and nothing was. */
@@ -663,7 +438,7 @@ static void test_events(void **state)
 		assert_int_equal(rig_answer(rig.admin, slot), 0);
 		assert_int_equal(le32toh(rig.admin->cqe[slot].dw0), 1);
 	}
-	down();
+	forms_down();
 }
 
 /* ---- fabrics commands ------------------------------------------------------------------------- */
@@ -787,442 +562,21 @@ static void test_fabrics(void **state)
 	};
 
 	(void)state;
-	up();
+	forms_up();
 	/* The good form is all zeros where it matters: each row says what it wants. */
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct row row = rows[i];
 
 		try_row(&row);
 	}
-	down();
-}
-
-/* ---- I/O commands ----------------------------------------------------------------------------- */
-
-static const struct row io_rows[] = {
-	{"one block too long",
-	 IO,
-	 NVME_IO_READ,
-	 {{SGL_LENGTH, 3, 1536}},
-	 NVME_SC_SGL_INVALID_DATA | DNR,
-	 SGL_LENGTH},
-	{"odd",
-	 IO,
-	 NVME_IO_READ,
-	 {{SGL_LENGTH, 3, 1023}},
-	 NVME_SC_SGL_INVALID_DATA | DNR,
-	 SGL_LENGTH},
-	{"no data",
-	 IO,
-	 NVME_IO_READ,
-	 {{SGL_LENGTH, 3, 0}},
-	 NVME_SC_SGL_INVALID_DATA | DNR,
-	 SGL_LENGTH},
-	{"no data",
-	 IO,
-	 NVME_IO_WRITE,
-	 {{SGL_LENGTH, 3, 0}},
-	 NVME_SC_SGL_INVALID_DATA | DNR,
-	 SGL_LENGTH},
-	{"no data",
-	 IO,
-	 NVME_IO_COMPARE,
-	 {{SGL_LENGTH, 3, 0}},
-	 NVME_SC_SGL_INVALID_DATA | DNR,
-	 SGL_LENGTH},
-	{"more than MDTS",
-	 IO,
-	 NVME_IO_READ,
-	 {{CDW12, 4, MIB(1) / 512}},
-	 NVME_SC_INVALID_FIELD | DNR,
-	 48},
-	{"65,536 blocks", IO, NVME_IO_WRITE, {{CDW12, 4, 0xffff}}, NVME_SC_INVALID_FIELD | DNR, 48},
-	{"data beyond MDTS",
-	 IO,
-	 NVME_IO_WRITE,
-	 {{SGL_LENGTH, 3, 0xffffff}},
-	 NVME_SC_INVALID_FIELD | DNR,
-	 SGL_LENGTH},
-	{"an address that wraps",
-	 IO,
-	 NVME_IO_READ,
-	 {{24, 8, UINT64_MAX - 511}},
-	 NVME_SC_SGL_INVALID_DATA | DNR,
-	 SGL_LENGTH},
-	{"data to the host in the capsule",
-	 IO,
-	 NVME_IO_READ,
-	 {{SGL_TYPE, 1, 0x01}},
-	 NVME_SC_SGL_INVALID_TYPE | DNR,
-	 SGL_TYPE},
-	{"data that is not in the capsule",
-	 IO,
-	 NVME_IO_WRITE,
-	 {{24, 8, 0}, {SGL_LENGTH, 7, 1024}, {SGL_TYPE, 1, 0x01}},
-	 NVME_SC_SGL_OFFSET_INVALID | DNR,
-	 24},
-	{"an offset that wraps",
-	 IO,
-	 NVME_IO_WRITE,
-	 {{24, 8, UINT64_MAX}, {SGL_LENGTH, 7, 1024}, {SGL_TYPE, 1, 0x01}},
-	 NVME_SC_SGL_OFFSET_INVALID | DNR,
-	 24},
-	{"all namespaces",
-	 IO,
-	 NVME_IO_FLUSH,
-	 {{NSID, 4, NVME_NSID_ALL}},
-	 NVME_SC_INVALID_NS | DNR,
-	 4},
-	{"no namespace", IO, NVME_IO_FLUSH, {{NSID, 4, 0}}, NVME_SC_INVALID_NS | DNR, 4},
-	{"no namespace", IO, NVME_IO_DSM, {{NSID, 4, 0}}, NVME_SC_INVALID_NS | DNR, 4},
-	{"all namespaces",
-	 IO,
-	 NVME_IO_DSM,
-	 {{NSID, 4, NVME_NSID_ALL}},
-	 NVME_SC_INVALID_NS | DNR,
-	 4},
-	{"fewer ranges than it says",
-	 IO,
-	 NVME_IO_DSM,
-	 {{CDW10, 4, 2}},
-	 NVME_SC_SGL_INVALID_DATA | DNR,
-	 SGL_LENGTH},
-	{"256 ranges",
-	 IO,
-	 NVME_IO_DSM,
-	 {{CDW10, 4, 255}},
-	 NVME_SC_SGL_INVALID_DATA | DNR,
-	 SGL_LENGTH},
-	{"more than 256 ranges",
-	 IO,
-	 NVME_IO_DSM,
-	 {{SGL_LENGTH, 3, 4097}},
-	 NVME_SC_SGL_INVALID_DATA | DNR,
-	 SGL_LENGTH},
-	{"no data",
-	 IO,
-	 NVME_IO_DSM,
-	 {{SGL_LENGTH, 3, 0}},
-	 NVME_SC_SGL_INVALID_DATA | DNR,
-	 SGL_LENGTH},
-	{"no namespace", IO, NVME_IO_COPY, {{NSID, 4, 0}}, NVME_SC_INVALID_NS | DNR, 4},
-	{"format 1", IO, NVME_IO_COPY, {{CDW12, 4, 1u << 8 | 1}}, NVME_SC_INVALID_FIELD | DNR, 49},
-	{"format 15",
-	 IO,
-	 NVME_IO_COPY,
-	 {{CDW12, 4, 15u << 8 | 1}},
-	 NVME_SC_INVALID_FIELD | DNR,
-	 49},
-	{"a directive",
-	 IO,
-	 NVME_IO_COPY,
-	 {{CDW12, 4, 1u << 20 | 1}},
-	 NVME_SC_INVALID_FIELD | DNR,
-	 BIT(50, 4)},
-	{"17 ranges", IO, NVME_IO_COPY, {{CDW12, 4, 16}}, NVME_SC_CMD_SIZE_LIMIT | DNR, 48},
-	{"256 ranges", IO, NVME_IO_COPY, {{CDW12, 4, 255}}, NVME_SC_CMD_SIZE_LIMIT | DNR, 48},
-	{"fewer ranges than it says",
-	 IO,
-	 NVME_IO_COPY,
-	 {{CDW12, 4, 2}},
-	 NVME_SC_SGL_INVALID_DATA | DNR,
-	 SGL_LENGTH},
-	{"no data",
-	 IO,
-	 NVME_IO_COPY,
-	 {{SGL_LENGTH, 3, 0}},
-	 NVME_SC_SGL_INVALID_DATA | DNR,
-	 SGL_LENGTH},
-	{"to behind the end",
-	 IO,
-	 NVME_IO_COPY,
-	 {{CDW10, 4, BLOCKS - 1}},
-	 NVME_SC_LBA_RANGE | DNR,
-	 40},
-	{"a short key",
-	 IO,
-	 NVME_IO_RESV_REGISTER,
-	 {{SGL_LENGTH, 3, 15}},
-	 NVME_SC_SGL_INVALID_DATA | DNR,
-	 SGL_LENGTH},
-	{"no data",
-	 IO,
-	 NVME_IO_RESV_REGISTER,
-	 {{SGL_LENGTH, 3, 0}},
-	 NVME_SC_SGL_INVALID_DATA | DNR,
-	 SGL_LENGTH},
-	{"action 3", IO, NVME_IO_RESV_REGISTER, {{CDW10, 4, 3}}, NVME_SC_INVALID_FIELD | DNR, 40},
-	{"CPTPL 1",
-	 IO,
-	 NVME_IO_RESV_REGISTER,
-	 {{CDW10, 4, 1u << 30}},
-	 NVME_SC_INVALID_FIELD | DNR,
-	 BIT(43, 6)},
-	{"no namespace", IO, NVME_IO_RESV_REGISTER, {{NSID, 4, 0}}, NVME_SC_INVALID_NS | DNR, 4},
-	{"all namespaces",
-	 IO,
-	 NVME_IO_RESV_ACQUIRE,
-	 {{NSID, 4, NVME_NSID_ALL}},
-	 NVME_SC_INVALID_NS | DNR,
-	 4},
-	{"both keys and more",
-	 IO,
-	 NVME_IO_RESV_ACQUIRE,
-	 {{SGL_LENGTH, 3, 17}},
-	 NVME_SC_SGL_INVALID_DATA | DNR,
-	 SGL_LENGTH},
-	{"action 3",
-	 IO,
-	 NVME_IO_RESV_ACQUIRE,
-	 {{CDW10, 4, 0x103}},
-	 NVME_SC_INVALID_FIELD | DNR,
-	 40},
-	{"ignores the key",
-	 IO,
-	 NVME_IO_RESV_ACQUIRE,
-	 {{CDW10, 4, 0x108}},
-	 NVME_SC_INVALID_FIELD | DNR,
-	 BIT(40, 3)},
-	{"type 0", IO, NVME_IO_RESV_ACQUIRE, {{CDW10, 4, 0}}, NVME_SC_INVALID_FIELD | DNR, 41},
-	{"type 7", IO, NVME_IO_RESV_ACQUIRE, {{CDW10, 4, 0x700}}, NVME_SC_INVALID_FIELD | DNR, 41},
-	{"two keys",
-	 IO,
-	 NVME_IO_RESV_RELEASE,
-	 {{SGL_LENGTH, 3, 16}},
-	 NVME_SC_SGL_INVALID_DATA | DNR,
-	 SGL_LENGTH},
-	{"action 2",
-	 IO,
-	 NVME_IO_RESV_RELEASE,
-	 {{CDW10, 4, 0x102}},
-	 NVME_SC_INVALID_FIELD | DNR,
-	 40},
-	{"ignores the key",
-	 IO,
-	 NVME_IO_RESV_RELEASE,
-	 {{CDW10, 4, 0x108}},
-	 NVME_SC_INVALID_FIELD | DNR,
-	 BIT(40, 3)},
-	{"short identifiers",
-	 IO,
-	 NVME_IO_RESV_REPORT,
-	 {{CDW11, 4, 0}},
-	 NVME_SC_HOSTID_INCONSISTENT | DNR,
-	 CDW11},
-	{"more than MDTS",
-	 IO,
-	 NVME_IO_RESV_REPORT,
-	 {{CDW10, 4, UINT32_MAX}},
-	 NVME_SC_INVALID_FIELD | DNR,
-	 40},
-	{"not what it says",
-	 IO,
-	 NVME_IO_RESV_REPORT,
-	 {{CDW10, 4, 16}},
-	 NVME_SC_SGL_INVALID_DATA | DNR,
-	 SGL_LENGTH},
-	{"to where it comes from",
-	 IO,
-	 NVME_IO_COPY,
-	 {{CDW10, 4, 4 + 251 * 8 + 1}},
-	 NVME_SC_OVERLAPPING_RANGE | DNR,
-	 NOWHERE},
-};
-
-static void test_io(void **state)
-{
-	static const uint8_t ranged[] = {NVME_IO_READ, NVME_IO_WRITE, NVME_IO_COMPARE,
-					 NVME_IO_WRITE_ZEROES, NVME_IO_VERIFY};
-	static const struct {
-		const char *what;
-		struct edit edit;
-		uint16_t status, location;
-	} all[] = {
-		{"no namespace", {NSID, 4, 0}, NVME_SC_INVALID_NS | DNR, 4},
-		{"all namespaces", {NSID, 4, NVME_NSID_ALL}, NVME_SC_INVALID_NS | DNR, 4},
-		{"a namespace beyond NN", {NSID, 4, 1025}, NVME_SC_INVALID_NS | DNR, 4},
-		{"a directive", {CDW12, 4, 1u << 20 | 1}, NVME_SC_INVALID_FIELD | DNR, BIT(50, 4)},
-		{"one block too far", {CDW10, 4, BLOCKS - 1}, NVME_SC_LBA_RANGE | DNR, 40},
-		{"behind the end", {CDW10, 4, BLOCKS}, NVME_SC_LBA_RANGE | DNR, 40},
-		{"far behind", {CDW11, 4, 1}, NVME_SC_LBA_RANGE | DNR, 40},
-		{"a range that wraps", {CDW10, 8, UINT64_MAX}, NVME_SC_LBA_RANGE | DNR, 40},
-		{"a byte offset that wraps",
-		 {CDW10, 8, UINT64_MAX / 512 + 5},
-		 NVME_SC_LBA_RANGE | DNR,
-		 40},
-	};
-	static const uint8_t absent[] = {NVME_IO_WRITE_UNCORRECTABLE,
-					 0x03,
-					 0x07,
-					 0x12,
-					 0x1d,
-					 0x40,
-					 0x79,
-					 0x7d,
-					 0x80,
-					 0x81,
-					 0xfe,
-					 0xff};
-
-	(void)state;
-	up();
-	for (size_t i = 0; i < ARRAY_SIZE(ranged); i++) {
-		for (size_t j = 0; j < ARRAY_SIZE(all); j++) {
-			struct row row = {all[j].what, IO, ranged[i], {all[j].edit}};
-
-			row.status = all[j].status;
-			row.location = all[j].location;
-			if (ranged[i] == NVME_IO_WRITE_ZEROES) {
-				try_row(&row);
-				continue;
-			}
-			try_rows(&row, 1);
-		}
-	}
-	try_rows(io_rows, ARRAY_SIZE(io_rows));
-	for (size_t i = 0; i < ARRAY_SIZE(absent); i++) {
-		struct row row = {"no such command", IO, absent[i]};
-
-		row.status = NVME_SC_INVALID_OPCODE | DNR;
-		row.location = 0;
-		try_row(&row);
-	}
-	down();
-}
-
-/* What is wrong lies in the data: no field of the command is. */
-static void test_lists(void **state)
-{
-	const struct row bad_dsm = {
-		"a range", IO, NVME_IO_DSM, {{NSID, 4, RIG_NSID}}, NVME_SC_LBA_RANGE | DNR,
-		NOWHERE};
-	struct row bad_copy = {
-		"a source", IO, NVME_IO_COPY, {{NSID, 4, RIG_NSID}}, NVME_SC_LBA_RANGE | DNR,
-		NOWHERE};
-	const uint64_t slbas[] = {BLOCKS, UINT64_MAX, UINT64_MAX / 512 + 2};
-
-	(void)state;
-	up();
-	for (size_t i = 0; i < ARRAY_SIZE(slbas); i++) {
-		dsm_ranges[1].slba = copy_ranges[1].slba = htole64(slbas[i]);
-		try_row(&bad_dsm);
-		try_row(&bad_copy);
-	}
-	dsm_ranges[1].slba = htole64(1);
-	dsm_ranges[1].blocks = htole32(UINT32_MAX);
-	try_row(&bad_dsm);
-	make_good();
-	copy_ranges[1].slba = htole64(BLOCKS - 1);
-	copy_ranges[1].blocks = htole16(1);
-	try_row(&bad_copy);
-	/* 8 MiB and a block. */
-	copy_ranges[1].slba = 0;
-	copy_ranges[1].blocks = htole16(16384);
-	bad_copy.status = NVME_SC_CMD_SIZE_LIMIT | DNR;
-	try_row(&bad_copy);
-	make_good();
-	down();
-}
-
-/* At the edge, and still good; and bits that mean nothing here, since there is no metadata. */
-static void test_limits(void **state)
-{
-	static const uint32_t ignored[] = {1u << 24,  1u << 26, 7u << 26, 1u << 29,
-					   15u << 26, 1u << 30, 1u << 31};
-	struct nvme_dsm_range ranges[256] = {0};
-	struct nvme_copy_range sources[NVME_COPY_MAX_RANGES];
-	struct nvme_command sqe;
-
-	(void)state;
-	up();
-	sqe = rig_blocks(NVME_IO_READ, 0, MIB(1) / 512);
-	rig_keyed(&rig, &sqe, 0, MIB(1));
-	assert_int_equal(rig_do(rig.io[0], &sqe, NULL, 0), 0);
-	sqe = rig_blocks(NVME_IO_READ, BLOCKS - 1, 1);
-	rig_keyed(&rig, &sqe, 0, 512);
-	assert_int_equal(rig_do(rig.io[0], &sqe, NULL, 0), 0);
-	assert_int_equal(rig.memory[0], fill_byte(RIG_BYTES - 512));
-	sqe = rig_blocks(NVME_IO_VERIFY, 0, BLOCKS);
-	assert_int_equal(rig_do(rig.io[0], &sqe, NULL, 0), 0);
-	make_good();
-	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++) {
-		sqe = good_io(NVME_IO_COMPARE);
-		sqe.cdw12 |= htole32(ignored[i]);
-		assert_int_equal(rig_do(rig.io[0], &sqe, NULL, 0), 0);
-		sqe = good_io(NVME_IO_WRITE);
-		sqe.cdw12 |= htole32(ignored[i]);
-		assert_int_equal(rig_do(rig.io[0], &sqe, NULL, 0), 0);
-	}
-	/* All the ranges there may be, of no blocks. */
-	sqe = good_io(NVME_IO_DSM);
-	sqe.cdw10 = htole32(255);
-	memcpy(rig.memory + LIST_AT, ranges, sizeof(ranges));
-	rig_keyed(&rig, &sqe, LIST_AT, sizeof(ranges));
-	assert_int_equal(rig_do(rig.io[0], &sqe, NULL, 0), 0);
-	/* Attributes that are hints, on a range that is not there: not looked at. */
-	sqe.cdw11 = htole32(3);
-	memset(rig.memory + LIST_AT, 0xff, sizeof(ranges));
-	assert_int_equal(rig_do(rig.io[0], &sqe, NULL, 0), 0);
-	for (uint64_t i = 0; i < ARRAY_SIZE(sources); i++)
-		sources[i] = (struct nvme_copy_range){.slba = htole64(251 * 8 + i)};
-	sqe = good_io(NVME_IO_COPY);
-	sqe.cdw10 = 0;
-	sqe.cdw12 = htole32(ARRAY_SIZE(sources) - 1);
-	memcpy(rig.memory + LIST_AT, sources, sizeof(sources));
-	rig_keyed(&rig, &sqe, LIST_AT, sizeof(sources));
-	assert_int_equal(rig_do(rig.io[0], &sqe, NULL, 0), 0);
-	down();
-}
-
-/* A pair is on one queue: each half alone misses the other. */
-static void test_fused_apart(void **state)
-{
-	struct nvme_command first, second, flush = rig_command(NVME_IO_FLUSH);
-	const struct nvmf_property_command get = {
-		.opcode = NVME_FABRICS,
-		.flags = NVME_FLAGS_SGL,
-		.fctype = NVMF_PROPERTY_GET,
-	};
-	struct nvme_command property;
-	unsigned int slot;
-
-	(void)state;
-	up();
-	memcpy(&property, &get, sizeof(property));
-	nvme_keyed_sgl_set(&property.sgl, 0, 0, 0, NVME_SGL_ADDRESS);
-	first = good_io(NVME_IO_COMPARE);
-	first.flags |= 1;
-	second = good_io(NVME_IO_WRITE);
-	second.flags |= 2;
-	slot = rig_send(rig.io[0], &first, NULL, 0);
-	assert_int_equal(rig_do(rig.io[1], &second, NULL, 0), NVME_SC_FUSED_MISSING);
-	assert_false(rig_answered(rig.io[0], slot));
-	assert_int_equal(rig_do(rig.io[0], &flush, NULL, 0), 0);
-	assert_int_equal(rig_answer(rig.io[0], slot), NVME_SC_FUSED_MISSING);
-	/* Nor does what is no command at all come between them. */
-	slot = rig_send(rig.io[0], &first, NULL, 0);
-	flush.opcode = 0x7d;
-	assert_int_equal(rig_do(rig.io[0], &flush, NULL, 0), NVME_SC_INVALID_OPCODE | DNR);
-	assert_int_equal(rig_answer(rig.io[0], slot), NVME_SC_FUSED_MISSING);
-	assert_int_equal(rig_do(rig.io[0], &second, NULL, 0), NVME_SC_FUSED_MISSING);
-	/* A command of fabrics neither; the pair that comes after it is one. */
-	slot = rig_send(rig.io[0], &first, NULL, 0);
-	assert_int_equal(rig_do(rig.io[0], &property, NULL, 0), NVME_SC_INVALID_OPCODE | DNR);
-	assert_int_equal(rig_answer(rig.io[0], slot), NVME_SC_FUSED_MISSING);
-	assert_int_equal(rig_do(rig.io[0], &second, NULL, 0), NVME_SC_FUSED_MISSING);
-	slot = rig_send(rig.io[0], &first, NULL, 0);
-	assert_int_equal(rig_do(rig.io[0], &second, NULL, 0), 0);
-	assert_int_equal(rig_answer(rig.io[0], slot), 0);
-	down();
+	forms_down();
 }
 
 static int run_group(const char *where)
 {
-	const struct CMUnitTest tests[] = {
-		leaks_test(test_common), leaks_test(test_admin),   leaks_test(test_selects),
-		leaks_test(test_events), leaks_test(test_fabrics), leaks_test(test_io),
-		leaks_test(test_lists),	 leaks_test(test_limits),  leaks_test(test_fused_apart),
-	};
+	const struct CMUnitTest tests[] = {leaks_test(test_common), leaks_test(test_admin),
+					   leaks_test(test_selects), leaks_test(test_events),
+					   leaks_test(test_fabrics)};
 
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);
 }

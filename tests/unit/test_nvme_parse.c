@@ -11,7 +11,7 @@
 
 #include "nvme/parse.h"
 
-/* Of a refusal here the status; where it lies is test_nvme_bad's business. */
+/* Of a refusal here the status; where it lies is test_nvme_bad's and test_nvme_bad_io's business. */
 #define command_parse(...)	  refusal_status(command_parse(__VA_ARGS__))
 #define command_parse_blocks(...) refusal_status(command_parse_blocks(__VA_ARGS__))
 #define command_parse_range(...)  refusal_status(command_parse_range(__VA_ARGS__))
