@@ -55,8 +55,8 @@ static bool is_dax(const struct rig *rig)
 	return export_medium(rig->e) == EXPORT_DAX;
 }
 
-/* The file is cut to cut_to behind the next look at its size; 0: it is not. */
-static off_t cut_to;
+/* The file is cut to cut_to behind this thread's next look at its size; 0: it is not. */
+static _Thread_local off_t cut_to;
 
 int __real_export_file_bytes(const struct export *e, uint64_t *bytes);
 int __wrap_export_file_bytes(const struct export *e, uint64_t *bytes);
