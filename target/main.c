@@ -2,7 +2,8 @@
 /*
  * leaseholdd: wires the rooms together, starts and stops them. The main thread is the control
  * thread. Start: configuration, fabrics, threads, exports (all of them or none), listeners. Stop
- * (SIGTERM, SIGINT): queues, then exports, then threads; a second signal changes nothing.
+ * (SIGTERM, SIGINT): queues, then exports, then threads; a second signal changes nothing, nor does
+ * SIGHUP but for a line in the log.
  */
 #include "control/exports.h"
 #include "export/export.h"
@@ -328,6 +329,11 @@ static void signal_ready(struct loop_fd *lfd, uint32_t events)
 	(void)events;
 	if (read(lfd->fd, &info, sizeof(info)) != sizeof(info))
 		return;
+	if (info.ssi_signo == SIGHUP) {
+		log_warning("SIGHUP: the configuration is not read again while the daemon runs: "
+			    "restart it, or use leasehold export; going on");
+		return;
+	}
 	log_notice("%s: stopping", info.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
 	begin_stop(d);
 }
@@ -372,6 +378,7 @@ static int watch_signals(struct daemon *d)
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGTERM);
 	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGHUP);
 	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 	(void)signal(SIGPIPE, SIG_IGN);
 	tenure_block_signals();
