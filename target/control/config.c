@@ -620,20 +620,27 @@ static int read_section(const struct daemon_config *c, const config_t *file, con
 	return read_group(c, keys, s, base, err);
 }
 
-/** Where lock files go if the file does not say. */
+/**
+ * Lock files go to one fixed place, or two daemons would not see each other's; the socket, too, if the
+ * file does not say. Where there is none (not root, no XDG_RUNTIME_DIR), runtime_dir has to do.
+ */
 static int set_runtime_dir(struct daemon_config *c, struct errtext *err)
 {
 	const char *run = getenv("XDG_RUNTIME_DIR");
 
 	if (geteuid() == 0)
-		(void)snprintf(c->runtime_dir, sizeof(c->runtime_dir), "/run/leasehold");
-	else if (run)
-		(void)snprintf(c->runtime_dir, sizeof(c->runtime_dir), "%s/leasehold", run);
+		(void)snprintf(c->lock_dir, sizeof(c->lock_dir), "/run/leasehold");
+	else if (run && run[0])
+		(void)snprintf(c->lock_dir, sizeof(c->lock_dir), "%s/leasehold", run);
+	else if (c->runtime_dir[0])
+		memcpy(c->lock_dir, c->runtime_dir, sizeof(c->lock_dir));
 	else
 		return errtext_set(err, -EINVAL,
 				   "%s: not root and XDG_RUNTIME_DIR is not set: there is no place "
 				   "for lock files; set runtime_dir",
 				   c->file);
+	if (c->runtime_dir[0] == '\0')
+		memcpy(c->runtime_dir, c->lock_dir, sizeof(c->runtime_dir));
 	return 0;
 }
 
@@ -708,7 +715,7 @@ static int read_all(struct daemon_config *c, const config_t *file, struct errtex
 
 	set_defaults(c);
 	rc = read_group(c, top_keys, root, c, err);
-	if (rc == 0 && c->runtime_dir[0] == '\0')
+	if (rc == 0)
 		rc = set_runtime_dir(c, err);
 	if (rc == 0 && level)
 		rc = read_key(c, level_keys, level, &raw, err);

@@ -63,6 +63,8 @@ struct daemon_config {
 	char file[PATH_MAX];
 	char nqn[NVME_NQN_BYTES];
 	char runtime_dir[PATH_MAX];
+	char lock_dir
+		[PATH_MAX]; /* one for all daemons of the machine or user, whatever the file says */
 	char state_dir[PATH_MAX];
 	char admin_socket[PATH_MAX];
 	enum log_level log_level;

@@ -39,7 +39,7 @@ struct export_config {
 	bool software_fabric_only; /* every listener is: page-cache files are then allowed */
 	bool adopt;		   /* the file takes the place of the one that the identity names */
 	const uint8_t *uuid;	   /* NULL, or the only identity that it may have; copied */
-	const char *runtime_dir;   /* lock files, one by device and inode */
+	const char *lock_dir;	   /* lock files, one by device and inode */
 	const char *state_dir;	   /* identity; "" : none kept, UUID derived from name and file */
 };
 

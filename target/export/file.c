@@ -74,7 +74,7 @@ static int open_locked(struct export *e, const struct export_config *config, str
 	ret = check_kind(&named, e->path, e->lba_bytes, err);
 	if (ret)
 		return ret;
-	ret = lockfile_take(config->runtime_dir, &named, e->name, &e->lock, &why);
+	ret = lockfile_take(config->lock_dir, &named, e->name, &e->lock, &why);
 	if (ret)
 		return errtext_set(err, ret, "%s: %.400s", e->path, why.text);
 	e->fd = open(e->path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);

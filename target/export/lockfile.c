@@ -97,8 +97,8 @@ int lockfile_take(const char *dir, const struct stat *st, const char *name, stru
 	int fd = -1, ret = -EAGAIN;
 
 	if (mkdir(dir, 0755) && errno != EEXIST)
-		return errtext_set(err, -errno, "cannot make the runtime directory %s: %s", dir,
-				   strerror(errno));
+		return errtext_set(err, -errno, "cannot make the directory of lock files %s: %s",
+				   dir, strerror(errno));
 	if (asprintf(&path, "%s/lock-%u:%u-%llu", dir, major(st->st_dev), minor(st->st_dev),
 		     (unsigned long long)st->st_ino) < 0)
 		return errtext_set(err, -ENOMEM, "out of memory");

@@ -61,7 +61,7 @@ int holding_new(const struct holding_env *env, const struct holding_config *conf
 	h->config = *config;
 	h->name = strdup(e->name);
 	h->path = strdup(e->path);
-	h->runtime_dir = strdup(e->runtime_dir);
+	h->lock_dir = strdup(e->lock_dir);
 	h->state_dir = strdup(e->state_dir);
 	list_init(&h->served);
 	list_init(&h->growers);
@@ -70,13 +70,13 @@ int holding_new(const struct holding_env *env, const struct holding_config *conf
 	list_init(&h->punch.batch);
 	list_init(&h->grants);
 	list_init(&h->acquires);
-	if (!h->name || !h->path || !h->runtime_dir || !h->state_dir) {
+	if (!h->name || !h->path || !h->lock_dir || !h->state_dir) {
 		holding_free(h);
 		return -ENOMEM;
 	}
 	h->config.export.name = h->name;
 	h->config.export.path = h->path;
-	h->config.export.runtime_dir = h->runtime_dir;
+	h->config.export.lock_dir = h->lock_dir;
 	h->config.export.state_dir = h->state_dir;
 	h->timer.fn = on_timer;
 	init_recall(h);
@@ -93,7 +93,7 @@ void holding_free(struct holding *h)
 	assert(list_empty(&h->grants) && list_empty(&h->acquires));
 	free(h->name);
 	free(h->path);
-	free(h->runtime_dir);
+	free(h->lock_dir);
 	free(h->state_dir);
 	free(h);
 }

@@ -118,7 +118,7 @@ struct resize {
 struct holding {
 	const struct holding_env *env;
 	struct holding_config config;
-	char *name, *path, *runtime_dir, *state_dir;
+	char *name, *path, *lock_dir, *state_dir;
 	_Atomic(struct export *) export;
 	enum holding_state state;
 	char why[ERRTEXT_BYTES];

@@ -71,7 +71,7 @@ static void make_target(struct rig *rig)
 			   .path = in_dir("export"),
 			   .lba_bytes = 512,
 			   .software_fabric_only = true,
-			   .runtime_dir = in_dir("run"),
+			   .lock_dir = in_dir("run"),
 			   .state_dir = rig->state_dir},
 		.nsid = TEST_NSID,
 		.wait_if_busy = true,

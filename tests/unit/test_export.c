@@ -29,7 +29,7 @@ static void test_bad_files(void **state)
 	config.lba_bytes = 1000;
 	must_fail(&config, -EINVAL, "1000");
 	config = config_of("tiny");
-	config.runtime_dir = "/proc/none";
+	config.lock_dir = "/proc/none";
 	must_fail(&config, -ENOENT, "/proc/none");
 	config = config_of("tiny");
 	config.name = "../x";

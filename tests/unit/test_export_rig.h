@@ -81,7 +81,7 @@ static inline struct export_config config_of(const char *name)
 		.path = in_dir(name),
 		.lba_bytes = 512,
 		.software_fabric_only = true,
-		.runtime_dir = in_dir("run"),
+		.lock_dir = in_dir("run"),
 		.state_dir = "",
 	};
 }

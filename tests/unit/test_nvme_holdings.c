@@ -27,7 +27,7 @@ static struct serving servings[4];
 static int setup(void **state)
 {
 	struct holding_config config = {
-		.export = {.name = "a", .path = "/nowhere", .runtime_dir = "", .state_dir = ""},
+		.export = {.name = "a", .path = "/nowhere", .lock_dir = "", .state_dir = ""},
 		.nsid = 5,
 	};
 	struct nvme_env nvme = {
@@ -313,7 +313,7 @@ static void test_overlap(void **state)
 static void test_unknown(void **state)
 {
 	struct holding_config config = {
-		.export = {.name = "b", .path = "/nowhere", .runtime_dir = "", .state_dir = ""},
+		.export = {.name = "b", .path = "/nowhere", .lock_dir = "", .state_dir = ""},
 		.nsid = 5,
 	};
 	struct holding *other;
@@ -419,7 +419,7 @@ static void test_all_slots(void **state)
 	(void)state;
 	for (unsigned int i = 0; i < NVME_MAX_NAMESPACES; i++) {
 		struct holding_config config = {
-			.export = {.name = "b", .path = "/", .runtime_dir = "", .state_dir = ""},
+			.export = {.name = "b", .path = "/", .lock_dir = "", .state_dir = ""},
 			.nsid = i + 10,
 		};
 

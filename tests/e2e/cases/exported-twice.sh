@@ -18,7 +18,6 @@ daemon_start
 client writer hold --write "$(target data)"
 wait_for 10 "a grant" said writer '\bgranted\b'
 use second
-set_option "runtime_dir = \"$tmp/first/run\";"
 add_export data "$files/other-name"
 write_config
 status=0
