@@ -140,6 +140,7 @@ static const struct key limit_keys[] = {
 	{"inline_bytes", KEY_UINT, LIMITS(inline_bytes), 0, 16384},
 	{"mdts_bytes", KEY_UINT, LIMITS(mdts_bytes), 4096, 8u << 20},
 	{"first_command_ms", KEY_UINT, LIMITS(first_command_ms), 100, 600000},
+	{"transfer_timeout_ms", KEY_UINT, LIMITS(transfer_timeout_ms), 1000, 600000},
 	{"bounce_bytes", KEY_U64, LIMITS(bounce_bytes), MIB(1), GIB(4)},
 	{NULL},
 };
@@ -663,6 +664,7 @@ static void set_defaults(struct daemon_config *c)
 		.inline_bytes = NVME_DEFAULT_INLINE_BYTES,
 		.mdts_bytes = NVME_DEFAULT_MDTS_BYTES,
 		.first_command_ms = NVME_DEFAULT_FIRST_COMMAND_MS,
+		.transfer_timeout_ms = NVME_DEFAULT_TRANSFER_TIMEOUT_MS,
 		.bounce_bytes = NVME_DEFAULT_BOUNCE_BYTES,
 		.ana_transition_s = NVME_DEFAULT_ANA_TRANSITION_S,
 	};

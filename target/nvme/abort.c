@@ -40,7 +40,7 @@ bool request_stop_waiting(struct request *r)
 		break;
 	case REQUEST_WAIT_BUFFER:
 		/* It leaves the line; others that fit now may go on meanwhile. */
-		bounce_put(r->queue->q.nr->bounce[r->queue->q.device], &r->bounce);
+		bounce_put(&r->bounce);
 		break;
 	default:
 		return false;

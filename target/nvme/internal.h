@@ -91,6 +91,8 @@ struct nvme_reactor {
 	unsigned int index;
 	struct ns_slot slots[NVME_MAX_NAMESPACES];
 	struct bounce_pool *bounce[GRANT_MAX_DEVICES];
+	struct list queues; /* struct nvme_queue, until they drain; the reactor's */
+	struct loop_timer stall_timer;
 	/* Control: completions that the queues on each may have. */
 	unsigned int cq_reserved[GRANT_MAX_DEVICES][REACTOR_MAX_CQS];
 };

@@ -28,6 +28,8 @@ static void write_second(struct request *first)
 	first->compared = true;
 	request_get_ns(second, first->use, first->slot);
 	request_put_ns(first);
+	/* Else pairs that have the first half's buffer could wait for each other's second. */
+	request_drop_buffer(first);
 	request_set_state(first, REQUEST_WAIT_FUSED);
 	request_set_state(second, REQUEST_PARSED);
 	io_write(second);

@@ -30,6 +30,9 @@
 #define NVME_DEFAULT_BOUNCE_BYTES \
 	MIB(16) /* per reactor and device: the file-system path's buffers */
 
+/* A host that answers no transfer is cut; after a quarter if others wait for its buffers. */
+#define NVME_DEFAULT_TRANSFER_TIMEOUT_MS 10000
+
 struct nvme_target;
 
 struct nvme_limits {
@@ -40,6 +43,7 @@ struct nvme_limits {
 	uint32_t inline_bytes;
 	uint32_t mdts_bytes;
 	uint32_t first_command_ms;
+	uint32_t transfer_timeout_ms; /* 0: the default */
 	uint64_t bounce_bytes;
 	/* What hosts are told: how long access may be "change". 1 to 127; 0: the default. */
 	uint32_t ana_transition_s;

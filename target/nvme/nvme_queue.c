@@ -182,6 +182,9 @@ static int nvme_queue_arm(struct queue *q)
 		list_push(&nq->free_requests, &nq->requests[i].link);
 	}
 	nq->send_free = q->send_wrs;
+	for (unsigned int i = 0; i < BOUNCE_KINDS; i++)
+		bounce_line_init(&nq->lines[i], q->nr->bounce[q->device], (enum bounce_kind)i);
+	stall_watch(nq);
 	for (unsigned int first = 0; first < q->receives; first += RECV_BATCH) {
 		unsigned int n = (unsigned int)min_u64(RECV_BATCH, q->receives - first);
 		int err = post_receives(nq, first, n);
@@ -214,6 +217,7 @@ static void nvme_queue_drain(struct queue *q)
 {
 	struct nvme_queue *nq = nvme_queue_of(q);
 
+	stall_forget(nq);
 	list_init(&nq->received);
 	if (nq->controller && nq->qid == 0)
 		nq->controller->a.nr_held = 0;
@@ -310,6 +314,7 @@ uint16_t nvme_queue_new(struct nvme_target *t, struct cm_channel *channel,
 		.no_invalidate = listener->options.no_invalidate,
 	};
 	list_init(&nq->owner_link);
+	list_init(&nq->reactor_link);
 	list_init(&nq->free_requests);
 	list_init(&nq->received);
 	list_init(&nq->sends);

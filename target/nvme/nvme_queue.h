@@ -134,6 +134,12 @@ struct request {
 	} u;
 };
 
+/** When one kind of transfer was last seen to move (stall.c). */
+struct stall_sight {
+	uint32_t done;
+	uint64_t since_ns; /* 0: nothing was under way */
+};
+
 struct nvme_queue {
 	struct queue q;
 	uint16_t cm_qid;
@@ -170,6 +176,11 @@ struct nvme_queue {
 	struct list fetches;	     /* requests that wait for READs */
 	unsigned int send_free;
 	unsigned int reads_used; /* of the READ depth */
+	struct bounce_line lines[BOUNCE_KINDS];
+	struct list reactor_link;	 /* of nvme_reactor.queues */
+	uint32_t reads_done, sends_done; /* chains, so far */
+	struct stall_sight reads_sight, sends_sight;
+	struct loop_msg stall_msg; /* to control, once */
 };
 
 /** Control. Returns a reject code. */
@@ -298,6 +309,21 @@ void request_preempted_gone(struct resv_abort_part *part);
 void transfer_send(struct request *r);	/* state SENDING, or waits */
 void transfer_fetch(struct request *r); /* state FETCHING, or waits */
 void transfer_kick(struct nvme_queue *q);
+
+/* ---- hosts that stop answering (stall.c) ------------------------------------------------------- */
+
+void stall_init(struct nvme_reactor *nr);
+void stall_begin(struct nvme_reactor *nr);
+/** Reactor: the queue is looked at, until stall_forget(). */
+void stall_watch(struct nvme_queue *nq);
+void stall_forget(struct nvme_queue *nq);
+
+/** After something was posted that the host has to answer. */
+static inline void stall_expect(struct nvme_queue *nq)
+{
+	if (!loop_timer_armed(&nq->q.nr->stall_timer))
+		stall_begin(nq->q.nr);
+}
 
 /* ---- command sets ----------------------------------------------------------------------------- */
 

@@ -177,9 +177,13 @@ void request_start(struct capsule *capsule)
 
 /* ---- buffers and data from the host ----------------------------------------------------------- */
 
-static struct bounce_pool *pool_of(const struct request *r)
+/* Small data of admin commands and of Connect do not wait for anybody's I/O. */
+static struct bounce_line *line_of(const struct request *r, uint32_t length)
 {
-	return r->queue->q.nr->bounce[r->queue->q.device];
+	bool reserved = r->queue->limits.admin || r->command.opcode == NVME_FABRICS;
+
+	return &r->queue->lines[reserved && length <= BOUNCE_SMALL_BYTES ? BOUNCE_RESERVE
+									 : BOUNCE_IO];
 }
 
 static void use_buffer(struct request *r)
@@ -208,7 +212,7 @@ static void buffer_ready(struct bounce *bounce)
 void request_buffer(struct request *r, uint32_t length, void (*buffered)(struct request *r))
 {
 	r->buffered = buffered;
-	if (bounce_get(pool_of(r), &r->bounce, length, buffer_ready)) {
+	if (bounce_get(line_of(r, length), &r->bounce, length, buffer_ready)) {
 		use_buffer(r);
 		buffered(r);
 		return;
@@ -219,7 +223,7 @@ void request_buffer(struct request *r, uint32_t length, void (*buffered)(struct 
 void request_drop_buffer(struct request *r)
 {
 	r->nr_segments = 0;
-	bounce_put(pool_of(r), &r->bounce);
+	bounce_put(&r->bounce);
 }
 
 void request_fetch(struct request *r, void (*fetched)(struct request *r))
@@ -378,7 +382,7 @@ void request_release(struct request *r)
 	if (preempted)
 		request_preempted_gone(preempted);
 	/* Last: it may hand the buffer to a request that goes on at once. */
-	bounce_put(pool_of(r), &r->bounce);
+	bounce_put(&r->bounce);
 	if (!nq->q.failed && (l = list_pop(&nq->received)))
 		request_start(list_entry(l, struct capsule, link));
 	queue_done_busy(&nq->q);

@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "nvme/bounce.h"
 #include "nvme/discovery.h"
+#include "nvme/nvme_queue.h"
 #include "nvme/resv.h"
 
 #define MACHINE_ID_BYTES 32
@@ -28,6 +28,8 @@ static int limits_check(struct nvme_limits *l)
 	if (l->inline_bytes < sizeof(struct nvmf_connect_data) ||
 	    l->inline_bytes > NVME_MAX_INLINE_BYTES || l->inline_bytes % 16 != 0)
 		return -EINVAL;
+	if (l->transfer_timeout_ms == 0)
+		l->transfer_timeout_ms = NVME_DEFAULT_TRANSFER_TIMEOUT_MS;
 	if (l->ana_transition_s == 0)
 		l->ana_transition_s = NVME_DEFAULT_ANA_TRANSITION_S;
 	if (l->ana_transition_s > 127)
@@ -58,6 +60,7 @@ static int make_reactors(struct nvme_target *t)
 		nr->reactor = t->env.reactors[i];
 		nr->loop = reactor_loop(nr->reactor);
 		nr->index = i;
+		stall_init(nr);
 		for (unsigned int d = 0; d < h->nr_devices; d++) {
 			int err = bounce_pool_new(h->block_pds[d], t->env.limits.bounce_bytes,
 						  t->env.limits.mdts_bytes, &nr->bounce[d]);

@@ -90,6 +90,7 @@ static void send_done(struct reactor_wr *wr, const struct fabric_wc *wc)
 	struct nvme_queue *nq = r->queue;
 
 	nq->send_free += r->chain;
+	nq->sends_done++;
 	if (wc->status != FABRIC_OK)
 		queue_fail(&nq->q, "a response could not be sent");
 	request_release(r);
@@ -164,6 +165,7 @@ static void post_send(struct request *r)
 	r->last_wr.done = send_done;
 	r->chain = n;
 	nq->send_free -= n;
+	stall_expect(nq);
 	if (fabric_post_send(nq->q.conn, wr, NULL) < 0) {
 		/* The fence comes with it: what was posted of the chain touches nothing any more. */
 		queue_fail(&nq->q, "a response could not be posted");
@@ -198,6 +200,7 @@ static void fetch_done(struct reactor_wr *wr, const struct fabric_wc *wc)
 
 	nq->send_free += r->chain;
 	nq->reads_used -= r->chain;
+	nq->reads_done++;
 	request_set_state(r, REQUEST_PARSED);
 	if (wc->status != FABRIC_OK)
 		queue_fail(&nq->q, "data could not be fetched");
@@ -240,6 +243,7 @@ static bool post_fetch(struct request *r)
 	r->chain = n;
 	nq->send_free -= n;
 	nq->reads_used += n;
+	stall_expect(nq);
 	request_set_state(r, REQUEST_FETCHING);
 	if (r->fetched_to.segment == r->nr_segments)
 		counter_add(&bytes_in, r->command.length);

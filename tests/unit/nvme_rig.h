@@ -24,6 +24,7 @@
 struct rig_options {
 	uint32_t lba_bytes;
 	uint32_t inline_bytes;
+	uint32_t transfer_timeout_ms; /* 0: the default */
 	bool read_only, advisory, no_invalidate;
 };
 
