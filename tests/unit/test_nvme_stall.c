@@ -162,7 +162,7 @@ static void test_all_is_taken(void **state)
 	stop_in_the_middle(&rig);
 	for (unsigned int i = 0; i < 3; i++)
 		stop_in_the_middle(&more[i]);
-	wait_for_waits(waits + 4 * 14);
+	wait_for_waits(waits + 56);
 	admin_data_comes();
 	assert_int_equal(counted("nvme_stalled_queues"), stalls);
 	rig_read(&rig, 0, others.memory, BIG);
