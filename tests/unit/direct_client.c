@@ -248,9 +248,10 @@ void post_write(struct direct *d, const struct lh_grant *grant, uint64_t at, uin
 unsigned int post_commit_as(struct direct *d, uint32_t nsid, uint32_t generation,
 			    const struct lh_commit_range *ranges, uint32_t count)
 {
-	struct {
+	union {
 		struct lh_msg_commit m;
-		struct lh_commit_range ranges[LH_COMMIT_MAX_RANGES + 1];
+		uint8_t bytes[sizeof(struct lh_msg_commit) +
+			      (LH_COMMIT_MAX_RANGES + 1) * sizeof(struct lh_commit_range)];
 	} wire = {0};
 	uint32_t bytes = (uint32_t)(sizeof(wire.m) + count * sizeof(ranges[0]));
 	unsigned int tag = d->next_tag++;
@@ -268,8 +269,8 @@ unsigned int post_commit_as(struct direct *d, uint32_t nsid, uint32_t generation
 	wire.m.generation = htole32(generation);
 	wire.m.count = htole32(count);
 	for (uint32_t i = 0; i < count; i++)
-		wire.ranges[i] = (struct lh_commit_range){htole64(ranges[i].offset),
-							  htole64(ranges[i].length)};
+		wire.m.ranges[i] = (struct lh_commit_range){htole64(ranges[i].offset),
+							    htole64(ranges[i].length)};
 	post(d, &wire, bytes);
 	return tag;
 }
