@@ -193,6 +193,7 @@ static void exports_ready(struct daemon *d)
 		fail_start(d);
 		return;
 	}
+	exports_announced(d->exports);
 	(void)sd_notify(0, "READY=1");
 	log_notice("leaseholdd %s is ready: %u export(s), %u listener(s), admin socket %s", VERSION,
 		   exports_count(d->exports), d->config->nr_listeners, d->config->admin_socket);

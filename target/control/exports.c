@@ -50,6 +50,7 @@ struct exports {
 	unsigned int count;
 	struct memory memory[NVME_MAX_NSID + 1];
 	bool software_only;
+	bool announced; /* hosts may come */
 	bool stopping;
 	void (*stopped)(void *arg);
 	void *stopped_arg;
@@ -157,6 +158,8 @@ static void remember(struct entry *e)
 	(void)snprintf(m->name, sizeof(m->name), "%s", holding_name(e->h));
 	m->has_uuid = true;
 	memcpy(m->uuid, export_identity(file)->uuid, sizeof(m->uuid));
+	if (e->exports->announced)
+		holding_became_known(e->h);
 }
 
 static void started(void *arg, int err, const char *why)
@@ -301,6 +304,15 @@ void exports_add(struct exports *x, const struct config_export *config, bool ado
 	holding_start(e->h, started, e);
 }
 
+void exports_announced(struct exports *x)
+{
+	struct list *l;
+
+	x->announced = true;
+	list_for_each (l, &x->entries)
+		remember(list_entry(l, struct entry, link));
+}
+
 /* ---- remove ----------------------------------------------------------------------------------- */
 
 static void holding_stopped(void *arg)
@@ -410,6 +422,8 @@ void exports_stop(struct exports *x, void (*done)(void *arg), void *arg)
 
 		if (e->state == ENTRY_REMOVING)
 			continue;
+		if (e->state == ENTRY_THERE)
+			remember(e);
 		e->stopping = true;
 		holding_stop(e->h, holding_stopped, e);
 	}

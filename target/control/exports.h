@@ -31,6 +31,11 @@ typedef void exports_done_fn(void *arg, int err, const char *why);
 void exports_add(struct exports *x, const struct config_export *config, bool adopt,
 		 exports_done_fn *done, void *arg);
 /**
+ * Hosts may come from now on: what they are told stays. Of exports that are added before, and stopped
+ * without it, no identity is kept.
+ */
+void exports_announced(struct exports *x);
+/**
  * Takes it from the hosts, recalls what is granted, lets go of the file: then done. -ENOENT: there is
  * none; -EBUSY: it is being added or removed.
  */

@@ -62,8 +62,13 @@ struct export;
  */
 MUST_CHECK int export_open(const struct export_config *config, struct export **e,
 			   struct errtext *err);
-/** Every view must be freed. Removes the lock file. */
+/**
+ * Every view must be freed. Removes the lock file. Takes back the identity that export_open() made or
+ * adopted, unless the export became known: a refused start leaves nothing that is in a later one's way.
+ */
 void export_close(struct export *e);
+/** Hosts may have been told its identity, which now stays. Control thread, before export_close(). */
+void export_became_known(struct export *e);
 
 /* Any thread. */
 const char *export_name(const struct export *e);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "identity.h"
+#include "util/log.h"
 
 /* How often another file may take the name's place while we look. */
 #define OPEN_ATTEMPTS 5
@@ -149,6 +150,8 @@ static void free_strings(struct export *e)
 {
 	free(e->name);
 	free(e->path);
+	free(e->state_dir);
+	free(e->identity_before);
 	free(e);
 }
 
@@ -161,10 +164,11 @@ int export_open(const struct export_config *config, struct export **e, struct er
 		return errtext_set(err, -ENOMEM, "out of memory");
 	new->name = strdup(config->name);
 	new->path = strdup(config->path);
+	new->state_dir = strdup(config->state_dir);
 	new->lba_bytes = config->lba_bytes;
 	new->prepare = config->prepare;
 	new->read_only = config->read_only;
-	if (!new->name || !new->path) {
+	if (!new->name || !new->path || !new->state_dir) {
 		ret = errtext_set(err, -ENOMEM, "out of memory");
 		goto free_export;
 	}
@@ -180,21 +184,20 @@ int export_open(const struct export_config *config, struct export **e, struct er
 	ret = find_medium(new, config->software_fabric_only, err);
 	if (!ret)
 		ret = identity_get(config->state_dir, new->name, new->fd, config->adopt,
-				   &new->identity, err);
+				   &new->identity, &new->identity_before, err);
 	if (!ret && config->uuid &&
 	    memcmp(config->uuid, new->identity.uuid, sizeof(new->identity.uuid)) != 0)
 		ret = errtext_set(err, -ESTALE,
 				  "%s is another disk than the one that hosts knew under this nsid "
 				  "since the daemon started: give it another nsid",
 				  new->path);
-	if (ret)
-		goto close_file;
+	if (ret) {
+		export_close(new);
+		return ret;
+	}
 	*e = new;
 	return 0;
 
-close_file:
-	(void)close(new->fd);
-	lockfile_drop(&new->lock);
 free_export:
 	free_strings(new);
 	return ret;
@@ -202,8 +205,16 @@ free_export:
 
 void export_close(struct export *e)
 {
+	int err;
+
 	if (!e)
 		return;
+	if (e->identity_before) {
+		err = identity_take_back(e->state_dir, e->name, e->identity_before);
+		if (err)
+			log_warning("%s: its identity, which nobody was told, stays in %s: %s",
+				    e->name, e->state_dir, strerror(-err));
+	}
 	(void)close(e->fd);
 	lockfile_drop(&e->lock);
 	free_strings(e);
@@ -232,6 +243,12 @@ const char *export_name(const struct export *e)
 const char *export_path(const struct export *e)
 {
 	return e->path;
+}
+
+void export_became_known(struct export *e)
+{
+	free(e->identity_before);
+	e->identity_before = NULL;
 }
 
 const struct export_identity *export_identity(const struct export *e)

@@ -17,6 +17,8 @@ struct export
 	enum export_medium medium;
 	uint64_t map_align; /* of the mapping: a huge page of the medium */
 	struct export_identity identity;
+	char *state_dir;
+	char *identity_before; /* what its file said before export_open() wrote it; NULL: it did not */
 	int fd;
 	dev_t dev;
 	ino_t ino;

@@ -246,14 +246,17 @@ static int create(int dir, const char *path, const char *name, struct record *r,
 }
 
 static int get_kept(int dir, const char *path, const char *name, bool adopt, struct record *now,
-		    struct errtext *err)
+		    char **before, struct errtext *err)
 {
-	char text[IDENTITY_MAX_BYTES];
+	char text[IDENTITY_MAX_BYTES] = "";
 	const char *what;
 	struct record kept;
 	int ret;
 
 	ret = state_file_read(dir, name, text, sizeof(text));
+	*before = strdup(text);
+	if (!*before)
+		return errtext_set(err, -ENOMEM, "out of memory");
 	if (ret == -ENOENT)
 		return create(dir, path, name, now, err);
 	/* What is cut off makes no sense either, and the sentence names the line. */
@@ -271,7 +274,11 @@ static int get_kept(int dir, const char *path, const char *name, bool adopt, str
 			"add --adopt; else remove %s to give it a new identity",
 			name, what, path);
 	now->identity = kept.identity;
-	return what ? keep(dir, path, name, now, err) : 0;
+	if (what)
+		return keep(dir, path, name, now, err);
+	free(*before);
+	*before = NULL;
+	return 0;
 }
 
 /* ---- without a state directory --------------------------------------------------------------- */
@@ -303,7 +310,7 @@ static void derive(const char *kind, const char *name, const struct record *r, u
 }
 
 int identity_get(const char *state_dir, const char *name, int fd, bool adopt,
-		 struct export_identity *identity, struct errtext *err)
+		 struct export_identity *identity, char **before, struct errtext *err)
 {
 	struct record now = {0};
 	char *path;
@@ -311,6 +318,7 @@ int identity_get(const char *state_dir, const char *name, int fd, bool adopt,
 
 	if (name[0] == '\0' || name[0] == '.' || strchr(name, '/') || strlen(name) >= LH_NAME_BYTES)
 		return errtext_set(err, -EINVAL, "not an export's name");
+	*before = NULL;
 	ret = look(fd, &now);
 	if (ret)
 		return errtext_set(err, ret, "cannot tell which file it is: %s", strerror(-ret));
@@ -327,11 +335,26 @@ int identity_get(const char *state_dir, const char *name, int fd, bool adopt,
 		ret = errtext_set(err, -ENOMEM, "out of memory");
 		goto close_dir;
 	}
-	ret = get_kept(dir, path, name, adopt, &now, err);
-	if (!ret)
+	ret = get_kept(dir, path, name, adopt, &now, before, err);
+	if (ret) {
+		free(*before);
+		*before = NULL;
+	} else {
 		*identity = now.identity;
+	}
 	free(path);
 close_dir:
+	(void)close(dir);
+	return ret;
+}
+
+int identity_take_back(const char *state_dir, const char *name, const char *before)
+{
+	int dir = state_folder_open(state_dir, "exports"), ret;
+
+	if (dir < 0)
+		return dir;
+	ret = before[0] ? state_file_write(dir, name, before) : state_file_remove(dir, name);
 	(void)close(dir);
 	return ret;
 }

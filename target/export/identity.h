@@ -11,8 +11,13 @@
  * -ESTALE: another file than the one the identity was given to; with `adopt` the identity is this
  * file's from now on. -EBADMSG: the identity file makes
  * no sense; the sentence names file and line.
+ * `*before` is what the identity file said until now, to free: NULL if it still does, "" if there was
+ * none.
  */
 MUST_CHECK int identity_get(const char *state_dir, const char *name, int fd, bool adopt,
-			    struct export_identity *identity, struct errtext *err);
+			    struct export_identity *identity, char **before, struct errtext *err);
+
+/** Nobody heard of the identity: the file says again what it said `before`. 0 or -errno. */
+MUST_CHECK int identity_take_back(const char *state_dir, const char *name, const char *before);
 
 #endif

@@ -302,4 +302,7 @@ const struct holding_config *holding_config(const struct holding *h);
 /** NULL before it was opened, and once it is closed (stopped, or its start failed). Any thread. */
 const struct export *holding_export(const struct holding *h);
 
+/** As export_became_known(), if there is an export. Control loop. */
+void holding_became_known(struct holding *h);
+
 #endif

@@ -585,3 +585,11 @@ const struct export *holding_export(const struct holding *h)
 {
 	return holding_file(h);
 }
+
+void holding_became_known(struct holding *h)
+{
+	struct export *e = atomic_load_explicit(&h->export, memory_order_relaxed);
+
+	if (e)
+		export_became_known(e);
+}

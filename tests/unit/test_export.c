@@ -334,6 +334,7 @@ static struct export_identity identity_of(const struct export_config *config)
 	struct export *e = must_open(config);
 	struct export_identity identity = *export_identity(e);
 
+	export_became_known(e);
 	export_close(e);
 	return identity;
 }
@@ -371,6 +372,37 @@ static void test_identity_kept(void **state)
 	assert_int_equal(unlink(in_dir("state/exports/disk")), 0);
 	second = identity_of(&config);
 	assert_memory_not_equal(first.uuid, second.uuid, 16);
+}
+
+/* Who was not served leaves the state directory as it was, whether there was a record or not. */
+static void test_identity_taken_back(void **state)
+{
+	struct export_config config = config_of("a");
+	struct export_identity first, second;
+	struct stat st;
+
+	(void)state;
+	remove_tree(in_dir("state"));
+	make_file("a", MIB(1));
+	make_file("b", MIB(1));
+	config.state_dir = in_dir("state");
+	export_close(must_open(&config));
+	assert_int_equal(stat(in_dir("state/exports/disk"), &st), -1);
+	config.path = in_dir("b");
+	first = identity_of(&config);
+
+	/* Adopted by a file that is then not served, or has not the UUID that it should have. */
+	config.adopt = true;
+	config.path = in_dir("a");
+	export_close(must_open(&config));
+	config.uuid = (const uint8_t[16]){1};
+	must_fail(&config, -ESTALE, "another nsid");
+	config.uuid = NULL;
+	config.adopt = false;
+	must_fail(&config, -ESTALE, "--adopt");
+	config.path = in_dir("b");
+	second = identity_of(&config);
+	assert_memory_equal(&first, &second, sizeof(first));
 }
 
 static void write_identity(const char *text, size_t len)
@@ -465,7 +497,7 @@ static int run(const char *where)
 		leaks_test(test_two_daemons),	   leaks_test(test_leased),
 		leaks_test(test_holders),	   leaks_test(test_holders_apart),
 		leaks_test(test_identity_kept),	   leaks_test(test_identity_corrupt),
-		leaks_test(test_identity_derived),
+		leaks_test(test_identity_derived), leaks_test(test_identity_taken_back),
 	};
 
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2154,SC2034 # variables of lib.sh
-# the same export has the same UUID after restart and after kill -9; a replaced file is refused
+# the same export has the same UUID after restart and after kill -9; a replaced file is refused; a refused start leaves no identity
 # needs: host
 # why: nothing in it depends on the adapter or on the file system
 # limit: 90
@@ -41,3 +41,15 @@ add_export x "$files/x"
 add_export y "$files/y"
 daemon_start
 [ "$(status .exports[0].uuid)" != "$(status .exports[1].uuid)" ] || fail "two exports have one UUID"
+daemon_stop
+# A start that is refused leaves none: mended by another path, it succeeds.
+use refused
+make_file "$files/small" 1
+make_file "$files/right" 4
+truncate -s 100 "$files/tiny"
+add_export good "$files/small"
+add_export bad "$files/tiny"
+daemon_refuses 'smaller|block|empty|LBA'
+expect "identities kept" "$(ls "$tmp/refused/state/exports")" ""
+sed -i "s|$files/tiny|$files/right|; s|$files/small|$files/x|" "$tmp/refused/exports"
+daemon_start
