@@ -371,7 +371,7 @@ void export_warning_text(const struct export *e, const struct view *view,
 			       "%s is sparse: %llu of %llu bytes are in holes and are not served "
 			       "directly; prepare = allocate fills them",
 			       e->path, (unsigned long long)view->hole_bytes,
-			       (unsigned long long)(view->size_bytes + view_tail_bytes(view)));
+			       (unsigned long long)view->size_bytes + view_tail_bytes(view));
 		break;
 	}
 }

@@ -10,6 +10,7 @@
 
 #include "nvme_host.h"
 
+#include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 
@@ -34,8 +35,9 @@ struct persists {
 	atomic_uint fails_after;
 };
 
-/** What has become of a client's queue. Control is the test's thread: this needs no lock. */
+/** What control, which is the test's thread, did to a client's queue. Nothing of other threads' doing. */
 struct ends {
+	pthread_t control;
 	struct host_queue *watched; /* this one; NULL: nothing is noted */
 	unsigned int fences;
 	bool error_here; /* our end was in error when fabric_conn_fence() returned */
