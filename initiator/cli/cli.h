@@ -75,7 +75,7 @@ void cli_note(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /** Parses a size or fails with EXIT_USAGE; 0 if it is one. */
 int cli_size(const struct verb *verb, const char *what, const char *text, uint64_t *bytes);
 
-/** lh_open() with the sentence printed; 0 or the exit code. */
+/** lh_open() with the sentence printed, of an export that is not offline; 0 or the exit code. */
 int cli_open(const char *uri, const struct target_options *o, struct lh_client **client,
 	     struct lh_export **ex);
 /** Closes both; an error of closing is printed. Returns `code`, or EXIT_FAILED if that was 0. */

@@ -154,12 +154,22 @@ int cli_option(const struct verb *verb, int c, struct target_options *o)
 int cli_open(const char *uri, const struct target_options *o, struct lh_client **client,
 	     struct lh_export **ex)
 {
+	struct lh_export_info info;
 	struct lh_error err;
 	int rc = lh_open(uri, &o->lh, client, ex, &err);
 
 	if (rc < 0)
 		return cli_fail_connect(&err);
 	connected = *client;
+	/* It has no bytes, so that whatever is asked of it would end in an odd way. */
+	if (lh_export_info(*ex, false, &info, &err) == 0 && strcmp(info.state, "offline") == 0) {
+		rc = cli_failf(EXIT_FAILED,
+			       "export %s is offline: the target does not have its file now "
+			       "(another process may have it open; leasehold status on that host "
+			       "tells); try again later",
+			       info.name);
+		return cli_close(*client, *ex, rc);
+	}
 	return 0;
 }
 

@@ -20,6 +20,11 @@ daemon_start
 expect_text "the log" "$(log)" "pid $opener"
 [ "$(export_state)" != serving ] || fail "it is served while another process has it open"
 lh_ok list "$(target)"
+lh_fails 'is offline' get "$(target data)" "$tmp/empty"
+[ ! -e "$tmp/empty" ] || fail "a get of an export that is not there made a file"
+lh_fails 'is offline' read "$(target data)" 0 512
+make_file "$tmp/a" 1
+lh_fails 'is offline' put --block "$tmp/a" "$(target data)"
 client_kill opener
 wait_serving
 make_file "$tmp/a" 4
