@@ -101,7 +101,6 @@ use() {
 port() { echo "${d_port[$D]}"; }
 pid() { echo "${d_pid[$D]}"; }
 log() { cat "$tmp/$D/log"; }
-run_dir() { echo "$tmp/$D/run"; }
 
 # add_export NAME PATH ['key = value; …']
 add_export() {
@@ -198,6 +197,13 @@ nothing_left() {
 	local left
 	left=$(find "$tmp/$D/run" "$tmp/$D/admin.sock" ! -type d 2>/dev/null | paste -sd' ' || true)
 	[ -z "$left" ] || fail "leaseholdd left behind: $left"
+}
+
+# The daemon serves one file, and has no lock file of another.
+one_lock() {
+	local locks
+	locks=$(grep -slx "pid $(pid) export .*" /run/leasehold/lock-* "${XDG_RUNTIME_DIR:-/nowhere}"/leasehold/lock-* || true)
+	[ "$(grep -c . <<<"$locks")" = 1 ] || fail "one lock file is expected, there are: $locks"
 }
 
 lease_of() { awk -v pid="$1" '$2 == "LEASE" && $5 == pid' /proc/locks; }

@@ -93,8 +93,7 @@ export_fails 'at least one block' resize b 0
 export_ remove b
 expect "exports" "$(status '.exports | length')" 1
 lh_fails 'no export|there is no|not exist|unknown' get "$(target b)" "$tmp/back"
-locks=$(grep -slx "pid $(pid) export .*" /run/leasehold/lock-* "${XDG_RUNTIME_DIR:-/nowhere}"/leasehold/lock-* || :)
-[ "$(wc -l <<<"$locks")" = 1 ] || fail "a lock file is left: $locks"
+one_lock
 expect "lease" "$(lease_of "$(pid)" | wc -l)" 1
 cmp -n $((3 << 20)) "$tmp/a" "$files/b" || fail "the removal changed the file"
 make_file "$files/d" 1

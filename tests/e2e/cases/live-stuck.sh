@@ -12,30 +12,33 @@ for how in --block --direct --block --direct; do
 	lh_ok export add b "$files/b" --socket "$socket"
 	: >"$tmp/go"
 	(while [ -e "$tmp/go" ]; do
-		"$leasehold" put $how "$tmp/a" "$(target b)" >"$tmp/put.out" 2>&1 || true
+		"$leasehold" put $how "$tmp/a" "$(target b)" >"$tmp/put.out" 2>&1 &
+		echo $! >"$tmp/client.new"
+		mv "$tmp/client.new" "$tmp/client"
+		wait || true
 	done) &
 	loop=$!
-	sleep 0.3
-	client=''
-	for _ in $(seq 100); do
-		client=$(pgrep -n -P "$loop" -x leasehold || true)
-		[ -n "$client" ] && [ "$(status '.clients | map(.io_queues) | add')" -ge 1 ] && kill -STOP "$client" 2>/dev/null && break
-		client=''
-		sleep 0.01
-	done
+	caught=no
+	for _ in $(seq 20); do
+		sleep 0.1
+		client=$(cat "$tmp/client") || continue
+		kill -STOP "$client" || continue
+		[ "$(status '.clients | map(.io_queues) | add // 0')" -ge 1 ] && caught=yes && break
+		kill -CONT "$client" 2>/dev/null || true
+	done 2>/dev/null
 	rm "$tmp/go"
 	start=$(now_ns)
 	lh_ok export remove b --socket "$socket"
 	took=$((($(now_ns) - start) / 1000000))
 	[ $took -lt $((7000 * slow)) ] || fail "$how: the removal took $took ms"
-	if [ -n "$client" ]; then
+	if [ $caught = yes ]; then
 		stopped=$((stopped + 1))
-		kill -CONT "$client" 2>/dev/null || true
+		kill -CONT "$client" || fail "the client that stood still is gone"
 	fi
 	wait "$loop"
 	client_reports "$tmp/put.out"
 	expect "exports" "$(status '.exports | length')" 1
-	[ "$(find "$(run_dir)" -name 'lock-*' | wc -l)" = 1 ] || fail "a lock file is left"
+	one_lock
 	lh_ok get "$(target data)" "$tmp/back"
 done
-[ $stopped -ge 2 ] || fail "only $stopped clients were caught at work"
+[ $stopped -ge 3 ] || fail "only $stopped clients were caught at work"

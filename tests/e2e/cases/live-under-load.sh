@@ -60,7 +60,7 @@ expect "added and removed" "$(stats .nvme_namespaces_removed)" 100
 expect "queues cut" "$(stats .nvme_namespace_cuts)" 0
 wait_serving
 expect "keys" "$(keys)" "$(status .exports[0].keys)"
-[ "$(find "$(run_dir)" -name 'lock-*' | wc -l)" = 1 ] || fail "lock files are left: $(ls "$(run_dir)")"
+one_lock
 expect "leases" "$(lease_of "$(pid)" | wc -l)" 1
 no_map_of_b() { ! grep -q "$files/b" "/proc/$(pid)/maps"; }
 wait_for 5 "no mapping of what was removed" no_map_of_b
