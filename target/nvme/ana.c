@@ -53,6 +53,8 @@ void ana_members_changed(struct nvme_target *t, unsigned int group)
 
 	list_for_each (l, &t->listeners)
 		note_change(&list_entry(l, struct nvme_listener, link)->ana, group);
+	list_for_each (l, &t->closed_listeners)
+		note_change(&list_entry(l, struct nvme_listener, link)->ana, group);
 }
 
 /* Lost for good is lost to those who saw it: they come again and see what is new. */
@@ -100,25 +102,20 @@ int nvme_target_set_ana(struct nvme_target *t, uint16_t portid, unsigned int gro
 {
 	unsigned int first = group ? group : 1, last = group ? group : NVME_MAX_ANA_GROUPS;
 	bool changed = false, lost = false;
-	struct list *l;
+	struct nvme_listener *listener = listener_find(t, portid);
 
 	assert(loop_is_current(t->env.control));
 	if (group > NVME_MAX_ANA_GROUPS)
 		return -ERANGE;
-	list_for_each (l, &t->listeners) {
-		struct nvme_listener *listener = list_entry(l, struct nvme_listener, link);
-
-		if (listener->portid != portid)
-			continue;
-		for (unsigned int g = first; g <= last; g++)
-			changed |= set_group(listener, g, state, &lost);
-		if (changed)
-			tell(t, listener, group, state);
-		if (lost)
-			end_lost(t, listener);
-		return 0;
-	}
-	return -ENOENT;
+	if (!listener)
+		return -ENOENT;
+	for (unsigned int g = first; g <= last; g++)
+		changed |= set_group(listener, g, state, &lost);
+	if (changed)
+		tell(t, listener, group, state);
+	if (lost)
+		end_lost(t, listener);
+	return 0;
 }
 
 /* ---- the log (control) ------------------------------------------------------------------------ */

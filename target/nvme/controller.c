@@ -96,6 +96,7 @@ static uint16_t connect_admin(struct nvme_queue *nq, const struct connect *conne
 	c->target = t;
 	c->subsystem = s;
 	c->listener = nq->listener;
+	listener_get(c->listener);
 	c->ana_base = nq->listener->ana.changes;
 	c->cntlid = new_cntlid(t);
 	memcpy(c->hostid, connect->hostid, sizeof(c->hostid));
@@ -250,6 +251,7 @@ void controller_put(struct controller *c)
 	list_del(&c->link);
 	t->nr_controllers--;
 	error_log_fini(&c->errors);
+	listener_put(c->listener);
 	free(c);
 }
 

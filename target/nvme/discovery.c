@@ -49,9 +49,35 @@ int nvme_target_add_referral(struct nvme_target *t, const struct nvme_referral *
 		return -EINVAL;
 	if (t->nr_referrals == NVME_MAX_REFERRALS)
 		return -ENOSPC;
+	if (t->last_referral_id == NVME_MAX_PORTID)
+		return -ENOSPC;
+	t->referral_ids[t->nr_referrals] = ++t->last_referral_id;
 	t->referrals[t->nr_referrals++] = *r;
 	discovery_changed(t);
 	return 0;
+}
+
+int nvme_target_remove_referral(struct nvme_target *t, uint16_t id)
+{
+	unsigned int i = 0, after;
+
+	while (i < t->nr_referrals && t->referral_ids[i] != id)
+		i++;
+	if (i == t->nr_referrals)
+		return -ENOENT;
+	after = --t->nr_referrals - i;
+	memmove(&t->referrals[i], &t->referrals[i + 1], after * sizeof(t->referrals[0]));
+	memmove(&t->referral_ids[i], &t->referral_ids[i + 1], after * sizeof(t->referral_ids[0]));
+	discovery_changed(t);
+	return 0;
+}
+
+void nvme_target_each_referral(struct nvme_target *t,
+			       void (*fn)(uint16_t id, const struct nvme_referral *r, void *arg),
+			       void *arg)
+{
+	for (unsigned int i = 0; i < t->nr_referrals; i++)
+		fn(t->referral_ids[i], &t->referrals[i], arg);
 }
 
 /* ---- the log (control) ------------------------------------------------------------------------ */
@@ -126,8 +152,8 @@ static void log_referral(const struct nvme_target *t, unsigned int index, struct
 	const struct discovery_record record = {
 		.subtype = NVMF_SUBTYPE_REFERRAL,
 		.provider = referral->iwarp ? NVMF_RDMA_IWARP : NVMF_RDMA_UNKNOWN,
-		/* Behind those of all listeners there can be. */
-		.portid = (uint16_t)(NVME_MAX_LISTENERS + 1 + index),
+		/* Behind those of all listeners there can ever be. */
+		.portid = (uint16_t)(NVME_MAX_PORTID + t->referral_ids[index]),
 		.admin_entries = (uint16_t)t->env.limits.queue_depth,
 		.addr = &referral->addr,
 		.nqn = referral->nqn,

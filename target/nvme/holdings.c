@@ -299,7 +299,7 @@ void holdings_attach(struct nvme_target *t, unsigned int slot, void (*done)(stru
 	const struct ns_home *home = &t->homes[slot];
 
 	/* Nobody has come yet: the reactors see it with the first message about it. */
-	if (list_empty(&t->listeners) && t->nr_queues == 0) {
+	if (t->last_portid == 0) {
 		for (unsigned int i = 0; i < t->env.nr_reactors; i++)
 			attach(&t->reactors[i], home->subsystem, holding_nsid(home->holding), slot);
 		return;

@@ -19,7 +19,6 @@
 
 #include <stdatomic.h>
 
-#define NVME_MAX_LISTENERS	16
 #define NVME_MAX_SEGMENTS	16 /* registered slices one command may touch; beyond: fs path */
 #define NVME_MAX_TOKENS		8 /* direct queues asked for and not yet connected, per controller */
 #define NVME_MAX_DIRECT_QUEUES	16 /* per controller */
@@ -124,8 +123,9 @@ struct cm_channel {
 
 struct nvme_listener {
 	struct list link;
+	unsigned int users; /* queues and controllers that came in by it */
 	struct cm_channel *channel;
-	struct fabric_listener *listener;
+	struct fabric_listener *listener; /* NULL: removed */
 	struct nvme_listen_options options;
 	struct sockaddr_storage bound;
 	struct ana_states ana;
@@ -138,7 +138,7 @@ struct nvme_target {
 	struct nvme_reactor *reactors;
 	struct list channels;
 	struct list listeners;
-	struct list closed_listeners; /* their controllers still look at their states */
+	struct list closed_listeners; /* whose users still look at their states */
 	struct list subsystems;
 	struct list controllers;
 	struct list queues; /* of both kinds, from request to grave */
@@ -157,7 +157,9 @@ struct nvme_target {
 	uint64_t discovery_generation;
 	uint16_t last_portid;
 	struct nvme_referral referrals[NVME_MAX_REFERRALS];
+	uint16_t referral_ids[NVME_MAX_REFERRALS];
 	unsigned int nr_referrals;
+	uint16_t last_referral_id;
 	uint64_t started_ns;
 	bool stopping;
 	void (*stopped)(void *arg);
@@ -172,8 +174,13 @@ struct nvme_subsystem *target_find_subsystem(struct nvme_target *t, const char *
 int target_device_index(const struct nvme_target *t, const struct fabric_device *dev);
 
 /* listener.c */
+/** Also one that is removed and has users; or NULL. */
+struct nvme_listener *listener_find(struct nvme_target *t, uint16_t portid);
+/** For who came in by it: it stays until the last one has put it, also if it is removed. */
+void listener_get(struct nvme_listener *listener);
+void listener_put(struct nvme_listener *listener);
 void listener_close_all(struct nvme_target *t);
-/** After the last controller. */
+/** After the last controller and queue. */
 void listener_free_all(struct nvme_target *t);
 void channel_close_all(struct nvme_target *t);
 /** Which of epoll's events of the channel are wanted. */

@@ -284,6 +284,29 @@ static int listen_error(int err, const char *text, const struct fabric *f, struc
 	}
 }
 
+static int may_listen(const struct nvme_target *t, struct errtext *err)
+{
+	unsigned int n = 0;
+	struct list *l;
+
+	list_for_each (l, &t->listeners)
+		n++;
+	if (t->stopping)
+		return errtext_set(err, -ESHUTDOWN, "cannot listen: the daemon is being stopped");
+	if (n >= NVME_MAX_LISTENERS)
+		return errtext_set(err, -ENOSPC,
+				   "cannot listen: there are %d listeners, more cannot be",
+				   NVME_MAX_LISTENERS);
+	/* Hosts may remember a number, so it is one listener's. */
+	if (t->last_portid >= NVME_MAX_PORTID)
+		return errtext_set(
+			err, -ENOSPC,
+			"cannot listen: every port id up to %d was used since the daemon "
+			"started; restart it",
+			NVME_MAX_PORTID);
+	return 0;
+}
+
 int nvme_target_listen(struct nvme_target *t, struct fabric *f, const struct sockaddr *addr,
 		       const struct nvme_listen_options *options, struct errtext *err)
 {
@@ -296,6 +319,11 @@ int nvme_target_listen(struct nvme_target *t, struct fabric *f, const struct soc
 		return errtext_set(err, -ENOMEM, "cannot listen: out of memory");
 	l->options = *options;
 	ana_init(&l->ana, options);
+	rc = may_listen(t, err);
+	if (rc) {
+		free(l);
+		return rc;
+	}
 	rc = channel_of(t, f, &l->channel);
 	if (rc) {
 		free(l);
@@ -323,17 +351,94 @@ int nvme_target_listen(struct nvme_target *t, struct fabric *f, const struct soc
 	return 0;
 }
 
-void listener_close_all(struct nvme_target *t)
+void listener_get(struct nvme_listener *listener)
+{
+	listener->users++;
+}
+
+void listener_put(struct nvme_listener *listener)
+{
+	assert(listener->users > 0);
+	if (--listener->users > 0 || listener->listener)
+		return;
+	list_del(&listener->link);
+	free(listener);
+}
+
+/* What is left of it goes with its last user. */
+static void close_listener(struct nvme_listener *listener)
+{
+	struct nvme_target *t = listener->channel->target;
+
+	fabric_listener_destroy(listener->listener);
+	listener->listener = NULL;
+	list_del(&listener->link);
+	list_push(&t->closed_listeners, &listener->link);
+}
+
+static struct nvme_listener *find_in(struct list *listeners, uint16_t portid)
 {
 	struct list *l;
 
-	while ((l = list_pop(&t->listeners))) {
+	list_for_each (l, listeners) {
 		struct nvme_listener *listener = list_entry(l, struct nvme_listener, link);
 
-		fabric_listener_destroy(listener->listener);
-		listener->listener = NULL;
-		list_push(&t->closed_listeners, &listener->link);
+		if (listener->portid == portid)
+			return listener;
 	}
+	return NULL;
+}
+
+struct nvme_listener *listener_find(struct nvme_target *t, uint16_t portid)
+{
+	struct nvme_listener *listener = find_in(&t->listeners, portid);
+
+	return listener ? listener : find_in(&t->closed_listeners, portid);
+}
+
+static void disconnect_all(struct nvme_target *t, const struct nvme_listener *listener)
+{
+	static const char why[] = "its listener was removed";
+	struct list *l;
+
+	list_for_each (l, &t->controllers) {
+		struct controller *c = list_entry(l, struct controller, link);
+
+		if (c->listener == listener)
+			controller_kill(c, why);
+	}
+	/* And those that are of no controller yet. */
+	list_for_each (l, &t->queues) {
+		struct queue *q = list_entry(l, struct queue, link);
+
+		if (queue_is_nvme(q) && nvme_queue_of(q)->listener == listener)
+			queue_stop(q, why);
+	}
+}
+
+int nvme_target_unlisten(struct nvme_target *t, uint16_t portid, bool disconnect)
+{
+	struct nvme_listener *listener = listener_find(t, portid);
+
+	assert(loop_is_current(t->env.control));
+	if (!listener)
+		return -ENOENT;
+	/* It must not go before the end of this. */
+	listener_get(listener);
+	if (listener->listener) {
+		close_listener(listener);
+		discovery_changed(t);
+	}
+	if (disconnect)
+		disconnect_all(t, listener);
+	listener_put(listener);
+	return 0;
+}
+
+void listener_close_all(struct nvme_target *t)
+{
+	while (!list_empty(&t->listeners))
+		close_listener(list_entry(t->listeners.next, struct nvme_listener, link));
 }
 
 void listener_free_all(struct nvme_target *t)
@@ -372,24 +477,36 @@ static unsigned int count_controllers(const struct nvme_target *t,
 	return n;
 }
 
+static void show(const struct nvme_target *t, const struct nvme_listener *listener,
+		 void (*fn)(const struct nvme_listener_status *status, void *arg), void *arg)
+{
+	struct nvme_listener_status status = {
+		.fabric = fabric_name(listener->channel->fabric),
+		.portid = listener->portid,
+		.controllers = count_controllers(t, listener),
+		.removed = !listener->listener,
+		.bound = listener->bound,
+		.provider = discovery_provider(listener->channel->fabric, NULL),
+	};
+
+	(void)snprintf(status.address, sizeof(status.address), "%s", listener->address);
+	for (unsigned int g = 1; g <= NVME_MAX_ANA_GROUPS; g++)
+		status.ana_state[g] = (uint8_t)ana_state(&listener->ana, g);
+	fn(&status, arg);
+}
+
 void nvme_target_each_listener(struct nvme_target *t,
 			       void (*fn)(const struct nvme_listener_status *status, void *arg),
 			       void *arg)
 {
 	struct list *l;
 
-	list_for_each (l, &t->listeners) {
+	list_for_each (l, &t->listeners)
+		show(t, list_entry(l, struct nvme_listener, link), fn, arg);
+	list_for_each (l, &t->closed_listeners) {
 		const struct nvme_listener *listener = list_entry(l, struct nvme_listener, link);
-		struct nvme_listener_status status = {
-			.fabric = fabric_name(listener->channel->fabric),
-			.portid = listener->portid,
-			.controllers = count_controllers(t, listener),
-			.bound = listener->bound,
-			.provider = discovery_provider(listener->channel->fabric, NULL)};
 
-		(void)snprintf(status.address, sizeof(status.address), "%s", listener->address);
-		for (unsigned int g = 1; g <= NVME_MAX_ANA_GROUPS; g++)
-			status.ana_state[g] = (uint8_t)ana_state(&listener->ana, g);
-		fn(&status, arg);
+		if (count_controllers(t, listener) > 0)
+			show(t, listener, fn, arg);
 	}
 }

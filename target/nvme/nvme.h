@@ -21,11 +21,13 @@
 #define NVME_DEFAULT_MAX_CONNECTIONS  1024
 #define NVME_DEFAULT_INLINE_BYTES     4096 /* in-capsule data */
 #define NVME_DEFAULT_MDTS_BYTES	      MIB(1)
-#define NVME_DEFAULT_FIRST_COMMAND_MS 5000 /* a queue that sends no Connect is dropped */
-#define NVME_MAX_REFERRALS	      16
-#define NVME_MAX_NAMESPACES	      256  /* at a time, of all subsystems */
-#define NVME_MAX_NSID		      1024 /* a huge NN hurts some hosts */
-#define NVME_MAX_ANA_GROUPS	      32   /* group ids are 1 to that */
+#define NVME_DEFAULT_FIRST_COMMAND_MS 5000   /* a queue that sends no Connect is dropped */
+#define NVME_MAX_LISTENERS	      16     /* at a time */
+#define NVME_MAX_REFERRALS	      16     /* at a time */
+#define NVME_MAX_PORTID		      0x7fff /* of listeners, ever */
+#define NVME_MAX_NAMESPACES	      256    /* at a time, of all subsystems */
+#define NVME_MAX_NSID		      1024   /* a huge NN hurts some hosts */
+#define NVME_MAX_ANA_GROUPS	      32     /* group ids are 1 to that */
 #define NVME_DEFAULT_ANA_TRANSITION_S 10
 #define NVME_DEFAULT_BOUNCE_BYTES \
 	MIB(16) /* per reactor and device: the file-system path's buffers */
@@ -106,10 +108,21 @@ struct nvme_listen_options {
 	uint8_t ana_state[NVME_MAX_ANA_GROUPS + 1];
 };
 
-/** Listens; `err` says what to do (-EADDRINUSE: the port is taken, -ENODEV …). */
+/**
+ * Listens, also while hosts are connected by others; those at the discovery service are told. Its port
+ * id is one that no listener of this target had before. `err` says what to do (-EADDRINUSE: the port
+ * is taken, -ENODEV, -ENOSPC: NVME_MAX_LISTENERS …).
+ */
 MUST_CHECK int nvme_target_listen(struct nvme_target *t, struct fabric *f,
 				  const struct sockaddr *addr,
 				  const struct nvme_listen_options *options, struct errtext *err);
+
+/**
+ * Nobody comes in by it any more, and it is gone from the discovery log. Hosts that came stay until
+ * they leave, or with `disconnect` are cut now; as long as one is there, the listener is still known, as
+ * removed, and this may be called again. -ENOENT.
+ */
+MUST_CHECK int nvme_target_unlisten(struct nvme_target *t, uint16_t portid, bool disconnect);
 
 /**
  * From now on hosts that come, or came, in by the listener with this port id (its `portid` in status)
@@ -129,6 +142,11 @@ struct nvme_referral {
 	char nqn[256];		      /* of the discovery subsystem there */
 };
 MUST_CHECK int nvme_target_add_referral(struct nvme_target *t, const struct nvme_referral *r);
+/** By the id that nvme_target_each_referral() gives; ids are not used again. -ENOENT. */
+MUST_CHECK int nvme_target_remove_referral(struct nvme_target *t, uint16_t id);
+void nvme_target_each_referral(struct nvme_target *t,
+			       void (*fn)(uint16_t id, const struct nvme_referral *r, void *arg),
+			       void *arg);
 
 /** Refuses new connections, disconnects all, waits for queue pairs to go. done once. */
 void nvme_target_stop(struct nvme_target *t, void (*done)(void *arg), void *arg);
@@ -158,6 +176,7 @@ struct nvme_listener_status {
 	char address[64];
 	uint8_t ana_state[NVME_MAX_ANA_GROUPS + 1]; /* enum nvme_ana_state; [0] unused */
 	unsigned int controllers;		    /* that came in by it, discovery's too */
+	bool removed;				    /* some of them are all that is left of it */
 	struct sockaddr_storage bound;
 	enum nvmf_rdma_prtype provider;
 };

@@ -265,6 +265,7 @@ static void nvme_queue_free(struct queue *q)
 	struct nvme_queue *nq = nvme_queue_of(q);
 
 	controller_queue_gone(nq);
+	listener_put(nq->listener);
 	free(nq);
 }
 
@@ -328,5 +329,6 @@ uint16_t nvme_queue_new(struct nvme_target *t, struct cm_channel *channel,
 		free(nq);
 		return NVMF_RDMA_CM_NO_RESOURCES;
 	}
+	listener_get(listener);
 	return 0;
 }
