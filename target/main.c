@@ -19,7 +19,6 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <netdb.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,7 +36,7 @@ struct daemon {
 	struct loop *control;
 	struct pool *registrar;
 	struct pool *workers;
-	struct fabric *fabrics[2]; /* iwarp, verbs; NULL where no listener uses it */
+	struct control_fabrics fabrics; /* NULL where no listener of the file uses it */
 	struct reactor *reactors[CONTROL_MAX_REACTORS];
 	unsigned int nr_reactors;
 	struct starts starts;
@@ -50,11 +49,6 @@ struct daemon {
 	struct loop_fd signals;
 	bool ending;
 	int exit_code;
-};
-
-enum {
-	FABRIC_SOFTWARE,
-	FABRIC_VERBS,
 };
 
 static void begin_stop(struct daemon *d);
@@ -74,22 +68,26 @@ static void raise_limit(int resource, const char *name)
 
 static int open_fabrics(struct daemon *d, struct errtext *err)
 {
-	bool wanted[2] = {false, false};
+	struct fabric *fabrics[2];
+	bool software = false, verbs = false;
 	struct holding_env *env = &d->holdings_env;
 	int rc = 0;
 
-	for (unsigned int i = 0; i < d->config->nr_listeners; i++)
-		wanted[d->config->listeners[i].software ? FABRIC_SOFTWARE : FABRIC_VERBS] = true;
-	if (wanted[FABRIC_SOFTWARE]) {
-		rc = iwarp_fabric_open(&d->config->iwarp, &d->fabrics[FABRIC_SOFTWARE], err);
+	for (unsigned int i = 0; i < d->config->nr_listeners; i++) {
+		software |= d->config->listeners[i].software;
+		verbs |= !d->config->listeners[i].software;
+	}
+	if (software) {
+		rc = iwarp_fabric_open(&d->config->iwarp, &d->fabrics.software, err);
 		iwarp_set_copy_hook(export_guarded_copy);
 	}
-	if (rc == 0 && wanted[FABRIC_VERBS])
-		rc = verbs_fabric_open(&d->fabrics[FABRIC_VERBS], err);
+	if (rc == 0 && verbs)
+		rc = verbs_fabric_open(&d->fabrics.verbs, err);
+	fabrics[0] = d->fabrics.software;
+	fabrics[1] = d->fabrics.verbs;
 	for (int f = 0; rc == 0 && f < 2; f++) {
-		for (unsigned int i = 0; d->fabrics[f] && i < fabric_device_count(d->fabrics[f]);
-		     i++) {
-			struct fabric_device *dev = fabric_device_at(d->fabrics[f], i);
+		for (unsigned int i = 0; fabrics[f] && i < fabric_device_count(fabrics[f]); i++) {
+			struct fabric_device *dev = fabric_device_at(fabrics[f], i);
 
 			if (env->nr_devices == GRANT_MAX_DEVICES) {
 				log_warning("adapter %s is left out: at most %d are used",
@@ -134,25 +132,11 @@ static void scan_leases(void *arg)
 	exports_scan(d->exports);
 }
 
-/** Where `host` is a name or an address; the first one found. */
 static int listen_at(struct daemon *d, const struct config_listener *l, struct errtext *err)
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
-	struct addrinfo *found;
-	struct nvme_listen_options options = {.no_invalidate = l->no_invalidate};
 	struct errtext why;
-	char port[8];
-	int rc;
+	int rc = listener_open(d->target, &d->fabrics, l, false, &why);
 
-	memcpy(options.ana_state, l->ana_state, sizeof(options.ana_state));
-	(void)snprintf(port, sizeof(port), "%u", l->port);
-	rc = getaddrinfo(l->host, port, &hints, &found);
-	if (rc)
-		return errtext_set(err, -EADDRNOTAVAIL, "%s:%u: listener address \"%s\": %s",
-				   d->config->file, l->line, l->host, gai_strerror(rc));
-	rc = nvme_target_listen(d->target, d->fabrics[l->software ? FABRIC_SOFTWARE : FABRIC_VERBS],
-				found->ai_addr, &options, &why);
-	freeaddrinfo(found);
 	if (rc)
 		return errtext_set(err, rc, "%.100s:%u: listener %s port %u: %.300s",
 				   d->config->file, l->line, l->host, l->port, why.text);
@@ -175,6 +159,7 @@ static void exports_ready(struct daemon *d)
 		.holdings_env = &d->holdings_env,
 		.exports = d->exports,
 		.target = d->target,
+		.fabrics = d->fabrics,
 		.version = VERSION,
 	};
 	struct errtext err;
@@ -332,7 +317,7 @@ static void signal_ready(struct loop_fd *lfd, uint32_t events)
 		return;
 	if (info.ssi_signo == SIGHUP) {
 		log_warning("SIGHUP: the configuration is not read again while the daemon runs: "
-			    "restart it, or use leasehold export; going on");
+			    "restart it, or use leasehold export, listener, referral; going on");
 		return;
 	}
 	log_notice("%s: stopping", info.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
@@ -356,10 +341,10 @@ static void tear_down(struct daemon *d)
 		if (d->holdings_env.block_pds[i])
 			(void)fabric_pd_free(d->holdings_env.block_pds[i]);
 	}
-	for (int f = 0; f < 2; f++) {
-		if (d->fabrics[f])
-			fabric_close(d->fabrics[f]);
-	}
+	if (d->fabrics.software)
+		fabric_close(d->fabrics.software);
+	if (d->fabrics.verbs)
+		fabric_close(d->fabrics.verbs);
 	if (d->control) {
 		loop_del_fd(d->control, &d->signals);
 		loop_free(d->control);

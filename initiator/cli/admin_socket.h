@@ -25,4 +25,11 @@ int admin_socket_wait(const char *path, struct json_object *request, int ms,
 /** The same with a command that needs nothing more. */
 int admin_socket_ask(const char *path, const char *command, struct json_object **result);
 
+/**
+ * Puts FABRIC://HOST[:PORT] into `group` as a listener or referral has it in the configuration file:
+ * fabric, address, port. HOST is looked up here: the daemon must not wait. 0 or an exit code, with the
+ * sentence printed.
+ */
+int admin_socket_port(const struct verb *verb, const char *uri, struct json_object *group);
+
 #endif

@@ -440,28 +440,33 @@ static int read_ana(const struct daemon_config *c, const config_setting_t *liste
 	return 0;
 }
 
+static int read_listener(const struct daemon_config *c, const config_setting_t *s,
+			 struct config_listener *l, struct errtext *err)
+{
+	struct raw_listener raw = {.port = NVME_RDMA_PORT, .remote_invalidate = true};
+	int rc = read_group(c, listener_keys, s, &raw, err);
+
+	if (rc)
+		return rc;
+	*l = (struct config_listener){
+		.software = raw.fabric == 1,
+		.no_invalidate = !raw.remote_invalidate,
+		.port = (uint16_t)raw.port,
+		.line = config_setting_source_line(s),
+	};
+	memcpy(l->host, raw.address, sizeof(l->host));
+	return read_ana(c, s, raw.ana, l, err);
+}
+
 static int read_listeners(struct daemon_config *c, const config_t *file, struct errtext *err)
 {
 	const config_setting_t *list = NULL;
 	int rc = find_list(c, file, "listeners", CONTROL_MAX_LISTENERS, &list, err);
 
 	for (int i = 0; rc == 0 && i < config_setting_length(list); i++) {
-		const config_setting_t *s = config_setting_get_elem(list, (unsigned int)i);
-		struct raw_listener raw = {.port = NVME_RDMA_PORT, .remote_invalidate = true};
-		struct config_listener *l = &c->listeners[c->nr_listeners];
-
-		rc = read_group(c, listener_keys, s, &raw, err);
-		if (rc)
-			break;
-		l->software = raw.fabric == 1;
-		l->no_invalidate = !raw.remote_invalidate;
-		rc = read_ana(c, s, raw.ana, l, err);
-		if (rc)
-			break;
-		memcpy(l->host, raw.address, sizeof(l->host));
-		l->port = (uint16_t)raw.port;
-		l->line = config_setting_source_line(s);
-		c->nr_listeners++;
+		rc = read_listener(c, config_setting_get_elem(list, (unsigned int)i),
+				   &c->listeners[i], err);
+		c->nr_listeners += rc == 0;
 	}
 	return rc;
 }
@@ -485,6 +490,27 @@ static bool parse_address(const char *text, uint16_t port, struct sockaddr_stora
 	return false;
 }
 
+static int read_referral(const struct daemon_config *c, const config_setting_t *s,
+			 struct config_referral *r, struct errtext *err)
+{
+	struct raw_referral raw = {.port = NVME_RDMA_PORT, .nqn = NVME_DISCOVERY_NQN};
+	int rc = read_group(c, referral_keys, s, &raw, err);
+
+	if (rc)
+		return rc;
+	*r = (struct config_referral){.software = raw.fabric == 1};
+	if (!parse_address(raw.address, (uint16_t)raw.port, &r->addr))
+		return bad(c, s, err,
+			   "address \"%s\": expected the IPv4 or IPv6 address of another "
+			   "discovery service",
+			   raw.address);
+	if (nqn_check(raw.nqn, sizeof(raw.nqn)) != 0)
+		return bad(c, s, err, "nqn \"%s\": expected an NQN like %s", raw.nqn,
+			   NVME_DISCOVERY_NQN);
+	memcpy(r->nqn, raw.nqn, sizeof(r->nqn));
+	return 0;
+}
+
 static int read_referrals(struct daemon_config *c, const config_t *file, struct errtext *err)
 {
 	const config_setting_t *list;
@@ -494,24 +520,9 @@ static int read_referrals(struct daemon_config *c, const config_t *file, struct 
 		return 0;
 	rc = find_list(c, file, "referrals", NVME_MAX_REFERRALS, &list, err);
 	for (int i = 0; rc == 0 && i < config_setting_length(list); i++) {
-		const config_setting_t *s = config_setting_get_elem(list, (unsigned int)i);
-		struct raw_referral raw = {.port = NVME_RDMA_PORT, .nqn = NVME_DISCOVERY_NQN};
-		struct config_referral *r = &c->referrals[i];
-
-		rc = read_group(c, referral_keys, s, &raw, err);
-		if (rc)
-			break;
-		if (!parse_address(raw.address, (uint16_t)raw.port, &r->addr))
-			return bad(c, s, err,
-				   "address \"%s\": expected the IPv4 or IPv6 address of another "
-				   "discovery service",
-				   raw.address);
-		if (nqn_check(raw.nqn, sizeof(raw.nqn)) != 0)
-			return bad(c, s, err, "nqn \"%s\": expected an NQN like %s", raw.nqn,
-				   NVME_DISCOVERY_NQN);
-		r->software = raw.fabric == 1;
-		memcpy(r->nqn, raw.nqn, sizeof(r->nqn));
-		c->nr_referrals++;
+		rc = read_referral(c, config_setting_get_elem(list, (unsigned int)i),
+				   &c->referrals[i], err);
+		c->nr_referrals += rc == 0;
 	}
 	return rc;
 }
@@ -570,16 +581,44 @@ static int read_export(const struct daemon_config *c, const config_setting_t *s,
 	return check_one(c, s, e, err);
 }
 
+/* Groups that come another way than in the file: a configuration to name the place in messages. */
+static struct daemon_config *elsewhere(const char *where, struct errtext *err)
+{
+	struct daemon_config *c = calloc(1, sizeof(*c));
+
+	if (c)
+		(void)snprintf(c->file, sizeof(c->file), "%s", where);
+	else
+		(void)errtext_set(err, -ENOMEM, "out of memory");
+	return c;
+}
+
 int config_read_export(const config_setting_t *group, const char *where, struct config_export *e,
 		       struct errtext *err)
 {
-	struct daemon_config *c = calloc(1, sizeof(*c));
-	int rc;
+	struct daemon_config *c = elsewhere(where, err);
+	int rc = c ? read_export(c, group, 0, e, err) : -ENOMEM;
 
-	if (!c)
-		return errtext_set(err, -ENOMEM, "out of memory");
-	(void)snprintf(c->file, sizeof(c->file), "%s", where);
-	rc = read_export(c, group, 0, e, err);
+	free(c);
+	return rc;
+}
+
+int config_read_listener(const config_setting_t *group, const char *where,
+			 struct config_listener *l, struct errtext *err)
+{
+	struct daemon_config *c = elsewhere(where, err);
+	int rc = c ? read_listener(c, group, l, err) : -ENOMEM;
+
+	free(c);
+	return rc;
+}
+
+int config_read_referral(const config_setting_t *group, const char *where,
+			 struct config_referral *r, struct errtext *err)
+{
+	struct daemon_config *c = elsewhere(where, err);
+	int rc = c ? read_referral(c, group, r, err) : -ENOMEM;
+
 	free(c);
 	return rc;
 }

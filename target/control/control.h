@@ -94,12 +94,16 @@ MUST_CHECK int config_load(const char *file, struct daemon_config **config, stru
 void config_free(struct daemon_config *config);
 
 /**
- * One export as a group of the configuration file has it, from elsewhere: the same table, checks and
- * words, "WHERE: KEY: …". nsid 0: not said.
+ * One export, listener or referral as a group of the configuration file has it, from elsewhere: the
+ * same table, checks and words, "WHERE: KEY: …". nsid 0: not said.
  */
 struct config_setting_t;
 MUST_CHECK int config_read_export(const struct config_setting_t *group, const char *where,
 				  struct config_export *e, struct errtext *err);
+MUST_CHECK int config_read_listener(const struct config_setting_t *group, const char *where,
+				    struct config_listener *l, struct errtext *err);
+MUST_CHECK int config_read_referral(const struct config_setting_t *group, const char *where,
+				    struct config_referral *r, struct errtext *err);
 
 /* ---- starts ---------------------------------------------------------------------------------- */
 
@@ -129,6 +133,23 @@ MUST_CHECK int mdns_publish(const struct daemon_config *config, struct nvme_targ
 			    struct errtext *err);
 void mdns_withdraw(const struct daemon_config *config);
 
+/* ---- listeners ------------------------------------------------------------------------------- */
+
+/**
+ * The fabrics of the daemon. They are opened at start, for the listeners of the configuration file,
+ * and stay: reactors and exports are made for their adapters. NULL: not open.
+ */
+struct control_fabrics {
+	struct fabric *software, *verbs;
+};
+
+/**
+ * Listens as it is configured. `numeric`: the address must be one, since a name may take its time to
+ * be looked up. `err` says what is wrong, but not with which listener.
+ */
+MUST_CHECK int listener_open(struct nvme_target *target, const struct control_fabrics *fabrics,
+			     const struct config_listener *l, bool numeric, struct errtext *err);
+
 /* ---- admin socket ---------------------------------------------------------------------------- */
 
 /** What the socket's verbs talk about. Must outlive it. */
@@ -138,6 +159,7 @@ struct admin_env {
 	const struct holding_env *holdings_env;
 	struct exports *exports;
 	struct nvme_target *target;
+	struct control_fabrics fabrics;
 	const char *version;
 };
 

@@ -13,7 +13,6 @@
 #include "control/verbs.h"
 
 #include <errno.h>
-#include <libconfig.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,23 +20,6 @@
 #include "wire/wire.h"
 
 /* ---- requests --------------------------------------------------------------------------------- */
-
-/** Every key must be one of `known` (NULL ends). */
-static int check_keys(struct json_object *request, const char *const *known, struct errtext *err)
-{
-	json_object_object_foreach(request, key, value)
-	{
-		const char *const *k = known;
-
-		(void)value;
-		while (*k && strcmp(*k, key) != 0)
-			k++;
-		if (!*k)
-			return errtext_set(err, -EINVAL, "unknown key \"%.64s\" in the request",
-					   key);
-	}
-	return 0;
-}
 
 static int get_name(struct json_object *request, const char **name, struct errtext *err)
 {
@@ -52,57 +34,11 @@ static int get_name(struct json_object *request, const char **name, struct errte
 	return 0;
 }
 
-/** A member of the group as the configuration file would have it. */
-static int add_member(config_setting_t *group, const char *key, struct json_object *value,
-		      struct errtext *err)
-{
-	config_setting_t *s;
-	int type, ok;
-
-	switch (json_object_get_type(value)) {
-	case json_type_string:
-		type = CONFIG_TYPE_STRING;
-		break;
-	case json_type_int:
-		type = CONFIG_TYPE_INT64;
-		break;
-	case json_type_boolean:
-		type = CONFIG_TYPE_BOOL;
-		break;
-	default:
-		return errtext_set(err, -EINVAL,
-				   "export add: %.64s: expected a text, a number, true or false",
-				   key);
-	}
-	s = config_setting_add(group, key, type);
-	if (!s)
-		return errtext_set(err, -EINVAL, "export add: \"%.64s\" is no key", key);
-	if (type == CONFIG_TYPE_STRING)
-		ok = config_setting_set_string(s, json_object_get_string(value));
-	else if (type == CONFIG_TYPE_INT64)
-		ok = config_setting_set_int64(s, json_object_get_int64(value));
-	else
-		ok = config_setting_set_bool(s, json_object_get_boolean(value));
-	return ok ? 0 : errtext_set(err, -ENOMEM, "out of memory");
-}
-
 static int get_export(struct json_object *request, struct config_export *e, struct errtext *err)
 {
-	struct json_object *object;
 	config_t config;
-	int rc = 0;
+	int rc = request_group(request, "export", "export add", &config, err);
 
-	if (!json_object_object_get_ex(request, "export", &object) ||
-	    !json_object_is_type(object, json_type_object))
-		return errtext_set(err, -EINVAL,
-				   "\"export\" is missing: what a group of the configuration file "
-				   "has, at least {\"name\":…,\"path\":…}");
-	config_init(&config);
-	json_object_object_foreach(object, key, value)
-	{
-		if (rc == 0)
-			rc = add_member(config_root_setting(&config), key, value, err);
-	}
 	if (rc == 0)
 		rc = config_read_export(config_root_setting(&config), "export add", e, err);
 	config_destroy(&config);
@@ -166,24 +102,22 @@ int admin_export_add(const struct admin_env *env, struct admin_call *call,
 {
 	static const char *const known[] = {"v", "cmd", "export", "adopt", NULL};
 	struct config_export *config = calloc(1, sizeof(*config));
-	struct json_object *adopt = NULL;
+	bool adopt = false;
 	struct verb_call *v = NULL;
 	int rc;
 
 	(void)result;
 	if (!config)
 		return errtext_set(err, -ENOMEM, "out of memory");
-	rc = check_keys(request, known, err);
-	if (rc == 0 && json_object_object_get_ex(request, "adopt", &adopt) &&
-	    !json_object_is_type(adopt, json_type_boolean))
-		rc = errtext_set(err, -EINVAL, "\"adopt\" must be true or false");
+	rc = request_check_keys(request, known, err);
+	if (rc == 0)
+		rc = request_bool(request, "adopt", &adopt, err);
 	if (rc == 0)
 		rc = get_export(request, config, err);
 	if (rc == 0)
 		rc = call_new(env, call, config->name, &v, err);
 	if (rc == 0) {
-		exports_add(env->exports, config, adopt && json_object_get_boolean(adopt), added,
-			    v);
+		exports_add(env->exports, config, adopt, added, v);
 		rc = ADMIN_LATER;
 	}
 	free(config);
@@ -213,7 +147,7 @@ int admin_export_remove(const struct admin_env *env, struct admin_call *call,
 	static const char *const known[] = {"v", "cmd", "name", NULL};
 	const char *name = "";
 	struct verb_call *v = NULL;
-	int rc = check_keys(request, known, err);
+	int rc = request_check_keys(request, known, err);
 
 	(void)result;
 	if (rc == 0)
@@ -242,7 +176,7 @@ int admin_export_resize(const struct admin_env *env, struct admin_call *call,
 	struct json_object *field = NULL;
 	const char *name = "";
 	struct verb_call *v = NULL;
-	int rc = check_keys(request, known, err);
+	int rc = request_check_keys(request, known, err);
 
 	(void)result;
 	if (rc == 0)
@@ -276,7 +210,7 @@ int admin_export_list(const struct admin_env *env, struct admin_call *call,
 {
 	static const char *const known[] = {"v", "cmd", NULL};
 	struct list_call l = {.env = env};
-	int rc = check_keys(request, known, err);
+	int rc = request_check_keys(request, known, err);
 
 	(void)call;
 	if (rc)

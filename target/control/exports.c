@@ -56,7 +56,10 @@ struct exports {
 	void *stopped_arg;
 };
 
-/** True if no listener needs a real adapter: page-cache files may then be served. */
+/**
+ * True if no listener needs a real adapter: page-cache files may then be served. It stays so, as
+ * fabrics are opened at start only: a listener that comes later brings no adapter, nor takes one away.
+ */
 static bool software_only(const struct daemon_config *c)
 {
 	for (unsigned int i = 0; i < c->nr_listeners; i++) {

@@ -1,15 +1,24 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The verbs `listener-list` and `listener-ana`: the ports that hosts come in by, and what access each
- * gives to the groups of namespaces. Control loop; never sleeps.
+ * The verbs `listener-list`, `listener-ana`, `listener-add` and `listener-remove`: the ports that hosts
+ * come in by, and what access each gives to the groups of namespaces. Control loop; never sleeps.
+ *
+ *   {"v":1,"cmd":"listener-ana","listener":"2","state":"inaccessible","group":1}
+ *   {"v":1,"cmd":"listener-add","listener":{"fabric":"iwarp","address":"192.0.2.11","port":4421,…}}
+ *   {"v":1,"cmd":"listener-remove","listener":"2","disconnect":false}
+ *
+ * What is added is what a group of the configuration file has, read by the same table.
  */
 #include "control/verbs.h"
 
 #include "wire/wire.h"
 
 #include <errno.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "util/log.h"
 
 /* ---- list ------------------------------------------------------------------------------------- */
 
@@ -66,6 +75,8 @@ static void add_listener(const struct nvme_listener_status *status, void *arg)
 	json_object_object_add(o, "port_id", json_object_new_uint64(status->portid));
 	json_object_object_add(o, "fabric", json_object_new_string(status->fabric));
 	json_object_object_add(o, "address", json_object_new_string(status->address));
+	json_object_object_add(o, "state",
+			       json_object_new_string(status->removed ? "removed" : "listening"));
 	json_object_object_add(o, "controllers", json_object_new_uint64(status->controllers));
 	json_object_object_add(o, "ana", groups_json(listing->env, status));
 	json_object_array_add(listing->array, o);
@@ -99,6 +110,8 @@ int admin_listener_list(const struct admin_env *env, struct admin_call *call,
 struct search {
 	const char *wanted;
 	uint16_t portid; /* 0: not found */
+	bool removed;
+	unsigned int listening; /* how many do */
 	char known[ERRTEXT_BYTES / 2];
 };
 
@@ -109,20 +122,33 @@ static void match_listener(const struct nvme_listener_status *status, void *arg)
 	char portid[8];
 
 	(void)snprintf(portid, sizeof(portid), "%u", status->portid);
-	if (strcmp(search->wanted, portid) == 0 || strcmp(search->wanted, status->address) == 0)
+	search->listening += !status->removed;
+	/* Those that are removed come last; by then their address may be another's. */
+	if (strcmp(search->wanted, portid) == 0 ||
+	    (strcmp(search->wanted, status->address) == 0 && !search->portid)) {
 		search->portid = status->portid;
+		search->removed = status->removed;
+	}
 	(void)snprintf(search->known + used, sizeof(search->known) - used, "%s%s (%s)",
 		       used ? ", " : "", portid, status->address);
 }
 
-static const char *text_of(struct json_object *request, const char *key)
+/** The one that the request names. */
+static int find_listener(const struct admin_env *env, struct json_object *request,
+			 struct search *search, struct errtext *err)
 {
-	struct json_object *field;
-
-	if (!json_object_object_get_ex(request, key, &field) ||
-	    !json_object_is_type(field, json_type_string))
-		return NULL;
-	return json_object_get_string(field);
+	*search = (struct search){.wanted = request_text(request, "listener")};
+	if (!search->wanted)
+		return errtext_set(err, -EINVAL,
+				   "\"listener\" is missing: a port id or an address with port");
+	nvme_target_each_listener(env->target, match_listener, search);
+	if (search->portid)
+		return 0;
+	if (search->known[0] == '\0')
+		return errtext_set(err, -ENOENT, "no listener \"%.64s\"; there are none",
+				   search->wanted);
+	return errtext_set(err, -ENOENT, "no listener \"%.64s\"; there are %s", search->wanted,
+			   search->known);
 }
 
 /** 0 where it is not said: all groups. */
@@ -146,8 +172,8 @@ int admin_listener_ana(const struct admin_env *env, struct admin_call *call,
 		       struct json_object *request, struct json_object **result,
 		       struct errtext *err)
 {
-	const char *text = text_of(request, "state");
-	struct search search = {.wanted = text_of(request, "listener")};
+	const char *text = request_text(request, "state");
+	struct search search;
 	enum nvme_ana_state state;
 	unsigned int group;
 	int rc = group_of(request, &group, err);
@@ -158,15 +184,149 @@ int admin_listener_ana(const struct admin_env *env, struct admin_call *call,
 		return errtext_set(err, -EINVAL,
 				   "\"state\" must be optimized, non-optimized, inaccessible, "
 				   "persistent-loss or change");
-	if (!search.wanted)
-		return errtext_set(err, -EINVAL,
-				   "\"listener\" is missing: a port id or an address with port");
-	nvme_target_each_listener(env->target, match_listener, &search);
-	if (!search.portid)
-		return errtext_set(err, -ENOENT, "no listener \"%.64s\"; there are %s",
-				   search.wanted, search.known);
+	rc = find_listener(env, request, &search, err);
+	if (rc)
+		return rc;
 	rc = nvme_target_set_ana(env->target, search.portid, group, state);
 	if (rc)
 		return errtext_set(err, rc, "the state cannot be set: %s", strerror(-rc));
 	return admin_listener_list(env, call, request, result, err);
+}
+
+/* ---- add -------------------------------------------------------------------------------------- */
+
+int listener_open(struct nvme_target *target, const struct control_fabrics *fabrics,
+		  const struct config_listener *l, bool numeric, struct errtext *err)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+				 .ai_flags = AI_PASSIVE | AI_NUMERICSERV |
+					     (numeric ? AI_NUMERICHOST : 0)};
+	struct fabric *fabric = l->software ? fabrics->software : fabrics->verbs;
+	struct nvme_listen_options options = {.no_invalidate = l->no_invalidate};
+	struct addrinfo *found;
+	char port[8];
+	int rc;
+
+	if (!fabric)
+		return errtext_set(
+			err, -ENODEV,
+			"fabric \"%s\" is not open: the daemon was started without a "
+			"listener of it, so its exports are not registered there; put one "
+			"into the configuration file and restart",
+			l->software ? "iwarp" : "verbs");
+	memcpy(options.ana_state, l->ana_state, sizeof(options.ana_state));
+	(void)snprintf(port, sizeof(port), "%u", l->port);
+	rc = getaddrinfo(l->host, port, &hints, &found);
+	if (rc)
+		return errtext_set(err, -EADDRNOTAVAIL, "address \"%.200s\": %s%s", l->host,
+				   gai_strerror(rc), numeric ? " (expected a numeric one)" : "");
+	rc = nvme_target_listen(target, fabric, found->ai_addr, &options, err);
+	freeaddrinfo(found);
+	return rc;
+}
+
+static int get_listener(struct json_object *request, struct config_listener *l, struct errtext *err)
+{
+	config_t config;
+	int rc = request_group(request, "listener", "listener-add", &config, err);
+
+	if (rc == 0)
+		rc = config_read_listener(config_root_setting(&config), "listener-add", l, err);
+	config_destroy(&config);
+	return rc;
+}
+
+/* Who looks for the service on the network sees what there is now. */
+static void announce(const struct admin_env *env)
+{
+	struct errtext err;
+	int rc;
+
+	if (!env->config->mdns)
+		return;
+	rc = mdns_publish(env->config, env->target, &err);
+	if (rc == -ENOENT)
+		mdns_withdraw(env->config);
+	if (rc)
+		log_warning("%s", err.text);
+}
+
+static void note_last(const struct nvme_listener_status *status, void *arg)
+{
+	uint16_t *last = arg;
+
+	if (status->portid > *last)
+		*last = status->portid;
+}
+
+int admin_listener_add(const struct admin_env *env, struct admin_call *call,
+		       struct json_object *request, struct json_object **result,
+		       struct errtext *err)
+{
+	static const char *const known[] = {"v", "cmd", "listener", NULL};
+	struct config_listener l = {.port = 0};
+	struct json_object *o;
+	struct errtext why;
+	uint16_t last = 0;
+	int rc = request_check_keys(request, known, err);
+
+	(void)call;
+	if (rc == 0)
+		rc = get_listener(request, &l, err);
+	if (rc)
+		return rc;
+	rc = listener_open(env->target, &env->fabrics, &l, true, &why);
+	if (rc)
+		return errtext_set(err, rc, "listener-add: %.400s", why.text);
+	log_notice("listening on %s port %u (%s)", l.host, l.port, l.software ? "iwarp" : "verbs");
+	announce(env);
+	nvme_target_each_listener(env->target, note_last, &last);
+	o = json_object_new_object();
+	json_object_object_add(o, "port_id", json_object_new_uint64(last));
+	json_object_object_add(o, "listeners", admin_listeners_json(env));
+	*result = o;
+	return 0;
+}
+
+/* ---- remove ----------------------------------------------------------------------------------- */
+
+int admin_listener_remove(const struct admin_env *env, struct admin_call *call,
+			  struct json_object *request, struct json_object **result,
+			  struct errtext *err)
+{
+	static const char *const known[] = {"v", "cmd", "listener", "disconnect", NULL};
+	struct search search;
+	bool disconnect;
+	int rc = request_check_keys(request, known, err);
+
+	(void)call;
+	if (rc == 0)
+		rc = request_bool(request, "disconnect", &disconnect, err);
+	if (rc == 0)
+		rc = find_listener(env, request, &search, err);
+	if (rc)
+		return rc;
+	if (search.removed && !disconnect)
+		return errtext_set(
+			err, -EALREADY,
+			"listener %u is removed already; hosts that came by it are still "
+			"there, --disconnect ends them",
+			search.portid);
+	rc = nvme_target_unlisten(env->target, search.portid, disconnect);
+	if (rc)
+		return errtext_set(err, rc, "the listener cannot be removed: %s", strerror(-rc));
+	log_notice("listener %u was removed; hosts that came by it %s", search.portid,
+		   disconnect ? "are disconnected" : "stay until they leave");
+	if (!search.removed)
+		announce(env);
+	*result = json_object_new_object();
+	json_object_object_add(*result, "port_id", json_object_new_uint64(search.portid));
+	json_object_object_add(*result, "listeners", admin_listeners_json(env));
+	if (!search.removed && search.listening == 1)
+		json_object_object_add(
+			*result, "note",
+			json_object_new_string(
+				"that was the last listener: nobody can connect until "
+				"one is added"));
+	return 0;
 }

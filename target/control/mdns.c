@@ -75,7 +75,8 @@ static void add_service(const struct nvme_listener_status *status, void *arg)
 			      ? ((const struct sockaddr_in6 *)&status->bound)->sin6_port
 			      : ((const struct sockaddr_in *)&status->bound)->sin_port);
 
-	if (is_loopback(&status->bound) || f->services == CONTROL_MAX_LISTENERS ||
+	if (status->removed || is_loopback(&status->bound) ||
+	    f->services == CONTROL_MAX_LISTENERS ||
 	    (!iwarp && status->provider != NVMF_RDMA_ROCE_V2))
 		return;
 	/* The address is the host's own in DNS: listeners that differ in it alone are one service. */

@@ -6,6 +6,7 @@
 #include "control/exports.h"
 
 #include <json-c/json.h>
+#include <libconfig.h>
 
 /** One request that waits for its answer; nothing else is read from its connection meanwhile. */
 struct admin_call;
@@ -29,13 +30,31 @@ struct admin_verb {
 	admin_verb_fn *answer;
 };
 
-admin_verb_fn admin_listener_list, admin_listener_ana;
+admin_verb_fn admin_listener_list, admin_listener_ana, admin_listener_add, admin_listener_remove;
+admin_verb_fn admin_referral_list, admin_referral_add, admin_referral_remove;
 admin_verb_fn admin_export_add, admin_export_remove, admin_export_resize, admin_export_list;
 /** Every listener, as both verbs and status show it. */
 struct json_object *admin_listeners_json(const struct admin_env *env);
 
 /** All verbs; a NULL name ends. */
 extern const struct admin_verb admin_verbs[];
+
+/* request.c: what verbs have in common */
+
+/** Every key of the request must be one of `known` (NULL ends). */
+MUST_CHECK int request_check_keys(struct json_object *request, const char *const *known,
+				  struct errtext *err);
+/** A text, or NULL if there is none. */
+const char *request_text(struct json_object *request, const char *key);
+/** False where it is not said. */
+MUST_CHECK int request_bool(struct json_object *request, const char *key, bool *value,
+			    struct errtext *err);
+/**
+ * The member `key` as a group of the configuration file, which holds values and lists of groups of
+ * values. `config` is to be destroyed, also after an error. `cmd` is for messages.
+ */
+MUST_CHECK int request_group(struct json_object *request, const char *key, const char *cmd,
+			     config_t *config, struct errtext *err);
 
 /** status.c: an export as `status` shows it. */
 struct json_object *status_export(const struct admin_env *env, const struct holding *h,

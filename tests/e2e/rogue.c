@@ -18,6 +18,9 @@
  *			   one reservation command as the host of that number, on an I/O queue:
  *			   register, register-kept, unregister, acquire, preempt, preempt-abort,
  *			   release, clear; or read, write: one block. Prints "status XXXh".
+ *	discovery SECONDS  stays connected to the discovery service and reads the log after each
+ *			   event. Prints "log GENERATION RECORDS PORTID:SERVICE...", then for each
+ *			   event "event XXXXXXXXh" and another "log".
  *
  * Lines on stdout: granted GENERATION ADDRESS RKEY LENGTH | told NS GENERATION | released NS |
  * refused NS WORDS | worked NS (posting time of the last round trip that the target let happen,
@@ -748,8 +751,79 @@ static int reserve(char **argv)
 	return 0;
 }
 
+/* ---- discovery ------------------------------------------------------------------------------- */
+
+static void show_log(struct link *admin)
+{
+	const uint32_t bytes = SLOT_BYTES;
+	const struct nvmf_discovery_head *head = (const void *)data_slot(admin);
+	const struct nvmf_discovery_entry *e = (const void *)(data_slot(admin) + 1024);
+	struct nvme_command *cmd = command_new(admin, NVME_ADMIN_GET_LOG_PAGE, bytes);
+	struct nvme_completion cqe;
+
+	memset(data_slot(admin), 0, bytes);
+	cmd->cdw10 = htole32(NVME_LOG_DISCOVERY | (bytes / 4 - 1) << 16);
+	cqe = command(admin, NULL);
+	if (status_of(&cqe) != 0)
+		errx(1, "the discovery log: status %03xh", status_of(&cqe));
+	(void)printf("log %llu %llu", (unsigned long long)le64toh(head->genctr),
+		     (unsigned long long)le64toh(head->numrec));
+	for (uint64_t i = 0; i < le64toh(head->numrec) && i < bytes / 1024 - 1; i++)
+		(void)printf(" %u:%.*s", le16toh(e[i].portid), (int)strcspn(e[i].trsvcid, " "),
+			     e[i].trsvcid);
+	(void)printf("\n");
+	(void)fflush(stdout);
+}
+
+/* The answer comes when something has changed; nothing else is asked for until then. */
+static void ask_for_event(struct link *admin)
+{
+	struct nvme_command *cmd = command_new(admin, NVME_ADMIN_ASYNC_EVENT, 0);
+
+	cmd->flags = NVME_FLAGS_SGL;
+	cmd->cid = htole16(9);
+	if (link_send(admin, sizeof(*cmd)) < 0)
+		errx(1, "the admin queue is gone");
+	while (!admin->sent && !admin->dead)
+		turn(admin, NULL);
+}
+
+static int discovery(uint64_t seconds)
+{
+	const uint64_t end = now_ns() + seconds * NS_PER_S;
+	struct link admin = {0};
+	struct nvme_completion cqe;
+	struct nvme_command *cmd;
+
+	nqn = NVME_DISCOVERY_NQN;
+	admin_open(&admin);
+	cmd = command_new(&admin, NVME_ADMIN_SET_FEATURES, 0);
+	cmd->cdw10 = htole32(NVME_FEAT_ASYNC_EVENT);
+	cmd->cdw11 = htole32(NVME_AEN_CFG_DISCOVERY);
+	cqe = command(&admin, NULL);
+	if (status_of(&cqe) != 0)
+		errx(1, "events: status %03xh", status_of(&cqe));
+	show_log(&admin);
+	ask_for_event(&admin);
+	while (now_ns() < end && !admin.dead) {
+		turn(&admin, NULL);
+		if (!admin.got)
+			continue;
+		memcpy(&cqe, admin.in, sizeof(cqe));
+		(void)printf("event %08xh\n", le32toh(cqe.dw0));
+		show_log(&admin);
+		ask_for_event(&admin);
+	}
+	if (admin.dead)
+		(void)printf("the connection is gone\n");
+	link_close(&admin);
+	return 0;
+}
+
 static int run(char **argv, const char *mode)
 {
+	if (strcmp(mode, "discovery") == 0)
+		return discovery(number(argv[7]));
 	if (strcmp(mode, "keep") == 0)
 		return misuse(true, number(argv[7]));
 	if (strcmp(mode, "ignore") == 0)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * The admin socket: bytes of a client, in two writes so that lines come in pieces. Each whole line
- * is answered with one line, whatever it is; the daemon here has a target without listeners.
+ * is answered with one line, whatever it is; the daemon here has a target without listeners, and no
+ * request makes it listen anywhere.
  */
 #include "fuzz.h"
 
@@ -22,6 +23,9 @@ static struct loop *control;
 static struct admin *admin;
 static struct nvme_target *target;
 static struct exports *exports;
+/* Somewhere to point to; nobody looks at it. */
+static char nothing;
+static struct fabric *const no_fabric = (struct fabric *)(void *)&nothing;
 static struct sockaddr_un addr = {.sun_family = AF_UNIX};
 
 /* What is to be exported is taken apart, but no file of this machine is touched. */
@@ -36,6 +40,20 @@ void __wrap_exports_add(struct exports *x, const struct config_export *export, b
 	assert(export->name[0] && memchr(export->name, 0, sizeof(export->name)));
 	assert(export->path[0] && memchr(export->path, 0, sizeof(export->path)));
 	done(arg, -ENODEV, "not here");
+}
+
+/* Nor is anything listened at: what would be is looked at, and as good as no adapter found. */
+int __wrap_nvme_target_listen(struct nvme_target *t, struct fabric *f, const struct sockaddr *at,
+			      const struct nvme_listen_options *options, struct errtext *err);
+
+int __wrap_nvme_target_listen(struct nvme_target *t, struct fabric *f, const struct sockaddr *at,
+			      const struct nvme_listen_options *options, struct errtext *err)
+{
+	assert(t == target && f == no_fabric);
+	assert(at->sa_family == AF_INET || at->sa_family == AF_INET6);
+	for (unsigned int g = 1; g <= NVME_MAX_ANA_GROUPS; g++)
+		assert(options->ana_state[g]);
+	return errtext_set(err, -ENODEV, "not here");
 }
 
 static void clean_up(void)
@@ -73,6 +91,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	if (nvme_target_new(&nvme, &target) < 0)
 		abort();
 	env.target = target;
+	env.fabrics.software = env.fabrics.verbs = no_fabric;
 	exports_env.control = control;
 	if (exports_new(&exports_env, &exports) < 0)
 		abort();
