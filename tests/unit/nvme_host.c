@@ -98,6 +98,7 @@ static void make_target(struct rig *rig)
 	holding_start(rig->holding, rig_started, rig);
 	assert_true(rig_wait(rig, NULL, &rig->done, STEP_MS));
 	assert_int_equal(rig->err, 0);
+	holding_became_known(rig->holding);
 }
 
 static void start_with(struct rig *rig, unsigned int nr_reactors, const struct nvme_limits *limits,
