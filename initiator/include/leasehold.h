@@ -401,9 +401,10 @@ int lh_export_key(struct lh_export *ex, uint64_t offset, struct lh_key *key);
 /**
  * Writes the 8 bytes at `data` (NULL: reads 8) through a key, on the direct queue that it was granted
  * to. Returns 0 if the target let it happen, -EACCES if it refused (`err` has the fabric's words,
- * "remote access error"), -ENOTCONN if that queue is gone, or what else kept the attempt from being
- * made. A refusal ends the queue; the library opens another and acquires again. What other threads
- * wrote directly meanwhile and did not lh_persist() is lost with it, and reported as such.
+ * "remote access error"), -ENOTCONN if that queue is gone, or went before the target had answered,
+ * which proves nothing; or what else kept the attempt from being made. A refusal ends the queue, which
+ * is no fence; the library opens another and acquires again. What other threads wrote directly
+ * meanwhile and did not lh_persist() is lost with it, and reported as such.
  */
 int lh_try_key(struct lh_export *ex, const struct lh_key *key, const void *data,
 	       struct lh_error *err);

@@ -435,8 +435,11 @@ void queue_watched(struct queue *q, const struct pollfd fds[2])
 
 		while (q->live && fabric_cm_poll(q->cm, &event) == 1) {
 			if (event.type == FABRIC_CM_DISCONNECTED ||
-			    event.type == FABRIC_CM_DEVICE_GONE)
+			    event.type == FABRIC_CM_DEVICE_GONE) {
+				/* Why it ended may be among what completed before. */
+				(void)queue_poll(q);
 				queue_kill(q);
+			}
 		}
 	}
 	(void)pthread_mutex_unlock(&q->lock);

@@ -21,9 +21,11 @@ void direct_trial_completed(struct direct *d, const struct fabric_wc *wc)
 	/* Whichever of the two is refused says why; the other one is flushed, before it or behind. */
 	if (wc->status != FABRIC_OK && (t->status == FABRIC_OK || t->status == FABRIC_FLUSHED))
 		t->status = wc->status;
-	if (wc->wr_id & DIRECT_WR_LAST)
-		t->under_way = false;
-	if (wc->status != FABRIC_OK)
+	if (!(wc->wr_id & DIRECT_WR_LAST))
+		return; /* the last one comes, whatever became of this one */
+	t->under_way = false;
+	t->cost_queue = t->status == FABRIC_REMOTE_ACCESS;
+	if (t->status != FABRIC_OK)
 		queue_kill(&d->q);
 }
 
@@ -36,7 +38,7 @@ void direct_trial_died(struct direct *d)
 	if (t->status == FABRIC_OK)
 		t->status = FABRIC_FLUSHED;
 	t->under_way = false;
-	t->cost_queue = true;
+	t->cost_queue = t->status == FABRIC_REMOTE_ACCESS;
 }
 
 static bool is_over(void *arg)
@@ -64,9 +66,9 @@ static int post(struct direct *d, const struct lh_key *key, uint8_t *mem, uint32
 	return fabric_post_send(d->q.conn, write ? &first : &second, NULL);
 }
 
-/* Under the lock. 1: both went through. 0: refused. */
+/* Under the lock. 0: both went through, or `*status` says why not. */
 static int attempt(struct direct *d, const struct lh_key *key, uint8_t *mem, uint32_t lkey,
-		   bool write)
+		   bool write, enum fabric_status *status)
 {
 	int rc;
 
@@ -79,11 +81,30 @@ static int attempt(struct direct *d, const struct lh_key *key, uint8_t *mem, uin
 	if (rc == 0)
 		rc = queue_wait(&d->q, is_over, d, now_ns() + TRY_MS * NS_PER_MS);
 	if (rc < 0) {
+		const bool ours = d->q.live;
+
 		queue_kill(&d->q); /* the adapter lets go of `mem` */
 		d->trial.under_way = false;
+		d->trial.cost_queue = ours;
 		return rc;
 	}
-	return d->trial.status == FABRIC_OK;
+	*status = d->trial.status;
+	return 0;
+}
+
+/* Only the target's own word is a refusal: a queue that ends for another reason proves nothing. */
+static int verdict(enum fabric_status status, struct lh_error *err)
+{
+	switch (status) {
+	case FABRIC_OK:
+		return 0;
+	case FABRIC_REMOTE_ACCESS:
+		return client_failf(err, -EACCES, "%s", fabric_status_text(status));
+	default:
+		return client_failf(err, -ENOTCONN,
+				    "the direct queue was lost before the target had answered: %s",
+				    fabric_status_text(status));
+	}
 }
 
 int lh_try_key(struct lh_export *ex, const struct lh_key *key, const void *data,
@@ -92,7 +113,7 @@ int lh_try_key(struct lh_export *ex, const struct lh_key *key, const void *data,
 	struct direct *d = &ex->direct;
 	uint8_t *mem = lh_alloc(ex->client, TRY_BYTES);
 	const struct lh_buf *buf = mem ? memory_at(&ex->client->memory, mem) : NULL;
-	enum fabric_status status;
+	enum fabric_status status = FABRIC_OK;
 	int rc;
 
 	if (!buf) {
@@ -102,14 +123,11 @@ int lh_try_key(struct lh_export *ex, const struct lh_key *key, const void *data,
 	if (data)
 		memcpy(mem, data, TRY_BYTES);
 	(void)pthread_mutex_lock(&d->q.lock);
-	rc = attempt(d, key, mem, buf->mr->lkey, data != NULL);
-	status = d->trial.status;
+	rc = attempt(d, key, mem, buf->mr->lkey, data != NULL, &status);
 	(void)pthread_mutex_unlock(&d->q.lock);
 	lh_free(ex->client, mem);
-	if (rc == 1)
-		return 0;
 	if (rc == 0)
-		return client_failf(err, -EACCES, "%s", fabric_status_text(status));
+		return verdict(status, err);
 	if (rc == -ENOTCONN)
 		return client_failf(err, rc,
 				    "the direct queue that it was granted to is gone, and with it "
