@@ -133,13 +133,13 @@ static int close_sink(struct get *g, int rc)
 
 static int move(struct get *g)
 {
-	uint64_t begun;
+	const uint64_t begun = now_ns();
 	int rc = transfer_hold(&g->t, LH_READ, false);
 
-	begun = now_ns();
 	if (rc == 0)
 		rc = transfer_get(&g->t);
 	g->t.ns = now_ns() - begun;
+	transfer_count(&g->t);
 	if (rc == 0 && g->verify && !g->in_place)
 		rc = transfer_compare(&g->t);
 	return rc;

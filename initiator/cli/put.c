@@ -121,17 +121,17 @@ static int check_fit(const struct put *p, const char *uri)
 
 static int move(struct put *p, const char *uri)
 {
-	uint64_t begun;
+	const uint64_t begun = now_ns();
 	int rc = check_fit(p, uri);
 
 	if (rc == 0)
 		rc = transfer_hold(&p->t, LH_READ | LH_WRITE, p->allocate);
-	begun = now_ns();
 	if (rc == 0)
 		rc = transfer_put(&p->t);
 	if (rc == 0)
 		rc = transfer_persist(&p->t);
 	p->t.ns = now_ns() - begun;
+	transfer_count(&p->t);
 	if (rc == 0 && p->verify)
 		rc = transfer_compare(&p->t);
 	return rc;

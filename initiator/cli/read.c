@@ -67,7 +67,7 @@ static int run(int argc, char **argv)
 			       (unsigned long long)length, (unsigned long long)offset,
 			       (unsigned long long)info.size_bytes);
 	if (rc == 0 && length > 0) {
-		if (!o.block && lh_hold(ex, offset, length, LH_READ, 0, NULL, &err) < 0)
+		if (!o.block && lh_hold(ex, offset, length, LH_READ, LH_HOLD_BRIEF, NULL, &err) < 0)
 			cli_note("going by block commands: %s", err.text);
 		rc = copy_out(client, ex, o.block, offset, length);
 	}

@@ -244,10 +244,12 @@ int transfer_hold(struct transfer *t, unsigned int access, bool allocate)
 
 	if (t->block || t->length == 0)
 		return 0;
-	rc = lh_hold(t->ex, t->offset, t->length, access, flags, NULL, &err);
-	if (rc == -ETIMEDOUT)
+	rc = lh_hold(t->ex, t->offset, t->length, access, flags | LH_HOLD_BRIEF, NULL, &err);
+	if (rc == -ETIMEDOUT) {
+		cli_note("going by block commands until it is granted: %s", err.text);
 		rc = lh_hold(t->ex, t->offset, t->length, access, flags | LH_HOLD_NOWAIT, NULL,
 			     &err);
+	}
 	switch (rc) {
 	case 0:
 		return 0;
@@ -315,6 +317,39 @@ int transfer_persist(struct transfer *t)
 
 /* ---- the report ------------------------------------------------------------------------------ */
 
+void transfer_count(struct transfer *t)
+{
+	struct lh_stats s;
+
+	t->by_direct = 0;
+	t->by_block = t->length;
+	if (t->block)
+		return;
+	lh_export_stats(t->ex, &s);
+	t->by_block = s.fallback_bytes;
+	t->by_direct = s.direct_read_bytes + s.direct_write_bytes - s.fallback_bytes;
+}
+
+static const char *way(const struct transfer *t)
+{
+	if (t->by_block == 0)
+		return t->block ? "block" : "direct";
+	return t->by_direct ? "mixed" : "block";
+}
+
+static void print_way(const struct transfer *t)
+{
+	char direct[PROGRESS_TEXT_BYTES], block[PROGRESS_TEXT_BYTES];
+
+	progress_bytes(t->by_direct, direct);
+	progress_bytes(t->by_block, block);
+	if (strcmp(way(t), "mixed") == 0)
+		(void)printf(", %s directly, %s by block commands", direct, block);
+	else
+		(void)printf(", %s",
+			     t->by_direct || !t->by_block ? "directly" : "by block commands");
+}
+
 void transfer_report(const struct transfer *t, const char *verb, bool json, bool verified)
 {
 	char size[PROGRESS_TEXT_BYTES], rate[PROGRESS_TEXT_BYTES];
@@ -325,9 +360,11 @@ void transfer_report(const struct transfer *t, const char *verb, bool json, bool
 		struct json_object *o = json_object_new_object();
 
 		(void)json_object_object_add(o, "verb", json_object_new_string(verb));
-		(void)json_object_object_add(o, "way",
-					     json_object_new_string(t->block ? "block" : "direct"));
+		(void)json_object_object_add(o, "way", json_object_new_string(way(t)));
 		(void)json_object_object_add(o, "bytes", json_object_new_uint64(t->length));
+		(void)json_object_object_add(o, "direct_bytes",
+					     json_object_new_uint64(t->by_direct));
+		(void)json_object_object_add(o, "block_bytes", json_object_new_uint64(t->by_block));
 		(void)json_object_object_add(o, "seconds",
 					     json_object_new_double((double)t->ns / 1e9));
 		(void)json_object_object_add(
@@ -345,8 +382,10 @@ void transfer_report(const struct transfer *t, const char *verb, bool json, bool
 	}
 	progress_bytes(t->length, size);
 	progress_rate(t->length, t->ns, rate);
-	(void)printf("%s %s in %.2f s, %s, %s%s", verb, size, (double)t->ns / 1e9, rate,
-		     t->block ? "by block commands" : "directly", verified ? ", verified" : "");
+	(void)printf("%s %s in %.2f s, %s", verb, size, (double)t->ns / 1e9, rate);
+	print_way(t);
+	if (verified)
+		(void)printf(", verified");
 	if (stats.fallbacks || stats.recalls)
 		(void)printf(" (%llu recalls, %llu operations went by block commands meanwhile)",
 			     (unsigned long long)stats.recalls,

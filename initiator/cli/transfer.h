@@ -21,7 +21,9 @@ struct transfer {
 	unsigned int depth;
 	uint64_t piece_bytes;
 	/* out */
-	uint64_t ns;	     /* how long it took */
+	uint64_t ns;	    /* how long it took */
+	uint64_t by_direct; /* bytes moved directly, and by block commands: transfer_count() */
+	uint64_t by_block;
 	uint64_t differs_at; /* transfer_compare(): offset in the export */
 };
 
@@ -40,9 +42,12 @@ int transfer_persist(struct transfer *t);
 
 /**
  * Holds the range for the transfer; where that is not possible says so and has it go by block
- * commands. 0 or an exit code.
+ * commands, for good or until it is granted. 0 or an exit code.
  */
 int transfer_hold(struct transfer *t, unsigned int access, bool allocate);
+
+/** Notes how the bytes went so far. What was written twice counts twice. */
+void transfer_count(struct transfer *t);
 
 /** The summary line or object. */
 void transfer_report(const struct transfer *t, const char *verb, bool json, bool verified);

@@ -77,7 +77,8 @@ static int copy_in(struct lh_client *client, struct lh_export *ex, bool block, b
 		if (!block && !held) {
 			held = true;
 			if (lh_hold(ex, offset, (uint64_t)n < PIECE_BYTES ? (uint64_t)n : LH_ALL,
-				    LH_READ | LH_WRITE, allocate ? LH_HOLD_ALLOCATE : 0, NULL,
+				    LH_READ | LH_WRITE,
+				    LH_HOLD_BRIEF | (allocate ? LH_HOLD_ALLOCATE : 0), NULL,
 				    &err) < 0)
 				cli_note("going by block commands: %s", err.text);
 		}

@@ -244,6 +244,7 @@ enum lh_access {
 enum lh_hold_flags {
 	LH_HOLD_ALLOCATE = 1 << 0, /* have holes in the range filled, so that they can be granted */
 	LH_HOLD_NOWAIT = 1 << 1,   /* return at once; grants come when they come */
+	LH_HOLD_BRIEF = 1 << 2, /* -ETIMEDOUT 1 s after the target said that it cannot just now */
 };
 
 /**
@@ -372,8 +373,9 @@ struct lh_stats {
 	uint64_t direct_writes, direct_write_bytes;
 	uint64_t block_reads, block_read_bytes;
 	uint64_t block_writes, block_write_bytes;
-	uint64_t fallbacks; /* operations on held ranges that went by block commands */
-	uint64_t retries;   /* operations begun again after a recall or a lost connection */
+	uint64_t fallbacks;	 /* operations on held ranges that went by block commands */
+	uint64_t fallback_bytes; /* counted as direct above, moved by block commands in the end */
+	uint64_t retries;	 /* operations begun again after a recall or a lost connection */
 	uint64_t bounced_bytes;
 	uint64_t commits, commit_ranges;
 	uint64_t acquires, grants, renewals;

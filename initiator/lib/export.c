@@ -13,7 +13,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define HOLD_WAIT_MS 10000
+#define HOLD_WAIT_MS  10000
+#define HOLD_BRIEF_MS 1000 /* LH_HOLD_BRIEF, from the target's first "not now" */
 
 /* ---- what the target says -------------------------------------------------------------------- */
 
@@ -272,22 +273,40 @@ int lh_export_info(struct lh_export *ex, bool refresh, struct lh_export_info *in
 
 /* ---- holds ----------------------------------------------------------------------------------- */
 
-static int await_hold(struct lh_hold *h, struct lh_error *err)
+/* What is waited for in vain: with the target's reason, if it gave one. */
+static int not_granted(const struct lh_export *ex, const struct hold_error *error, uint64_t ms,
+		       struct lh_error *err)
+{
+	if (error->text.text[0])
+		return client_failf(err, -ETIMEDOUT, "not granted within %llu s: %s",
+				    (unsigned long long)(ms / 1000), error->text.text);
+	return client_failf(err, -ETIMEDOUT,
+			    "\"%s\" was not granted within %llu s (its file system may have the "
+			    "blocks): try again, or use block commands",
+			    ex->name, (unsigned long long)(ms / 1000));
+}
+
+static int await_hold(struct lh_hold *h, bool brief, struct lh_error *err)
 {
 	struct lh_export *ex = h->ex;
 	struct direct *d = &ex->direct;
-	const uint64_t deadline = now_ns() + HOLD_WAIT_MS * NS_PER_MS;
-	const struct timespec ts = {.tv_sec = (time_t)(deadline / NS_PER_S),
-				    .tv_nsec = (long)(deadline % NS_PER_S)};
+	const uint64_t begun = now_ns();
+	uint64_t deadline = begun + HOLD_WAIT_MS * NS_PER_MS;
 	struct hold_error error = {0};
-	int rc = 0;
 
 	(void)pthread_mutex_lock(&d->q.lock);
-	while (h->state == HOLD_NEW && rc == 0)
-		rc = pthread_cond_timedwait(&ex->changed, &d->q.lock, &ts);
-	if (h->state == HOLD_FAILED)
+	while (h->state == HOLD_NEW && now_ns() < deadline) {
+		struct timespec ts;
+
+		if (brief && h->later_ns)
+			deadline = min_u64(deadline, h->later_ns + HOLD_BRIEF_MS * NS_PER_MS);
+		ts.tv_sec = (time_t)(deadline / NS_PER_S);
+		ts.tv_nsec = (long)(deadline % NS_PER_S);
+		(void)pthread_cond_timedwait(&ex->changed, &d->q.lock, &ts);
+	}
+	if (h->state != HOLD_SETTLED)
 		error = h->error;
-	else if (h->state == HOLD_NEW)
+	if (h->state == HOLD_NEW)
 		error.code = -ETIMEDOUT;
 	if (error.code) {
 		h->leaving = true;
@@ -301,10 +320,7 @@ static int await_hold(struct lh_hold *h, struct lh_error *err)
 		return 0;
 	free(h);
 	if (error.code == -ETIMEDOUT)
-		return client_failf(err, -ETIMEDOUT,
-				    "\"%s\" was not granted within %u s (its file system may have "
-				    "the blocks): try again, or use block commands",
-				    ex->name, HOLD_WAIT_MS / 1000);
+		return not_granted(ex, &error, (deadline - begun) / NS_PER_MS, err);
 	return client_fail(err, error.code, &error.text);
 }
 
@@ -345,7 +361,7 @@ int lh_hold(struct lh_export *ex, uint64_t offset, uint64_t length, unsigned int
 	atomic_store(&ex->poke, true);
 	export_wake(ex);
 	if (!(flags & LH_HOLD_NOWAIT)) {
-		rc = await_hold(h, err);
+		rc = await_hold(h, flags & LH_HOLD_BRIEF, err);
 		if (rc < 0)
 			return rc;
 	}

@@ -22,6 +22,7 @@ enum stat {
 	STAT_BLOCK_WRITES,
 	STAT_BLOCK_WRITE_BYTES,
 	STAT_FALLBACKS,
+	STAT_FALLBACK_BYTES,
 	STAT_RETRIES,
 	STAT_BOUNCED_BYTES,
 	STAT_COMMITS,
@@ -67,6 +68,7 @@ struct lh_op {
 	uint16_t status; /* NVMe, if error comes from one */
 	bool retried;
 	bool by_block;	     /* went by block commands in the end */
+	bool for_direct;     /* counted as direct */
 	uint64_t give_up_ns; /* retries end then */
 	struct list link;    /* pending, or free */
 };
@@ -93,6 +95,8 @@ struct lh_hold {
 	enum hold_state state;
 	bool leaving;
 	bool gone;
+	uint64_t
+		later_ns; /* while new: since when the target cannot just now, `error.text` says why */
 	struct hold_error error;
 };
 

@@ -179,7 +179,8 @@ static void begin(struct lh_op *op, struct lh_export *ex, unsigned int flags, ui
 	op->mr = memory_find(&ex->client->memory, buf, length);
 	op->give_up_ns = now_ns() + ex->client->opt.reconnect_ms * NS_PER_MS;
 	/* Counted where callers asked for it; `fallbacks` says what went another way. */
-	if (direct && atomic_load_explicit(&ex->direct_wanted, memory_order_relaxed)) {
+	op->for_direct = direct && atomic_load_explicit(&ex->direct_wanted, memory_order_relaxed);
+	if (op->for_direct) {
 		stat_add(ex, write ? STAT_DIRECT_WRITES : STAT_DIRECT_READS, 1);
 		stat_add(ex, write ? STAT_DIRECT_WRITE_BYTES : STAT_DIRECT_READ_BYTES, length);
 	} else {
@@ -245,8 +246,11 @@ static int see_through(struct lh_op *op, uint64_t deadline_ns, struct lh_error *
 	}
 	if (op->error)
 		return explain(op, err);
-	if (op->by_block)
+	if (op->by_block) {
 		revive(op);
+		if (op->for_direct)
+			stat_add(op->ex, STAT_FALLBACK_BYTES, op->length);
+	}
 	return 0;
 }
 

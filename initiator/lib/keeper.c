@@ -367,6 +367,26 @@ static void look_at_size(struct keeper *k)
 	emit(k, LH_EVENT_RESIZED, 0, 0, size, 0, "the export has a new size");
 }
 
+/* Whoever waits for a new hold may know that it takes longer, and why. */
+static void tell_new_holds(struct keeper *k, const struct errtext *why)
+{
+	struct direct *d = &k->ex->direct;
+	struct list *pos;
+
+	(void)pthread_mutex_lock(&d->q.lock);
+	list_for_each (pos, &k->ex->holds) {
+		struct lh_hold *h = list_entry(pos, struct lh_hold, link);
+
+		if (h->state != HOLD_NEW)
+			continue;
+		h->error.text = *why;
+		if (!h->later_ns)
+			h->later_ns = now_ns();
+	}
+	(void)pthread_cond_broadcast(&k->ex->changed);
+	(void)pthread_mutex_unlock(&d->q.lock);
+}
+
 /* One pass over the holds; decides when the next one is due. */
 static void acquire(struct keeper *k)
 {
@@ -394,6 +414,7 @@ static void acquire(struct keeper *k)
 	k->need = true;
 	k->next_try_ns = now_ns() + k->backoff_ns;
 	k->backoff_ns = min_u64(k->backoff_ns * 2, BACKOFF_MAX_NS);
+	tell_new_holds(k, &why);
 	if (!k->told_waiting && why.text[0]) {
 		k->told_waiting = true;
 		emit(k, LH_EVENT_WAITING, 0, 0, 0, 0, why.text);
