@@ -108,6 +108,8 @@ static const struct key top_keys[] = {
 	{"recall_deadline_ms", KEY_UINT, TOP(recall_deadline_ms), 1, 600000},
 	{"grant_expiry_ms", KEY_UINT, TOP(grant_expiry_ms), 1000, 86400000},
 	{"max_grants_per_client", KEY_UINT, TOP(max_grants_per_client), 1, 1u << 20},
+	{"allocate_reserve_percent", KEY_UINT, TOP(allocate_reserve_percent), 0,
+	 EXPORT_MAX_RESERVE_PERCENT},
 	{"log_level", KEY_GROUP},
 	{"iwarp", KEY_GROUP},
 	{"limits", KEY_GROUP},
@@ -695,6 +697,7 @@ static void set_defaults(struct daemon_config *c)
 	c->recall_deadline_ms = GRANT_DEFAULT_DEADLINE_MS;
 	c->grant_expiry_ms = GRANT_DEFAULT_EXPIRY_MS;
 	c->max_grants_per_client = GRANT_DEFAULT_MAX_PER_CLIENT;
+	c->allocate_reserve_percent = EXPORT_DEFAULT_RESERVE_PERCENT;
 	c->limits = (struct nvme_limits){
 		.queue_depth = NVME_DEFAULT_QUEUE_DEPTH,
 		.max_io_queues = NVME_DEFAULT_MAX_IO_QUEUES,

@@ -74,6 +74,7 @@ struct daemon_config {
 	uint32_t recall_deadline_ms;
 	uint32_t grant_expiry_ms;
 	uint32_t max_grants_per_client;
+	uint32_t allocate_reserve_percent; /* of a file system, that no hole is filled with */
 	struct iwarp_options iwarp;
 	struct nvme_limits limits;
 	struct config_listener listeners[CONTROL_MAX_LISTENERS];

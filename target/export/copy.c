@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fill.h"
 #include "guard.h"
 #include "mapping.h"
 
@@ -59,6 +60,17 @@ static int run(const struct view *view, void (*fn)(void *arg), void *arg)
 		if (ret == -ERANGE || fault.code == BUS_MCEERR_AR)
 			return ret;
 	}
+	return ret;
+}
+
+/* The same for what may fill holes: none is given back meanwhile. */
+static int write_through(const struct view *view, void (*fn)(void *arg), void *arg)
+{
+	int ret;
+
+	fill_write_begin(view->export);
+	ret = run(view, fn, arg);
+	fill_write_end(view->export);
 	return ret;
 }
 
@@ -137,7 +149,7 @@ int view_copy_in(const struct view *view, uint64_t offset, const void *src, uint
 		return -ERANGE;
 	ret = check_end(view, offset, length);
 	if (!ret)
-		ret = run(view, copy_in, &c);
+		ret = write_through(view, copy_in, &c);
 	/*
 	 * The file ends inside a page that stays writable to its last byte. If it was cut there
 	 * meanwhile, what was copied is in no file.
@@ -186,7 +198,7 @@ int view_zero(const struct view *view, uint64_t offset, uint64_t length)
 		return -ERANGE;
 	ret = check_end(view, offset, length);
 	if (!ret)
-		ret = run(view, zero, &z);
+		ret = write_through(view, zero, &z);
 	return ret ? ret : check_end(view, offset, length);
 }
 

@@ -29,12 +29,17 @@ enum export_prepare {
 	EXPORT_PREPARE_ALLOCATE, /* fill all holes when the export is added */
 };
 
+/* Of the file system, what stays for others when holes are filled beforehand. */
+#define EXPORT_DEFAULT_RESERVE_PERCENT 1
+#define EXPORT_MAX_RESERVE_PERCENT     99
+
 /** What the configuration says of an export. Strings are copied. */
 struct export_config {
 	const char *name; /* export_name_check() passed */
 	const char *path;
 	uint32_t lba_bytes; /* 512 or 4096 */
 	enum export_prepare prepare;
+	unsigned int allocate_reserve_percent; /* of the file system: no hole is filled with it */
 	bool read_only;
 	bool software_fabric_only; /* every listener is: page-cache files are then allowed */
 	bool adopt;		   /* the file takes the place of the one that the identity names */
@@ -137,6 +142,7 @@ void view_free(struct view *view);
  * Fills the holes of [offset, offset + length) (fallocate with KEEP_SIZE, then prepared like in
  * view_new()), and makes a view of the same generation and mapping with the runs there are now.
  * Shared blocks stay shared and out of the runs. Under tenure. The old view stays valid until freed.
+ * -ENOSPC: it does not fit beside what stays for others; then no hole is filled.
  */
 MUST_CHECK int view_allocate(const struct view *old, uint64_t offset, uint64_t length,
 			     struct view **view, struct errtext *err);

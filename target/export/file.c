@@ -16,6 +16,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "fill.h"
 #include "identity.h"
 #include "util/log.h"
 
@@ -148,6 +149,7 @@ static int find_medium(struct export *e, bool software_fabric_only, struct errte
 
 static void free_strings(struct export *e)
 {
+	fill_lock_fini(e);
 	free(e->name);
 	free(e->path);
 	free(e->state_dir);
@@ -162,11 +164,16 @@ int export_open(const struct export_config *config, struct export **e, struct er
 
 	if (!new)
 		return errtext_set(err, -ENOMEM, "out of memory");
+	if (fill_lock_init(new)) {
+		free(new);
+		return errtext_set(err, -ENOMEM, "out of memory");
+	}
 	new->name = strdup(config->name);
 	new->path = strdup(config->path);
 	new->state_dir = strdup(config->state_dir);
 	new->lba_bytes = config->lba_bytes;
 	new->prepare = config->prepare;
+	new->allocate_reserve_percent = config->allocate_reserve_percent;
 	new->read_only = config->read_only;
 	if (!new->name || !new->path || !new->state_dir) {
 		ret = errtext_set(err, -ENOMEM, "out of memory");

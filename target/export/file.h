@@ -6,12 +6,15 @@
 #include "export/export.h"
 #include "lockfile.h"
 
+#include <pthread.h>
+
 struct export
 {
 	char *name;
 	char *path;
 	uint32_t lba_bytes;
 	enum export_prepare prepare;
+	unsigned int allocate_reserve_percent;
 	bool read_only;
 	bool hugetlbfs;
 	enum export_medium medium;
@@ -23,6 +26,7 @@ struct export
 	dev_t dev;
 	ino_t ino;
 	struct lockfile lock;
+	pthread_rwlock_t fill_lock; /* fill.h */
 };
 
 /** Size in bytes, not rounded. 0 or -errno. */

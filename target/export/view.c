@@ -7,12 +7,12 @@
 #include "file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fill.h"
 #include "mapping.h"
 
 /* ---- preparation ----------------------------------------------------------------------------- */
@@ -31,15 +31,6 @@ static unsigned int registrable(const struct export *e)
 static int sync_file(const struct export *e)
 {
 	return fsync(e->fd) ? -errno : 0;
-}
-
-/* Allocates what is a hole in [offset, offset + length), and nothing behind the end. */
-static int fill_holes(const struct export *e, uint64_t offset, uint64_t length)
-{
-	while (fallocate(e->fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length))
-		if (errno != EINTR)
-			return -errno;
-	return 0;
 }
 
 /*
@@ -118,7 +109,7 @@ static int prepare_seek(struct mapping *m, const struct export *e, uint64_t from
 }
 
 /*
- * Makes ready what there is (and, with `allocate`, what there is not) in [from, to), two page
+ * Makes ready what there is (and, with `allocate`, what was filled) in [from, to), two page
  * bounds; leaves the extents of the whole file in `x`. The caller frees them in any case.
  */
 static int prepare(struct mapping *m, const struct export *e, uint64_t from, uint64_t to,
@@ -127,9 +118,7 @@ static int prepare(struct mapping *m, const struct export *e, uint64_t from, uin
 	int ret = 0;
 
 	*x = (struct extents){0};
-	if (allocate)
-		ret = fill_holes(e, from, to - from);
-	if (!ret && e->medium == EXPORT_MEMORY && (allocate || all_there(e)))
+	if (e->medium == EXPORT_MEMORY && (allocate || all_there(e)))
 		ret = mapping_populate(m, e, from, to - from);
 	if (!ret)
 		ret = extents_read(e->fd, 0, m->bytes, true, x);
@@ -170,8 +159,13 @@ static int make(struct export *e, uint32_t generation, struct mapping *m, uint64
 	struct view *v = calloc(1, sizeof(*v));
 	struct runs runs = {0};
 	struct extents x = {0};
-	int ret = v ? prepare(m, e, from, to, allocate, file_bytes, &x) : -ENOMEM;
+	int ret = allocate ? fill_holes(e, from, to, err) : 0;
 
+	if (ret) {
+		free(v);
+		return ret;
+	}
+	ret = v ? prepare(m, e, from, to, allocate, file_bytes, &x) : -ENOMEM;
 	if (!ret)
 		ret = runs_build(&x, registrable(e), file_bytes, &runs);
 	extents_free(&x);

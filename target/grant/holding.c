@@ -349,6 +349,16 @@ static void describe(const struct holding *h, char *text, size_t size)
 		(void)snprintf(text + used, size - used, ")");
 }
 
+void holding_describe(struct holding *h)
+{
+	char text[ERRTEXT_BYTES];
+
+	if (h->state != HOLDING_SERVING)
+		return;
+	describe(h, text, sizeof(text));
+	holding_why(h, "%s", text);
+}
+
 static const struct view *view_of(const struct holding *h)
 {
 	return h->current ? h->current->view : NULL;

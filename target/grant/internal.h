@@ -149,6 +149,7 @@ struct holding {
 	struct punch punch;
 	struct resize resize;
 	struct list growers; /* acquires that wait for their holes to be filled */
+	bool growth_failed;  /* the last one, which the log says */
 	struct list evictions;
 	bool evicting; /* we recall for ourselves: the tenure is taken again at once */
 	int (*on_open)(void *arg, const struct export *e, struct errtext *err);
@@ -191,6 +192,8 @@ struct holding {
 /* holding.c */
 void holding_event(struct holding *h, enum recall_event event);
 void holding_why(struct holding *h, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/** Another view is served, of the same generation: says what it is. */
+void holding_describe(struct holding *h);
 void holding_check_drained(struct holding *h);
 void holding_check_keys(struct holding *h);
 void holding_check_stopped(struct holding *h);

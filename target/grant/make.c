@@ -319,6 +319,10 @@ static void give_up(struct holding *h, int err)
 		next->unregister = next->dead = true;
 	}
 	if (kind == MAKE_GROWTH) {
+		if (err != -ECANCELED && !h->growth_failed) {
+			log_warning("%s: %s", h->config.export.name, h->make.text.text);
+			h->growth_failed = true;
+		}
 		grant_grown(h, grower, err);
 	} else if (kind == MAKE_PUNCH) {
 		punch_failed(h, err);
@@ -369,7 +373,9 @@ static void complete(struct holding *h)
 	if (h->make.kind == MAKE_GROWTH) {
 		struct acquire *grower = h->make.grower;
 
+		h->growth_failed = false;
 		serve_publish(h, make_take_over(h));
+		holding_describe(h);
 		grant_grown(h, grower, 0);
 		grant_grow_next(h);
 		punch_next(h);

@@ -229,6 +229,7 @@ bool punch_prepared(struct holding *h)
 		return false;
 	h->punch.step = PUNCH_BURYING;
 	serve_publish(h, make_take_over(h));
+	holding_describe(h);
 	h->punch.cut = h->punch.resize_to > 0;
 	if (h->punch.cut)
 		holding_changed(h, LH_CHANGE_EXPORT);

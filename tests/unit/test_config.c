@@ -68,6 +68,7 @@ static void test_defaults(void **state)
 	assert_int_equal(c->listeners[0].ana_state[1], NVME_ANA_OPTIMIZED);
 	assert_int_equal(c->limits.ana_transition_s, 10);
 	assert_int_equal(c->recall_deadline_ms, GRANT_DEFAULT_DEADLINE_MS);
+	assert_int_equal(c->allocate_reserve_percent, EXPORT_DEFAULT_RESERVE_PERCENT);
 	assert_false(c->iwarp.no_windows);
 	config_free(c);
 }
@@ -77,6 +78,7 @@ static void test_everything_said(void **state)
 	static const char text[] =
 		"nqn = \"nqn.2026-11.org.example:x\"; reactors = 2; worker_threads = 8;\n"
 		"busy_poll_us = 0; recall_deadline_ms = 250; grant_expiry_ms = 5000;\n"
+		"allocate_reserve_percent = 0;\n"
 		"log_level = \"debug\"; runtime_dir = \"/tmp/r\"; state_dir = \"\";\n"
 		"iwarp = { crc = \"on\"; memory = \"odp\"; windows = false; };\n"
 		"limits = { queue_depth = 64; inline_bytes = 8192; bounce_bytes = \"64M\"; };\n"
@@ -94,6 +96,7 @@ static void test_everything_said(void **state)
 	(void)state;
 	assert_int_equal(load(text, &c, &err), 0);
 	assert_int_equal(c->reactors, 2);
+	assert_int_equal(c->allocate_reserve_percent, 0);
 	assert_int_equal(c->log_level, LOG_LEVEL_DEBUG);
 	assert_string_equal(c->admin_socket, "/tmp/r/admin.sock");
 	assert_string_equal(c->state_dir, "");
@@ -126,6 +129,8 @@ static void test_mistakes_name_line_and_key(void **state)
 	refuse(LISTENERS EXPORTS "reactors = \"two\";\n", "conf:3: reactors: expected a number");
 	refuse(LISTENERS EXPORTS "reactors = 0;\n",
 	       "conf:3: reactors: expected a number from 1 to");
+	refuse(LISTENERS EXPORTS "allocate_reserve_percent = 100;\n",
+	       "conf:3: allocate_reserve_percent: expected a number from 0 to 99");
 	refuse(LISTENERS EXPORTS "reactors = -1;\n", "not -1");
 	refuse(LISTENERS EXPORTS "nqn = \"x\";\n", "conf:3: nqn: expected an NQN");
 	refuse(LISTENERS EXPORTS "iwarp = 3;\n", "conf:3: iwarp: expected a group");
