@@ -29,6 +29,7 @@ static const struct {
 	{NVME_SC_KA_EXPIRED, ETIMEDOUT, "keep alive expired"},
 	{NVME_SC_KA_INVALID, 0, "keep alive timeout invalid"},
 	{NVME_SC_ABORTED_PREEMPTED, ECANCELED, "aborted: the host's reservation was preempted"},
+	{NVME_SC_NS_WRITE_PROTECTED, EROFS, "the namespace is write protected"},
 	{NVME_SC_TRANSIENT_TRANSPORT, EAGAIN, "transient transport error"},
 	{NVME_SC_LBA_RANGE, ERANGE, "LBA out of range"},
 	{NVME_SC_CAP_EXCEEDED, ENOSPC, "capacity exceeded"},

@@ -23,6 +23,7 @@ struct verb {
 	const char *usage; /* behind "leasehold NAME" */
 	const char *summary;
 	const char *help; /* options and examples */
+	bool only_asks;	  /* it has the options to connect, none to move bytes */
 	int (*run)(int argc, char **argv);
 };
 
@@ -46,6 +47,11 @@ enum {
 };
 
 #define TARGET_SHORT_OPTIONS "ho:"
+#define ASK_LONG_OPTIONS                                                            \
+	{"help", no_argument, NULL, 'h'}, {"output", required_argument, NULL, 'o'}, \
+	{                                                                           \
+		"host-nqn", required_argument, NULL, OPT_HOST_NQN                   \
+	}
 #define TARGET_LONG_OPTIONS                                                         \
 	{"help", no_argument, NULL, 'h'}, {"output", required_argument, NULL, 'o'}, \
 		{"direct", no_argument, NULL, OPT_DIRECT},                          \
@@ -74,6 +80,12 @@ void cli_note(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
 /** Parses a size or fails with EXIT_USAGE; 0 if it is one. */
 int cli_size(const struct verb *verb, const char *what, const char *text, uint64_t *bytes);
+
+/**
+ * Learns of the export, anew if the range is not inside what is known of it. 0, or the exit code with
+ * the sentence printed if it is outside.
+ */
+int cli_range(struct lh_export *ex, uint64_t offset, uint64_t length, struct lh_export_info *info);
 
 /** lh_open() with the sentence printed, of an export that is not offline; 0 or the exit code. */
 int cli_open(const char *uri, const struct target_options *o, struct lh_client **client,

@@ -15,13 +15,15 @@ volatile sig_atomic_t cli_interrupted;
 static const char *volatile temporary;
 static struct lh_client *volatile connected;
 
-static const char *const target_help =
-	"\nOptions for every target:\n"
+static const char *const transfer_help =
+	"\nOptions for every transfer:\n"
 	"      --direct           by one-sided RDMA through grants (default), by block commands\n"
 	"                         where that is not possible and during a recall\n"
 	"      --block            by NVMe block commands only\n"
 	"      --no-fallback      wait for the regrant instead of going by block commands\n"
-	"      --io-queues N      block queues (default 1)\n"
+	"      --io-queues N      block queues (default 1)\n";
+static const char *const target_help =
+	"\nOptions for every target:\n"
 	"      --host-nqn NQN     who to be (default /etc/nvme/hostnqn)\n"
 	"  -o, --output json      for scripts\n"
 	"  -h, --help             this\n"
@@ -35,8 +37,11 @@ void cli_help(const struct verb *verb)
 {
 	(void)printf("Usage: leasehold %s %s\n\n%s\n%s", verb->name, verb->usage, verb->summary,
 		     verb->help);
-	if (strstr(verb->usage, "TARGET"))
-		(void)fputs(target_help, stdout);
+	if (!strstr(verb->usage, "TARGET"))
+		return;
+	if (!verb->only_asks)
+		(void)fputs(transfer_help, stdout);
+	(void)fputs(target_help, stdout);
 }
 
 int cli_usage(const struct verb *verb, const char *fmt, ...)
@@ -93,9 +98,16 @@ int cli_fail(const struct lh_error *err)
 
 int cli_fail_connect(const struct lh_error *err)
 {
-	const int code = cli_fail(err);
-
-	return err->code == -EINVAL ? EXIT_USAGE : code;
+	(void)cli_fail(err);
+	switch (err->code) {
+	case -EINVAL:
+		return EXIT_USAGE;
+	case -ENOENT: /* connected; it has no such export */
+	case -ENOMEM:
+		return EXIT_FAILED;
+	default:
+		return EXIT_NO_CONNECT;
+	}
 }
 
 int cli_size(const struct verb *verb, const char *what, const char *text, uint64_t *bytes)
@@ -171,6 +183,25 @@ int cli_open(const char *uri, const struct target_options *o, struct lh_client *
 		return cli_close(*client, *ex, rc);
 	}
 	return 0;
+}
+
+int cli_range(struct lh_export *ex, uint64_t offset, uint64_t length, struct lh_export_info *info)
+{
+	struct lh_error err;
+
+	if (lh_export_info(ex, false, info, &err) < 0)
+		return cli_fail(&err);
+	if (range_ok(offset, length, info->size_bytes))
+		return 0;
+	if (lh_export_info(ex, true, info, &err) < 0)
+		return cli_fail(&err);
+	if (range_ok(offset, length, info->size_bytes))
+		return 0;
+	return cli_failf(EXIT_FAILED,
+			 "range error: %llu bytes at offset %llu are not all inside %s, which has "
+			 "%llu bytes",
+			 (unsigned long long)length, (unsigned long long)offset, info->name,
+			 (unsigned long long)info->size_bytes);
 }
 
 int cli_close(struct lh_client *client, struct lh_export *ex, int code)

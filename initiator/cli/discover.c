@@ -51,7 +51,7 @@ static void print_table(const struct lh_discovery_entry *list, size_t n)
 
 static int run(int argc, char **argv)
 {
-	static const struct option options[] = {TARGET_LONG_OPTIONS, {0}};
+	static const struct option options[] = {ASK_LONG_OPTIONS, {0}};
 	struct target_options o = {0};
 	struct lh_discovery_entry *list;
 	struct lh_error err;
@@ -80,6 +80,7 @@ static int run(int argc, char **argv)
 const struct verb verb_discover = {
 	.name = "discover",
 	.usage = "[OPTIONS] TARGET",
+	.only_asks = true,
 	.summary = "show where a target's subsystems are, by its discovery service",
 	.help = "\nExamples:\n"
 		"  leasehold discover iwarp://127.0.0.1\n"

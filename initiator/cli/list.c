@@ -3,6 +3,7 @@
 #include "cli.h"
 
 #include "cli/progress.h"
+#include "libleasehold/uri.h"
 
 #include <json-c/json.h>
 #include <stdio.h>
@@ -65,12 +66,38 @@ static void print_table(const struct lh_export_info *list, size_t n)
 	}
 }
 
+/* Leaves the one that the target names, if it names one. 0, or -errno with `err`. */
+static int pick(struct lh_client *client, const char *name, struct lh_export_info *list, size_t *n,
+		struct lh_error *err)
+{
+	struct lh_export *ex;
+	int rc;
+
+	if (!name[0])
+		return 0;
+	for (size_t i = 0; i < *n; i++) {
+		if (strcmp(list[i].name, name) == 0) {
+			list[0] = list[i];
+			*n = 1;
+			return 0;
+		}
+	}
+	/* The library has a sentence for that. */
+	*n = 0;
+	rc = lh_export_open(client, name, &ex, err);
+	if (rc == 0)
+		(void)lh_export_close(ex);
+	return rc;
+}
+
 static int run(int argc, char **argv)
 {
-	static const struct option options[] = {TARGET_LONG_OPTIONS, {0}};
+	static const struct option options[] = {ASK_LONG_OPTIONS, {0}};
 	struct target_options o = {0};
 	struct lh_export_info *list;
 	struct lh_client *client;
+	struct target_uri uri;
+	struct errtext why;
 	struct lh_error err;
 	size_t n;
 	int c, rc;
@@ -85,9 +112,14 @@ static int run(int argc, char **argv)
 	rc = lh_connect(argv[optind], &o.lh, &client, &err);
 	if (rc < 0)
 		return cli_fail_connect(&err);
+	rc = target_uri_parse(argv[optind], &uri, &why); /* lh_connect() could, too */
+	assert(rc == 0);
 	rc = lh_list(client, &list, &n, &err);
 	if (rc == 0) {
-		if (o.json)
+		rc = pick(client, uri.export_name, list, &n, &err);
+		if (rc < 0)
+			n = 0;
+		else if (o.json)
 			print_json(list, n);
 		else if (n == 0)
 			(void)puts("no exports: the daemon's configuration names none");
@@ -102,9 +134,12 @@ static int run(int argc, char **argv)
 const struct verb verb_list = {
 	.name = "list",
 	.usage = "[OPTIONS] TARGET",
+	.only_asks = true,
 	.summary = "show the exports that a target serves",
-	.help = "\nExamples:\n"
+	.help = "\nOf a target with an export in it that one is shown.\n"
+		"\nExamples:\n"
 		"  leasehold list iwarp://127.0.0.1\n"
+		"  leasehold list iwarp://127.0.0.1/data\n"
 		"  leasehold list "
 		"'rdma://[fe80::1%25eth2]:4420?nqn=nqn.2026-11.org.example:disks'\n"
 		"  leasehold list -o json rdma://storage1 | jq -r '.[].name'\n",

@@ -4,6 +4,7 @@
 
 #include "cli/suggest.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -44,6 +45,17 @@ static int unknown(const char *text)
 	return EXIT_USAGE;
 }
 
+/* What was to be printed must have come out. */
+static int finish(int code)
+{
+	const bool broken = ferror(stdout);
+
+	if ((fflush(stdout) != 0 || broken) && code == EXIT_OK)
+		return cli_failf(EXIT_FAILED, "standard output cannot be written%s%s",
+				 broken ? "" : ": ", broken ? "" : strerror(errno));
+	return code;
+}
+
 int main(int argc, char **argv)
 {
 	static char name[] = "leasehold", help_option[] = "--help";
@@ -55,18 +67,18 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
 		help(stdout);
-		return EXIT_OK;
+		return finish(EXIT_OK);
 	}
 	if (strcmp(argv[1], "--version") == 0) {
 		(void)printf("leasehold %s\n", lh_version());
-		return EXIT_OK;
+		return finish(EXIT_OK);
 	}
 	if (strcmp(argv[1], "help") == 0 && argc > 2) {
 		argv[1] = argv[2];
 		argv[2] = help_option;
 	} else if (strcmp(argv[1], "help") == 0) {
 		help(stdout);
-		return EXIT_OK;
+		return finish(EXIT_OK);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
 		if (strcmp(argv[1], verbs[i]->name) == 0)
@@ -76,5 +88,5 @@ int main(int argc, char **argv)
 		return unknown(argv[1]);
 	/* getopt_long(3) prefixes its messages with this. */
 	argv[1] = name;
-	return verb->run(argc - 1, argv + 1);
+	return finish(verb->run(argc - 1, argv + 1));
 }

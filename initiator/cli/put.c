@@ -104,8 +104,11 @@ static int check_fit(const struct put *p, const char *uri)
 {
 	struct lh_export_info info;
 	struct lh_error err;
+	int rc = lh_export_info(p->t.ex, false, &info, &err);
 
-	if (lh_export_info(p->t.ex, false, &info, &err) < 0)
+	if (rc == 0 && !range_ok(p->t.offset, p->t.length, info.size_bytes))
+		rc = lh_export_info(p->t.ex, true, &info, &err);
+	if (rc < 0)
 		return cli_fail(&err);
 	if (info.read_only)
 		return cli_failf(EXIT_FAILED, "%s is read-only", uri);

@@ -59,13 +59,7 @@ static int run(int argc, char **argv)
 	if (rc)
 		return rc;
 	/* Nothing goes to standard output unless all of it is there. */
-	if (lh_export_info(ex, false, &info, &err) == 0 &&
-	    !range_ok(offset, length, info.size_bytes))
-		rc = cli_failf(EXIT_FAILED,
-			       "range error: %llu bytes at offset %llu are not all inside the "
-			       "export, which has %llu bytes",
-			       (unsigned long long)length, (unsigned long long)offset,
-			       (unsigned long long)info.size_bytes);
+	rc = cli_range(ex, offset, length, &info);
 	if (rc == 0 && length > 0) {
 		if (!o.block && lh_hold(ex, offset, length, LH_READ, LH_HOLD_BRIEF, NULL, &err) < 0)
 			cli_note("going by block commands: %s", err.text);

@@ -131,14 +131,17 @@ static void meter_show(struct meter *m, uint64_t done, bool last)
 
 /* ---- the ring -------------------------------------------------------------------------------- */
 
-static int retire(struct transfer *t, const struct pass *pass, struct piece *p)
+/* `failed`: an error was told; of what is still out only the return is of interest. */
+static int retire(struct transfer *t, const struct pass *pass, struct piece *p, bool failed)
 {
 	struct lh_op *op = p->op;
 	struct lh_error err;
 
 	p->op = NULL;
 	if (lh_wait(op, -1, &err) < 0)
-		return cli_fail(&err);
+		return failed ? 0 : cli_fail(&err);
+	if (failed)
+		return 0;
 	return pass->after ? pass->after(t, p) : 0;
 }
 
@@ -172,8 +175,8 @@ static int run_ring(struct transfer *t, const struct pass *pass, struct piece *p
 		struct piece *p = &pieces[next];
 
 		if (p->op)
-			rc = retire(t, pass, p);
-		if (cli_interrupted)
+			rc = retire(t, pass, p, false);
+		if (rc == 0 && cli_interrupted)
 			rc = cli_failf(EXIT_FAILED, "interrupted");
 		if (rc)
 			break;
@@ -187,7 +190,7 @@ static int run_ring(struct transfer *t, const struct pass *pass, struct piece *p
 	/* What is out must come back, whatever happened: the buffers are theirs till then. */
 	for (unsigned int i = 0; i < t->depth; i++) {
 		struct piece *p = &pieces[(next + i) % t->depth];
-		int one = p->op ? retire(t, pass, p) : 0;
+		int one = p->op ? retire(t, pass, p, rc != 0) : 0;
 
 		rc = rc ? rc : one;
 	}
@@ -376,6 +379,9 @@ void transfer_report(const struct transfer *t, const char *verb, bool json, bool
 					     json_object_new_uint64(stats.fallbacks));
 		(void)json_object_object_add(o, "retries", json_object_new_uint64(stats.retries));
 		(void)json_object_object_add(o, "recalls", json_object_new_uint64(stats.recalls));
+		(void)json_object_object_add(o, "fenced", json_object_new_uint64(stats.fenced));
+		(void)json_object_object_add(o, "dead_bytes",
+					     json_object_new_uint64(stats.dead_bytes));
 		(void)puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
 		(void)json_object_put(o);
 		return;

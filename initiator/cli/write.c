@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PIECE_BYTES MIB(1)
@@ -50,29 +51,49 @@ static int write_piece(struct lh_export *ex, bool block, uint64_t offset, const 
 	return cli_fail(&err);
 }
 
+/* How much standard input has, if it is a file; 0 if that is not known. */
+static uint64_t input_bytes(void)
+{
+	const off_t at = lseek(STDIN_FILENO, 0, SEEK_CUR);
+	struct stat st;
+
+	if (at < 0 || fstat(STDIN_FILENO, &st) < 0 || !S_ISREG(st.st_mode) || at > st.st_size)
+		return 0;
+	return (uint64_t)(st.st_size - at);
+}
+
+/* What can be known beforehand: a file that does not fit is not begun with. */
+static int check(struct lh_export *ex, uint64_t offset, struct lh_export_info *info)
+{
+	struct lh_error err;
+
+	if (lh_export_info(ex, false, info, &err) < 0)
+		return cli_fail(&err);
+	if (info->read_only)
+		return cli_failf(EXIT_FAILED, "%s is read-only", info->name);
+	return cli_range(ex, offset, input_bytes(), info);
+}
+
 static int copy_in(struct lh_client *client, struct lh_export *ex, bool block, bool allocate,
 		   uint64_t offset)
 {
-	uint8_t *buf = lh_alloc(client, PIECE_BYTES);
+	const uint64_t begin = offset;
 	struct lh_export_info info;
 	struct lh_error err;
 	bool held = false;
+	uint8_t *buf;
 	ssize_t n = 0;
-	int rc = 0;
+	int rc = check(ex, offset, &info);
 
+	if (rc)
+		return rc;
+	buf = lh_alloc(client, PIECE_BYTES);
 	if (!buf)
 		return cli_failf(EXIT_FAILED, "out of memory");
-	if (lh_export_info(ex, false, &info, &err) < 0)
-		rc = cli_fail(&err);
 	while (rc == 0 && (n = read_some(buf)) > 0) {
-		if (!range_ok(offset, (uint64_t)n, info.size_bytes)) {
-			rc = cli_failf(EXIT_FAILED,
-				       "range error: bytes at offset %llu are outside the export, "
-				       "which has %llu bytes",
-				       (unsigned long long)offset,
-				       (unsigned long long)info.size_bytes);
+		rc = cli_range(ex, offset, (uint64_t)n, &info);
+		if (rc)
 			break;
-		}
 		/* Of a stream the end is not known: a longer one is held to the export's end. */
 		if (!block && !held) {
 			held = true;
@@ -83,12 +104,15 @@ static int copy_in(struct lh_client *client, struct lh_export *ex, bool block, b
 				cli_note("going by block commands: %s", err.text);
 		}
 		rc = write_piece(ex, block, offset, buf, (uint64_t)n);
-		offset += (uint64_t)n;
+		offset += rc ? 0 : (uint64_t)n;
 	}
 	if (rc == 0 && n < 0)
 		rc = cli_failf(EXIT_FAILED, "standard input: %s", strerror((int)-n));
 	if (rc == 0 && info.volatile_cache && lh_flush(ex, &err) < 0)
 		rc = cli_fail(&err);
+	if (rc)
+		cli_note("stopped at offset %llu: %llu bytes were written before it",
+			 (unsigned long long)offset, (unsigned long long)(offset - begin));
 	lh_free(client, buf);
 	return rc;
 }
@@ -129,7 +153,12 @@ const struct verb verb_write = {
 	.name = "write",
 	.usage = "[OPTIONS] TARGET OFFSET",
 	.summary = "write standard input to bytes of an export",
-	.help = "\nReturns when the bytes are as durable as the export can make them.\n"
+	.help = "\nReturns when the bytes are as durable as the export can make them. A file as "
+		"standard\n"
+		"input that does not fit is refused before a byte is written; of a stream the size "
+		"is not\n"
+		"known: what came before the end of the export stays written, and a sentence says "
+		"how much.\n"
 		"      --allocate         have holes filled, so that they can be reached directly\n"
 		"\nExamples:\n"
 		"  echo hello | leasehold write iwarp://127.0.0.1/data 4096\n"

@@ -74,6 +74,14 @@ static int out_of_range(const struct lh_op *op, struct lh_error *err)
 {
 	const uint64_t size = atomic_load(&op->ex->size_bytes);
 
+	/* The target looks at the file; the export's size follows when it is served again. */
+	if (range_ok(op->offset, op->length, size))
+		return client_failf(
+			err, -ERANGE,
+			"range error: %llu bytes at offset %llu do not lie in \"%s\" any "
+			"more: its file has become shorter",
+			(unsigned long long)op->length, (unsigned long long)op->offset,
+			op->ex->name);
 	return client_failf(
 		err, -ERANGE,
 		"range error: %llu bytes at offset %llu do not lie in \"%s\", which has "
