@@ -22,7 +22,8 @@ struct get {
 	struct target_options o;
 	struct transfer t;
 	bool verify, length_given;
-	bool in_place; /* the target is no regular file: written as it is */
+	bool in_place;	     /* the target is no regular file: written as it is */
+	char name[PATH_MAX]; /* FILE, or what it links to */
 	char temporary[PATH_MAX];
 };
 
@@ -76,44 +77,19 @@ static int find_length(struct get *g)
 {
 	struct lh_export_info info;
 	struct lh_error err;
+	int rc;
 
 	if (lh_export_info(g->t.ex, false, &info, &err) < 0)
 		return cli_fail(&err);
 	if (!g->length_given && g->t.offset <= info.size_bytes)
 		g->t.length = info.size_bytes - g->t.offset;
-	if (!range_ok(g->t.offset, g->t.length, info.size_bytes))
-		return cli_failf(EXIT_FAILED,
-				 "range error: %llu bytes at offset %llu are not all inside the "
-				 "export, which has %llu bytes",
-				 (unsigned long long)g->t.length, (unsigned long long)g->t.offset,
-				 (unsigned long long)info.size_bytes);
+	rc = cli_range(g->t.ex, g->t.offset, g->t.length, &info);
+	if (rc)
+		return rc;
 	if (info.tail && g->t.offset + g->t.length == info.size_bytes)
 		cli_note("%s ends at %llu, the last whole block of %u bytes: the target's file has "
 			 "a few more, which it does not serve and its log names",
 			 info.name, (unsigned long long)info.size_bytes, info.block_bytes);
-	return 0;
-}
-
-static int open_sink(struct get *g, const char *path)
-{
-	struct stat st;
-
-	g->t.path = path;
-	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
-		g->in_place = true;
-		g->t.fd = open(path, O_WRONLY | O_CLOEXEC);
-	} else {
-		int n = snprintf(g->temporary, sizeof(g->temporary), "%s.part-%d", path,
-				 (int)getpid());
-
-		if (n < 0 || (size_t)n >= sizeof(g->temporary))
-			return cli_failf(EXIT_FAILED, "%s: %s", path, strerror(ENAMETOOLONG));
-		g->t.fd = open(g->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-		if (g->t.fd >= 0)
-			cli_temporary(g->temporary);
-	}
-	if (g->t.fd < 0)
-		return cli_failf(EXIT_FAILED, "%s: %s", path, strerror(errno));
 	return 0;
 }
 
@@ -123,11 +99,63 @@ static int close_sink(struct get *g, int rc)
 		rc = cli_failf(EXIT_FAILED, "%s: %s", g->t.path, strerror(errno));
 	if (g->in_place)
 		return rc;
-	if (rc == 0 && rename(g->temporary, g->t.path) < 0)
+	if (rc == 0 && rename(g->temporary, g->name) < 0)
 		rc = cli_failf(EXIT_FAILED, "%s: %s", g->t.path, strerror(errno));
 	if (rc)
 		(void)unlink(g->temporary);
 	cli_temporary(NULL);
+	return rc;
+}
+
+/* A file beside the one that it will replace, with that one's mode and, if we may, owner. */
+static int open_temporary(struct get *g, const struct stat *old)
+{
+	int n = snprintf(g->temporary, sizeof(g->temporary), "%s.part-%d", g->name, (int)getpid());
+
+	if (n < 0 || (size_t)n >= sizeof(g->temporary)) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	g->t.fd = open(g->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	if (g->t.fd < 0)
+		return -1;
+	cli_temporary(g->temporary);
+	if (!old)
+		return 0;
+	(void)!fchown(g->t.fd, old->st_uid, old->st_gid);
+	return fchmod(g->t.fd, old->st_mode & 0777);
+}
+
+static int open_sink(struct get *g, const char *path)
+{
+	struct stat st, link;
+	bool exists = stat(path, &st) == 0;
+	int rc;
+
+	g->t.path = path;
+	if (exists && !S_ISREG(st.st_mode)) {
+		if (g->verify)
+			return cli_usage(&verb_get,
+					 "--verify: %s is no regular file, and cannot be read back",
+					 path);
+		g->in_place = true;
+		g->t.fd = open(path, O_WRONLY | O_CLOEXEC);
+		return g->t.fd < 0 ? cli_failf(EXIT_FAILED, "%s: %s", path, strerror(errno)) : 0;
+	}
+	if (lstat(path, &link) == 0 && S_ISLNK(link.st_mode)) {
+		/* What it links to is replaced, not the link. */
+		if (!realpath(path, g->name))
+			return cli_failf(EXIT_FAILED, "%s, a symbolic link: %s", path,
+					 strerror(errno));
+	} else if (snprintf(g->name, sizeof(g->name), "%s", path) >= (int)sizeof(g->name)) {
+		return cli_failf(EXIT_FAILED, "%s: %s", path, strerror(ENAMETOOLONG));
+	}
+	rc = open_temporary(g, exists ? &st : NULL);
+	if (rc < 0) {
+		rc = cli_failf(EXIT_FAILED, "%s: %s", path, strerror(errno));
+		if (g->t.fd >= 0)
+			rc = close_sink(g, rc);
+	}
 	return rc;
 }
 
@@ -147,7 +175,8 @@ static int move(struct get *g)
 
 static int run(int argc, char **argv)
 {
-	struct get g = {.t = {.depth = TRANSFER_DEPTH, .piece_bytes = TRANSFER_PIECE_BYTES}};
+	struct get g = {
+		.t = {.fd = -1, .depth = TRANSFER_DEPTH, .piece_bytes = TRANSFER_PIECE_BYTES}};
 	int rc = parse(&g, argc, argv);
 
 	if (rc != -1)
@@ -174,7 +203,10 @@ const struct verb verb_get = {
 	.name = "get",
 	.usage = "[OPTIONS] TARGET FILE",
 	.summary = "read an export into a local file",
-	.help = "\nFILE is replaced when all of it is here; on a failure it is left as it was.\n"
+	.help = "\nFILE is replaced when all of it is here, and keeps its mode; on a failure it is "
+		"left "
+		"as it\n"
+		"was. Of a symbolic link the file behind it is replaced.\n"
 		"      --verify           read the export again and compare\n"
 		"      --offset N         from where in the export (default 0)\n"
 		"      --length N         how much (default: to its end)\n"
