@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2154,SC2034 # variables of lib.sh
 # a reservation takes grants and block commands from those it shuts out, and survives the daemon
+# needs: host
+# why: nothing in it depends on the adapter or on the file system
 # limit: 150
 # resv HOST WHAT CRKEY KEY TYPE STATUS: types are 1 write exclusive, 2 exclusive access.
 resv() {

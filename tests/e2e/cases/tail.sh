@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2154,SC2034 # variables of lib.sh
 # a file's last bytes, fewer than a block, are not served: log, status and get say so, and what to do helps
+# needs: host
+# why: nothing in it depends on the adapter or on the file system
 # limit: 60
 use d
 head -c 1000000 /dev/urandom >"$shm/data"
