@@ -98,6 +98,9 @@ part_e2e() {
 
 # What the file system below has a part in: run on xfs, too.
 file_system_cases=(transfer recall-truncate truncate-command recall-open canary sparse allocate crash)
+# Of the others those that the second machine runs when it is done with xfs and the adapters.
+second_ext4_cases=(odd-offsets page-cache recall-open recall-truncate recalls-and-block sparse stalled-hosts stopped-client
+	tmpfs transfer truncate-command two-clients)
 
 part_vm() {
 	ensure_build release || return 1
@@ -105,9 +108,12 @@ part_vm() {
 		fail vm/prepare "the testbed could not be set up"
 		return 1
 	}
+	local first
+	first=$("$root/tests/e2e/run" --list | awk '{ print $1 }' | grep -vxF -f <(printf '%s\n' "${second_ext4_cases[@]}"))
 	# Two machines at once: each mostly keeps one core busy.
-	run_e2e vm-ext4 "$root/scripts/testbed" --quiet --timeout 1800 --fs ext4 -- \
-		"$root/tests/e2e/run" --retry --bin "$root/build-release" --times &
+	# shellcheck disable=SC2086 # names without blanks
+	run_e2e vm-ext4 "$root/scripts/testbed" --quiet --timeout 2400 --fs ext4 -- \
+		"$root/tests/e2e/run" --retry --bin "$root/build-release" --times $first &
 	run_e2e vm-xfs "$root/scripts/testbed" --quiet --timeout 1200 --fs xfs -- \
 		"$root/tests/e2e/run" --retry --bin "$root/build-release" --times "${file_system_cases[@]}"
 	run_e2e vm-stock "$root/scripts/testbed" --quiet --rdma stock -- \
@@ -116,6 +122,8 @@ part_vm() {
 		"$root/tests/e2e/run" --retry --bin "$root/build-release" windows fabric-suite
 	run_e2e vm-siw "$root/scripts/testbed" --quiet --rdma siw -- \
 		"$root/tests/e2e/run" --retry --bin "$root/build-release" --fabric iwarp siw-peer
+	run_e2e vm-ext4-more "$root/scripts/testbed" --quiet --timeout 2400 --fs ext4 -- \
+		"$root/tests/e2e/run" --retry --bin "$root/build-release" --times "${second_ext4_cases[@]}"
 	wait
 }
 
