@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * leaseholdd: wires the rooms together, starts and stops them. The main thread is the control
- * thread. Start: configuration, fabrics, threads, exports (all of them or none), listeners. Stop
- * (SIGTERM, SIGINT): queues, then exports, then threads; a second signal changes nothing, nor does
- * SIGHUP but for a line in the log.
+ * thread. Start: configuration, fabrics, threads, exports (all of them or none, but for those whose
+ * file was replaced: they stay offline), listeners. Stop (SIGTERM, SIGINT): queues, then exports,
+ * then threads; a second signal changes nothing, nor does SIGHUP but for a line in the log.
  */
 #include "control/exports.h"
 #include "export/export.h"
@@ -150,7 +150,7 @@ static void fail_start(struct daemon *d)
 	begin_stop(d);
 }
 
-/** All exports are there, or wait for a file that is busy: hosts may come. */
+/** All exports are there, or wait for a file that is busy, or for a person: hosts may come. */
 static void exports_ready(struct daemon *d)
 {
 	struct admin_env env = {
@@ -162,6 +162,7 @@ static void exports_ready(struct daemon *d)
 		.fabrics = d->fabrics,
 		.version = VERSION,
 	};
+	unsigned int offline = exports_offline(d->exports);
 	struct errtext err;
 
 	for (unsigned int i = 0; i < d->config->nr_listeners; i++) {
@@ -180,6 +181,10 @@ static void exports_ready(struct daemon *d)
 	}
 	exports_announced(d->exports);
 	(void)sd_notify(0, "READY=1");
+	if (offline)
+		log_warning("%u of %u export(s) are offline%s: leasehold status says why", offline,
+			    exports_count(d->exports),
+			    offline == exports_count(d->exports) ? ", nothing is served" : "");
 	log_notice("leaseholdd %s is ready: %u export(s), %u listener(s), admin socket %s", VERSION,
 		   exports_count(d->exports), d->config->nr_listeners, d->config->admin_socket);
 }
@@ -188,7 +193,9 @@ static void export_started(void *arg, int rc, const char *why)
 {
 	struct daemon *d = arg;
 
-	if (rc) {
+	if (rc == -EREMCHG) { /* it stays, offline */
+		log_warning("%s", why);
+	} else if (rc) {
 		log_error("%s", why);
 		d->exit_code = EXIT_FAILURE;
 	} else {

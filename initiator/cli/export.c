@@ -174,7 +174,7 @@ static int add(const struct export_options *o, char **names, struct json_object 
 	int rc;
 
 	put_text(o->group, "name", names[0]);
-	rc = put_path(o->group, names[1]);
+	rc = names[1] ? put_path(o->group, names[1]) : 0;
 	if (rc)
 		return rc;
 	json_object_object_add(request, "export", json_object_get(o->group));
@@ -210,14 +210,14 @@ static int list(const struct export_options *o, char **names, struct json_object
 
 static const struct subverb {
 	const char *name, *command;
-	int arguments;
+	int least, most; /* arguments */
 	const char *wants;
 	int (*run)(const struct export_options *o, char **names, struct json_object *request);
 } subverbs[] = {
-	{"add", "export add", 2, "NAME and PATH", add},
-	{"remove", "export remove", 1, "NAME", remove_export},
-	{"resize", "export resize", 2, "NAME and SIZE", resize},
-	{"list", "export list", 0, "nothing more", list},
+	{"add", "export add", 1, 2, "NAME, and PATH unless the configuration file has it", add},
+	{"remove", "export remove", 1, 1, "NAME", remove_export},
+	{"resize", "export resize", 2, 2, "NAME and SIZE", resize},
+	{"list", "export list", 0, 0, "nothing more", list},
 };
 
 static int run_subverb(const struct export_options *o, int argc, char **argv)
@@ -235,7 +235,7 @@ static int run_subverb(const struct export_options *o, int argc, char **argv)
 					    "export %s: there is add, remove, resize and list",
 					    argv[0])
 				: cli_usage(&verb_export, "add, remove, resize or list?");
-	if (argc - 1 != s->arguments)
+	if (argc - 1 < s->least || argc - 1 > s->most)
 		return cli_usage(&verb_export, "export %s wants %s", s->name, s->wants);
 	if (strcmp(s->name, "add") != 0 && (o->adopt || json_object_object_length(o->group) > 0))
 		return cli_usage(&verb_export, "export %s: only export add takes such options",
@@ -259,9 +259,10 @@ static int run_export(int argc, char **argv)
 
 const struct verb verb_export = {
 	.name = "export",
-	.usage = "add NAME PATH | remove NAME | resize NAME SIZE | list [OPTIONS]",
+	.usage = "add NAME [PATH] | remove NAME | resize NAME SIZE | list [OPTIONS]",
 	.summary = "add, remove, resize exports of this machine's daemon while it runs",
 	.help = "\nAdd: serves a file as a new namespace; hosts are told. Ends when it is served.\n"
+		"Without PATH: as the configuration file had NAME when the daemon started.\n"
 		"Remove: hosts lose it at once, grants are recalled, the file is let go; its "
 		"bytes\n"
 		"stay. Resize: gives the file another size; beyond a smaller one hosts get "
@@ -292,6 +293,7 @@ const struct verb verb_export = {
 		"  leasehold export list -o json | jq -r '.[] | select(.state != "
 		"\"serving\").name'\n"
 		"  leasehold export remove scratch\n"
+		"  leasehold export add --adopt data      (offline: its file was replaced)\n"
 		"\nExit status: 0 done, 1 the daemon refused and said why, 2 bad command line, 4 "
 		"no\n"
 		"daemon answers.\n",

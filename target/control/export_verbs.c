@@ -8,7 +8,8 @@
  *   {"v":1,"cmd":"export resize","name":"b","size_bytes":1073741824}
  *   {"v":1,"cmd":"export list"}
  *
- * "export" has what a group of the configuration file has, read by the same table.
+ * "export" has what a group of the configuration file has, read by the same table; or a name alone:
+ * what the group of that name had when the daemon started.
  */
 #include "control/verbs.h"
 
@@ -43,6 +44,34 @@ static int get_export(struct json_object *request, struct config_export *e, stru
 		rc = config_read_export(config_root_setting(&config), "export add", e, err);
 	config_destroy(&config);
 	return rc;
+}
+
+/* Without a path it is to be as the configuration file has it. */
+static int get_wanted(const struct daemon_config *file, struct json_object *request,
+		      struct config_export *e, struct errtext *err)
+{
+	struct json_object *object, *name;
+
+	if (!json_object_object_get_ex(request, "export", &object) ||
+	    !json_object_is_type(object, json_type_object) ||
+	    json_object_object_get_ex(object, "path", NULL) ||
+	    !json_object_object_get_ex(object, "name", &name) ||
+	    !json_object_is_type(name, json_type_string))
+		return get_export(request, e, err);
+	if (json_object_object_length(object) > 1)
+		return errtext_set(err, -EINVAL,
+				   "export add: without a path it is added as the configuration "
+				   "file has it, and no option can be said");
+	for (unsigned int i = 0; i < file->nr_exports; i++) {
+		if (strcmp(file->exports[i].name, json_object_get_string(name)) == 0) {
+			*e = file->exports[i];
+			return 0;
+		}
+	}
+	return errtext_set(
+		err, -ENOENT,
+		"export \"%.64s\" was not in %.300s when the daemon started: say its path",
+		json_object_get_string(name), file->file);
 }
 
 /* ---- answers ---------------------------------------------------------------------------------- */
@@ -113,7 +142,7 @@ int admin_export_add(const struct admin_env *env, struct admin_call *call,
 	if (rc == 0)
 		rc = request_bool(request, "adopt", &adopt, err);
 	if (rc == 0)
-		rc = get_export(request, config, err);
+		rc = get_wanted(env->config, request, config, err);
 	if (rc == 0)
 		rc = call_new(env, call, config->name, &v, err);
 	if (rc == 0) {

@@ -4,6 +4,8 @@
  *
  *   ADDING -> THERE -> REMOVING -> gone
  *      +----------------> (it could not be started)
+ *      +-------> OFFLINE (at the daemon's start its file was not the one it should be), until
+ *                        another one of the name serves, or it is removed
  *
  * The nsids that a name had are remembered as long as the daemon lives, with the disk's UUID: a host
  * never finds another disk under a number that it knew. Control loop.
@@ -22,6 +24,7 @@ enum entry_state {
 	ENTRY_ADDING,	/* holding_start() has not answered */
 	ENTRY_THERE,	/* it serves, or waits for its file */
 	ENTRY_REMOVING, /* no host finds it; it is being stopped and forgotten */
+	ENTRY_OFFLINE,	/* no namespace; only its name, number and why it is not served are kept */
 };
 
 struct entry {
@@ -33,7 +36,9 @@ struct entry {
 	unsigned int resizes;
 	exports_done_fn *done; /* of what is under way */
 	void *arg;
-	int err; /* to be told at the end of a removal: why it could not be added */
+	int err;		/* to be told at the end of a removal: why it could not be added */
+	bool keep;		/* then goes on as an offline one */
+	struct entry *replaces; /* the offline one, which comes back if this one cannot be added */
 	char why[ERRTEXT_BYTES];
 };
 
@@ -121,11 +126,42 @@ static void check_stopped(struct exports *x)
 	list_for_each (l, &x->entries) {
 		const struct entry *e = list_entry(l, struct entry, link);
 
-		if (e->state != ENTRY_THERE || e->stopping)
+		if (e->state != ENTRY_OFFLINE && (e->state != ENTRY_THERE || e->stopping))
 			return;
 	}
 	x->stopped = NULL;
 	done(x->stopped_arg);
+}
+
+static void link_entry(struct entry *e)
+{
+	list_push(&e->exports->entries, &e->link);
+	e->exports->count++;
+}
+
+static void unlink_entry(struct entry *e)
+{
+	list_del(&e->link);
+	e->exports->count--;
+}
+
+static void free_entry(struct entry *e)
+{
+	if (!e)
+		return;
+	holding_free(e->h);
+	free(e);
+}
+
+/* Hosts may know it from the daemon's life before: the number stays its own. */
+static void keep_offline(struct entry *e)
+{
+	struct memory *m = &e->exports->memory[holding_nsid(e->h)];
+
+	e->state = ENTRY_OFFLINE;
+	(void)snprintf(m->name, sizeof(m->name), "%s", holding_name(e->h));
+	e->done(e->arg, e->err, e->why);
+	check_stopped(e->exports);
 }
 
 static void forgotten(void *arg)
@@ -133,13 +169,17 @@ static void forgotten(void *arg)
 	struct entry *e = arg;
 	struct exports *x = e->exports;
 
-	list_del(&e->link);
-	x->count--;
+	if (e->keep) {
+		keep_offline(e);
+		return;
+	}
+	unlink_entry(e);
+	if (e->replaces)
+		link_entry(e->replaces);
 	if (!e->err)
 		log_notice("%s: removed", holding_name(e->h));
 	e->done(e->arg, e->err, e->why);
-	holding_free(e->h);
-	free(e);
+	free_entry(e);
 	check_stopped(x);
 }
 
@@ -177,12 +217,15 @@ static void started(void *arg, int err, const char *why)
 	}
 	if (err) {
 		e->err = err;
+		e->keep = err == -EREMCHG && !e->exports->announced;
 		(void)snprintf(e->why, sizeof(e->why), "%s", why);
 		/* Everything is undone but its place among the namespaces. */
 		forget(e);
 		return;
 	}
 	e->state = ENTRY_THERE;
+	free_entry(e->replaces);
+	e->replaces = NULL;
 	remember(e);
 	e->done(e->arg, 0, why);
 }
@@ -256,8 +299,7 @@ static int make(struct exports *x, const struct config_export *c, uint32_t nsid,
 		return rc;
 	}
 	e->exports = x;
-	list_push(&x->entries, &e->link);
-	x->count++;
+	link_entry(e);
 	*entry = e;
 	return 0;
 }
@@ -267,14 +309,15 @@ void exports_add(struct exports *x, const struct config_export *config, bool ado
 {
 	uint32_t nsid = choose_nsid(x, config);
 	const struct holding *other;
-	struct entry *e;
+	struct entry *e, *offline;
 	int rc;
 
 	if (x->stopping) {
 		finish(done, arg, -ESHUTDOWN, "the daemon is being stopped");
 		return;
 	}
-	if (find(x, config->name)) {
+	offline = find(x, config->name);
+	if (offline && offline->state != ENTRY_OFFLINE) {
 		finish(done, arg, -EEXIST, "name \"%s\" is used already", config->name);
 		return;
 	}
@@ -285,7 +328,7 @@ void exports_add(struct exports *x, const struct config_export *config, bool ado
 		return;
 	}
 	other = with_nsid(x, nsid);
-	if (other) {
+	if (other && (!offline || other != offline->h)) {
 		finish(done, arg, -EEXIST, "nsid %u is used already by \"%s\"", nsid,
 		       holding_name(other));
 		return;
@@ -303,6 +346,9 @@ void exports_add(struct exports *x, const struct config_export *config, bool ado
 		       rc == -ENOSPC ? "there are as many namespaces as can be" : strerror(-rc));
 		return;
 	}
+	if (offline)
+		unlink_entry(offline);
+	e->replaces = offline;
 	e->done = done;
 	e->arg = arg;
 	holding_start(e->h, started, e);
@@ -341,6 +387,8 @@ static struct entry *get(struct exports *x, const char *name, exports_done_fn *d
 		       name);
 	else if (x->stopping)
 		finish(done, arg, -ESHUTDOWN, "the daemon is being stopped");
+	else if (e->state == ENTRY_OFFLINE)
+		finish(done, arg, -ENODEV, "export \"%s\" is offline: %s", name, e->why);
 	else if (e->state != ENTRY_THERE)
 		finish(done, arg, -EBUSY, "export \"%s\" is being %s", name,
 		       e->state == ENTRY_ADDING ? "added" : "removed");
@@ -351,8 +399,16 @@ static struct entry *get(struct exports *x, const char *name, exports_done_fn *d
 
 void exports_remove(struct exports *x, const char *name, exports_done_fn *done, void *arg)
 {
-	struct entry *e = get(x, name, done, arg);
+	struct entry *e = find(x, name);
 
+	if (e && e->state == ENTRY_OFFLINE && !x->stopping) {
+		unlink_entry(e);
+		log_notice("%s: removed", name);
+		done(arg, 0, "");
+		free_entry(e);
+		return;
+	}
+	e = get(x, name, done, arg);
 	if (!e)
 		return;
 	/* One that waited for its file until now has no identity remembered yet. */
@@ -392,6 +448,16 @@ unsigned int exports_count(const struct exports *x)
 	return x->count;
 }
 
+unsigned int exports_offline(const struct exports *x)
+{
+	unsigned int n = 0;
+	struct list *l;
+
+	list_for_each (l, &x->entries)
+		n += list_entry(l, struct entry, link)->state == ENTRY_OFFLINE;
+	return n;
+}
+
 void exports_each(const struct exports *x,
 		  void (*fn)(const struct holding *h, bool removing, void *arg), void *arg)
 {
@@ -424,7 +490,7 @@ void exports_stop(struct exports *x, void (*done)(void *arg), void *arg)
 	list_for_each (l, &x->entries) {
 		struct entry *e = list_entry(l, struct entry, link);
 
-		if (e->state == ENTRY_REMOVING)
+		if (e->state == ENTRY_REMOVING || e->state == ENTRY_OFFLINE)
 			continue;
 		if (e->state == ENTRY_THERE)
 			remember(e);
@@ -440,11 +506,7 @@ void exports_free(struct exports *x)
 
 	if (!x)
 		return;
-	while ((l = list_pop(&x->entries))) {
-		struct entry *e = list_entry(l, struct entry, link);
-
-		holding_free(e->h);
-		free(e);
-	}
+	while ((l = list_pop(&x->entries)))
+		free_entry(list_entry(l, struct entry, link));
 	free(x);
 }

@@ -27,6 +27,9 @@ typedef void exports_done_fn(void *arg, int err, const char *why);
  * and nothing of it is left. nsid 0: what the name had before in this daemon's life, else one that
  * nobody had. -EEXIST: name or nsid is taken, or the nsid was another export's; -ENOSPC; others as
  * holding_start().
+ *
+ * -EREMCHG (another file than the one that had the identity): before exports_announced() the export
+ * stays, offline, under its number. An offline one gives way to one that is added under its name.
  */
 void exports_add(struct exports *x, const struct config_export *config, bool adopt,
 		 exports_done_fn *done, void *arg);
@@ -37,16 +40,18 @@ void exports_add(struct exports *x, const struct config_export *config, bool ado
 void exports_announced(struct exports *x);
 /**
  * Takes it from the hosts, recalls what is granted, lets go of the file: then done. -ENOENT: there is
- * none; -EBUSY: it is being added or removed.
+ * none; -EBUSY: it is being added or removed. Of an offline one nothing is left then.
  */
 void exports_remove(struct exports *x, const char *name, exports_done_fn *done, void *arg);
-/** As holding_resize(). -ENOENT, -EBUSY as above. */
+/** As holding_resize(). -ENOENT, -EBUSY as above; -ENODEV: it is offline. */
 void exports_resize(struct exports *x, const char *name, uint64_t bytes, exports_done_fn *done,
 		    void *arg);
 
 /** A lease signal came. */
 void exports_scan(struct exports *x);
 unsigned int exports_count(const struct exports *x);
+/** How many of these are offline. */
+unsigned int exports_offline(const struct exports *x);
 void exports_each(const struct exports *x,
 		  void (*fn)(const struct holding *h, bool removing, void *arg), void *arg);
 /** The one of that name, or NULL. */

@@ -122,11 +122,14 @@ static struct json_object *rungs_json(const struct admin_env *env, const struct 
 	return list;
 }
 
-static struct json_object *warnings_json(const struct holding *h)
+/* `offline`: why it is, or NULL. */
+static struct json_object *warnings_json(const struct holding *h, const char *offline)
 {
 	struct json_object *list = json_object_new_array();
 	char text[ERRTEXT_BYTES];
 
+	if (offline)
+		json_object_array_add(list, json_object_new_string(offline));
 	for (unsigned int i = 0; holding_warning(h, i, text, sizeof(text)); i++)
 		json_object_array_add(list, json_object_new_string(text));
 	return list;
@@ -164,7 +167,9 @@ struct json_object *status_export(const struct admin_env *env, const struct hold
 	put_number(o, "clients", s.clients);
 	put_number(o, "keys", s.keys);
 	put_number(o, "recalls", s.recalls);
-	json_object_object_add(o, "warnings", warnings_json(h));
+	json_object_object_add(
+		o, "warnings",
+		warnings_json(h, s.state == HOLDING_OFFLINE && !removing ? s.why : NULL));
 	json_object_object_add(o, "rungs", rungs_json(env, &s));
 	if (s.recalls)
 		json_object_object_add(o, "last_recall", timeline_json(&s.last));

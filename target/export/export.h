@@ -62,8 +62,8 @@ struct export;
  * Errors, each with a sentence that says what to do: -ENOENT, -EISDIR, -EINVAL (empty, not a
  * regular file), -EBUSY (served already, by us or by another daemon: named), -EACCES,
  * -EWOULDBLOCK (another process holds a lease), -EMEDIUMTYPE (page-cache file and a listener of
- * real RDMA), -ESTALE (identity mismatch, or not the `uuid`), -EBADMSG (the identity file makes no sense: file and
- * line named), others of the system. Worker thread.
+ * real RDMA), -EREMCHG (another file than the one that had the identity), -ESTALE (not the `uuid`),
+ * -EBADMSG (the identity file makes no sense: file and line named), others of the system. Worker thread.
  */
 MUST_CHECK int export_open(const struct export_config *config, struct export **e,
 			   struct errtext *err);

@@ -268,11 +268,11 @@ static int get_kept(int dir, const char *path, const char *name, bool adopt, str
 	what = difference(&kept, now);
 	if (what && !adopt)
 		return errtext_set(
-			err, -ESTALE,
+			err, -EREMCHG,
 			"not the file that export %s was (another %s): hosts would take it "
 			"for the disk they know. If it is meant to be that disk: leasehold export "
-			"add --adopt; else remove %s to give it a new identity",
-			name, what, path);
+			"add --adopt %s; else remove %s to give it a new identity",
+			name, what, name, path);
 	now->identity = kept.identity;
 	if (what)
 		return keep(dir, path, name, now, err);

@@ -8,7 +8,7 @@
 /**
  * Reads `<state_dir>/exports/<name>` and compares it with the open file, or makes both identity and
  * file. With state_dir "" the identity is derived from name, device and inode. Worker thread.
- * -ESTALE: another file than the one the identity was given to; with `adopt` the identity is this
+ * -EREMCHG: another file than the one the identity was given to; with `adopt` the identity is this
  * file's from now on. -EBADMSG: the identity file makes
  * no sense; the sentence names file and line.
  * `*before` is what the identity file said until now, to free: NULL if it still does, "" if there was

@@ -364,7 +364,8 @@ static void test_identity_kept(void **state)
 	/* Under the old name another file: refused until a person decides. */
 	config.name = "disk";
 	config.path = in_dir("b");
-	must_fail(&config, -ESTALE, "state/exports/disk to give it");
+	must_fail(&config, -EREMCHG, "add --adopt disk; else remove");
+	must_fail(&config, -EREMCHG, "state/exports/disk to give it");
 	config.path = in_dir("a");
 	second = identity_of(&config);
 	assert_memory_equal(&first, &second, sizeof(first));
@@ -399,7 +400,7 @@ static void test_identity_taken_back(void **state)
 	must_fail(&config, -ESTALE, "another nsid");
 	config.uuid = NULL;
 	config.adopt = false;
-	must_fail(&config, -ESTALE, "--adopt");
+	must_fail(&config, -EREMCHG, "--adopt");
 	config.path = in_dir("b");
 	second = identity_of(&config);
 	assert_memory_equal(&first, &second, sizeof(first));
@@ -454,7 +455,7 @@ static void test_identity_corrupt(void **state)
 	write_identity(big, 100);
 	must_fail(&config, -EBADMSG, "line 1");
 	write_identity(good, strlen(good));
-	must_fail(&config, -ESTALE, "another file system");
+	must_fail(&config, -EREMCHG, "another file system");
 	assert_int_equal(unlink(in_dir("state/exports/disk")), 0);
 	assert_int_equal(symlink("/etc/passwd", in_dir("state/exports/disk")), 0);
 	must_fail(&config, -ELOOP, "cannot read");

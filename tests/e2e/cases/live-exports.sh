@@ -45,7 +45,8 @@ export_fails 'unknown key; known here: .*deallocate' add c "$files/empty" --set 
 export_fails 'letters, digits' add a/b "$files/empty"
 export_fails 'there is no export "c"' remove c
 export_fails 'there is no export "c"' resize c 1M
-export_fails 'wants NAME and PATH' add c
+export_fails 'wants NAME, and PATH' add
+export_fails 'say its path' add c
 export_fails 'only export add' remove b --lba 512
 make_file "$files/c" 1
 helper_start opener hold "$files/c" 60
@@ -120,5 +121,9 @@ export_ add b "$files/b" --nsid 77
 [ "$(listed b uuid)" != "$uuid" ] || fail "the identity was not new"
 export_ remove b
 export_ remove d
+# By the name alone: as the configuration file has it.
+export_ remove data
+export_ add data
+expect "data again" "$(listed data state),$(listed data nsid),$(listed data path)" "serving,1,$files/data"
 lh_ok export list --socket "$socket"
 expect "lines of the list" "$(wc -l <"$tmp/out")" 2
