@@ -116,7 +116,7 @@ struct starts {
 };
 
 /**
- * Counts this one, durably. On an error, also when another daemon that uses the directory is alive
+ * Counts this one, durably; nothing with state_dir "". On an error, also when another daemon that uses the directory is alive
  * (-EWOULDBLOCK) or the file is not ours (-EBADMSG, -EFBIG), the numbers are 0.
  */
 MUST_CHECK int starts_begin(const char *state_dir, struct starts *s);

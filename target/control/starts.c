@@ -74,6 +74,9 @@ int starts_begin(const char *state_dir, struct starts *s)
 	bool running = false;
 	int err;
 
+	*s = (struct starts){.folder = -1};
+	if (state_dir[0] == '\0')
+		return 0;
 	*s = (struct starts){.folder = state_folder_open(state_dir, FOLDER)};
 	if (s->folder < 0)
 		return s->folder;

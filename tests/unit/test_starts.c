@@ -75,9 +75,21 @@ static void test_bad(void **state)
 	assert_int_equal(starts_begin("/proc/none", &one), -ENOENT);
 }
 
+/* No state directory: nothing is kept, and that is no error. */
+static void test_none(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(starts_begin("", &one), 0);
+		assert_true(one.all == 0 && one.unclean == 0 && one.folder < 0);
+		assert_int_equal(starts_end(&one), 0);
+	}
+}
+
 static int run(const char *where)
 {
-	const struct CMUnitTest tests[] = {leaks_test(test_starts), leaks_test(test_bad)};
+	const struct CMUnitTest tests[] = {leaks_test(test_starts), leaks_test(test_bad),
+					   leaks_test(test_none)};
 
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);
 }

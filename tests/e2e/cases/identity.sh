@@ -95,6 +95,16 @@ expect "exports" "$(status '.exports | map(.name) | join(",")')" other
 export_ add --adopt data
 expect "the adopted" "$(field data nsid),$(field data uuid)" "1,$uuid"
 daemon_stop busy
+# Without a state directory nothing is kept, and nothing is said about it.
+use none
+set_option 'state_dir = "";'
+add_export data "$files/moved"
+daemon_start
+expect "warnings about it" "$(log | grep -ciE 'starts|state' || true)" 0
+expect "state" "$(export_state)" serving
+daemon_stop
+expect "warnings about it" "$(log | grep -ciE 'starts|state' || true)" 0
+use d
 # Any other mistake ends the start, also beside one that would be offline.
 truncate -s 100 "$files/tiny"
 add_export bad "$files/tiny"
