@@ -26,6 +26,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -64,6 +65,23 @@ static void raise_limit(int resource, const char *name)
 	limit.rlim_cur = limit.rlim_max;
 	if (setrlimit(resource, &limit) != 0)
 		log_warning("%s cannot be raised to its hard limit: %s", name, strerror(errno));
+}
+
+/* For the admin socket, which comes last; it is better to know before hosts can come. */
+static int make_runtime_dir(const struct daemon_config *c, struct errtext *err)
+{
+	char line[16] = "";
+	struct stat st;
+	int rc = mkdir(c->runtime_dir, 0755) == 0 ? 0 : -errno;
+
+	if (rc == -EEXIST && stat(c->runtime_dir, &st) == 0)
+		rc = S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+	if (rc == 0)
+		return 0;
+	if (c->runtime_dir_line)
+		(void)snprintf(line, sizeof(line), ":%u", c->runtime_dir_line);
+	return errtext_set(err, rc, "%.150s%s: runtime_dir: %.200s cannot be made: %s", c->file,
+			   line, c->runtime_dir, strerror(-rc));
 }
 
 static int open_fabrics(struct daemon *d, struct errtext *err)
@@ -389,7 +407,9 @@ static int run(struct daemon_config *config)
 
 	raise_limit(RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK");
 	raise_limit(RLIMIT_NOFILE, "RLIMIT_NOFILE");
-	rc = watch_signals(&d);
+	rc = make_runtime_dir(config, &err);
+	if (rc == 0)
+		rc = watch_signals(&d);
 	if (rc == 0)
 		rc = export_guard_init();
 	if (rc == 0)

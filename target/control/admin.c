@@ -441,11 +441,6 @@ int admin_new(const struct admin_env *env, struct admin **admin, struct errtext 
 	list_init(&a->waiting);
 	a->turn.fn = on_turn;
 	(void)snprintf(a->path, sizeof(a->path), "%s", env->config->admin_socket);
-	if (mkdir(env->config->runtime_dir, 0755) != 0 && errno != EEXIST) {
-		rc = errtext_set(err, -errno, "runtime_dir %s: %s", env->config->runtime_dir,
-				 strerror(errno));
-		goto out_free;
-	}
 	rc = listen_at(a->path, &a->listener.fd, err);
 	if (rc)
 		goto out_free;

@@ -730,6 +730,11 @@ static int check_top(struct daemon_config *c, const config_t *file, struct errte
 		return bad(c, s ? s : root, err,
 			   "expected an NQN like nqn.2026-11.org.example:name, not \"%s\"", c->nqn);
 	}
+	if (strcmp(c->nqn, NVME_DISCOVERY_NQN) == 0)
+		return bad(c, config_lookup(file, "nqn"), err,
+			   "\"%s\" is what every discovery service is called: choose a name of "
+			   "its own",
+			   c->nqn);
 	if (!is_pow2(c->limits.mdts_bytes)) {
 		s = config_lookup(file, "limits.mdts_bytes");
 		return bad(c, s ? s : root, err, "expected a power of two, not %u",
@@ -740,6 +745,8 @@ static int check_top(struct daemon_config *c, const config_t *file, struct errte
 		return bad(c, s ? s : root, err, "expected a multiple of 16, not %u",
 			   c->limits.inline_bytes);
 	}
+	s = config_lookup(file, "runtime_dir");
+	c->runtime_dir_line = s ? config_setting_source_line(s) : 0;
 	if (c->admin_socket[0] == '\0') {
 		int n = snprintf(c->admin_socket, sizeof(c->admin_socket), "%s/admin.sock",
 				 c->runtime_dir);

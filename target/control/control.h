@@ -63,6 +63,7 @@ struct daemon_config {
 	char file[PATH_MAX];
 	char nqn[NVME_NQN_BYTES];
 	char runtime_dir[PATH_MAX];
+	unsigned int runtime_dir_line; /* in the file; 0: not said there */
 	char lock_dir
 		[PATH_MAX]; /* one for all daemons of the machine or user, whatever the file says */
 	char state_dir[PATH_MAX];

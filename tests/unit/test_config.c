@@ -99,6 +99,7 @@ static void test_everything_said(void **state)
 	assert_int_equal(c->allocate_reserve_percent, 0);
 	assert_int_equal(c->log_level, LOG_LEVEL_DEBUG);
 	assert_string_equal(c->admin_socket, "/tmp/r/admin.sock");
+	assert_int_equal(c->runtime_dir_line, 4);
 	assert_string_equal(c->state_dir, "");
 	assert_int_equal(c->iwarp.crc, IWARP_CRC_ON);
 	assert_int_equal(c->iwarp.memory, IWARP_MEMORY_ODP);
@@ -133,6 +134,8 @@ static void test_mistakes_name_line_and_key(void **state)
 	       "conf:3: allocate_reserve_percent: expected a number from 0 to 99");
 	refuse(LISTENERS EXPORTS "reactors = -1;\n", "not -1");
 	refuse(LISTENERS EXPORTS "nqn = \"x\";\n", "conf:3: nqn: expected an NQN");
+	refuse(LISTENERS EXPORTS "nqn = \"" NVME_DISCOVERY_NQN "\";\n",
+	       "conf:3: nqn: \"" NVME_DISCOVERY_NQN "\" is what every discovery service");
 	refuse(LISTENERS EXPORTS "iwarp = 3;\n", "conf:3: iwarp: expected a group");
 	refuse(LISTENERS EXPORTS "iwarp = { windows = 1; };\n", "windows: expected true or false");
 	refuse(LISTENERS EXPORTS "log_level = \"loud\";\n", "expected one of \"error\"");

@@ -33,7 +33,21 @@ check ':3: nsid|:3: .*nsid 4 is used' "$good_listener" 'exports = ( { name = "da
 check ':.*"listeners" is missing' "$good_export"
 check ':.*"exports" is missing' "$good_listener"
 check ':1: nqn' 'nqn = "hello";' "$good_listener" "$good_export"
+check ':1: nqn: .*discovery' 'nqn = "nqn.2014-08.org.nvmexpress.discovery";' "$good_listener" "$good_export"
 check ':2: ' "$good_listener" 'exports = ( { name = "data" path }'
+# Of a folder that cannot be made the start says so before anything is listened on or opened.
+unmakeable() {
+	local status=0
+	printf '%s\n' "$good_listener" "runtime_dir = \"$1\";" "$good_export" >"$tmp/d/conf"
+	"$daemon" --config "$tmp/d/conf" >"$tmp/out" 2>&1 || status=$?
+	expect "exit status with runtime_dir $1" "$status" 1
+	expect_text "the message" "$(cat "$tmp/out")" "$tmp/d/conf:2: runtime_dir: $1 cannot be made: $2"
+	expect "lines" "$(wc -l <"$tmp/out")" 1
+	client_reports "$tmp/out"
+}
+unmakeable "$tmp/nowhere/run" 'No such file'
+unmakeable "$tmp/d/conf" 'Not a directory'
+unmakeable "$tmp/d/conf/run" 'Not a directory'
 status=0
 "$daemon" --config "$tmp/nowhere.conf" >"$tmp/out" 2>&1 || status=$?
 expect "exit status without a file" "$status" 1
