@@ -6,7 +6,46 @@
 
 #define WAIT_MS 10000
 
+static int synced_fd, sync_errno;
+static unsigned int syncs;
+
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+
+int __wrap_fdatasync(int fd)
+{
+	synced_fd = fd;
+	syncs++;
+	errno = sync_errno;
+	return sync_errno ? -1 : __real_fdatasync(fd);
+}
+
 /* ---- which files ----------------------------------------------------------------------------- */
+
+/* A flush is one of the file where there is a cache, and its failure is told. */
+static void test_flush(void **state)
+{
+	struct export_config config = config_of("file");
+	unsigned int wanted;
+	struct export *e;
+
+	(void)state;
+	make_file("file", MIB(1));
+	e = must_open(&config);
+	wanted = export_medium(e) == EXPORT_PAGE_CACHE;
+	syncs = 0;
+	assert_int_equal(export_flush(e), 0);
+	assert_int_equal(syncs, wanted);
+	if (wanted) {
+		assert_true(export_volatile_cache(e));
+		assert_int_equal(synced_fd, export_fd(e));
+		sync_errno = EIO;
+		assert_int_equal(export_flush(e), -EIO);
+		sync_errno = 0;
+		assert_int_equal(export_flush(e), 0);
+	}
+	export_close(e);
+}
 
 static void test_bad_files(void **state)
 {
@@ -492,13 +531,21 @@ static void test_identity_derived(void **state)
 static int run(const char *where)
 {
 	const struct CMUnitTest tests[] = {
-		leaks_test(test_bad_files),	   leaks_test(test_open),
-		leaks_test(test_medium_refused),   leaks_test(test_warnings),
-		leaks_test(test_deleted),	   leaks_test(test_twice),
-		leaks_test(test_two_daemons),	   leaks_test(test_leased),
-		leaks_test(test_holders),	   leaks_test(test_holders_apart),
-		leaks_test(test_identity_kept),	   leaks_test(test_identity_corrupt),
-		leaks_test(test_identity_derived), leaks_test(test_identity_taken_back),
+		leaks_test(test_bad_files),
+		leaks_test(test_open),
+		leaks_test(test_medium_refused),
+		leaks_test(test_warnings),
+		leaks_test(test_deleted),
+		leaks_test(test_twice),
+		leaks_test(test_flush),
+		leaks_test(test_two_daemons),
+		leaks_test(test_leased),
+		leaks_test(test_holders),
+		leaks_test(test_holders_apart),
+		leaks_test(test_identity_kept),
+		leaks_test(test_identity_corrupt),
+		leaks_test(test_identity_derived),
+		leaks_test(test_identity_taken_back),
 	};
 
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);

@@ -22,5 +22,12 @@ else
 	expect_text "the log" "$(log)" "(<4>|warning ).*$warning"
 	expect_text "status" "$(status '.exports[0].warnings[]')" "$warning"
 	lh_ok list "$(target)"
+	# What was put is on the medium when put ends, however it went there.
+	make_file "$tmp/a" 1
+	for way in --block --direct; do
+		before=$(stats .nvme_flushes)
+		lh_ok put "$way" "$tmp/a" "$(target data)"
+		[ "$(stats .nvme_flushes)" -gt "$before" ] || fail "put $way ended without a flush"
+	done
 fi
 [ -n "${skip_rest-}" ] || daemon_stop
