@@ -33,15 +33,15 @@ static void put_bool(struct json_object *o, const char *key, bool v)
 	json_object_object_add(o, key, json_object_new_boolean(v));
 }
 
-static const char *state_text(enum holding_state state)
+static const char *state_text(const struct holding_status *s)
 {
-	switch (state) {
+	switch (s->state) {
 	case HOLDING_OFFLINE:
 		return "offline";
 	case HOLDING_STARTING:
 		return "starting";
 	case HOLDING_SERVING:
-		return "serving";
+		return s->deleted ? "deleted" : "serving";
 	case HOLDING_RECALLING:
 		return "recalling";
 	case HOLDING_RELEASED:
@@ -146,7 +146,7 @@ struct json_object *status_export(const struct admin_env *env, const struct hold
 	put_text(o, "name", s.name);
 	put_number(o, "nsid", s.nsid);
 	put_text(o, "path", s.path);
-	put_text(o, "state", removing ? "removing" : state_text(s.state));
+	put_text(o, "state", removing ? "removing" : state_text(&s));
 	put_text(o, "why", s.why);
 	if (e) {
 		char uuid[UUID_TEXT_BYTES];

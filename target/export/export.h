@@ -89,6 +89,17 @@ bool export_volatile_cache(const struct export *e);
 /** Best level a direct grant can promise: LH_DURABLE_COMMIT on DAX, else LH_DURABLE_NONE. */
 enum lh_durability export_durability(const struct export *e);
 
+/** What the path that was configured names now. */
+enum export_place {
+	EXPORT_IN_PLACE,  /* the file that is open, or nobody can tell */
+	EXPORT_NOT_THERE, /* nothing */
+	EXPORT_REPLACED,  /* another file */
+	EXPORT_DELETED,	  /* and the file that is open has no name left */
+};
+
+/** Looks; opens nothing. Worker thread. */
+enum export_place export_place(const struct export *e);
+
 /**
  * Who has the file open or mapped, from /proc, for people: "postgres (pid 812), cat (pid 991)".
  * Writes "" if nobody is seen (no permission). Returns the number found.

@@ -315,6 +315,17 @@ int export_size(const struct export *e, uint64_t *bytes)
 	return 0;
 }
 
+enum export_place export_place(const struct export *e)
+{
+	struct stat opened, named;
+
+	if (!fstat(e->fd, &opened) && opened.st_nlink == 0)
+		return EXPORT_DELETED;
+	if (stat(e->path, &named))
+		return errno == ENOENT || errno == ENOTDIR ? EXPORT_NOT_THERE : EXPORT_IN_PLACE;
+	return named.st_dev == e->dev && named.st_ino == e->ino ? EXPORT_IN_PLACE : EXPORT_REPLACED;
+}
+
 int export_resize(const struct export *e, uint64_t bytes)
 {
 	while (ftruncate(e->fd, (off_t)bytes))

@@ -287,6 +287,7 @@ struct holding_status {
 	uint64_t tail_bytes; /* behind size_bytes: not served */
 	unsigned int grants, clients, keys;
 	uint64_t recalls;
+	bool deleted; /* the file, seen within seconds; offline once it was recalled */
 	struct region_probe probes[GRANT_MAX_DEVICES];
 	struct recall_timeline last;
 };

@@ -182,7 +182,7 @@ void holding_check_stopped(struct holding *h)
 		return;
 	}
 	serve_bury(h);
-	if (list_empty(&h->served) && h->burials == 0 && !h->bury_busy)
+	if (list_empty(&h->served) && h->burials == 0 && !h->bury_busy && !h->look.busy)
 		make_close(h);
 }
 
@@ -369,11 +369,11 @@ bool holding_warning(const struct holding *h, unsigned int i, char *text, size_t
 	const struct export *e = holding_file(h);
 	unsigned int left = e ? export_warnings(e, view_of(h)) : 0;
 
-	while (left && i-- > 0)
+	for (; left && i > 0; i--)
 		left &= left - 1;
 	if (left)
 		export_warning_text(e, view_of(h), left & -left, text, size);
-	return left != 0;
+	return left != 0 || (i == 0 && look_warning(h, text, size));
 }
 
 /* Each once, and again if it had ceased to hold. */
@@ -560,11 +560,13 @@ void holding_status(const struct holding *h, struct holding_status *status)
 		.grants = h->nr_live,
 		.clients = count_clients(h),
 		.recalls = h->recalls,
+		.deleted = e && h->look.known == EXPORT_DELETED,
 		.last = h->timeline,
 	};
 	memcpy(status->why, h->why, sizeof(status->why));
 	memcpy(status->probes, h->probes, sizeof(status->probes));
-	if (h->current) {
+	/* Truncated to nothing: what is still published is of no file. */
+	if (h->current && !(h->state == HOLDING_RELEASED && h->take_err == -ENODATA)) {
 		const struct view *view = h->current->view;
 
 		status->size_bytes = view->size_bytes;

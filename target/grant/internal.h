@@ -8,6 +8,7 @@
  *   punch.c    holes that hosts ask for, and the file's part of a new size
  *   resize.c   a new size, from the wish to the answer
  *   evict.c    grants that are forbidden from now on
+ *   look.c     whether the file is still where its path says
  *   serve.c    generations that are or were served: publishing and burying them
  *   grant.c    Acquire and Release
  *   client.c   clients: the killing of keys, expiry, the end
@@ -32,6 +33,7 @@
 #define BUDGET_SHARE	     4 /* of fs.lease-break-time: a recall must need no more than one of these */
 #define PATIENCE_SHARE	     2 /* without proof after one of these, the process ends */
 #define HOLDING_EVENTS	     16
+#define LOOK_NS		     (2000 * NS_PER_MS) /* from one look at the path to the next */
 
 /* ---- generations ----------------------------------------------------------------------------- */
 
@@ -113,6 +115,17 @@ struct resize {
 	struct loop_msg msg;
 };
 
+/* ---- the file's place ------------------------------------------------------------------------ */
+
+struct look {
+	struct loop_timer timer;
+	struct work work;
+	bool busy;
+	const struct export *export;
+	enum export_place place; /* the worker's */
+	enum export_place known; /* which the log says */
+};
+
 /* ---- holdings -------------------------------------------------------------------------------- */
 
 struct holding {
@@ -148,6 +161,7 @@ struct holding {
 	struct make make;
 	struct punch punch;
 	struct resize resize;
+	struct look look;
 	struct list growers; /* acquires that wait for their holes to be filled */
 	bool growth_failed;  /* the last one, which the log says */
 	struct list evictions;
@@ -248,6 +262,13 @@ void punch_check_buried(struct holding *h);
 void resize_served(struct holding *h);
 /** It will not be soon, for the reason in h->why. */
 void resize_not_served(struct holding *h);
+
+/* look.c */
+/** The file is open; until it is to be closed, when none is under way. */
+void look_start(struct holding *h);
+void look_stop(struct holding *h);
+/** The sentence about it, if there is anything to say. */
+bool look_warning(const struct holding *h, char *text, size_t size);
 
 /* evict.c */
 /** A grant has gone. */

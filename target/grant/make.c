@@ -100,10 +100,12 @@ static void open_done(struct work *work)
 		holding_fail_start(h, -ERANGE, h->work_text.text);
 		return;
 	}
-	if (h->stopped)
+	if (h->stopped) {
 		holding_check_stopped(h);
-	else
-		make_take(h);
+		return;
+	}
+	look_start(h);
+	make_take(h);
 }
 
 void make_open(struct holding *h)
@@ -134,6 +136,7 @@ static void close_done(struct work *work)
 void make_close(struct holding *h)
 {
 	assert(!h->work_busy && list_empty(&h->served) && h->burials == 0);
+	look_stop(h);
 	h->opened = holding_file(h);
 	atomic_store_explicit(&h->export, NULL, memory_order_release);
 	h->work_busy = true;
@@ -188,6 +191,13 @@ static void take_failed(struct holding *h)
 
 	h->takes++;
 	h->take_err = h->work_err;
+	/* Nobody can ask for it any more, so nobody is waited for. */
+	if (!holding_is_starting(h) && h->work_err == -ENOLINK) {
+		log_error("%s: what was written to it is gone; the export is offline",
+			  h->work_text.text);
+		holding_fail_start(h, h->work_err, h->work_text.text);
+		return;
+	}
 	if (!holding_is_starting(h)) {
 		if (news || h->takes == TAKES_TELL + 1)
 			holding_why(h, "%s", h->work_text.text);

@@ -275,6 +275,8 @@ static void test_emptied(void **state)
 	}
 	assert_int_equal(status.state, HOLDING_RELEASED);
 	assert_non_null(strstr(status.why, "empty"));
+	assert_int_equal(status.size_bytes, 0);
+	assert_int_equal(status.backed_bytes, 0);
 	assert_int_equal(truncate(in_dir("file"), MIB(2)), 0);
 	status = rig_wait(&rig, HOLDING_SERVING, 2);
 	assert_int_equal(status.size_bytes, MIB(2));
@@ -303,6 +305,85 @@ static void test_deleted(void **state)
 	(void)rig_landlord_join(&landlord);
 	(void)rig_wait(&rig, HOLDING_SERVING, 2);
 	assert_int_equal(unlink(in_dir("other")), 0);
+	down();
+}
+
+struct warning {
+	const char *part;
+	bool found;
+};
+
+static void find_warning(void *arg)
+{
+	struct warning *w = arg;
+	char text[ERRTEXT_BYTES];
+
+	w->found = false;
+	for (unsigned int i = 0; holding_warning(rig.h, i, text, sizeof(text)); i++)
+		w->found |= strstr(text, w->part) != NULL;
+}
+
+/* Waits until there is a warning with `part` in it, or none any more. */
+static void wait_warning(const char *part, bool wanted)
+{
+	uint64_t end = now_ns() + RIG_WAIT_MS * NS_PER_MS;
+	struct warning w = {.part = part};
+
+	for (;;) {
+		rig_call(&rig, find_warning, &w);
+		if (w.found == wanted)
+			return;
+		assert_true(now_ns() < end);
+		(void)usleep(20000);
+	}
+}
+
+/* Noticed while it is served; at the next recall there is nothing to come back to. */
+static void test_deleted_is_said(void **state)
+{
+	struct rig_landlord landlord;
+	struct holding_status status;
+	char path[64];
+
+	(void)state;
+	make_full_file();
+	up(&rig_defaults);
+	assert_false(rig_status(&rig).deleted);
+	assert_int_equal(unlink(in_dir("file")), 0);
+	wait_warning("was deleted: what is written is gone", true);
+	status = rig_status(&rig);
+	assert_true(status.deleted);
+	assert_int_equal(status.state, HOLDING_SERVING);
+	(void)must_acquire(&one, 0, KIB(4));
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", export_fd(holding_export(rig.h)));
+	rig_landlord_start(&landlord, path, landlord_open_close, 0);
+	(void)rig_landlord_join(&landlord);
+	status = rig_wait(&rig, HOLDING_OFFLINE, 1);
+	assert_non_null(strstr(status.why, "was deleted"));
+	assert_int_equal(status.size_bytes, 0);
+	assert_int_equal(rig_acquire(&one, 0, KIB(4), read_write).status, NVME_SC_NS_NOT_READY);
+	/* Another one in its place can be served. */
+	make_full_file();
+	assert_int_equal(rig_start(&rig), 0);
+	(void)rig_wait(&rig, HOLDING_SERVING, 1);
+	wait_warning("was deleted", false);
+	down();
+}
+
+static void test_renamed_is_said(void **state)
+{
+	(void)state;
+	make_full_file();
+	up(&rig_defaults);
+	assert_int_equal(rename(in_dir("file"), in_dir("moved")), 0);
+	wait_warning("does not exist any more", true);
+	assert_false(rig_status(&rig).deleted);
+	make_file("file", MIB(1));
+	wait_warning("is another file now", true);
+	wait_warning("does not exist any more", false);
+	assert_int_equal(rename(in_dir("moved"), in_dir("file")), 0);
+	wait_warning("is another file now", false);
+	assert_int_equal(rig_status(&rig).generation, 1);
 	down();
 }
 
@@ -711,6 +792,8 @@ static int run_group(const char *where)
 		leaks_test(test_held_open),
 		leaks_test(test_emptied),
 		leaks_test(test_deleted),
+		leaks_test(test_deleted_is_said),
+		leaks_test(test_renamed_is_said),
 		leaks_test(test_recall_while_growing),
 		leaks_test(test_recall_in_a_busy_host),
 		leaks_test(test_recall_of_many),

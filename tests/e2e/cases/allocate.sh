@@ -15,6 +15,7 @@ make_file "$tmp/a" 16
 lh_fails 'backed|hole|allocate' hold --seconds 1 "$(target data)"
 lh_ok put --direct --allocate "$tmp/a" "$(target data)"
 expect "hole_bytes after put --allocate" "$(status .exports[0].hole_bytes)" 0
+expect "the sentence about its holes" "$(status .exports[0].why | grep -c 'in holes' || true)" 0
 expect "size" "$(size_of "$files/data")" $((16 << 20))
 lh_ok get --block "$(target data)" "$tmp/b"
 same_files "$tmp/a" "$tmp/b"
