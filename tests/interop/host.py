@@ -11,6 +11,10 @@ io CHAR read|write BLOCK [FILE]  one block of 4096 bytes to namespace 1 by this 
 writer DISK BYTES LOG      writes random blocks with several threads, each block with its number and a counter,
                            until SIGTERM; then LOG has what was acknowledged last for each block, and what was
                            tried after. Prints `N acknowledged` now and then.
+uevents                    what the kernel tells user space of asynchronous events, one a line, until it is
+                           ended: `uevent DEVICE NVME_AEN`; first `ready`
+discovery CHAR             reads the discovery log, and may then be told of the next change. Prints the generation
+                           and, for each record, kind:port id:service
 written FILE LOG           FILE has for each block what LOG says was acknowledged, or what was tried after it
 """
 import ctypes
@@ -20,6 +24,7 @@ import mmap
 import os
 import random
 import signal
+import socket
 import struct
 import sys
 import threading
@@ -44,12 +49,12 @@ def command(fd, which, opcode, nsid=0, data=None, cdw=()):
     return status & 0x7FF, bool(status & DNR), struct.unpack_from("<I", raw, 68)[0]
 
 
-def get_log(fd, page, offset, length, nsid=0xFFFFFFFF, csi=0):
+def get_log(fd, page, offset, length, nsid=0xFFFFFFFF, csi=0, retain=True):
     data = (ctypes.c_uint8 * length)()
     numd = length // 4 - 1
     # Bit 15: nothing is cleared by reading it.
     status, dnr, _ = command(fd, ADMIN, 0x02, nsid, data,
-                             (page | 1 << 15 | (numd & 0xFFFF) << 16, numd >> 16, offset & 0xFFFFFFFF, offset >> 32, csi << 24))
+                             (page | retain << 15 | (numd & 0xFFFF) << 16, numd >> 16, offset & 0xFFFFFFFF, offset >> 32, csi << 24))
     return status, dnr, bytes(data)
 
 
@@ -221,9 +226,34 @@ def written(path, log):
     print(sum(log["acked"]), "acknowledged writes are there")
 
 
+def uevents():
+    kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 15)  # NETLINK_KOBJECT_UEVENT
+    kernel.bind((0, 1))
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    print("ready", flush=True)
+    while True:
+        fields = dict(f.split("=", 1) for f in kernel.recv(65536).decode(errors="replace").split("\0") if "=" in f)
+        if "NVME_AEN" in fields:
+            print("uevent", os.path.basename(fields["DEVPATH"]), fields["NVME_AEN"], flush=True)
+
+
+def discovery(char):
+    fd = os.open(char, os.O_RDWR)
+    status, _, log = get_log(fd, 0x70, 0, 16384, nsid=0, retain=False)
+    wanted("the status of the discovery log", status, SUCCESS)
+    generation, records = struct.unpack_from("<QQ", log)
+    print(generation, end="")
+    for i in range(records):
+        entry = log[1024 * (i + 1):1024 * (i + 2)]
+        kind = {1: "referral", 2: "nvm", 3: "current"}.get(entry[2], entry[2])
+        print(f" {kind}:{struct.unpack_from('<H', entry, 4)[0]}:{entry[32:64].decode().strip()}", end="")
+    print()
+
+
 def main():
     verb, args = sys.argv[1], sys.argv[2:]
     {"logs": logs, "features": features, "bad": bad, "io": io, "written": written,
+     "uevents": uevents, "discovery": discovery,
      "writer": lambda d, b, l: writer(d, int(b), l)}[verb](*args)
 
 
