@@ -155,7 +155,9 @@ static void judge_status(struct keeper *k, uint16_t status, struct answer *a)
 	case LH_SC_NO_DIRECT_QUEUE:
 		a->verdict = LATER;
 		(void)pthread_mutex_lock(&d->q.lock);
-		queue_kill(&d->q);
+		/* A trial may have ended it: that answer is on its way, and is waited for. */
+		if (!d->trial.under_way)
+			queue_kill(&d->q);
 		(void)pthread_mutex_unlock(&d->q.lock);
 		break;
 	case LH_SC_CONFLICT:
