@@ -17,7 +17,8 @@ part_descriptions=(
 	"build:the release build with gcc, warnings are errors; who includes what"
 	"unit:unit tests of every room"
 	"e2e:the daemon and the command line over the software fabric"
-	"vm:over verbs in the testbed VM: end to end with ODP on ext4 and on xfs, the fabric suite, siw as peer"
+	"vm:over verbs in the testbed VM: end to end with ODP, what the file system has a part in, on ext4 and on xfs"
+	"verbs:all other end-to-end tests over verbs in the testbed VM, the fabric suite, other adapters, siw as peer"
 	"clang:the same build with clang"
 	"debian13:the build, unit tests and some end-to-end tests in a Debian 13 root, with its compiler and libraries"
 	"format:clang-format on C, shellcheck on scripts"
@@ -39,7 +40,7 @@ list_parts() {
 	local d
 	for d in "${part_descriptions[@]}"; do printf '%-8s %s\n' "${d%%:*}" "${d#*:}"; done
 }
-part_needs_vm() { [ "$1" = vm ] || [ "$1" = interop ]; }
+part_needs_vm() { [ "$1" = vm ] || [ "$1" = verbs ] || [ "$1" = interop ]; }
 
 # Adds the tests of a ctest run to the results.
 run_ctest() {
@@ -96,34 +97,50 @@ part_e2e() {
 	ensure_build release && run_e2e e2e "$root/tests/e2e/run" --retry --bin "$root/build-release"
 }
 
-# What the file system below has a part in: run on xfs, too.
+# What the file system has a part in: on each of them.
 file_system_cases=(transfer recall-truncate truncate-command recall-open canary sparse allocate crash)
-# Of the others those that the second machine runs when it is done with xfs and the adapters.
-second_ext4_cases=(odd-offsets page-cache recall-open recall-truncate recalls-and-block sparse stalled-hosts stopped-client
-	tmpfs transfer truncate-command two-clients)
+# Of the others those that the second machine runs when it is done with the other adapters.
+second_verbs_cases=(fabric-suite many-clients odd-offsets page-cache recalls-and-block stopped-client tmpfs two-clients)
 
-part_vm() {
+# in_vm NAME [OPTION...] -- [CASE...]: end-to-end tests in a testbed VM.
+in_vm() {
+	local name=$1 options=()
+	shift
+	while [ "$1" != -- ]; do
+		options+=("$1")
+		shift
+	done
+	shift
+	run_e2e "$name" "$root/scripts/testbed" --quiet --timeout 2400 "${options[@]}" -- \
+		"$root/tests/e2e/run" --retry --bin "$root/build-release" --times "$@"
+}
+
+prepare_vm() {
 	ensure_build release || return 1
 	"$root/scripts/testbed" --prepare || {
-		fail vm/prepare "the testbed could not be set up"
+		fail "$1/prepare" "the testbed could not be set up"
 		return 1
 	}
-	local first
-	first=$("$root/tests/e2e/run" --list | awk '{ print $1 }' | grep -vxF -f <(printf '%s\n' "${second_ext4_cases[@]}"))
-	# Two machines at once: each mostly keeps one core busy.
-	# shellcheck disable=SC2086 # names without blanks
-	run_e2e vm-ext4 "$root/scripts/testbed" --quiet --timeout 2400 --fs ext4 -- \
-		"$root/tests/e2e/run" --retry --bin "$root/build-release" --times $first &
-	run_e2e vm-xfs "$root/scripts/testbed" --quiet --timeout 1200 --fs xfs -- \
-		"$root/tests/e2e/run" --retry --bin "$root/build-release" --times "${file_system_cases[@]}"
-	run_e2e vm-stock "$root/scripts/testbed" --quiet --rdma stock -- \
-		"$root/tests/e2e/run" --retry --bin "$root/build-release" stock-refused
-	run_e2e vm-windows "$root/scripts/testbed" --quiet --rdma fixed-mw -- \
-		"$root/tests/e2e/run" --retry --bin "$root/build-release" windows fabric-suite
-	run_e2e vm-siw "$root/scripts/testbed" --quiet --rdma siw -- \
-		"$root/tests/e2e/run" --retry --bin "$root/build-release" --fabric iwarp siw-peer
-	run_e2e vm-ext4-more "$root/scripts/testbed" --quiet --timeout 2400 --fs ext4 -- \
-		"$root/tests/e2e/run" --retry --bin "$root/build-release" --times "${second_ext4_cases[@]}"
+}
+
+# Two machines at once: each mostly keeps one core busy.
+part_vm() {
+	prepare_vm vm || return 1
+	in_vm vm-ext4 --fs ext4 -- "${file_system_cases[@]}" &
+	in_vm vm-xfs --fs xfs -- "${file_system_cases[@]}"
+	wait
+}
+
+part_verbs() {
+	local rest
+	prepare_vm verbs || return 1
+	mapfile -t rest < <("$root/tests/e2e/run" --list | awk '{ print $1 }' |
+		grep -vxF -f <(printf '%s\n' "${file_system_cases[@]}" "${second_verbs_cases[@]}"))
+	in_vm verbs-ext4 --fs ext4 -- "${rest[@]}" &
+	in_vm verbs-stock --rdma stock -- stock-refused
+	in_vm verbs-windows --rdma fixed-mw -- windows fabric-suite
+	in_vm verbs-siw --rdma siw -- --fabric iwarp siw-peer
+	in_vm verbs-more --fs ext4 -- "${second_verbs_cases[@]}"
 	wait
 }
 
@@ -134,18 +151,10 @@ interop_siw_cases=(identify fio reset)
 part_interop() {
 	local cases=$root/tests/interop/cases
 	need_packages "${packages_interop[@]}"
-	ensure_build release || return 1
-	"$root/scripts/testbed" --prepare || {
-		fail interop/prepare "the testbed could not be set up"
-		return 1
-	}
-	run_e2e interop-ext4 "$root/scripts/testbed" --quiet --timeout 1500 --fs ext4 -- \
-		"$root/tests/e2e/run" --retry --cases "$cases" --bin "$root/build-release" --times &
-	run_e2e interop-xfs "$root/scripts/testbed" --quiet --timeout 1000 --fs xfs -- \
-		"$root/tests/e2e/run" --retry --cases "$cases" --bin "$root/build-release" --times "${interop_xfs_cases[@]}"
-	run_e2e interop-siw "$root/scripts/testbed" --quiet --timeout 1000 --rdma siw -- \
-		"$root/tests/e2e/run" --retry --cases "$cases" --bin "$root/build-release" --times --fabric iwarp \
-		"${interop_siw_cases[@]}"
+	prepare_vm interop || return 1
+	in_vm interop-ext4 --fs ext4 -- --cases "$cases" &
+	in_vm interop-xfs --fs xfs -- --cases "$cases" "${interop_xfs_cases[@]}"
+	in_vm interop-siw --rdma siw -- --cases "$cases" --fabric iwarp "${interop_siw_cases[@]}"
 	wait
 }
 
