@@ -2,8 +2,8 @@
 /*
  * leaseholdd: wires the rooms together, starts and stops them. The main thread is the control
  * thread. Start: configuration, fabrics, threads, exports (all of them or none, but for those whose
- * file was replaced: they stay offline), listeners. Stop (SIGTERM, SIGINT): queues, then exports,
- * then threads; a second signal changes nothing, nor does SIGHUP but for a line in the log.
+ * file was replaced: they stay offline), listeners. Stop (SIGTERM, SIGINT): grants, then queues, then
+ * exports, then threads; a second signal changes nothing, nor does SIGHUP but for a line in the log.
  */
 #include "control/exports.h"
 #include "export/export.h"
@@ -16,6 +16,7 @@
 #include "util/log.h"
 #include "util/loop.h"
 #include "util/pool.h"
+#include "util/stdio_fds.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -32,6 +33,11 @@
 
 #define VERSION LEASEHOLD_VERSION
 
+/* How long a stop asks clients for their grants, at most, however long a recall may. */
+#define STOP_ASK_MAX_MS 5000
+#define STOP_FENCE_MS	500 /* after the deadline, for the keys to go */
+#define STOP_LEAVE_MS	250 /* for what was answered to arrive */
+
 struct daemon {
 	struct daemon_config *config;
 	struct loop *control;
@@ -45,10 +51,11 @@ struct daemon {
 	struct exports *exports;
 	unsigned int starting; /* exports whose start has not ended */
 	struct nvme_target *target;
-	struct tenure_watch *lease_watch;
+	struct tenure_signals *lease_signals;
 	struct admin *admin;
 	struct loop_fd signals;
-	bool ending;
+	struct loop_timer ask_timer; /* of a stop: for how long clients are asked */
+	bool ending, cutting;
 	int exit_code;
 };
 
@@ -288,6 +295,7 @@ static int make_target(struct daemon *d, struct errtext *err)
 	env->deadline_ms = d->config->recall_deadline_ms;
 	env->grant_expiry_ms = d->config->grant_expiry_ms;
 	env->max_grants_per_client = d->config->max_grants_per_client;
+	env->rung_retry_ms = d->config->registration_retry_ms;
 	count_start(d);
 	nvme.starts = d->starts.all;
 	nvme.unclean_ends = d->starts.unclean;
@@ -301,7 +309,7 @@ static int make_target(struct daemon *d, struct errtext *err)
 	if (rc == 0)
 		rc = exports_new(&exports, &d->exports);
 	if (rc == 0)
-		rc = tenure_watch_new(d->control, scan_leases, d, &d->lease_watch);
+		rc = tenure_signals_new(d->control, scan_leases, d, &d->lease_signals);
 	return rc ? errtext_set(err, rc, "the target cannot be set up: %s", strerror(-rc)) : 0;
 }
 
@@ -319,8 +327,34 @@ static void target_stopped(void *arg)
 	exports_stop(d->exports, exports_stopped, d);
 }
 
+/* Whoever has not let go is cut off with all others. */
+static void cut(struct daemon *d)
+{
+	if (d->cutting)
+		return;
+	d->cutting = true;
+	loop_timer_cancel(d->control, &d->ask_timer);
+	nvme_target_stop(d->target, target_stopped, d);
+}
+
+/* The answers to the last Releases are on their way still. */
+static void given_back(void *arg)
+{
+	struct daemon *d = arg;
+
+	if (!d->cutting)
+		loop_timer_set(d->control, &d->ask_timer, now_ns() + STOP_LEAVE_MS * NS_PER_MS);
+}
+
+static void asked_long_enough(struct loop_timer *timer)
+{
+	cut(container_of(timer, struct daemon, ask_timer));
+}
+
 static void begin_stop(struct daemon *d)
 {
+	uint64_t ms = min_u64(d->config->recall_deadline_ms + STOP_FENCE_MS, STOP_ASK_MAX_MS);
+
 	if (d->ending)
 		return;
 	d->ending = true;
@@ -329,7 +363,10 @@ static void begin_stop(struct daemon *d)
 	d->admin = NULL;
 	if (d->config->mdns)
 		mdns_withdraw(d->config);
-	nvme_target_stop(d->target, target_stopped, d);
+	d->ask_timer.fn = asked_long_enough;
+	loop_timer_set(d->control, &d->ask_timer, now_ns() + ms * NS_PER_MS);
+	if (exports_give_back(d->exports, given_back, d) == 0)
+		cut(d);
 }
 
 static void signal_ready(struct loop_fd *lfd, uint32_t events)
@@ -353,15 +390,16 @@ static void tear_down(struct daemon *d)
 {
 	nvme_target_free(d->target);
 	exports_free(d->exports);
-	tenure_watch_free(d->lease_watch);
-	for (unsigned int i = 0; i < d->config->reactors; i++) {
-		if (d->reactors[i])
-			reactor_free(d->reactors[i]);
-	}
+	tenure_signals_free(d->lease_signals);
+	/* Before the loops that they post to: the last post may not have returned yet. */
 	if (d->registrar)
 		pool_free(d->registrar);
 	if (d->workers)
 		pool_free(d->workers);
+	for (unsigned int i = 0; i < d->config->reactors; i++) {
+		if (d->reactors[i])
+			reactor_free(d->reactors[i]);
+	}
 	for (unsigned int i = 0; i < d->holdings_env.nr_devices; i++) {
 		if (d->holdings_env.block_pds[i])
 			(void)fabric_pd_free(d->holdings_env.block_pds[i]);
@@ -370,6 +408,8 @@ static void tear_down(struct daemon *d)
 		fabric_close(d->fabrics.software);
 	if (d->fabrics.verbs)
 		fabric_close(d->fabrics.verbs);
+	/* Not before the keys: who is watched goes on without asking from here. */
+	tenure_close_group();
 	if (d->control) {
 		loop_del_fd(d->control, &d->signals);
 		loop_free(d->control);
@@ -393,6 +433,7 @@ static int watch_signals(struct daemon *d)
 	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 	(void)signal(SIGPIPE, SIG_IGN);
 	tenure_block_signals();
+	tenure_reserve_group();
 	d->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	d->signals.fn = signal_ready;
 	rc = d->signals.fd < 0 ? -errno : loop_new("control", &d->control);
@@ -480,6 +521,9 @@ int main(int argc, char **argv)
 	bool check = false, level_given = false;
 	int option;
 
+	/* A queue or a signalfd must not become what the log is written to. */
+	if (stdio_fds_secure() < 0)
+		return EXIT_FAILURE;
 	while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
 		switch (option) {
 		case 'c':

@@ -163,7 +163,14 @@ enum fabric_op {
 
 struct fabric_wc {
 	uint64_t wr_id;
+	/*
+	 * NULL: a receive of a shared queue, taken for a connection whose destruction has begun; it
+	 * is good for nothing but posting the receive again. As long as it is not known that every
+	 * receive of a connection has completed, another thread may be destroying it by the time
+	 * this is looked at: then only `user` counts.
+	 */
 	struct fabric_conn *conn;
+	void *user; /* receives of a shared queue: fabric_conn_user(conn) when this was polled */
 	enum fabric_status status;
 	enum fabric_op op; /* unless status is FABRIC_OK: RECV, or any other; SEND_INV is SEND */
 	uint32_t byte_len; /* receives */
@@ -191,8 +198,16 @@ int fabric_cq_fd(const struct fabric_cq *cq);
  */
 int fabric_cq_arm(struct fabric_cq *cq);
 
+/**
+ * Receives that several connections take from, in the order posted. A connection that finds none
+ * waits (RNR NAKs; the software fabric stops reading its stream, so that answers to READs behind
+ * the message wait too; an iWARP adapter ends the connection). A receive that was taken completes,
+ * also when its connection ends or is destroyed; those not taken stay. -EOPNOTSUPP: the adapter has
+ * none; -ENOMEM: or not so long.
+ */
 MUST_CHECK int fabric_srq_create(struct fabric_pd *pd, unsigned int max_wr, unsigned int max_sge,
 				 struct fabric_srq **srq);
+/** After the connections that use it. */
 void fabric_srq_destroy(struct fabric_srq *srq);
 
 /* ---- work requests -------------------------------------------------------------------------- */
@@ -216,7 +231,7 @@ enum fabric_flush_level {
 	FABRIC_FLUSH_PERSISTENT,
 };
 
-/** wr_id comes back in the completion, here and in receives; bit 63 must be clear (used below). */
+/** wr_id comes back in the completion, here and in receives; its bits 62 and 63 must be clear. */
 struct fabric_send_wr {
 	struct fabric_send_wr *next;
 	uint64_t wr_id;
@@ -354,7 +369,8 @@ int fabric_conn_fence(struct fabric_conn *conn);
 /**
  * Destroys queue pair and connection, in any state; a peer still connected sees a disconnect.
  * Windows bound on it are freed or invalidated first: soft-RoCE would wait 50 s for each.
- * Completions not yet polled are lost: none of this connection is returned once this was called.
+ * Completions not yet polled are lost: none of this connection is returned once this was called,
+ * but for receives of a shared queue, without a connection.
  * Blocks. Where it is not called on the CM's thread the caller sees to it that this thread is not
  * at work on an event of the connection.
  */

@@ -182,8 +182,10 @@ int fault_qp_create(struct fabric_conn *base, const struct fabric_qp_attr *attr)
 
 	if (rc == 0)
 		rc = fabric_qp_create(conn->inner, &inner);
-	if (rc == 0)
+	if (rc == 0) {
 		conn->cq = FAULT_OF(cq, attr->cq);
+		conn->has_srq = attr->srq;
+	}
 	return rc;
 }
 
@@ -227,9 +229,17 @@ void fault_conn_destroy(struct fabric_conn *base)
 
 		(void)pthread_mutex_lock(&cq->lock);
 		fabric_conn_destroy(conn->inner);
-		for (unsigned int i = 0; i < cq->held_count; i++)
-			if (cq->held[i].wc.conn != base)
-				cq->held[kept++] = cq->held[i];
+		for (unsigned int i = 0; i < cq->held_count; i++) {
+			struct fault_held *h = &cq->held[i];
+
+			if (h->wc.conn == base) {
+				if (!conn->has_srq || h->wc.op != FABRIC_OP_RECV)
+					continue;
+				h->wc.conn = NULL;
+				h->wc.user = NULL;
+			}
+			cq->held[kept++] = *h;
+		}
 		cq->held_count = kept;
 		(void)pthread_mutex_unlock(&cq->lock);
 	} else {
@@ -276,6 +286,8 @@ int fault_loopback_pair(struct fabric_device *dev, const struct fabric_qp_attr *
 	conn_adopt(b, ib);
 	a->cq = FAULT_OF(cq, attr_a->cq);
 	b->cq = FAULT_OF(cq, attr_b->cq);
+	a->has_srq = attr_a->srq;
+	b->has_srq = attr_b->srq;
 	*conn_a = &a->base;
 	*conn_b = &b->base;
 	return 0;

@@ -63,6 +63,7 @@ struct fault_conn {
 	struct fault_fabric *fabric;
 	struct fault_cq *cq;
 	struct fault_cm *cm;
+	bool has_srq;
 };
 
 /* The small ones: an object and what it stands for. */

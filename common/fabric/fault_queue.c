@@ -56,10 +56,13 @@ static int cq_fill(struct fault_cq *cq)
 
 	for (int i = 0; i < n; i++) {
 		struct fabric_conn *inner = wc[i].conn;
+		struct fabric_conn *conn = inner ? fabric_conn_user(inner) : NULL;
 
-		if (fault_chance(cq->fabric, FAULT_COMPLETION, cq->fabric->options.cut_ppm))
+		if (fault_chance(cq->fabric, FAULT_COMPLETION, cq->fabric->options.cut_ppm) &&
+		    inner)
 			(void)fabric_conn_fence(inner);
-		wc[i].conn = fabric_conn_user(inner);
+		wc[i].conn = conn;
+		wc[i].user = conn && wc[i].user ? conn->user : NULL;
 		cq->held[cq->held_count++] = (struct fault_held){
 			.wc = wc[i], .polls = fault_hold_for(cq->fabric, FAULT_COMPLETION)};
 	}
@@ -88,7 +91,7 @@ int fault_cq_poll(struct fabric_cq *base, struct fabric_wc *wc, unsigned int n)
 		if (h.polls > 0) {
 			h.polls--;
 			cq->held[kept++] = h;
-		} else if (got == n || overtakes(cq, kept, h.wc.conn)) {
+		} else if (got == n || (h.wc.conn && overtakes(cq, kept, h.wc.conn))) {
 			cq->held[kept++] = h;
 		} else {
 			wc[got++] = h.wc;

@@ -243,6 +243,7 @@ static int device_init(struct verbs_device *dev, struct ibv_context *ctx)
 	dev->max_cqe = (uint32_t)attr->max_cqe;
 	dev->max_srq_wr = (uint32_t)attr->max_srq_wr;
 	(void)pthread_mutex_init(&dev->qp_lock, NULL);
+	(void)pthread_mutex_init(&dev->event_lock, NULL);
 
 	(void)strncpy(info->name, ibv_get_device_name(ctx->device), sizeof(info->name) - 1);
 	info->transport = ctx->device->transport_type == IBV_TRANSPORT_IWARP
@@ -278,8 +279,10 @@ static void verbs_close(struct fabric *base)
 {
 	struct verbs_fabric *f = VERBS_OF(fabric, base);
 
-	for (unsigned int i = 0; i < f->device_count; i++)
+	for (unsigned int i = 0; i < f->device_count; i++) {
 		(void)pthread_mutex_destroy(&f->devices[i].qp_lock);
+		(void)pthread_mutex_destroy(&f->devices[i].event_lock);
+	}
 	rdma_free_devices(f->contexts);
 	free(f->devices);
 	free(f);

@@ -238,6 +238,7 @@ int verbs_connect(struct fabric_conn *base, const struct fabric_conn_param *para
 	conn->responder_resources = min_depth(conn, param->responder_resources, UINT8_MAX);
 	conn->initiator_depth = min_depth(conn, param->initiator_depth, UINT8_MAX);
 	p = cm_param(conn, param);
+	conn->may_take = conn->has_srq;
 	rc = verbs_cm_result(rdma_connect(conn->cm.id, &p));
 	if (rc == 0)
 		conn_set_state(conn, VERBS_CONN_CONNECTING);
@@ -268,6 +269,7 @@ int verbs_accept(struct fabric_conn *base, const struct fabric_conn_param *param
 		min_depth(conn, conn->responder_resources, param->responder_resources);
 	conn->initiator_depth = min_depth(conn, conn->initiator_depth, param->initiator_depth);
 	p = cm_param(conn, param);
+	conn->may_take = conn->has_srq;
 	rc = verbs_cm_result(rdma_accept(conn->cm.id, &p));
 	if (rc)
 		return rc;

@@ -24,6 +24,10 @@ struct verbs_device {
 	struct ibv_context *ctx; /* librdmacm's own: queue pairs of its ids must live there */
 	uint32_t max_cqe;
 	uint32_t max_srq_wr;
+	/* Events of the adapter are read by who waits for one, under this; it guards the next two. */
+	pthread_mutex_t event_lock;
+	bool tells_last; /* a queue pair has said once that it has taken its last shared receive */
+	unsigned int silent; /* so many have not */
 	/*
 	 * Serialises creation and destruction of queue pairs, so that a number in use again never
 	 * meets completions of the queue pair that had it before. Taken before verbs_cq.lock.
@@ -114,6 +118,8 @@ struct verbs_conn {
 	struct verbs_conn *next; /* in its bucket of cq */
 	atomic_bool broken;	 /* known to be in error: nothing more is posted */
 	bool has_srq;
+	bool may_take;		/* has a shared queue, and got as far as to take from it */
+	atomic_bool last_taken; /* in error, and takes nothing off the shared queue any more */
 	uint32_t max_inline;
 	uint32_t max_send_sge;
 	uint32_t max_recv_sge;

@@ -113,6 +113,7 @@ static int to_rtr(struct verbs_conn *conn, const struct loopback_path *path, uin
 		.ah_attr = path->ah,
 	};
 
+	conn->may_take = conn->has_srq;
 	return ibv_modify_qp(conn->qp, &attr,
 			     IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
 				     IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC |

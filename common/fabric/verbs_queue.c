@@ -1,23 +1,34 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Completion queues, receive queues, queue pairs and work requests over libibverbs. Posting, polling
- * and arming run on the thread that owns the completion queue; creating and destroying on any, off
- * polling threads; fencing on any at any time.
+ * Completion queues, receive queues, queue pairs and work requests over libibverbs. Posting,
+ * polling and arming run on the thread that owns the completion queue; creating and destroying on
+ * any, off polling threads; fencing on any at any time.
  *
  * A completion names its queue pair by number only, and, where it failed, not even whether it was a
  * receive. So the queue keeps a small table of its connections by number, and bit 63 of a receive's
- * wr_id is ours. Software providers leave completions of a destroyed queue pair in the queue and may
- * give its number out again at once: destroying one takes everything off the queue and keeps what
- * belongs to the living.
+ * wr_id is ours, with bit 62 for those of a shared queue. Software providers leave completions of a
+ * destroyed queue pair in the queue and may give its number out again at once, others throw them
+ * away: destroying one takes everything off the queue, before and after, and keeps what belongs to
+ * the living or to a shared queue.
  */
 #include "fabric/verbs_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define WR_ID_RECV (1ull << 63)
+#define WR_ID_RECV   (1ull << 63)
+#define WR_ID_SHARED (1ull << 62) /* with the other */
+
+/* No queue pair has this number: instead of a dead one's in what is kept. */
+#define NO_QP 0u
+
+/* How long a queue pair in error may take to say that it has taken its last receive. */
+#define LAST_TAKEN_MS	  2000
+#define FIRST_TAKEN_MS	  200 /* the same, of an adapter that has never said so yet */
+#define FIRST_TAKEN_TRIES 8   /* after so many it is not waited for: some software never does */
 
 #define POST_BATCH 16
 #define POLL_BATCH 16
@@ -172,18 +183,20 @@ static enum fabric_op wc_op(const struct ibv_wc *wc)
 	}
 }
 
-/* False if the completion is a dead connection's. */
+/* False if the completion is a dead connection's, and no receive of a shared queue. */
 static bool wc_convert(struct verbs_cq *cq, const struct ibv_wc *wc, struct fabric_wc *out)
 {
 	struct verbs_conn *conn = find_conn(cq, wc->qp_num);
+	bool shared = wc->wr_id & WR_ID_SHARED;
 
-	if (!conn)
+	if (!conn && !shared)
 		return false;
-	if (wc->status != IBV_WC_SUCCESS)
+	if (conn && wc->status != IBV_WC_SUCCESS)
 		atomic_store_explicit(&conn->broken, true, memory_order_relaxed);
 	*out = (struct fabric_wc){
-		.wr_id = wc->wr_id & ~WR_ID_RECV,
-		.conn = &conn->base,
+		.wr_id = wc->wr_id & ~(WR_ID_RECV | WR_ID_SHARED),
+		.conn = conn ? &conn->base : NULL,
+		.user = conn && shared ? conn->base.user : NULL,
 		.status = wc_status(wc->status),
 		.op = wc_op(wc),
 	};
@@ -231,17 +244,27 @@ int verbs_cq_poll(struct fabric_cq *base, struct fabric_wc *out, unsigned int n)
 	return got == 0 && count < 0 ? -EIO : (int)got;
 }
 
+/* To be kept when a connection dies: what the living own, and receives of shared queues. */
+static bool outlives(struct verbs_cq *cq, struct ibv_wc *wc)
+{
+	if (find_conn(cq, wc->qp_num))
+		return true;
+	/* Its number may be another's before this is polled. */
+	wc->qp_num = NO_QP;
+	return wc->wr_id & WR_ID_SHARED;
+}
+
 /* Takes all off the queue, drops what no living connection owns, keeps the rest for polling. */
 static void stash_living(struct verbs_cq *cq)
 {
+	unsigned int first = cq->stash_head, end = first + cq->stash_count;
 	struct ibv_wc wc[POLL_BATCH];
 	int count;
 
-	if (cq->stash_head > 0) {
-		memmove(cq->stash, cq->stash + cq->stash_head,
-			cq->stash_count * sizeof(*cq->stash));
-		cq->stash_head = 0;
-	}
+	cq->stash_head = cq->stash_count = 0;
+	for (unsigned int i = first; i < end; i++)
+		if (outlives(cq, &cq->stash[i]))
+			cq->stash[cq->stash_count++] = cq->stash[i];
 	do {
 		if (cq->stash_size - cq->stash_count < POLL_BATCH) {
 			unsigned int size = cq->stash_size * 2 + POLL_BATCH;
@@ -254,7 +277,7 @@ static void stash_living(struct verbs_cq *cq)
 		}
 		count = ibv_poll_cq(cq->cq, POLL_BATCH, wc);
 		for (int i = 0; i < count; i++)
-			if (find_conn(cq, wc[i].qp_num))
+			if (outlives(cq, &wc[i]))
 				cq->stash[cq->stash_count++] = wc[i];
 	} while (count > 0);
 }
@@ -265,10 +288,17 @@ int verbs_srq_create(struct fabric_pd *pd, unsigned int max_wr, unsigned int max
 		     struct fabric_srq **out)
 {
 	struct ibv_srq_init_attr attr = {.attr = {.max_wr = max_wr, .max_sge = max_sge}};
+	int async_fd = verbs_device(pd->device)->ctx->async_fd;
+	int flags = fcntl(async_fd, F_GETFL);
 	struct verbs_srq *srq;
 
+	if (verbs_device(pd->device)->max_srq_wr == 0)
+		return -EOPNOTSUPP;
 	if (max_wr > verbs_device(pd->device)->max_srq_wr)
 		return -ENOMEM;
+	/* See wait_last_taken(): another may have taken the event that was announced. */
+	if (flags < 0 || fcntl(async_fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return verbs_error(errno);
 	srq = calloc(1, sizeof(*srq));
 	if (!srq)
 		return -ENOMEM;
@@ -363,6 +393,48 @@ int verbs_qp_create(struct fabric_conn *base, const struct fabric_qp_attr *attr)
 	return rc;
 }
 
+/* Reads one event, waits for it at most until then; false: there is none. */
+static bool take_event(struct verbs_device *dev, uint64_t end_ns)
+{
+	struct pollfd pfd = {.fd = dev->ctx->async_fd, .events = POLLIN};
+	struct ibv_async_event event;
+	uint64_t now = now_ns();
+	int wait_ms = now < end_ns ? (int)((end_ns - now) / NS_PER_MS) + 1 : 0;
+
+	if (poll(&pfd, 1, wait_ms) <= 0)
+		return false;
+	if (ibv_get_async_event(dev->ctx, &event))
+		return true; /* another has taken it */
+	if (event.event_type == IBV_EVENT_QP_LAST_WQE_REACHED) {
+		struct verbs_conn *conn = event.element.qp->qp_context;
+
+		dev->tells_last = true;
+		atomic_store(&conn->last_taken, true);
+	}
+	ibv_ack_async_event(&event);
+	return true;
+}
+
+/*
+ * A queue pair in error may still be about to complete receives of its shared queue; the adapter
+ * says when the last is out. One that never got as far as to receive is not waited for.
+ */
+static void wait_last_taken(struct verbs_device *dev, struct verbs_conn *conn)
+{
+	uint64_t end_ns = now_ns();
+
+	(void)pthread_mutex_lock(&dev->event_lock);
+	if (dev->tells_last)
+		end_ns += LAST_TAKEN_MS * NS_PER_MS;
+	else if (dev->silent < FIRST_TAKEN_TRIES)
+		end_ns += FIRST_TAKEN_MS * NS_PER_MS;
+	while (!atomic_load(&conn->last_taken) && take_event(dev, end_ns))
+		continue;
+	if (!atomic_load(&conn->last_taken) && dev->silent < FIRST_TAKEN_TRIES)
+		dev->silent++;
+	(void)pthread_mutex_unlock(&dev->event_lock);
+}
+
 void verbs_qp_destroy(struct verbs_conn *conn)
 {
 	struct verbs_device *dev = verbs_device(conn->base.device);
@@ -371,11 +443,17 @@ void verbs_qp_destroy(struct verbs_conn *conn)
 
 	if (!conn->qp)
 		return;
+	if (conn->may_take) {
+		(void)verbs_conn_fence(&conn->base);
+		wait_last_taken(dev, conn);
+	}
 	(void)pthread_mutex_lock(&dev->qp_lock);
 	(void)pthread_mutex_lock(&cq->lock);
 	for (link = bucket_of(cq, conn->qp->qp_num); *link != conn; link = &(*link)->next)
 		assert(*link);
 	*link = conn->next;
+	if (conn->has_srq)
+		stash_living(cq);
 	(void)pthread_mutex_unlock(&cq->lock);
 
 	if (conn->cm.id)
@@ -446,7 +524,7 @@ static int convert_send(const struct verbs_conn *conn, const struct fabric_send_
 {
 	unsigned int flags = 0;
 
-	assert(!(wr->wr_id & WR_ID_RECV));
+	assert(!(wr->wr_id & (WR_ID_RECV | WR_ID_SHARED)));
 	if (wr->num_sge > conn->max_send_sge)
 		return -EINVAL;
 	if (wr->flags & FABRIC_F_SIGNALED)
@@ -594,13 +672,13 @@ static int post_recv_run(struct ibv_qp *qp, struct ibv_srq *srq, unsigned int ma
 	int rc = 0, err;
 
 	for (; pos && n < POST_BATCH; pos = pos->next, n++) {
-		assert(!(pos->wr_id & WR_ID_RECV));
+		assert(!(pos->wr_id & (WR_ID_RECV | WR_ID_SHARED)));
 		if (pos->num_sge > max_sge) {
 			rc = -EINVAL;
 			break;
 		}
 		batch[n] = (struct ibv_recv_wr){
-			.wr_id = pos->wr_id | WR_ID_RECV,
+			.wr_id = pos->wr_id | WR_ID_RECV | (qp ? 0 : WR_ID_SHARED),
 			.sg_list = (struct ibv_sge *)(void *)pos->sg_list,
 			.num_sge = used_sges(pos->sg_list, pos->num_sge),
 		};

@@ -61,6 +61,7 @@ void iw_conn_free(struct iw_conn *conn)
 		(void)close(conn->fd);
 	if (conn->cq)
 		atomic_fetch_sub(&conn->pd->objects, 1);
+	iw_recv_return(conn);
 	free(conn->sq.mem);
 	free(conn->rq.mem);
 	free(conn->rx.srq_copy);
@@ -144,11 +145,13 @@ static bool conn_flush(struct iw_conn *conn)
 		iw_cq_push(conn->cq, conn, &wc);
 	}
 	wc.op = FABRIC_OP_RECV;
-	if (conn->rx.receiving && conn->srq) {
+	if (conn->rx.has_copy) {
 		if (!iw_cq_room(conn->cq))
 			return false;
-		wc.wr_id = conn->rx.rwr->wr_id;
-		wc.status = fault->recv_status;
+		wc.wr_id = conn->rx.srq_copy->wr_id;
+		wc.user = conn->base.user;
+		wc.status = conn->rx.receiving ? fault->recv_status : FABRIC_FLUSHED;
+		conn->rx.has_copy = false;
 		iw_cq_push(conn->cq, conn, &wc);
 	}
 	for (; rq->head != rq->tail; rq->head++) {

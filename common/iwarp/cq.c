@@ -204,6 +204,7 @@ void iw_cq_push(struct iw_cq *cq, const struct iw_conn *conn, const struct fabri
 	cqe->wc = *wc;
 	cqe->slot = conn->cq_slot;
 	cqe->generation = conn->cq_generation;
+	cqe->shared = conn->srq && wc->op == FABRIC_OP_RECV;
 	cq->ring_tail++;
 }
 
@@ -215,8 +216,13 @@ static unsigned int cq_take(struct iw_cq *cq, struct fabric_wc *wc, unsigned int
 		const struct iw_cqe *cqe = &cq->ring[cq->ring_head & cq->ring_mask];
 
 		if (cqe->generation ==
-		    atomic_load_explicit(&cq->slots[cqe->slot].generation, memory_order_acquire))
+		    atomic_load_explicit(&cq->slots[cqe->slot].generation, memory_order_acquire)) {
 			wc[got++] = cqe->wc;
+		} else if (cqe->shared) {
+			wc[got] = cqe->wc;
+			wc[got].conn = NULL;
+			wc[got++].user = NULL;
+		}
 		cq->ring_head++;
 	}
 	return got;
@@ -401,6 +407,26 @@ static void cq_progress(struct iw_cq *cq)
 		cq_look(cq);
 }
 
+/*
+ * Is there something that no descriptor will tell of: bytes at hand, or bytes for a socket whose
+ * readiness is not awaited?
+ */
+static bool left_over(struct iw_cq *cq)
+{
+	bool left = false;
+
+	for (unsigned int i = 0; i < cq->nhot && !left; i++) {
+		struct iw_conn *conn = cq_enter(cq, cq->hot[i]);
+
+		if (!conn)
+			continue;
+		left = iw_conn_pending(conn) ||
+		       (wants_to_write(conn) && !(conn->epoll_events & EPOLLOUT));
+		cq_exit(cq);
+	}
+	return left;
+}
+
 int iw_cq_poll(struct fabric_cq *base, struct fabric_wc *wc, unsigned int n)
 {
 	struct iw_cq *cq = iw_cq_of(base);
@@ -409,7 +435,13 @@ int iw_cq_poll(struct fabric_cq *base, struct fabric_wc *wc, unsigned int n)
 	if (got == n)
 		return (int)got;
 	cq_progress(cq);
-	return (int)(got + cq_take(cq, wc + got, n - got));
+	got += cq_take(cq, wc + got, n - got);
+	/* Who has armed polls once more and sleeps if nothing was completed; there may be more to do. */
+	if (cq->armed && left_over(cq)) {
+		cq->armed = false;
+		cq_wake(cq);
+	}
+	return (int)got;
 }
 
 /* ---- sleeping -------------------------------------------------------------------------------- */

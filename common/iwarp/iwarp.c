@@ -24,7 +24,8 @@ static void device_describe(struct iw_device *dev)
 		.name = "iwarp",
 		.transport = FABRIC_TRANSPORT_IWARP,
 		.software_fabric = true,
-		.odp = dev->options.memory != IWARP_MEMORY_PINNED,
+		.odp = dev->options.memory == IWARP_MEMORY_ANY ||
+		       dev->options.memory == IWARP_MEMORY_ODP,
 		.windows_type2 = !dev->options.no_windows,
 		.max_mr_bytes = UINT64_MAX >> 1,
 		.max_mr = IW_MAX_CHUNKS * IW_SLOTS_PER_CHUNK,

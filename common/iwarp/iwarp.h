@@ -25,6 +25,7 @@ enum iwarp_memory {
 	IWARP_MEMORY_ANY,    /* pinned and ODP both accepted (it does neither: it copies) */
 	IWARP_MEMORY_PINNED, /* behave as an adapter without ODP */
 	IWARP_MEMORY_ODP,    /* behave as an adapter that refuses to pin file memory */
+	IWARP_MEMORY_NONE,   /* behave as one that does the same and has no ODP either */
 };
 
 struct iwarp_options {

@@ -210,6 +210,7 @@ struct iw_cqe {
 	struct fabric_wc wc;
 	uint32_t slot;
 	uint32_t generation;
+	bool shared; /* a receive of a shared queue: returned whatever becomes of its connection */
 };
 
 struct iw_cq_slot {
@@ -425,7 +426,8 @@ struct iw_rx {
 	uint32_t size, head, tail;
 	enum iw_rx_state state;
 	bool drained; /* the socket gave less than was asked for: do not ask again this turn */
-	bool stalled; /* stopped with bytes at hand: the turn's share is used up, or the CQ is full */
+	/* Stopped with bytes at hand: the turn's share is used up, CQ full, shared queue empty. */
+	bool stalled;
 	const struct iw_opcode *op;
 	union iw_header header; /* of the current unit, as it came */
 	uint32_t header_len;
@@ -437,6 +439,7 @@ struct iw_rx {
 	bool receiving;		     /* a message is being put into a receive */
 	uint32_t received;
 	struct iw_rwr *rwr; /* head of the receive ring, or srq_copy */
+	bool has_copy;	    /* a receive of the shared queue is ours, and not completed */
 	struct iw_rwr *srq_copy;
 	uint8_t terminate[IW_TERMINATE_MAX];
 };
@@ -527,6 +530,10 @@ void iw_conn_fail(struct iw_conn *conn, const struct iw_fault *fault);
 void iw_sq_reap(struct iw_conn *conn);
 /** Puts one successful receive completion on the queue. */
 void iw_recv_done(struct iw_conn *conn, uint32_t bytes, bool invalidated, uint32_t key);
+/** False: the connection's shared queue is empty. Else iw_recv_begin() has what it needs of it. */
+bool iw_recv_take(struct iw_conn *conn);
+/** Of a connection that ends: what it took and has not completed is posted again. */
+void iw_recv_return(struct iw_conn *conn);
 /** The next receive for a message, or NULL. */
 struct iw_rwr *iw_recv_begin(struct iw_conn *conn);
 /** Has something to do at the next turn, whether or not bytes come. */

@@ -271,9 +271,10 @@ static int check_registration(const struct iw_device *dev, const void *addr, uin
 		return -EOPNOTSUPP;
 	if ((access & FABRIC_ACCESS_MW_BIND) && dev->options.no_windows)
 		return -EOPNOTSUPP;
-	if ((access & FABRIC_ACCESS_ON_DEMAND) && dev->options.memory == IWARP_MEMORY_PINNED)
+	if ((access & FABRIC_ACCESS_ON_DEMAND) && !dev->base.info.odp)
 		return -EOPNOTSUPP;
-	if (!(access & FABRIC_ACCESS_ON_DEMAND) && dev->options.memory == IWARP_MEMORY_ODP &&
+	if (!(access & FABRIC_ACCESS_ON_DEMAND) &&
+	    (dev->options.memory == IWARP_MEMORY_ODP || dev->options.memory == IWARP_MEMORY_NONE) &&
 	    is_file_memory(addr, length))
 		return -EOPNOTSUPP;
 	return 0;

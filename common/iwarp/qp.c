@@ -332,21 +332,42 @@ int iw_post_srq_recv(struct fabric_srq *base, struct fabric_recv_wr *wr,
 
 /* ---- completing ------------------------------------------------------------------------------ */
 
-struct iw_rwr *iw_recv_begin(struct iw_conn *conn)
+bool iw_recv_take(struct iw_conn *conn)
 {
 	struct iw_srq *srq = conn->srq;
-	struct iw_rwr *rwr = NULL;
 
-	if (!srq)
-		return conn->rq.head == conn->rq.tail ? NULL : iw_ring_at(&conn->rq, conn->rq.head);
+	if (!srq || conn->rx.has_copy)
+		return true;
 	/* Several queues' threads may share it; the entry is taken for good. */
 	pthread_mutex_lock(&srq->lock);
 	if (srq->ring.head != srq->ring.tail) {
-		rwr = conn->rx.srq_copy;
-		memcpy(rwr, iw_ring_at(&srq->ring, srq->ring.head++), srq->ring.stride);
+		memcpy(conn->rx.srq_copy, iw_ring_at(&srq->ring, srq->ring.head++),
+		       srq->ring.stride);
+		conn->rx.has_copy = true;
 	}
 	pthread_mutex_unlock(&srq->lock);
-	return rwr;
+	return conn->rx.has_copy;
+}
+
+void iw_recv_return(struct iw_conn *conn)
+{
+	struct iw_srq *srq = conn->srq;
+
+	if (!conn->rx.has_copy)
+		return;
+	conn->rx.has_copy = false;
+	/* It was counted as posted all the time: there is room. */
+	pthread_mutex_lock(&srq->lock);
+	assert(!ring_full(&srq->ring));
+	memcpy(iw_ring_at(&srq->ring, srq->ring.tail++), conn->rx.srq_copy, srq->ring.stride);
+	pthread_mutex_unlock(&srq->lock);
+}
+
+struct iw_rwr *iw_recv_begin(struct iw_conn *conn)
+{
+	if (conn->srq)
+		return conn->rx.has_copy ? conn->rx.srq_copy : NULL;
+	return conn->rq.head == conn->rq.tail ? NULL : iw_ring_at(&conn->rq, conn->rq.head);
 }
 
 void iw_recv_done(struct iw_conn *conn, uint32_t bytes, bool invalidated, uint32_t key)
@@ -354,6 +375,7 @@ void iw_recv_done(struct iw_conn *conn, uint32_t bytes, bool invalidated, uint32
 	struct fabric_wc wc = {
 		.wr_id = conn->rx.rwr->wr_id,
 		.conn = &conn->base,
+		.user = conn->srq ? conn->base.user : NULL,
 		.status = FABRIC_OK,
 		.op = FABRIC_OP_RECV,
 		.byte_len = bytes,
@@ -363,6 +385,7 @@ void iw_recv_done(struct iw_conn *conn, uint32_t bytes, bool invalidated, uint32
 
 	if (!conn->srq)
 		conn->rq.head++;
+	conn->rx.has_copy = false;
 	iw_cq_push(conn->cq, conn, &wc);
 }
 

@@ -8,9 +8,10 @@
  * it. Each piece placed is checked anew, under the key's hazard. With CRC the whole unit is first
  * received into the buffer, its sum checked, and only then is anything placed.
  *
- * There is no "receiver not ready" in iWARP: a Send that finds no receive posted ends the connection
- * (RFC 5041 §7.2), so whoever speaks over this room counts credits. Runs on the CQ's thread only,
- * with the hazard naming the connection.
+ * There is no "receiver not ready" in iWARP: a Send that finds no receive posted ends the
+ * connection (RFC 5041 §7.2), so whoever speaks over this room counts credits. Nobody can count
+ * those of a shared queue: where that is empty the stream is not read on, with all that lies behind
+ * the Send. Runs on the CQ's thread only, with the hazard naming the connection.
  */
 #include "iwarp_internal.h"
 
@@ -411,6 +412,8 @@ static enum rx_step rx_header(struct iw_conn *conn, struct iw_fault *fault)
 	}
 	if (rx_have(rx) < rx->op->header_len)
 		return RX_NEED;
+	if (rx->op->begin == send_begin && !rx->receiving && !iw_recv_take(conn))
+		return RX_STALL;
 	memcpy(&rx->header, p, rx->op->header_len);
 	rx->header_len = rx->op->header_len;
 	rx->head += rx->header_len;

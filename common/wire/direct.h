@@ -70,10 +70,10 @@ enum lh_export_state {
 };
 
 enum lh_rung {
-	LH_RUNG_NONE = 0,
+	LH_RUNG_NONE = 0, /* it is not served */
 	LH_RUNG_PINNED = 1,
 	LH_RUNG_ODP = 2,
-	LH_RUNG_STAGED = 3,
+	LH_RUNG_STAGED = 3, /* nothing is registered: block commands copy, no grants */
 };
 
 enum lh_durability {
@@ -91,6 +91,8 @@ enum lh_export_flags {
 	LH_EXPORT_TAIL = 1 << 3, /* the file has bytes behind size_bytes, fewer than a block */
 };
 
+#define LH_RUNG_WHY_BYTES 144
+
 struct lh_export_entry {
 	le32 nsid;
 	uint8_t state;	    /* enum lh_export_state */
@@ -103,14 +105,20 @@ struct lh_export_entry {
 	le64 backed_bytes; /* allocated and unshared: what grants can cover now */
 	uint8_t uuid[16];
 	char name[LH_NAME_BYTES];
+	/* Targets that know no more than this end here: zeros are to be assumed for the rest. */
+	char rung_why[LH_RUNG_WHY_BYTES]; /* for people: why no better rung; a NUL ends it */
 };
-static_assert(sizeof(struct lh_export_entry) == 112, "lh_export_entry");
+static_assert(sizeof(struct lh_export_entry) == 256, "lh_export_entry");
+
+#define LH_EXPORT_ENTRY_LEAST_BYTES offsetof(struct lh_export_entry, rung_why)
+static_assert(LH_EXPORT_ENTRY_LEAST_BYTES == 112, "lh_export_entry: the first version's");
 
 struct lh_export_log {
 	le64 change_count; /* differs if anything changed */
 	le32 count;
-	le32 entry_bytes; /* sizeof(struct lh_export_entry); newer targets may append fields */
-			  /* entries follow */
+	/* At least LH_EXPORT_ENTRY_LEAST_BYTES; newer targets may append fields. */
+	le32 entry_bytes;
+	/* entries follow */
 };
 static_assert(sizeof(struct lh_export_log) == 16, "lh_export_log");
 
@@ -178,7 +186,12 @@ struct lh_admin_command {
 	uint8_t flags; /* NVME_FLAGS_SGL */
 	le16 cid;
 	le32 nsid;
-	uint8_t reserved[16];
+	/*
+	 * Release: if not zero, of the queue that was opened with it instead of `dqid`, whichever
+	 * controller's it is: how who has lost a queue, perhaps with its controller, makes sure that
+	 * its keys are dead. Others: reserved.
+	 */
+	uint8_t token[16];
 	struct nvme_sgl_desc sgl;
 	le16 dqid;	   /* the direct queue, from lh_cm_accept */
 	le16 access_flags; /* Acquire: enum lh_grant_access | enum lh_acquire_flags */
@@ -222,13 +235,23 @@ static_assert(sizeof(struct lh_acquire_reply) == 32, "lh_acquire_reply");
 enum lh_status {
 	LH_SC_STALE_GENERATION = 0x7c0,
 	LH_SC_NOT_BACKED = 0x7c1, /* holes or shared blocks; ALLOCATE may help */
-	LH_SC_RECALLING = 0x7c2,  /* try again at the regrant event */
+	LH_SC_RECALLING = 0x7c2,  /* try again at the regrant event; dword 0: below */
 	LH_SC_CONFLICT = 0x7c3,	  /* another client holds it */
 	LH_SC_NO_DIRECT_QUEUE = 0x7c4,
 	LH_SC_LIMIT = 0x7c5,
 	LH_SC_NO_DIRECT =
 		0x7c6, /* this export cannot be granted on this device: use block commands */
 };
+
+/*
+ * Dword 0 of an Acquire refused with LH_SC_RECALLING: how many units of LH_GRANT_ALIGN, from the offset
+ * asked for, are kept out of service while the rest is served (ask behind them); 0: all of the export.
+ */
+#define LH_HELD_UNITS	  0x7fffffffu
+#define LH_HELD_RECLAIMED 0x80000000u /* by an operator's reclaim, which may last */
+
+/* Dword 0 of a Release that succeeded: there is no such direct queue, fenced or not, to hold anything. */
+#define LH_RELEASED_NO_QUEUE 1u
 
 /* ---- direct queue: connection ---- */
 
@@ -308,6 +331,11 @@ struct lh_msg_commit {
 };
 static_assert(sizeof(struct lh_msg_commit) == 32, "lh_msg_commit");
 
+/**
+ * Release every grant that touches the range (offset 0, length ~0: all of the export's; its generation
+ * dies). Commit first what was written through them: a Commit covers writes through grants that are
+ * still held, and those to a range that was given back are refused, or say nothing.
+ */
 struct lh_msg_recall {
 	struct lh_msg header;
 	le64 offset;

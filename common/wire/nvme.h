@@ -147,9 +147,10 @@ enum nvme_io_opcode {
 	NVME_IO_COPY = 0x19,
 };
 
-#define NVME_RW_FUA  (1u << 30) /* cdw12 */
-#define NVME_WZ_DEAC (1u << 25) /* cdw12 of Write Zeroes */
-#define NVME_DSM_AD  (1u << 2)	/* cdw11 of Dataset Management: deallocate */
+#define NVME_RW_FUA   (1u << 30) /* cdw12 */
+#define NVME_RW_PRACT (1u << 29) /* cdw12 */
+#define NVME_WZ_DEAC  (1u << 25) /* cdw12 of Write Zeroes */
+#define NVME_DSM_AD   (1u << 2)	 /* cdw11 of Dataset Management: deallocate */
 
 #define NVME_DSM_MAX_RANGES  256u
 #define NVME_COPY_MAX_RANGES 16u
@@ -285,6 +286,7 @@ enum nvme_status {
 	NVME_SC_SGL_INVALID_COUNT = 0x00e,
 	NVME_SC_SGL_INVALID_DATA = 0x00f,
 	NVME_SC_SGL_INVALID_TYPE = 0x011,
+	NVME_SC_OPERATION_DENIED = 0x015,
 	NVME_SC_SGL_OFFSET_INVALID = 0x016,
 	NVME_SC_HOSTID_INCONSISTENT = 0x018,
 	NVME_SC_KA_EXPIRED = 0x019,
@@ -302,6 +304,7 @@ enum nvme_status {
 	NVME_SC_FEATURE_NOT_SAVEABLE = 0x10d,
 	NVME_SC_FEATURE_NOT_CHANGEABLE = 0x10e,
 	NVME_SC_FEATURE_NOT_NS_SPECIFIC = 0x10f,
+	NVME_SC_COMMAND_SETS_REJECTED = 0x12b, /* of the feature I/O Command Set Profile */
 	NVME_SC_CONNECT_FORMAT = 0x180,
 	NVME_SC_CONNECT_BUSY = 0x181,
 	NVME_SC_CONNECT_INVALID_PARAM = 0x182,
@@ -399,13 +402,15 @@ enum nvme_property {
 	NVME_PROP_CRTO = 0x68,
 };
 
-#define NVME_CC_EN	    (1u << 0)
-#define NVME_CC_SHN_MASK    (3u << 14)
-#define NVME_CSTS_RDY	    (1u << 0)
-#define NVME_CSTS_CFS	    (1u << 1)
-#define NVME_CSTS_SHST_DONE (2u << 2)
-#define NVME_VS_1_4	    0x00010400u
-#define NVME_VS_2_0	    0x00020000u
+#define NVME_CC_EN		 (1u << 0)
+#define NVME_CC_SHN_MASK	 (3u << 14)
+#define NVME_CSTS_RDY		 (1u << 0)
+#define NVME_CSTS_CFS		 (1u << 1)
+#define NVME_CSTS_SHST_MASK	 (3u << 2)
+#define NVME_CSTS_SHST_OCCURRING (1u << 2)
+#define NVME_CSTS_SHST_DONE	 (2u << 2)
+#define NVME_VS_1_4		 0x00010400u
+#define NVME_VS_2_0		 0x00020000u
 
 /* ---- RDMA CM private data (NVMe-oF 1.1 §7.3.6) ---- */
 
@@ -461,6 +466,11 @@ enum nvme_cns {
 /** Command sets. */
 #define NVME_CSI_NVM 0
 
+enum nvme_cntrltype {
+	NVME_CNTRLTYPE_IO = 1,
+	NVME_CNTRLTYPE_DISCOVERY = 2,
+};
+
 enum nvme_feature {
 	NVME_FEAT_ARBITRATION = 0x01,
 	NVME_FEAT_POWER = 0x02,
@@ -502,11 +512,15 @@ enum nvme_aen_type {
 	NVME_AEN_VENDOR = 7,
 };
 #define NVME_AEN_ERROR_TRANSIENT   0x04 /* internal */
+#define NVME_AEN_SMART_TEMPERATURE 0x01 /* a threshold */
 #define NVME_AEN_NOTICE_NS_CHANGED 0x00
 #define NVME_AEN_NOTICE_ANA	   0x03
 #define NVME_AEN_NOTICE_DISCOVERY  0xf0
+#define NVME_AEN_CFG_WARNINGS	   0x3fu      /* feature 0Bh: SMART's critical warnings */
+#define NVME_AEN_CFG_TEMPERATURE   (1u << 1)  /* one of these */
 #define NVME_AEN_CFG_NS_ATTR	   (1u << 8)  /* feature 0Bh, and OAES */
 #define NVME_AEN_CFG_ANA	   (1u << 11) /* the same */
+#define NVME_AEN_CFG_ENDURANCE	   (1u << 14)
 #define NVME_AEN_CFG_DISCOVERY	   (1u << 31) /* the same; discovery controllers only */
 
 /** Error Information Log Entry (NVMe base 2.0 figure 206). */
@@ -607,7 +621,7 @@ struct nvme_id_ctrl {
 	le32 ctratt;
 	le16 rrls;
 	uint8_t reserved102[9];
-	uint8_t cntrltype;
+	uint8_t cntrltype; /* enum nvme_cntrltype */
 	uint8_t fguid[16];
 	le16 crdt1;
 	le16 crdt2;

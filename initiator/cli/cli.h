@@ -28,13 +28,15 @@ struct verb {
 };
 
 extern const struct verb verb_discover, verb_list, verb_put, verb_get, verb_hold, verb_read,
-	verb_write, verb_status, verb_stats, verb_listener, verb_referral, verb_export;
+	verb_write, verb_status, verb_stats, verb_listener, verb_referral, verb_export,
+	verb_reclaim;
 
 /** Options that every verb with a target has; and the values that they leave. */
 struct target_options {
 	struct lh_options lh;
-	bool block; /* --block, else --direct */
-	bool json;  /* -o json */
+	bool block;  /* by block commands alone */
+	bool direct; /* that was said; it is so without, too */
+	bool json;   /* -o json */
 };
 
 enum {
@@ -86,6 +88,12 @@ int cli_size(const struct verb *verb, const char *what, const char *text, uint64
  * the sentence printed if it is outside.
  */
 int cli_range(struct lh_export *ex, uint64_t offset, uint64_t length, struct lh_export_info *info);
+
+/**
+ * lh_hold() failed: 0 with a note that it goes by block commands; with --no-fallback the exit code,
+ * with the sentence, and the options that help, printed.
+ */
+int cli_not_held(const struct lh_error *err, bool no_fallback, bool can_allocate);
 
 /** lh_open() with the sentence printed, of an export that is not offline; 0 or the exit code. */
 int cli_open(const char *uri, const struct target_options *o, struct lh_client **client,

@@ -20,7 +20,7 @@ static const char *const transfer_help =
 	"      --direct           by one-sided RDMA through grants (default), by block commands\n"
 	"                         where that is not possible and during a recall\n"
 	"      --block            by NVMe block commands only\n"
-	"      --no-fallback      wait for the regrant instead of going by block commands\n"
+	"      --no-fallback      nothing by block commands: wait for the grant, fail over holes\n"
 	"      --io-queues N      block queues (default 1)\n";
 static const char *const target_help =
 	"\nOptions for every target:\n"
@@ -86,7 +86,6 @@ int cli_fail(const struct lh_error *err)
 	switch (err->code) {
 	case -ECONNREFUSED:
 	case -ENOTCONN:
-	case -ETIMEDOUT:
 	case -EHOSTUNREACH:
 	case -ENETUNREACH:
 	case -ENODEV:
@@ -119,6 +118,18 @@ int cli_size(const struct verb *verb, const char *what, const char *text, uint64
 	return 0;
 }
 
+/* -1, or there is no such way. */
+static int check_way(const struct verb *verb, const struct target_options *o)
+{
+	if (o->block && o->direct)
+		return cli_usage(verb, "--direct and --block: choose one of them");
+	if (o->block && o->lh.no_fallback)
+		return cli_usage(verb,
+				 "--no-fallback means nothing by block commands: leave --block "
+				 "or it out");
+	return -1;
+}
+
 int cli_option(const struct verb *verb, int c, struct target_options *o)
 {
 	unsigned long n;
@@ -135,11 +146,11 @@ int cli_option(const struct verb *verb, int c, struct target_options *o)
 			return cli_usage(verb, "--output %s: there are text and json", optarg);
 		return -1;
 	case OPT_DIRECT:
-		o->block = false;
-		return -1;
+		o->direct = true;
+		return check_way(verb, o);
 	case OPT_BLOCK:
 		o->block = true;
-		return -1;
+		return check_way(verb, o);
 	case OPT_HOST_NQN:
 		o->lh.host_nqn = optarg;
 		return -1;
@@ -151,7 +162,7 @@ int cli_option(const struct verb *verb, int c, struct target_options *o)
 		return -1;
 	case OPT_NO_FALLBACK:
 		o->lh.no_fallback = true;
-		return -1;
+		return check_way(verb, o);
 	case '?':
 	case ':':
 		/* getopt_long(3) has said what is wrong. */
@@ -161,6 +172,25 @@ int cli_option(const struct verb *verb, int c, struct target_options *o)
 	default:
 		return -2;
 	}
+}
+
+/* On the library's service thread. */
+static void on_lost(const struct lh_lost *lost, void *user)
+{
+	const uint64_t now = now_ns();
+	/* Beside the progress line, not in it. */
+	const char *line = isatty(STDERR_FILENO) ? "\n" : "";
+
+	(void)user;
+	if (lost->back)
+		(void)fprintf(stderr, "%sleasehold: connected again, after %llu s\n", line,
+			      (unsigned long long)((now - lost->since_ns) / NS_PER_S));
+	else
+		(void)fprintf(stderr, "%sleasehold: %s; trying again for another %llu s\n", line,
+			      lost->why,
+			      (unsigned long long)(lost->give_up_ns > now
+							   ? (lost->give_up_ns - now) / NS_PER_S
+							   : 0));
 }
 
 int cli_open(const char *uri, const struct target_options *o, struct lh_client **client,
@@ -173,6 +203,7 @@ int cli_open(const char *uri, const struct target_options *o, struct lh_client *
 	if (rc < 0)
 		return cli_fail_connect(&err);
 	connected = *client;
+	lh_client_on_lost(*client, on_lost, NULL);
 	/* It has no bytes, so that whatever is asked of it would end in an odd way. */
 	if (lh_export_info(*ex, false, &info, &err) == 0 && strcmp(info.state, "offline") == 0) {
 		rc = cli_failf(EXIT_FAILED,
@@ -202,6 +233,19 @@ int cli_range(struct lh_export *ex, uint64_t offset, uint64_t length, struct lh_
 			 "%llu bytes",
 			 (unsigned long long)length, (unsigned long long)offset, info->name,
 			 (unsigned long long)info->size_bytes);
+}
+
+int cli_not_held(const struct lh_error *err, bool no_fallback, bool can_allocate)
+{
+	if (!no_fallback) {
+		cli_note("going by block commands: %s", err->text);
+		return 0;
+	}
+	(void)cli_fail(err);
+	if (err->code == -ENODATA)
+		cli_note("that is: %sleave out --no-fallback",
+			 can_allocate ? "give --allocate, or " : "");
+	return err->code == -ENOTCONN ? EXIT_NO_CONNECT : EXIT_FAILED;
 }
 
 int cli_close(struct lh_client *client, struct lh_export *ex, int code)

@@ -14,11 +14,13 @@ enum {
 	OPT_SET,
 	OPT_ADOPT,
 	OPT_READ_ONLY,
+	OPT_DEVICE,
 	OPT_KEY, /* and up: one for each of `keys` */
 };
 
 /* Keys of the configuration file's group that have an option of the same name. */
-static const char *const keys[] = {"nsid", "lba", "prepare", "registration", "busy", "deallocate"};
+static const char *const keys[] = {"nsid", "lba",	 "prepare", "registration",
+				   "busy", "deallocate", "tenure",  "refuse"};
 
 static const char *const list_columns[] = {"name",	 "nsid",   "state",   "size_bytes",
 					   "generation", "medium", "recalls", "path"};
@@ -28,6 +30,7 @@ struct export_options {
 	const char *socket;
 	struct json_object *group; /* what the export is to be */
 	bool adopt;
+	const char *device; /* of export rung */
 };
 
 /* A value as the daemon's table wants it: true, false, a number, or a text. */
@@ -67,12 +70,15 @@ static int take_options(int argc, char **argv, struct export_options *o)
 		{"set", required_argument, NULL, OPT_SET},
 		{"adopt", no_argument, NULL, OPT_ADOPT},
 		{"read-only", no_argument, NULL, OPT_READ_ONLY},
+		{"device", required_argument, NULL, OPT_DEVICE},
 		{"nsid", required_argument, NULL, OPT_KEY},
 		{"lba", required_argument, NULL, OPT_KEY + 1},
 		{"prepare", required_argument, NULL, OPT_KEY + 2},
 		{"registration", required_argument, NULL, OPT_KEY + 3},
 		{"busy", required_argument, NULL, OPT_KEY + 4},
 		{"deallocate", required_argument, NULL, OPT_KEY + 5},
+		{"tenure", required_argument, NULL, OPT_KEY + 6},
+		{"refuse", required_argument, NULL, OPT_KEY + 7},
 		{"output", required_argument, NULL, 'o'},
 		{"help", no_argument, NULL, 'h'},
 		{0}};
@@ -85,6 +91,8 @@ static int take_options(int argc, char **argv, struct export_options *o)
 			rc = set(optarg, o->group);
 			if (rc)
 				return rc;
+		} else if (c == OPT_DEVICE) {
+			o->device = optarg;
 		} else if (c == OPT_ADOPT) {
 			o->adopt = true;
 		} else if (c == OPT_READ_ONLY) {
@@ -142,6 +150,29 @@ static void print_list(struct json_object *list)
 	(void)json_object_put(rows);
 }
 
+static const char *text_of(struct json_object *o, const char *key)
+{
+	struct json_object *v;
+
+	return json_object_object_get_ex(o, key, &v) ? json_object_get_string(v) : "";
+}
+
+/* For people: how each adapter reaches the export. */
+static void print_rungs(struct json_object *result)
+{
+	struct json_object *rungs;
+
+	if (!json_object_object_get_ex(result, "rungs", &rungs))
+		return;
+	for (size_t i = 0; i < json_object_array_length(rungs); i++) {
+		struct json_object *r = json_object_array_get_idx(rungs, i);
+		const char *why = text_of(r, "why");
+
+		(void)printf("%s: %s%s%s%s\n", text_of(r, "device"), text_of(r, "rung"),
+			     why[0] ? " (" : "", why, why[0] ? ")" : "");
+	}
+}
+
 static int ask(const struct export_options *o, struct json_object *request)
 {
 	const char *command =
@@ -156,6 +187,8 @@ static int ask(const struct export_options *o, struct json_object *request)
 		(void)puts(json_object_to_json_string_ext(result, JSON_C_TO_STRING_PRETTY));
 	} else if (json_object_is_type(result, json_type_array)) {
 		print_list(result);
+	} else if (strcmp(command, "rung") == 0) {
+		print_rungs(result);
 	} else if (strcmp(command, "remove") != 0) {
 		struct json_object *list = json_object_new_array();
 
@@ -196,6 +229,16 @@ static int resize(const struct export_options *o, char **names, struct json_obje
 	return ask(o, request);
 }
 
+static int rung(const struct export_options *o, char **names, struct json_object *request)
+{
+	put_text(request, "name", names[0]);
+	if (names[1])
+		put_text(request, "registration", names[1]);
+	if (o->device)
+		put_text(request, "device", o->device);
+	return ask(o, request);
+}
+
 static int remove_export(const struct export_options *o, char **names, struct json_object *request)
 {
 	put_text(request, "name", names[0]);
@@ -217,6 +260,8 @@ static const struct subverb {
 	{"add", "export add", 1, 2, "NAME, and PATH unless the configuration file has it", add},
 	{"remove", "export remove", 1, 1, "NAME", remove_export},
 	{"resize", "export resize", 2, 2, "NAME and SIZE", resize},
+	{"rung", "export rung", 1, 2, "NAME, and auto, pinned, odp or staged unless that stays",
+	 rung},
 	{"list", "export list", 0, 0, "nothing more", list},
 };
 
@@ -231,14 +276,18 @@ static int run_subverb(const struct export_options *o, int argc, char **argv)
 			s = &subverbs[i];
 	}
 	if (!s)
-		return argc > 0 ? cli_usage(&verb_export,
-					    "export %s: there is add, remove, resize and list",
-					    argv[0])
-				: cli_usage(&verb_export, "add, remove, resize or list?");
+		return argc > 0
+			       ? cli_usage(&verb_export,
+					   "export %s: there is add, remove, resize, rung and list",
+					   argv[0])
+			       : cli_usage(&verb_export, "add, remove, resize, rung or list?");
 	if (argc - 1 < s->least || argc - 1 > s->most)
 		return cli_usage(&verb_export, "export %s wants %s", s->name, s->wants);
 	if (strcmp(s->name, "add") != 0 && (o->adopt || json_object_object_length(o->group) > 0))
 		return cli_usage(&verb_export, "export %s: only export add takes such options",
+				 s->name);
+	if (strcmp(s->name, "rung") != 0 && o->device)
+		return cli_usage(&verb_export, "export %s: only export rung takes --device",
 				 s->name);
 	request = admin_socket_command(s->command);
 	rc = s->run(o, argv + 1, request);
@@ -259,7 +308,8 @@ static int run_export(int argc, char **argv)
 
 const struct verb verb_export = {
 	.name = "export",
-	.usage = "add NAME [PATH] | remove NAME | resize NAME SIZE | list [OPTIONS]",
+	.usage = "add NAME [PATH] | remove NAME | resize NAME SIZE | rung NAME [WORD] | list "
+		 "[OPTIONS]",
 	.summary = "add, remove, resize exports of this machine's daemon while it runs",
 	.help = "\nAdd: serves a file as a new namespace; hosts are told. Ends when it is served.\n"
 		"Without PATH: as the configuration file had NAME when the daemon started.\n"
@@ -269,18 +319,24 @@ const struct verb verb_export = {
 		"errors,\n"
 		"what is added reads as zeros. What is changed lasts until the daemon ends: its\n"
 		"configuration file is yours to change. A failed command has changed nothing.\n"
+		"Rung: tests the adapters again and changes how they reach the export, under I/O:\n"
+		"pinned, odp (on demand), staged (the target copies, no grants), auto (the best).\n"
 		"\nOptions of add, as in the configuration file:\n"
 		"      --nsid N           namespace number (default: what NAME had, else a new "
 		"one)\n"
 		"      --lba 512|4096     size of a block (default 4096)\n"
 		"      --prepare allocate fill the holes of the file first\n"
-		"      --registration auto|pinned|odp\n"
+		"      --registration auto|pinned|odp|staged\n"
 		"      --busy wait        serve it when others have closed the file\n"
 		"      --deallocate advisory  hosts' Deallocate does nothing\n"
+		"      --tenure watch     for files that local programs use, too\n"
+		"      --refuse while-granted  with watch: they get EBUSY while there are grants\n"
 		"      --read-only        no host and no client may write\n"
 		"      --set KEY=VALUE    any key of an export in the configuration file\n"
 		"      --adopt            the file takes the place of the one that NAME was: the\n"
 		"                         same disk for hosts (restored, or moved elsewhere)\n"
+		"\nOption of rung:\n"
+		"      --device NAME      of that adapter only (default: of all)\n"
 		"\nOptions:\n"
 		"      --socket PATH      the daemon's admin socket (default\n"
 		"                         /run/leasehold/admin.sock, or leasehold/admin.sock in\n"
@@ -293,6 +349,7 @@ const struct verb verb_export = {
 		"  leasehold export list -o json | jq -r '.[] | select(.state != "
 		"\"serving\").name'\n"
 		"  leasehold export remove scratch\n"
+		"  leasehold export rung data             (its adapter has a new driver)\n"
 		"  leasehold export add --adopt data      (offline: its file was replaced)\n"
 		"\nExit status: 0 done, 1 the daemon refused and said why, 2 bad command line, 4 "
 		"no\n"

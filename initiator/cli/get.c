@@ -186,6 +186,7 @@ static int run(int argc, char **argv)
 	if (rc)
 		return rc;
 	g.t.block = g.o.block;
+	g.t.no_fallback = g.o.lh.no_fallback;
 	g.t.quiet = g.o.json;
 	rc = find_length(&g);
 	if (rc == 0)

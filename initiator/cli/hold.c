@@ -22,6 +22,7 @@
 #define PERSIST_EVERY	64 /* writes */
 #define IDLE_NS		(20 * NS_PER_MS)
 #define BEYOND_PAUSE_NS (20 * NS_PER_MS) /* when nothing of the range is there */
+#define SECONDS_MAX	1000000000u	 /* over 31 years; in ns it fits beside the clock */
 
 enum {
 	OPT_RANGE = OPT_VERB,
@@ -40,6 +41,7 @@ struct hold {
 	uint64_t offset, length;
 	uint64_t seconds; /* 0: until a signal */
 	bool write, allocate, try_old_key;
+	bool all; /* held to the end, whatever that becomes */
 
 	struct lh_client *client;
 	struct lh_export *ex;
@@ -265,13 +267,26 @@ static int parse_range(struct hold *h, const char *text)
 	return -1;
 }
 
+static int parse_seconds(struct hold *h, const char *text)
+{
+	char *end;
+
+	errno = 0;
+	h->seconds = strtoull(text, &end, 10);
+	if (text[0] < '0' || text[0] > '9' || *end || errno || h->seconds > SECONDS_MAX)
+		return cli_usage(&verb_hold,
+				 "--seconds %s: give a whole number up to %u; 0 is until a signal",
+				 text, SECONDS_MAX);
+	return -1;
+}
+
 static int take_option(struct hold *h, int c)
 {
 	switch (c) {
 	case OPT_RANGE:
 		return parse_range(h, optarg);
 	case OPT_SECONDS:
-		return cli_size(&verb_hold, "--seconds", optarg, &h->seconds) ? EXIT_USAGE : -1;
+		return parse_seconds(h, optarg);
 	case OPT_WRITE:
 		h->write = true;
 		return -1;
@@ -370,14 +385,53 @@ static void summary(struct hold *h, uint64_t ns)
 	line(h, now_ns(), "ended", text);
 }
 
+/* What is asked for begins in the export, or it is an error; what is beyond it is told of. */
+static int check_range(struct hold *h)
+{
+	struct lh_export_info info;
+	struct lh_error err;
+
+	if (lh_export_info(h->ex, false, &info, &err) < 0)
+		return cli_fail(&err);
+	if (h->write && info.read_only)
+		return cli_failf(EXIT_FAILED, "%s is read-only: hold it without --write", h->uri);
+	if (h->length == LH_ALL && h->offset <= info.size_bytes) {
+		/* To write over; what is held is all, even if it grows. */
+		h->all = true;
+		h->length = info.size_bytes - h->offset;
+	}
+	if (h->all && h->offset == 0)
+		return 0;
+	if (h->offset < info.size_bytes && range_ok(h->offset, h->length, info.size_bytes))
+		return 0;
+	if (lh_export_info(h->ex, true, &info, &err) < 0)
+		return cli_fail(&err);
+	if (h->offset >= info.size_bytes)
+		return cli_range(h->ex, h->offset, h->length, &info);
+	if (!range_ok(h->offset, h->length, info.size_bytes))
+		cli_note("%s has %llu bytes: of the %llu at offset %llu the first %llu are held, "
+			 "the rest when it has grown",
+			 info.name, (unsigned long long)info.size_bytes,
+			 (unsigned long long)h->length, (unsigned long long)h->offset,
+			 (unsigned long long)(info.size_bytes - h->offset));
+	return 0;
+}
+
+static int hold(struct hold *h)
+{
+	struct lh_error err;
+
+	if (lh_hold(h->ex, h->offset, h->all ? LH_ALL : h->length,
+		    h->write ? LH_READ | LH_WRITE : LH_READ, h->allocate ? LH_HOLD_ALLOCATE : 0,
+		    NULL, &err) < 0)
+		return cli_fail(&err);
+	return 0;
+}
+
 static int run(int argc, char **argv)
 {
 	struct hold h = {.length = LH_ALL};
-	const unsigned int access = LH_READ;
-	struct lh_export_info info;
 	uint64_t begun;
-	bool all;
-	struct lh_error err;
 	int rc = parse(&h, argc, argv);
 
 	if (rc != -1)
@@ -388,15 +442,12 @@ static int run(int argc, char **argv)
 	if (rc)
 		return rc;
 	begun = now_ns();
-	all = h.length == LH_ALL;
+	rc = check_range(&h);
+	if (rc)
+		return cli_close(h.client, h.ex, rc);
 	lh_export_on_event(h.ex, on_event, &h);
-	if (lh_export_info(h.ex, false, &info, &err) == 0 && h.length == LH_ALL)
-		h.length =
-			info.size_bytes; /* to write over; what is held is all, even if it grows */
-	if (lh_hold(h.ex, h.offset, all ? LH_ALL : h.length, h.write ? access | LH_WRITE : access,
-		    h.allocate ? LH_HOLD_ALLOCATE : 0, NULL, &err) < 0)
-		rc = cli_fail(&err);
-	else
+	rc = hold(&h);
+	if (rc == 0)
 		rc = loop(&h);
 	if (rc == 0)
 		summary(&h, now_ns() - begun);

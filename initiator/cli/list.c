@@ -32,6 +32,8 @@ static void print_json(const struct lh_export_info *list, size_t n)
 					     json_object_new_uint64(list[i].generation));
 		(void)json_object_object_add(o, "state", json_object_new_string(list[i].state));
 		(void)json_object_object_add(o, "rung", json_object_new_string(list[i].rung));
+		(void)json_object_object_add(o, "rung_why",
+					     json_object_new_string(list[i].rung_why));
 		(void)json_object_object_add(o, "durability",
 					     json_object_new_string(list[i].durability));
 		(void)json_object_object_add(o, "read_only",
@@ -63,6 +65,11 @@ static void print_table(const struct lh_export_info *list, size_t n)
 			     size, backed, e->state, e->generation, e->rung, e->durability,
 			     e->dax ? "dax " : "", e->read_only ? "read-only " : "",
 			     e->volatile_cache ? "volatile-cache" : "");
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(list[i].rung, "staged") == 0)
+			(void)printf("%s is staged: its target copies, nothing can be held (%s)\n",
+				     list[i].name, list[i].rung_why);
 	}
 }
 
@@ -122,7 +129,9 @@ static int run(int argc, char **argv)
 		else if (o.json)
 			print_json(list, n);
 		else if (n == 0)
-			(void)puts("no exports: the daemon's configuration names none");
+			(void)puts(
+				"no exports are served now: there may be none, or they are offline "
+				"(leasehold status on the target's host tells)");
 		else
 			print_table(list, n);
 		free(list);

@@ -3,14 +3,16 @@
 #include "cli.h"
 
 #include "cli/suggest.h"
+#include "util/stdio_fds.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 static const struct verb *const verbs[] = {
-	&verb_discover, &verb_list,   &verb_put,   &verb_get,	   &verb_hold,	   &verb_read,
-	&verb_write,	&verb_status, &verb_stats, &verb_listener, &verb_referral, &verb_export,
+	&verb_discover, &verb_list,   &verb_put,     &verb_get,	  &verb_hold,
+	&verb_read,	&verb_write,  &verb_status,  &verb_stats, &verb_listener,
+	&verb_referral, &verb_export, &verb_reclaim,
 };
 
 static void help(FILE *out)
@@ -61,6 +63,8 @@ int main(int argc, char **argv)
 	static char name[] = "leasehold", help_option[] = "--help";
 	const struct verb *verb = NULL;
 
+	if (stdio_fds_secure() < 0)
+		return EXIT_FAILED;
 	if (argc < 2) {
 		help(stderr);
 		return EXIT_USAGE;

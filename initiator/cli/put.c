@@ -154,6 +154,7 @@ static int run(int argc, char **argv)
 	rc = cli_open(argv[optind + 1], &p.o, &p.t.client, &p.t.ex);
 	if (rc == 0) {
 		p.t.block = p.o.block;
+		p.t.no_fallback = p.o.lh.no_fallback;
 		p.t.quiet = p.o.json;
 		rc = move(&p, argv[optind + 1]);
 		if (rc == 0)

@@ -26,7 +26,8 @@ static int copy_out(struct lh_client *client, struct lh_export *ex, bool block, 
 		if (rc < 0)
 			rc = cli_fail(&err);
 		else if (write_full(STDOUT_FILENO, buf, n) < 0)
-			rc = cli_failf(EXIT_FAILED, "standard output: %s", strerror(errno));
+			rc = cli_failf(EXIT_FAILED, "standard output: %s",
+				       errno == EBADF ? "it is not open" : strerror(errno));
 		offset += n;
 		length -= n;
 	}
@@ -61,9 +62,11 @@ static int run(int argc, char **argv)
 	/* Nothing goes to standard output unless all of it is there. */
 	rc = cli_range(ex, offset, length, &info);
 	if (rc == 0 && length > 0) {
-		if (!o.block && lh_hold(ex, offset, length, LH_READ, LH_HOLD_BRIEF, NULL, &err) < 0)
-			cli_note("going by block commands: %s", err.text);
-		rc = copy_out(client, ex, o.block, offset, length);
+		if (!o.block && lh_hold(ex, offset, length, LH_READ,
+					o.lh.no_fallback ? 0 : LH_HOLD_BRIEF, NULL, &err) < 0)
+			rc = cli_not_held(&err, o.lh.no_fallback, false);
+		if (rc == 0)
+			rc = copy_out(client, ex, o.block, offset, length);
 	}
 	return cli_close(client, ex, rc);
 }

@@ -63,7 +63,10 @@ static void print_inline(FILE *out, struct json_object *v)
 		{
 			char text[CELL_MAX];
 
-			if (is_scalar(value)) {
+			if (json_object_is_type(value, json_type_string)) {
+				(void)fprintf(out, "%s%s=%s", sep, key,
+					      json_object_get_string(value));
+			} else if (is_scalar(value)) {
 				cell_text(key, value, text);
 				(void)fprintf(out, "%s%s=%s", sep, key, text);
 			} else {

@@ -242,11 +242,16 @@ int transfer_compare(struct transfer *t)
 int transfer_hold(struct transfer *t, unsigned int access, bool allocate)
 {
 	const unsigned int flags = allocate ? LH_HOLD_ALLOCATE : 0;
+	const bool can_allocate = access & LH_WRITE;
 	struct lh_error err;
 	int rc;
 
 	if (t->block || t->length == 0)
 		return 0;
+	if (t->no_fallback) {
+		rc = lh_hold(t->ex, t->offset, t->length, access, flags, NULL, &err);
+		return rc < 0 ? cli_not_held(&err, true, can_allocate) : 0;
+	}
 	rc = lh_hold(t->ex, t->offset, t->length, access, flags | LH_HOLD_BRIEF, NULL, &err);
 	if (rc == -ETIMEDOUT) {
 		cli_note("going by block commands until it is granted: %s", err.text);
@@ -260,9 +265,9 @@ int transfer_hold(struct transfer *t, unsigned int access, bool allocate)
 	case -EOPNOTSUPP:
 	case -EBUSY:
 	case -EDQUOT:
-		cli_note("going by block commands: %s", err.text);
+		(void)snprintf(t->way_why, sizeof(t->way_why), "%s", err.text);
 		t->block = true;
-		return 0;
+		return cli_not_held(&err, false, can_allocate);
 	default:
 		return cli_fail(&err);
 	}
@@ -364,6 +369,9 @@ void transfer_report(const struct transfer *t, const char *verb, bool json, bool
 
 		(void)json_object_object_add(o, "verb", json_object_new_string(verb));
 		(void)json_object_object_add(o, "way", json_object_new_string(way(t)));
+		if (t->way_why[0])
+			(void)json_object_object_add(o, "way_why",
+						     json_object_new_string(t->way_why));
 		(void)json_object_object_add(o, "bytes", json_object_new_uint64(t->length));
 		(void)json_object_object_add(o, "direct_bytes",
 					     json_object_new_uint64(t->by_direct));
@@ -392,9 +400,12 @@ void transfer_report(const struct transfer *t, const char *verb, bool json, bool
 	print_way(t);
 	if (verified)
 		(void)printf(", verified");
-	if (stats.fallbacks || stats.recalls)
-		(void)printf(" (%llu recalls, %llu operations went by block commands meanwhile)",
-			     (unsigned long long)stats.recalls,
-			     (unsigned long long)stats.fallbacks);
+	if (stats.recalls)
+		(void)printf(" (%llu recall%s)", (unsigned long long)stats.recalls,
+			     stats.recalls == 1 ? "" : "s");
+	if (stats.fallbacks)
+		(void)printf(
+			" (%llu operation%s went by block commands, where nothing was granted)",
+			(unsigned long long)stats.fallbacks, stats.fallbacks == 1 ? "" : "s");
 	(void)putchar('\n');
 }

@@ -17,6 +17,7 @@ struct transfer {
 	uint64_t offset; /* in the export */
 	uint64_t length;
 	bool block;
+	bool no_fallback;
 	bool quiet; /* no progress line */
 	unsigned int depth;
 	uint64_t piece_bytes;
@@ -25,6 +26,7 @@ struct transfer {
 	uint64_t by_direct; /* bytes moved directly, and by block commands: transfer_count() */
 	uint64_t by_block;
 	uint64_t differs_at; /* transfer_compare(): offset in the export */
+	char way_why[512];   /* why all went by block commands though it was not asked for; or "" */
 };
 
 #define TRANSFER_DEPTH	     8
@@ -42,7 +44,7 @@ int transfer_persist(struct transfer *t);
 
 /**
  * Holds the range for the transfer; where that is not possible says so and has it go by block
- * commands, for good or until it is granted. 0 or an exit code.
+ * commands, for good or until it is granted; with no_fallback that is an error. 0 or an exit code.
  */
 int transfer_hold(struct transfer *t, unsigned int access, bool allocate);
 

@@ -74,9 +74,24 @@ static int check(struct lh_export *ex, uint64_t offset, struct lh_export_info *i
 	return cli_range(ex, offset, input_bytes(), info);
 }
 
-static int copy_in(struct lh_client *client, struct lh_export *ex, bool block, bool allocate,
-		   uint64_t offset)
+/* Of a stream the end is not known: a longer one is held to the export's end. */
+static int hold(struct lh_export *ex, const struct target_options *o, bool allocate,
+		uint64_t offset, uint64_t first)
 {
+	const unsigned int flags =
+		(o->lh.no_fallback ? 0 : LH_HOLD_BRIEF) | (allocate ? LH_HOLD_ALLOCATE : 0);
+	struct lh_error err;
+
+	if (lh_hold(ex, offset, first < PIECE_BYTES ? first : LH_ALL, LH_READ | LH_WRITE, flags,
+		    NULL, &err) < 0)
+		return cli_not_held(&err, o->lh.no_fallback, true);
+	return 0;
+}
+
+static int copy_in(struct lh_client *client, struct lh_export *ex, const struct target_options *o,
+		   bool allocate, uint64_t offset)
+{
+	const bool block = o->block;
 	const uint64_t begin = offset;
 	struct lh_export_info info;
 	struct lh_error err;
@@ -94,20 +109,18 @@ static int copy_in(struct lh_client *client, struct lh_export *ex, bool block, b
 		rc = cli_range(ex, offset, (uint64_t)n, &info);
 		if (rc)
 			break;
-		/* Of a stream the end is not known: a longer one is held to the export's end. */
 		if (!block && !held) {
 			held = true;
-			if (lh_hold(ex, offset, (uint64_t)n < PIECE_BYTES ? (uint64_t)n : LH_ALL,
-				    LH_READ | LH_WRITE,
-				    LH_HOLD_BRIEF | (allocate ? LH_HOLD_ALLOCATE : 0), NULL,
-				    &err) < 0)
-				cli_note("going by block commands: %s", err.text);
+			rc = hold(ex, o, allocate, offset, (uint64_t)n);
+			if (rc)
+				break;
 		}
 		rc = write_piece(ex, block, offset, buf, (uint64_t)n);
 		offset += rc ? 0 : (uint64_t)n;
 	}
 	if (rc == 0 && n < 0)
-		rc = cli_failf(EXIT_FAILED, "standard input: %s", strerror((int)-n));
+		rc = cli_failf(EXIT_FAILED, "standard input: %s",
+			       n == -EBADF ? "it is not open" : strerror((int)-n));
 	if (rc == 0 && info.volatile_cache && lh_flush(ex, &err) < 0)
 		rc = cli_fail(&err);
 	if (rc)
@@ -145,7 +158,7 @@ static int run(int argc, char **argv)
 	rc = cli_open(argv[optind], &o, &client, &ex);
 	if (rc)
 		return rc;
-	rc = copy_in(client, ex, o.block, allocate, offset);
+	rc = copy_in(client, ex, &o, allocate, offset);
 	return cli_close(client, ex, rc);
 }
 

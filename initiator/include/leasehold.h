@@ -97,7 +97,9 @@ struct lh_options {
 	uint32_t
 		max_unconfirmed_kib; /* direct writes not yet committed before the library commits by
 				       * itself, in the background; 65,536 */
-	bool no_fallback; /* direct operations wait for the regrant instead of going by block */
+	bool no_fallback; /* operations on held ranges never go by block commands: they wait for the
+			   * regrant, at most reconnect_ms, then -ETIMEDOUT. What has no blocks of
+			   * its own (holes, shared blocks) cannot be held: -ENODATA at once */
 	bool replay;	  /* keep copies of unconfirmed writes and write them again if their
 				      * generation dies; at most LH_REPLAY_BYTES, beyond that writes wait
 				      * for a commit. Costs a copy per write */
@@ -127,6 +129,22 @@ void lh_client_close(struct lh_client *client);
  * handler.
  */
 void lh_client_give_up(struct lh_client *client);
+
+/** A connection that is lost and made anew. */
+struct lh_lost {
+	const char *why;     /* a sentence; valid during the call only */
+	uint64_t since_ns;   /* CLOCK_MONOTONIC, when it was found out */
+	uint64_t give_up_ns; /* what waits for it fails then */
+	bool back;	     /* it is there again */
+};
+
+/**
+ * Has `fn` called when a connection has been lost for 2 s, once, and again when it is back. On the
+ * service thread, which does nothing else meanwhile: no call of this library in it. NULL: no more; a
+ * call may still be under way until lh_client_close().
+ */
+void lh_client_on_lost(struct lh_client *client, void (*fn)(const struct lh_lost *lost, void *user),
+		       void *user);
 
 struct lh_client_info {
 	char address[80]; /* of the target, with port */
@@ -184,7 +202,10 @@ struct lh_export_info {
 	bool dax;
 	bool tail; /* the file has bytes behind size_bytes, fewer than a block, that are not served */
 	const char *state; /* "serving", "recalling", "reacquiring", "offline" */
-	const char *rung;  /* "pinned", "odp", "staged", "none": how the target registers it */
+	/* How the target registers it: "pinned", "odp"; "staged": not at all, block commands copy and
+	 * nothing can be held; "none": it is not served. */
+	const char *rung;
+	char rung_why[144]; /* a sentence fragment: why no better one; may be empty */
 	const char
 		*durability; /* best level of direct writes: "none", "commit", "read-after-write",
 				 * "flush" */
@@ -249,13 +270,18 @@ enum lh_hold_flags {
 
 /**
  * Keeps grants over [offset, offset + length) until lh_unhold() or the export's closing: gets them,
- * renews them, gives them back on a recall, gets them again. Rounded out to 4,096 bytes; may reach
- * beyond the end of the export, which is then held when it grows. Waits until what can be granted is
- * granted, at most 10 s.
+ * renews them, gives them back on a recall, gets them again. Rounded out to 4,096 bytes. Waits until
+ * what can be granted is granted, at most 10 s.
+ * The range need not lie inside the export, even to begin with: what is beyond its end is granted
+ * once the export has grown over it. That is no error; lh_hold_info() tells how much is granted, which
+ * of a range wholly beyond the end is nothing. Reads and writes there fail with -ERANGE till then.
  * `hold` may be NULL: released with the export. What is not backed (holes, shared blocks) stays on
- * block commands: no error, see lh_hold_info().
+ * block commands: no error, see lh_hold_info(); with no_fallback it is -ENODATA.
  * -EOPNOTSUPP: no direct access here (the sentence says why; block access works). -ENODATA: not one
- * byte of it is backed. -EBUSY: another client holds it for writing. On an error nothing is held.
+ * byte of it is backed. -EBUSY: another client holds it for writing. -ETIMEDOUT: not granted in that
+ * time, for the reason in the sentence. -EINVAL: unknown access or flags, or a length of 0. On an
+ * error nothing is held; with LH_HOLD_NOWAIT such an error comes from the operations, where there is
+ * no_fallback, or not at all.
  */
 int lh_hold(struct lh_export *ex, uint64_t offset, uint64_t length, unsigned int access,
 	    unsigned int flags, struct lh_hold **hold, struct lh_error *err);
@@ -324,6 +350,7 @@ struct lh_io {
 /**
  * Starts a read or a write. Must be followed by lh_wait() on `op`, which also moves the bytes: the
  * library does not promise progress without. -EAGAIN: LH_OPS_MAX are out, wait for one first.
+ * -EINVAL: a flag that is none of enum lh_io_flags.
  */
 int lh_submit(struct lh_export *ex, const struct lh_io *io, struct lh_op **op,
 	      struct lh_error *err);

@@ -17,6 +17,7 @@
 enum verdict {
 	GOT,	    /* `covered` bytes are dealt with */
 	NOT_BACKED, /* nothing here: go on behind it */
+	RECALLED,   /* a landlord has `covered` bytes: go on behind them, and ask again */
 	LATER,	    /* the target cannot now; again after a while or the regrant event */
 	BEYOND,	    /* past the end of the export */
 	REFUSED,    /* no use asking again: `code` */
@@ -44,6 +45,11 @@ static int ensure_open(struct keeper *k, struct errtext *why)
 
 	if (queue_is_live(&d->q))
 		return 0;
+	if (k->fenced)
+		return errtext_set(why, -EAGAIN,
+				   "%s has not said yet that the keys of the direct queue that was "
+				   "lost are dead",
+				   ex->client->address);
 	rc = client_wait_live(ex->client, 0, why);
 	if (rc < 0)
 		return -EAGAIN;
@@ -56,8 +62,8 @@ static int ensure_open(struct keeper *k, struct errtext *why)
 	d->epoch = client_epoch(ex->client);
 	rc = keeper_call(k, &call);
 	if (rc < 0)
-		return errtext_set(why, -EAGAIN, "the connection to %s was lost",
-				   ex->client->address);
+		return errtext_set(why, -EAGAIN, "the connection to %s was lost: %s",
+				   ex->client->address, queue_why(&ex->client->admin.q));
 	if (call.status == LH_SC_NO_DIRECT || (call.status & 0x7ff) == NVME_SC_INVALID_OPCODE)
 		return errtext_set(why, -EOPNOTSUPP,
 				   "%s gives no direct access on this fabric: use block commands",
@@ -70,8 +76,20 @@ static int ensure_open(struct keeper *k, struct errtext *why)
 
 /* ---- one Acquire ----------------------------------------------------------------------------- */
 
+/* Where the grants of a reply begin, which follow each other, and their length. */
+static void reply_range(const uint8_t *buf, unsigned int count, uint64_t *offset, uint64_t *length)
+{
+	struct lh_grant first, last;
+
+	memcpy(&first, buf + sizeof(struct lh_acquire_reply), sizeof(first));
+	memcpy(&last, buf + sizeof(struct lh_acquire_reply) + (count - 1) * sizeof(last),
+	       sizeof(last));
+	*offset = le64toh(first.offset);
+	*length = le64toh(last.offset) + le64toh(last.length) - *offset;
+}
+
 /* Takes a reply's grants in. False: they came too late, and are given back. */
-static bool take_grants(struct keeper *k, const uint8_t *buf, uint64_t incarnation)
+static bool take_grants(struct keeper *k, const uint8_t *buf, uint64_t incarnation, uint64_t tells)
 {
 	struct direct *d = &k->ex->direct;
 	struct lh_acquire_reply reply;
@@ -84,7 +102,8 @@ static bool take_grants(struct keeper *k, const uint8_t *buf, uint64_t incarnati
 	count = (unsigned int)min_u64(le16toh(reply.count), LH_ACQUIRE_MAX_GRANTS);
 	(void)pthread_mutex_lock(&d->q.lock);
 	fits = d->q.live && d->incarnation == incarnation;
-	stale = generation <= d->recalled || d->recall.pending ||
+	/* What was recalled meanwhile may be these. */
+	stale = generation <= d->recalled || d->recall.pending || d->tells != tells ||
 		(d->map.count > 0 && generation != d->generation);
 	if (fits && !stale && count > 0) {
 		d->generation = generation;
@@ -108,13 +127,67 @@ static bool take_grants(struct keeper *k, const uint8_t *buf, uint64_t incarnati
 		(void)pthread_cond_broadcast(&k->ex->changed);
 	}
 	(void)pthread_mutex_unlock(&d->q.lock);
-	if (fits && stale && count > 0)
-		(void)keeper_release(k, 0, UINT64_MAX, generation);
+	if (fits && stale && count > 0) {
+		uint64_t offset, length;
+
+		reply_range(buf, count, &offset, &length);
+		(void)keeper_release(k, offset, length, generation);
+	}
 	return fits && !stale;
 }
 
-static void judge_status(struct keeper *k, uint16_t status, struct answer *a)
+/* The list may be older than the refusal; then it has no reason. */
+static void no_direct(struct lh_export *ex, struct errtext *why)
 {
+	struct lh_export_entry entry;
+
+	(void)pthread_mutex_lock(&ex->client->lock);
+	entry = ex->entry;
+	(void)pthread_mutex_unlock(&ex->client->lock);
+	if (entry.rung == LH_RUNG_STAGED && entry.rung_why[0])
+		(void)errtext_set(why, 0,
+				  "\"%s\" cannot be reached directly, its target copies (staged; "
+				  "%s): use block commands",
+				  ex->name, entry.rung_why);
+	else
+		(void)errtext_set(why, 0,
+				  "\"%s\" cannot be reached directly on this device (`leasehold "
+				  "status` at the target says why): use block commands",
+				  ex->name);
+}
+
+/* Why not now, and how much is behind it that may be had. */
+static void judge_recalled(const struct lh_export *ex, uint64_t offset, uint32_t held,
+			   struct answer *a)
+{
+	const uint64_t units = held & LH_HELD_UNITS;
+
+	a->verdict = units ? RECALLED : LATER;
+	a->covered = units == LH_HELD_UNITS ? UINT64_MAX - offset : units * LH_GRANT_ALIGN;
+	if (!(held & LH_HELD_RECLAIMED))
+		(void)errtext_set(&a->why, 0,
+				  "export \"%s\" is being recalled: its file system has "
+				  "the blocks for now",
+				  ex->name);
+	else if (!units)
+		(void)errtext_set(
+			&a->why, 0,
+			"export \"%s\" is reclaimed on its target (leasehold reclaim), and "
+			"not granted till that is over: block commands reach it",
+			ex->name);
+	else
+		(void)errtext_set(
+			&a->why, 0,
+			"\"%s\" is reclaimed on its target from byte %llu on (leasehold "
+			"reclaim); that part is not granted till this is over: block commands "
+			"reach it",
+			ex->name, (unsigned long long)offset);
+}
+
+static void judge_status(struct keeper *k, const struct admin_call *call, uint64_t offset,
+			 struct answer *a)
+{
+	const uint16_t status = call->status;
 	struct lh_export *ex = k->ex;
 	struct direct *d = &ex->direct;
 
@@ -127,17 +200,19 @@ static void judge_status(struct keeper *k, uint16_t status, struct answer *a)
 		a->verdict = NOT_BACKED;
 		break;
 	case LH_SC_RECALLING:
+		judge_recalled(ex, offset, call->dw0, a);
+		break;
 	case LH_SC_STALE_GENERATION:
-		a->verdict = LATER;
-		(void)errtext_set(&a->why, 0,
-				  "export \"%s\" is being recalled: its file system has "
-				  "the blocks for now",
-				  ex->name);
+		judge_recalled(ex, offset, 0, a);
 		break;
 	case NVME_SC_NS_NOT_READY:
 	case NVME_SC_TRANSIENT_TRANSPORT:
 		a->verdict = LATER;
 		(void)errtext_set(&a->why, 0, "export \"%s\" is not ready at the target", ex->name);
+		break;
+	case NVME_SC_INVALID_NS:
+		a->verdict = REFUSED;
+		(void)errtext_set(&a->why, 0, LH_EXPORT_GONE, ex->name);
 		break;
 	case NVME_SC_ANA_TRANSITION:
 		a->verdict = LATER;
@@ -157,8 +232,15 @@ static void judge_status(struct keeper *k, uint16_t status, struct answer *a)
 		(void)pthread_mutex_lock(&d->q.lock);
 		/* A trial may have ended it: that answer is on its way, and is waited for. */
 		if (!d->trial.under_way)
-			queue_kill(&d->q);
+			queue_kill(&d->q, "the target knows it no more");
 		(void)pthread_mutex_unlock(&d->q.lock);
+		break;
+	case NVME_SC_ACCESS_DENIED:
+		a->verdict = REFUSED;
+		(void)errtext_set(&a->why, 0,
+				  "\"%s\" is read-only at its target: it can be held for reading, "
+				  "and not for writing",
+				  ex->name);
 		break;
 	case LH_SC_CONFLICT:
 		a->verdict = REFUSED;
@@ -170,10 +252,7 @@ static void judge_status(struct keeper *k, uint16_t status, struct answer *a)
 	case LH_SC_NO_DIRECT:
 		a->verdict = REFUSED;
 		a->code = -EOPNOTSUPP;
-		(void)errtext_set(&a->why, 0,
-				  "\"%s\" cannot be reached directly on this device (`leasehold "
-				  "status` at the target says why): use block commands",
-				  ex->name);
+		no_direct(ex, &a->why);
 		break;
 	case LH_SC_LIMIT:
 		a->verdict = REFUSED;
@@ -194,7 +273,7 @@ static void ask(struct keeper *k, uint64_t offset, uint64_t length, uint32_t acc
 	struct lh_export *ex = k->ex;
 	const struct lh_client *client = ex->client;
 	struct direct *d = &ex->direct;
-	const uint64_t incarnation = d->incarnation;
+	const uint64_t incarnation = d->incarnation, tells = d->tells;
 	struct lh_acquire_reply reply;
 	uint8_t *buf = malloc(NVME_SLOT_DATA_BYTES);
 	struct admin_call call = {.in = buf, .in_bytes = NVME_SLOT_DATA_BYTES};
@@ -215,10 +294,11 @@ static void ask(struct keeper *k, uint64_t offset, uint64_t length, uint32_t acc
 	stat_add(ex, STAT_ACQUIRES, 1);
 	rc = keeper_call(k, &call);
 	if (rc < 0) {
-		(void)errtext_set(&a->why, 0, "the connection to %s was lost", client->address);
+		(void)errtext_set(&a->why, 0, "the connection to %s was lost: %s", client->address,
+				  queue_why(&ex->client->admin.q));
 	} else if (call.status != NVME_SC_SUCCESS) {
-		judge_status(k, call.status, a);
-	} else if (take_grants(k, buf, incarnation)) {
+		judge_status(k, &call, offset, a);
+	} else if (take_grants(k, buf, incarnation, tells)) {
 		memcpy(&reply, buf, sizeof(reply));
 		a->covered = le64toh(reply.covered_length);
 		a->verdict = a->covered ? GOT : NOT_BACKED;
@@ -245,6 +325,7 @@ static bool make_way(struct keeper *k, uint64_t offset)
 		return false;
 	old = *p;
 	grant_map_remove(&d->map, (size_t)(p - d->map.pieces));
+	k->ways_made++;
 	(void)pthread_mutex_unlock(&d->q.lock);
 	(void)keeper_release(k, old.offset, old.length, generation);
 	(void)pthread_mutex_lock(&d->q.lock);
@@ -263,12 +344,44 @@ static void settle(struct lh_hold *h, enum hold_state state, const struct answer
 	(void)pthread_cond_broadcast(&h->ex->changed);
 }
 
+/* A new hold's fate, once all of it was asked for. Lock held. */
+static void judge_hold(const struct keeper *k, struct lh_hold *h)
+{
+	const struct lh_export *ex = k->ex;
+	struct direct *d = &k->ex->direct;
+	const uint64_t end = min_u64(h->end, atomic_load(&ex->size_bytes));
+	const uint64_t granted = grant_map_bytes(&d->map, h->offset, end, NULL);
+	struct answer a = {.code = -ENODATA};
+	uint64_t gap, length;
+
+	if (end > h->offset && granted == 0) {
+		(void)errtext_set(
+			&a.why, 0,
+			"no byte of the range is backed by blocks of its own (it is in "
+			"holes, or shared): hold it with ALLOCATE, or use block commands");
+		settle(h, HOLD_FAILED, &a);
+	} else if (ex->client->opt.no_fallback && !k->size_is_old &&
+		   grant_map_gap(&d->map, h->offset, end, h->access, &gap, &length)) {
+		(void)errtext_set(&a.why, 0,
+				  "%llu of %llu bytes are in holes, or shared with another file, "
+				  "the first at offset %llu, and cannot be reached directly: hold "
+				  "them with ALLOCATE, or use block commands",
+				  (unsigned long long)(end - h->offset - granted),
+				  (unsigned long long)(end - h->offset), (unsigned long long)gap);
+		settle(h, HOLD_FAILED, &a);
+	} else {
+		settle(h, HOLD_SETTLED, &a);
+	}
+}
+
 /* Gets what one hold lacks. Lock held; dropped while asking. True: LATER. */
 static bool fill_hold(struct keeper *k, struct lh_hold *h, uint32_t access, struct errtext *why)
 {
 	struct direct *d = &k->ex->direct;
+	const uint64_t losses = d->map.losses - k->ways_made;
 	uint64_t at = h->offset, gap, length;
 	unsigned int skips = 0;
+	bool again = false;
 	struct answer a = {.verdict = GOT};
 
 	while (!h->leaving && skips < SKIPS_PER_PASS &&
@@ -289,8 +402,15 @@ static bool fill_hold(struct keeper *k, struct lh_hold *h, uint32_t access, stru
 			skips++;
 			break;
 		case BEYOND:
-			/* The size we know is old; news of it is on the way. */
+			k->size_is_old = true;
 			at = UINT64_MAX;
+			break;
+		case RECALLED:
+			/* Nothing is wrong with the rest. */
+			if (!again)
+				*why = a.why;
+			again = true;
+			at = gap + a.covered;
 			break;
 		case LATER:
 			*why = a.why;
@@ -303,16 +423,18 @@ static bool fill_hold(struct keeper *k, struct lh_hold *h, uint32_t access, stru
 		if (at == UINT64_MAX)
 			break;
 	}
-	if (h->state == HOLD_NEW && hold_end(k->ex, h) > h->offset &&
-	    grant_map_bytes(&d->map, h->offset, hold_end(k->ex, h), NULL) == 0) {
-		a.code = -ENODATA;
-		(void)errtext_set(&a.why, 0,
-				  "no byte of the range is backed by blocks of its own: hold it "
-				  "with ALLOCATE, or use block commands");
-		settle(h, HOLD_FAILED, &a);
-	} else {
-		settle(h, HOLD_SETTLED, &a);
+	/* A recall was answered in between: what it took away says nothing of the file. */
+	if (d->map.losses - k->ways_made != losses) {
+		(void)errtext_set(why, 0, "export \"%s\" was recalled", k->ex->name);
+		return true;
 	}
+	if (again) {
+		/* Block commands reach what is held back: nobody needs to wait for it. */
+		if (!k->ex->client->opt.no_fallback)
+			settle(h, HOLD_SETTLED, &a);
+		return true;
+	}
+	judge_hold(k, h);
 	return false;
 }
 
@@ -331,6 +453,7 @@ int keeper_acquire_all(struct keeper *k, uint32_t *generation, uint64_t *bytes, 
 {
 	struct direct *d = &k->ex->direct;
 	struct list *pos;
+	uint64_t losses, size;
 	uint32_t access = 0;
 	bool later = false, none;
 	int rc;
@@ -353,12 +476,24 @@ int keeper_acquire_all(struct keeper *k, uint32_t *generation, uint64_t *bytes, 
 
 		access |= h->leaving || h->state == HOLD_FAILED ? 0 : h->access;
 	}
+	losses = d->map.losses - k->ways_made;
+	size = align_up(atomic_load(&k->ex->size_bytes), LH_GRANT_ALIGN);
+	k->size_is_old = false;
 	/* Only this thread takes holds out; new ones come in at the end. */
 	list_for_each (pos, &k->ex->holds) {
 		struct lh_hold *h = list_entry(pos, struct lh_hold, link);
 
 		if (!h->leaving && h->state != HOLD_FAILED)
 			later = fill_hold(k, h, access, why) || later;
+	}
+	if (!later && !k->size_is_old && d->map.losses - k->ways_made == losses) {
+		list_for_each (pos, &k->ex->holds) {
+			struct lh_hold *h = list_entry(pos, struct lh_hold, link);
+
+			h->asked_to = min_u64(h->end, size);
+			h->asked_losses = d->map.losses;
+		}
+		(void)pthread_cond_broadcast(&k->ex->changed);
 	}
 	*generation = d->map.count ? d->generation : 0;
 	*bytes = grant_map_bytes(&d->map, 0, UINT64_MAX, NULL);

@@ -30,8 +30,8 @@ static int run(struct lh_client *client,
 	uint16_t status;
 
 	if (rc < 0) {
-		(void)errtext_set(err, rc, "%s: the connection to %s was lost (%s)", what,
-				  client->address, strerror(-rc));
+		(void)errtext_set(err, rc, "%s: the connection to %s was lost: %s", what,
+				  client->address, queue_why(&client->admin.q));
 		return rc;
 	}
 	status = nvme_cqe_status(cqe);
@@ -169,7 +169,7 @@ static void take_extension(struct lh_client *client, const struct nvme_id_ctrl *
 	client->direct = client->ext.version == LH_PROTOCOL_VERSION;
 }
 
-static int identify(struct lh_client *client, struct errtext *err)
+static int identify(struct lh_client *client, bool *discovery, struct errtext *err)
 {
 	struct simple s = {.opcode = NVME_ADMIN_IDENTIFY,
 			   .cdw10 = NVME_CNS_CONTROLLER,
@@ -193,6 +193,7 @@ static int identify(struct lh_client *client, struct errtext *err)
 								   NVME_SLOT_DATA_BYTES)
 					       : 0;
 		take_extension(client, id);
+		*discovery = id->cntrltype == NVME_CNTRLTYPE_DISCOVERY;
 	}
 	free(id);
 	return rc;
@@ -209,13 +210,21 @@ int admin_setup(struct lh_client *client, unsigned int *io_queues, struct errtex
 				.cdw11 = NVME_AEN_CFG_NS_ATTR};
 	struct nvme_completion cqe;
 	unsigned int given;
+	bool discovery = false;
 	int rc = admin_enable(client, err);
 
 	if (rc < 0)
 		return rc;
-	rc = identify(client, err);
+	rc = identify(client, &discovery, err);
 	if (rc < 0)
 		return rc;
+	if (discovery)
+		return errtext_set(
+			err, -ENOENT,
+			"%s is a discovery service, which has no exports: leasehold discover "
+			"asks it where they are; to reach one leave nqn= out, or name the "
+			"target's own",
+			client->uri.nqn);
 	rc = run(client, fill_simple, &queues, NULL, 0, &cqe, "Set Features (queues)", err);
 	if (rc < 0)
 		return rc;
@@ -413,7 +422,7 @@ int admin_exports(struct lh_client *client, struct lh_export_entry **entries, si
 
 	if (!client->direct)
 		return plain_namespaces(client, entries, count, err);
-	rc = get_entries(client, LH_LOG_EXPORTS, sizeof(struct lh_export_entry), EXPORTS_MAX, &log,
+	rc = get_entries(client, LH_LOG_EXPORTS, LH_EXPORT_ENTRY_LEAST_BYTES, EXPORTS_MAX, &log,
 			 &head, "export list", err);
 	if (rc < 0)
 		return rc;
@@ -421,8 +430,9 @@ int admin_exports(struct lh_client *client, struct lh_export_entry **entries, si
 	list = calloc(n + 1, sizeof(*list));
 	for (size_t i = 0; list && i < n; i++) {
 		memcpy(&list[i], log + sizeof(head) + i * le32toh(head.entry_bytes),
-		       sizeof(list[i]));
+		       min_u64(le32toh(head.entry_bytes), sizeof(list[i])));
 		list[i].name[LH_NAME_BYTES - 1] = '\0';
+		list[i].rung_why[LH_RUNG_WHY_BYTES - 1] = '\0';
 		/* Nothing below is to meet a block size that cannot be computed with. */
 		if (!is_pow2(le32toh(list[i].lba_bytes)) || le32toh(list[i].lba_bytes) < 512 ||
 		    le32toh(list[i].lba_bytes) > 65536)
@@ -536,6 +546,7 @@ static void call_done(struct nvme_queue *nq, struct nvme_slot *slot)
 	(void)nq;
 	call->error = slot->error;
 	call->status = slot->error ? 0 : nvme_cqe_status(&slot->cqe);
+	call->dw0 = slot->error ? 0 : le32toh(slot->cqe.dw0);
 	if (!call->error && call->status == NVME_SC_SUCCESS && call->in)
 		memcpy(call->in, slot->data, call->in_bytes);
 	/* From here on `call` may be gone. */

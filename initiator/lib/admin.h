@@ -45,6 +45,7 @@ struct admin_call {
 	_Atomic bool done;
 	int error; /* -errno, or 0 and `status` */
 	uint16_t status;
+	uint32_t dw0; /* of the completion */
 };
 
 /** -ENOTCONN, -EAGAIN (all slots are out), or 0: done will become true. */

@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define LOST_TOLD_MS 2000 /* a loss that is shorter is nobody's concern */
 #define RETRY_MIN_MS 50
 #define RETRY_MAX_MS 2000
 #define WATCH_MS     1000 /* how often commands are looked at for their age */
@@ -83,6 +84,16 @@ uint64_t client_epoch(struct lh_client *client)
 	return epoch;
 }
 
+enum client_state client_state(struct lh_client *client)
+{
+	enum client_state state;
+
+	(void)pthread_mutex_lock(&client->lock);
+	state = client->state;
+	(void)pthread_mutex_unlock(&client->lock);
+	return state;
+}
+
 struct nvme_queue *client_io_queue(struct lh_client *client)
 {
 	if (client->io_count == 1)
@@ -100,7 +111,8 @@ static bool queues_live(struct lh_client *client)
 	return nvme_queue_is_up(&client->admin);
 }
 
-int client_wait_live(struct lh_client *client, uint64_t deadline_ns, struct errtext *err)
+int client_wait_live_since(struct lh_client *client, uint64_t since_ns, uint64_t deadline_ns,
+			   struct errtext *err)
 {
 	struct timespec ts;
 	int rc = 0;
@@ -118,7 +130,7 @@ int client_wait_live(struct lh_client *client, uint64_t deadline_ns, struct errt
 			return 0;
 		}
 		if (client->state == CLIENT_FAILED || atomic_load(&client->given_up) ||
-		    now_ns() >= deadline_ns)
+		    client->gave_up_ns >= since_ns || now_ns() >= deadline_ns)
 			rc = errtext_set(err, -ENOTCONN, "%s",
 					 client->why.text[0] ? client->why.text
 							     : "the connection was lost");
@@ -133,6 +145,11 @@ int client_wait_live(struct lh_client *client, uint64_t deadline_ns, struct errt
 		if (rc < 0)
 			return rc;
 	}
+}
+
+int client_wait_live(struct lh_client *client, uint64_t deadline_ns, struct errtext *err)
+{
+	return client_wait_live_since(client, UINT64_MAX, deadline_ns, err);
 }
 
 int client_refresh(struct lh_client *client, struct errtext *err)
@@ -220,6 +237,10 @@ static void on_change(struct lh_client *client, const struct lh_change_entry *ch
 
 		if (ex->nsid != le32toh(change->nsid))
 			continue;
+		/* What wants a part comes by the direct queue; without one, nothing is held. */
+		if (change->change == LH_CHANGE_RECALL &&
+		    (change->offset || le64toh(change->length) != UINT64_MAX))
+			continue;
 		if (change->change == LH_CHANGE_RECALL) {
 			(void)pthread_mutex_lock(&ex->direct.q.lock);
 			direct_message_recall(&ex->direct, le32toh(change->generation));
@@ -264,6 +285,8 @@ static void set_state(struct lh_client *client, enum client_state state, const s
 	if (state == CLIENT_LIVE && client->state != CLIENT_LIVE)
 		client->epoch++;
 	client->state = state;
+	if (state == CLIENT_FAILED)
+		client->gave_up_ns = now_ns();
 	if (why)
 		client->why = *why;
 	(void)pthread_cond_broadcast(&client->changed);
@@ -296,24 +319,69 @@ static bool reopen_io_queues(struct lh_client *client)
 	       nvme_queue_is_up(&client->admin);
 }
 
+/* The first of the queues that is down says it. */
+static const char *why_lost(struct lh_client *client)
+{
+	struct nvme_queue *nq = &client->admin;
+
+	for (unsigned int i = 0; nvme_queue_is_up(nq) && i < client->io_count; i++)
+		nq = &client->io[i];
+	return queue_why(&nq->q);
+}
+
+static void tell_lost(struct lh_client *client, const struct lh_lost *lost)
+{
+	void (*fn)(const struct lh_lost *lost, void *user);
+	void *user;
+
+	(void)pthread_mutex_lock(&client->lock);
+	fn = client->on_lost;
+	user = client->on_lost_user;
+	(void)pthread_mutex_unlock(&client->lock);
+	if (fn)
+		fn(lost, user);
+}
+
+void lh_client_on_lost(struct lh_client *client, void (*fn)(const struct lh_lost *lost, void *user),
+		       void *user)
+{
+	(void)pthread_mutex_lock(&client->lock);
+	client->on_lost = fn;
+	client->on_lost_user = user;
+	(void)pthread_mutex_unlock(&client->lock);
+}
+
 /* Until there is a controller again, or it is time to give up. */
 static void reconnect(struct lh_client *client)
 {
-	const uint64_t give_up = now_ns() + client->opt.reconnect_ms * NS_PER_MS;
-	struct errtext why;
+	const uint64_t since = now_ns();
+	const uint64_t give_up = since + client->opt.reconnect_ms * NS_PER_MS;
+	struct lh_lost lost = {.since_ns = since, .give_up_ns = give_up};
+	struct errtext why, first;
 	int ms = RETRY_MIN_MS;
+	bool told = false;
 
 	if (reopen_io_queues(client))
 		return;
-	(void)errtext_set(&why, 0, "the connection to %s was lost", client->address);
+	(void)errtext_set(&why, 0, "the connection to %s was lost: %s", client->address,
+			  why_lost(client));
 	set_state(client, CLIENT_LOST, &why);
+	first = why;
+	lost.why = first.text;
 	close_queues(client);
 	while (!atomic_load(&client->stop)) {
 		if (open_controller(client, &why) == 0) {
 			atomic_fetch_add(&client->reconnects, 1);
 			set_state(client, CLIENT_LIVE, NULL);
 			atomic_store(&client->aen_pending, true);
+			lost.back = true;
+			if (told)
+				tell_lost(client, &lost);
 			return;
+		}
+		if (!told && now_ns() - since > LOST_TOLD_MS * NS_PER_MS) {
+			told = true;
+			tell_lost(client, &lost);
 		}
 		if (now_ns() > give_up || atomic_load(&client->given_up)) {
 			set_state(client, CLIENT_FAILED, &why);
@@ -335,7 +403,7 @@ static void check_age(struct nvme_queue *nq)
 
 		if (slot->busy && slot->cmd->opcode != NVME_ADMIN_ASYNC_EVENT &&
 		    now - slot->posted_ns > CLIENT_COMMAND_MS * NS_PER_MS)
-			queue_kill(&nq->q);
+			queue_kill(&nq->q, CLIENT_NO_ANSWER);
 	}
 	(void)pthread_mutex_unlock(&nq->q.lock);
 }
@@ -349,7 +417,7 @@ static int keep_alive(struct lh_client *client, uint64_t *next_ns)
 		return -1;
 	if (since && now - since > client->opt.kato_ms * NS_PER_MS) {
 		(void)pthread_mutex_lock(&client->admin.q.lock);
-		queue_kill(&client->admin.q);
+		queue_kill(&client->admin.q, "Keep Alive was not answered in time");
 		(void)pthread_mutex_unlock(&client->admin.q.lock);
 		return 0;
 	}

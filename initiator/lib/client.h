@@ -18,6 +18,7 @@
 #define CLIENT_IO_QUEUES_MAX 16
 #define CLIENT_ADMIN_DEPTH   32
 #define CLIENT_COMMAND_MS    30000 /* no command may take longer; then the connection is made anew */
+#define CLIENT_NO_ANSWER     "a command was not answered within 30 s"
 
 enum client_state {
 	CLIENT_LIVE,
@@ -71,6 +72,9 @@ struct lh_client {
 	enum client_state state;
 	uint64_t epoch;	     /* counts controllers */
 	struct errtext why;  /* LOST, FAILED */
+	uint64_t gave_up_ns; /* FAILED last */
+	void (*on_lost)(const struct lh_lost *lost, void *user);
+	void *on_lost_user;
 	struct list exports; /* struct lh_export.link */
 	_Atomic uint64_t reconnects;
 };
@@ -89,9 +93,14 @@ void client_wake(struct lh_client *client);
  */
 MUST_CHECK int client_wait_live(struct lh_client *client, uint64_t deadline_ns,
 				struct errtext *err);
+/** The same for what was asked for at `since_ns`: it does not wait if the client has given up since. */
+MUST_CHECK int client_wait_live_since(struct lh_client *client, uint64_t since_ns,
+				      uint64_t deadline_ns, struct errtext *err);
 
 /** The controller's count: a direct queue of another epoch is worth nothing. */
 uint64_t client_epoch(struct lh_client *client);
+/** A moment's view; each change of it wakes the exports' keepers. */
+enum client_state client_state(struct lh_client *client);
 
 /** The I/O queue for the next operation. */
 struct nvme_queue *client_io_queue(struct lh_client *client);

@@ -54,7 +54,7 @@ static void on_complete(struct queue *q, const struct fabric_wc *wc)
 	if (wc->wr_id & DIRECT_WR_TRIAL)
 		direct_trial_completed(d, wc);
 	else if (wc->status != FABRIC_OK)
-		queue_kill(q);
+		queue_kill(q, fabric_status_text(wc->status));
 	else if (wc->wr_id & DIRECT_WR_RECV)
 		direct_message_received(d, index, wc->byte_len);
 	else if (wc->wr_id & DIRECT_WR_MESSAGE)
@@ -224,6 +224,7 @@ int direct_open(struct direct *d, const struct lh_token *token, struct errtext *
 	}
 	(void)pthread_mutex_lock(&d->q.lock);
 	d->dqid = le16toh(accept.dqid);
+	memcpy(d->token, token->token, sizeof(d->token));
 	d->credits = le16toh(accept.credits);
 	d->incarnation++;
 	d->max_commit_ranges = client->ext.max_commit_ranges;
@@ -328,7 +329,7 @@ static bool post_piece(struct direct *d, struct lh_op *op)
 	op->cursor += length;
 	op->in_flight++;
 	if (post_wr(d, op, piece, wr) < 0)
-		queue_kill(&d->q); /* takes wr and op back */
+		queue_kill(&d->q, "a request could not be posted"); /* takes wr and op back */
 	return true;
 }
 
@@ -387,7 +388,38 @@ static bool is_held(const struct direct *d, const struct lh_op *op)
 	return false;
 }
 
-int direct_start(struct direct *d, struct lh_op *op)
+/* Of a range that is held and not granted: 0 while a grant may come, else why none will. */
+static int no_grant_will_come(const struct direct *d, const struct lh_op *op, struct errtext *why)
+{
+	const uint64_t end = op->offset + op->length;
+	const struct list *pos;
+	int rc = 0;
+
+	list_for_each (pos, &d->ex->holds) {
+		const struct lh_hold *h = list_entry(pos, struct lh_hold, link);
+
+		if (h->leaving || h->offset > op->offset || h->end < end ||
+		    !(h->access & access_of(op)))
+			continue;
+		if (h->state == HOLD_FAILED) {
+			*why = h->error.text;
+			rc = h->error.code;
+		} else if (h->asked_to >= end && h->asked_losses == d->map.losses) {
+			rc = errtext_set(
+				why, -ENODATA,
+				"of %llu bytes at offset %llu of \"%s\" some are in holes, "
+				"or shared with another file: no grant of them will come, and "
+				"falling back to block commands is off",
+				(unsigned long long)op->length, (unsigned long long)op->offset,
+				d->ex->name);
+		} else {
+			return 0;
+		}
+	}
+	return rc;
+}
+
+int direct_start(struct direct *d, struct lh_op *op, struct errtext *why)
 {
 	const bool fallback = !d->ex->client->opt.no_fallback;
 	int rc = 0;
@@ -417,15 +449,25 @@ int direct_start(struct direct *d, struct lh_op *op)
 		}
 		if (fallback || !is_held(d, op)) {
 			/* Block commands must not overtake what left here and may not be placed. */
-			if (d->q.live)
-				(void)direct_commit(d, op->offset, op->length,
-						    now_ns() + CLIENT_COMMAND_MS * NS_PER_MS);
+			if (d->q.live &&
+			    direct_commit(d, op->offset, op->length,
+					  now_ns() + CLIENT_COMMAND_MS * NS_PER_MS) < 0) {
+				queue_kill(&d->q, "a Commit was not answered");
+				continue;
+			}
 			if (is_held(d, op))
 				stat_add(d->ex, STAT_FALLBACKS, 1);
 			break;
 		}
+		rc = no_grant_will_come(d, op, why);
+		if (rc < 0)
+			break;
 		if (now_ns() > op->give_up_ns || atomic_load(&d->ex->client->given_up)) {
-			rc = -ETIMEDOUT;
+			rc = errtext_set(
+				why, -ETIMEDOUT,
+				"\"%s\" was not granted again in time, and falling back to "
+				"block commands is off",
+				d->ex->name);
 			break;
 		}
 		wait_changed(d, op->give_up_ns);

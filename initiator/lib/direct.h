@@ -41,10 +41,11 @@ struct direct_commit {
 	bool used;
 	uint64_t tag;
 	size_t count;
+	uint64_t copies; /* replay: those up to this number are confirmed with it */
 	struct write_range ranges[LH_COMMIT_MAX_RANGES];
 };
 
-/** The recall that was told and not yet answered. */
+/** The recall that was told and not yet answered; of several, all that they want. */
 struct direct_recall {
 	bool pending;
 	uint64_t told_ns;
@@ -64,8 +65,9 @@ struct direct {
 	struct queue q;
 	struct lh_export *ex;
 	uint16_t dqid;
-	uint64_t epoch;	      /* of the client's controller that it belongs to */
-	uint64_t incarnation; /* counts queues */
+	uint8_t token[LH_TOKEN_BYTES]; /* that it was opened with; the keeper's */
+	uint64_t epoch;		       /* of the client's controller that it belongs to */
+	uint64_t incarnation;	       /* counts queues */
 	bool gate_closed;
 	bool lost; /* the queue died; the keeper has not cleared up */
 
@@ -95,6 +97,8 @@ struct direct {
 	unsigned int owed;	/* receives posted again and not yet told */
 
 	struct direct_recall recall;
+	uint64_t tells; /* recalls heard of, so far */
+	bool part;	/* the last one wanted part of it only */
 	struct direct_trial trial;
 };
 
@@ -108,10 +112,10 @@ void direct_close(struct direct *d);
 
 /**
  * Takes an operation if its range is granted and the gate open. Returns 1 (taken), 0 (not granted:
- * go by block commands; what was written there directly is confirmed by then), or -errno. Waits
- * while the gate is closed. Lock not held.
+ * go by block commands; what was written there directly is confirmed by then), or -errno with `why`.
+ * Waits while the gate is closed. Lock not held.
  */
-MUST_CHECK int direct_start(struct direct *d, struct lh_op *op);
+MUST_CHECK int direct_start(struct direct *d, struct lh_op *op, struct errtext *why);
 
 /** Posts what fits of the pending operations. */
 void direct_pump(struct direct *d);
@@ -142,6 +146,11 @@ MUST_CHECK int direct_send_commit(struct direct *d, uint64_t offset, uint64_t le
 				  uint64_t *next);
 /** True if a Commit could be sent now. */
 bool direct_can_commit(const struct direct *d);
+/** True if all of the export is wanted: a generation dies. */
+static inline bool direct_recall_whole(const struct direct_recall *r)
+{
+	return r->offset == 0 && r->length == UINT64_MAX;
+}
 /** True while a commit up to `tag` that touches the range is unanswered. */
 bool direct_commit_out(const struct direct *d, uint64_t tag, uint64_t offset, uint64_t length);
 /** A recall heard of by other means than a message; ignored if the message came first. */

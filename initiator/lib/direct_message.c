@@ -95,7 +95,7 @@ static int send_message(struct direct *d, unsigned int i, enum lh_msg_type type,
 			       .nsid = htole32(d->ex->nsid)};
 	rc = fabric_post_send(d->q.conn, &wr, NULL);
 	if (rc < 0) {
-		queue_kill(&d->q);
+		queue_kill(&d->q, "a message could not be posted");
 		return -ENOTCONN;
 	}
 	d->free_messages &= ~(1u << i);
@@ -150,6 +150,7 @@ int direct_send_commit(struct direct *d, uint64_t offset, uint64_t length, uint6
 	if (c->count == 0)
 		return 0;
 	c->used = true;
+	c->copies = d->replay.number;
 	c->tag = ++d->commit_tag;
 	i = (unsigned int)__builtin_ctz(d->free_messages);
 	msg = (struct lh_msg_commit *)message_at(d, i);
@@ -186,13 +187,12 @@ static void commit_failed(struct direct *d, struct direct_commit *c)
 	}
 }
 
-static bool all_confirmed(const struct direct *d)
+static void forget_copies(struct direct *d, const struct direct_commit *c)
 {
-	for (unsigned int i = 0; i < DIRECT_COMMITS; i++) {
-		if (d->commits[i].used)
-			return false;
-	}
-	return d->log.dirty_pages == 0;
+	struct write_range lost;
+
+	if (replay_confirmed(&d->replay, c->ranges, c->count, c->copies, &lost) < 0)
+		write_log_kill(&d->log, lost.offset, lost.length);
 }
 
 static bool take_committed(struct direct *d, const struct lh_msg *msg)
@@ -208,13 +208,23 @@ static bool take_committed(struct direct *d, const struct lh_msg *msg)
 			return !d->replay.on;
 		}
 		if (d->replay.on) {
-			if (all_confirmed(d))
-				replay_clear(&d->replay);
+			forget_copies(d, c);
 			direct_pump(d); /* writes may wait for room, or for another Commit */
 		}
 		return true;
 	}
 	return false;
+}
+
+/* Of two recalls: all that lies between them, too. */
+static void widen_recall(struct direct_recall *r, uint64_t offset, uint64_t length)
+{
+	const uint64_t end =
+		max_u64(r->length > UINT64_MAX - r->offset ? UINT64_MAX : r->offset + r->length,
+			length > UINT64_MAX - offset ? UINT64_MAX : offset + length);
+
+	r->offset = min_u64(r->offset, offset);
+	r->length = end == UINT64_MAX ? UINT64_MAX : end - r->offset;
 }
 
 static bool take_recall(struct direct *d, const struct lh_msg *msg, uint32_t bytes)
@@ -224,7 +234,7 @@ static bool take_recall(struct direct *d, const struct lh_msg *msg, uint32_t byt
 	if (bytes < sizeof(recall))
 		return false;
 	memcpy(&recall, msg, sizeof(recall));
-	/* Of several, all that matters is the newest generation: we give everything back. */
+	d->tells++;
 	if (!d->recall.pending) {
 		d->recall = (struct direct_recall){
 			.pending = true,
@@ -237,6 +247,7 @@ static bool take_recall(struct direct *d, const struct lh_msg *msg, uint32_t byt
 	} else {
 		d->recall.generation =
 			(uint32_t)max_u64(d->recall.generation, le32toh(recall.generation));
+		widen_recall(&d->recall, le64toh(recall.offset), le64toh(recall.length));
 	}
 	d->gate_closed = true;
 	export_wake(d->ex);
@@ -269,7 +280,7 @@ void direct_message_received(struct direct *d, unsigned int index, uint32_t byte
 	}
 	/* Nonsense from the target: this queue cannot be trusted any more. */
 	if (!ok || d->credits > 65535 || post_receive(d, index) < 0) {
-		queue_kill(&d->q);
+		queue_kill(&d->q, "the target sent a message that makes no sense");
 		return;
 	}
 	d->owed++;
@@ -280,6 +291,7 @@ void direct_message_recall(struct direct *d, uint32_t generation)
 {
 	if (d->recall.pending || generation <= d->recalled || generation != d->generation)
 		return;
+	d->tells++;
 	d->recall = (struct direct_recall){.pending = true,
 					   .told_ns = now_ns(),
 					   .length = UINT64_MAX,

@@ -36,6 +36,24 @@ static void describe(const struct lh_export_entry *e, struct lh_export_info *inf
 	};
 	memcpy(info->name, e->name, sizeof(info->name));
 	memcpy(info->uuid, e->uuid, sizeof(info->uuid));
+	static_assert(sizeof(info->rung_why) == sizeof(e->rung_why), "rung_why");
+	memcpy(info->rung_why, e->rung_why, sizeof(info->rung_why));
+}
+
+/* The export list; should the connection be lost under it, then by the next one. */
+static int read_list(struct lh_client *client, struct lh_export_entry **entries, size_t *count,
+		     struct errtext *err)
+{
+	const uint64_t begun = now_ns(), deadline = begun + client->opt.reconnect_ms * NS_PER_MS;
+	int rc;
+
+	do {
+		rc = client_wait_live_since(client, begun, deadline, err);
+		if (rc < 0)
+			return rc;
+		rc = admin_exports(client, entries, count, err);
+	} while (rc == -ENOTCONN && now_ns() < deadline);
+	return rc;
 }
 
 int lh_list(struct lh_client *client, struct lh_export_info **out, size_t *count,
@@ -45,10 +63,8 @@ int lh_list(struct lh_client *client, struct lh_export_info **out, size_t *count
 	struct lh_export_info *list;
 	struct errtext why;
 	size_t n = 0;
-	int rc = client_wait_live(client, now_ns() + client->opt.reconnect_ms * NS_PER_MS, &why);
+	int rc = read_list(client, &entries, &n, &why);
 
-	if (rc == 0)
-		rc = admin_exports(client, &entries, &n, &why);
 	if (rc < 0)
 		return client_fail(err, rc, &why);
 	list = calloc(n + 1, sizeof(*list));
@@ -105,10 +121,13 @@ static int not_there(const struct lh_client *client, const char *name,
 					 entries[i].name);
 	if (n == 0)
 		return client_failf(err, -ENOENT,
-				    "%s serves no exports: add one to its "
-				    "configuration",
-				    client->address);
-	return client_failf(err, -ENOENT, "%s serves no export \"%s\"; it serves %s",
+				    "%s serves no export now, \"%s\" neither: it may be offline, "
+				    "removed, or never configured (leasehold status on that host "
+				    "tells)",
+				    client->address, name);
+	return client_failf(err, -ENOENT,
+			    "%s serves no export \"%s\" now; it serves %s (what is offline there "
+			    "only leasehold status on that host tells)",
 			    client->address, name, names);
 }
 
@@ -165,10 +184,8 @@ int lh_export_open(struct lh_client *client, const char *name, struct lh_export 
 	struct lh_export *ex;
 	struct errtext why;
 	size_t n = 0;
-	int rc = client_wait_live(client, now_ns() + client->opt.reconnect_ms * NS_PER_MS, &why);
+	int rc = read_list(client, &entries, &n, &why);
 
-	if (rc == 0)
-		rc = admin_exports(client, &entries, &n, &why);
 	if (rc < 0)
 		return client_fail(err, rc, &why);
 	for (size_t i = 0; i < n; i++) {
@@ -337,6 +354,11 @@ int lh_hold(struct lh_export *ex, uint64_t offset, uint64_t length, unsigned int
 		return client_failf(err, -EINVAL,
 				    "hold something: LH_READ, LH_WRITE or both, over "
 				    "at least one byte");
+	if (flags & ~(unsigned int)(LH_HOLD_ALLOCATE | LH_HOLD_NOWAIT | LH_HOLD_BRIEF))
+		return client_failf(err, -EINVAL,
+				    "flags %xh: there are LH_HOLD_ALLOCATE, LH_HOLD_NOWAIT and "
+				    "LH_HOLD_BRIEF only",
+				    flags);
 	h = calloc(1, sizeof(*h));
 	if (!h)
 		return client_failf(err, -ENOMEM, "out of memory");

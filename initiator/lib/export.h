@@ -67,8 +67,10 @@ struct lh_op {
 	int error;
 	uint16_t status; /* NVMe, if error comes from one */
 	bool retried;
-	bool by_block;	     /* went by block commands in the end */
-	bool for_direct;     /* counted as direct */
+	bool by_block;	 /* went by block commands in the end */
+	bool for_direct; /* counted as direct */
+	bool overwrites; /* copies of unconfirmed writes were dropped for it */
+	uint64_t begun_ns;
 	uint64_t give_up_ns; /* retries end then */
 	struct list link;    /* pending, or free */
 };
@@ -95,6 +97,12 @@ struct lh_hold {
 	enum hold_state state;
 	bool leaving;
 	bool gone;
+	/*
+	 * All of it up to here was asked for when the map had lost so much: what is not granted has no
+	 * blocks of its own. Of a map that has lost more since it says nothing.
+	 */
+	uint64_t asked_to;
+	uint64_t asked_losses;
 	uint64_t
 		later_ns; /* while new: since when the target cannot just now, `error.text` says why */
 	struct hold_error error;
@@ -132,6 +140,11 @@ struct lh_export {
 	pthread_mutex_t patch_lock; /* block writes that read, patch and write */
 };
 
+/** What is said of a namespace that is not there any more; takes the export's name. */
+#define LH_EXPORT_GONE                                                                           \
+	"\"%s\" is not served any more: the export was removed or taken offline on the target (" \
+	"leasehold status on that host tells)"
+
 static inline void stat_add(struct lh_export *ex, enum stat which, uint64_t n)
 {
 	atomic_fetch_add_explicit(&ex->stats[which], n, memory_order_relaxed);
@@ -145,6 +158,8 @@ void export_wake(struct lh_export *ex);
 
 /* io.c: an operation has nothing in flight and nothing more to post. Under op->q's lock. */
 void op_settle(struct lh_op *op);
+/* A copy of an unconfirmed direct write, by block commands, as lh_block_write(). */
+MUST_CHECK int io_replay(struct lh_export *ex, uint64_t offset, const void *buf, uint64_t length);
 
 /* block.c */
 

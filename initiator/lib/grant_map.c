@@ -126,10 +126,12 @@ void grant_map_remove(struct grant_map *m, size_t index)
 {
 	assert(index < m->count);
 	m->count--;
+	m->losses++;
 	memmove(&m->pieces[index], &m->pieces[index + 1], (m->count - index) * sizeof(*m->pieces));
 }
 
 void grant_map_clear(struct grant_map *m)
 {
 	m->count = 0;
+	m->losses++;
 }

@@ -20,7 +20,8 @@ struct grant_map {
 	struct grant_piece *pieces;
 	size_t count;
 	size_t room;
-	size_t last; /* where the last search ended: neighbours come next */
+	size_t last;	 /* where the last search ended: neighbours come next */
+	uint64_t losses; /* counts removals: while it stays, what was granted still is */
 };
 
 void grant_map_fini(struct grant_map *m);

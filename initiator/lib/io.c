@@ -11,6 +11,7 @@
 #define TRANSIENT_PAUSE_MS 20
 #define PATCH_BYTES_MAX	   MIB(1)
 #define IO_PATCH	   (1u << 16) /* beside enum lh_io_flags: holds bytes that nobody wrote */
+#define IO_REPLAY	   (1u << 17) /* a copy of what was written directly */
 
 void op_settle(struct lh_op *op)
 {
@@ -99,13 +100,50 @@ static bool in_range(struct lh_op *op)
 	if (range_ok(op->offset, op->length, atomic_load(&ex->size_bytes)))
 		return true;
 	if (now_ns() - atomic_load(&ex->refreshed_ns) > 10 * NS_PER_MS &&
-	    client_wait_live(ex->client, op->give_up_ns, &why) == 0)
+	    client_wait_live_since(ex->client, op->begun_ns, op->give_up_ns, &why) == 0)
 		(void)client_refresh(ex->client, NULL);
 	return range_ok(op->offset, op->length, atomic_load(&ex->size_bytes));
 }
 
+/*
+ * A copy of what was written directly before, made again after this command, would undo it. It goes
+ * before the command is sent, since the direct queue may be lost any time.
+ */
+static void overwrite_copies(struct lh_op *op)
+{
+	struct direct *d = &op->ex->direct;
+	struct write_range lost;
+	uint64_t before;
+
+	if (!d->replay.on || !(op->flags & LH_IO_WRITE) || op->flags & (IO_PATCH | IO_REPLAY))
+		return;
+	(void)pthread_mutex_lock(&d->q.lock);
+	while (replay_out(&d->replay, op->offset, op->length))
+		(void)pthread_cond_wait(&op->ex->changed, &d->q.lock);
+	before = d->replay.bytes;
+	if (replay_overwritten(&d->replay, op->offset, op->length, &lost) < 0)
+		write_log_kill(&d->log, lost.offset, lost.length);
+	op->overwrites |= d->replay.bytes != before;
+	(void)pthread_mutex_unlock(&d->q.lock);
+}
+
+/* It failed: what was to be overwritten is not there for sure, and no copy is. */
+static void own_up(struct lh_op *op)
+{
+	struct direct *d = &op->ex->direct;
+
+	if (!op->overwrites)
+		return;
+	op->overwrites = false;
+	(void)pthread_mutex_lock(&d->q.lock);
+	write_log_kill(&d->log, op->offset, op->length);
+	(void)pthread_mutex_unlock(&d->q.lock);
+}
+
 static int finish(struct lh_op *op, int rc)
 {
+	if (rc < 0)
+		own_up(op);
 	op->q = NULL; /* nobody else knows of it */
 	op->error = rc;
 	op->state = OP_DONE;
@@ -117,6 +155,7 @@ static int route_block(struct lh_op *op, struct lh_error *err)
 	struct lh_client *client = op->ex->client;
 	struct errtext why;
 
+	overwrite_copies(op);
 	if ((op->offset | op->length) & (op->ex->lba_bytes - 1)) {
 		op->by_block = true;
 		return finish(op, patch(op, err));
@@ -126,7 +165,8 @@ static int route_block(struct lh_op *op, struct lh_error *err)
 
 		if (rc == 0)
 			return 0;
-		rc = client_wait_live(client, op->give_up_ns, &why);
+		/* Of many that were under way together one waits, and all know. */
+		rc = client_wait_live_since(client, op->begun_ns, op->give_up_ns, &why);
 		if (rc < 0)
 			return finish(op, client_fail(err, rc, &why));
 	}
@@ -136,6 +176,7 @@ static int route_block(struct lh_op *op, struct lh_error *err)
 static int route(struct lh_op *op, struct lh_error *err)
 {
 	struct lh_export *ex = op->ex;
+	struct errtext why;
 
 	op->error = 0;
 	if (!in_range(op))
@@ -143,15 +184,12 @@ static int route(struct lh_op *op, struct lh_error *err)
 	if (op->length == 0)
 		return finish(op, 0);
 	if (!(op->flags & LH_IO_BLOCK) && atomic_load(&ex->direct_wanted)) {
-		int rc = direct_start(&ex->direct, op);
+		int rc = direct_start(&ex->direct, op, &why);
 
 		if (rc == 1)
 			return 0;
 		if (rc < 0)
-			return finish(op, client_failf(err, rc,
-						       "\"%s\" was not granted again in time, and "
-						       "falling back to block commands is off",
-						       ex->name));
+			return finish(op, client_fail(err, rc, &why));
 	}
 	return route_block(op, err);
 }
@@ -162,6 +200,8 @@ static int explain(struct lh_op *op, struct lh_error *err)
 		(void)client_refresh(op->ex->client, NULL);
 		return out_of_range(op, err);
 	}
+	if ((op->status & 0x7ff) == NVME_SC_INVALID_NS)
+		return client_failf(err, op->error, LH_EXPORT_GONE, op->ex->name);
 	if (op->status)
 		return client_failf(
 			err, op->error, "%s of \"%s\" at offset %llu failed: %s (%03xh)",
@@ -185,7 +225,8 @@ static void begin(struct lh_op *op, struct lh_export *ex, unsigned int flags, ui
 	op->length = length;
 	op->buf = buf;
 	op->mr = memory_find(&ex->client->memory, buf, length);
-	op->give_up_ns = now_ns() + ex->client->opt.reconnect_ms * NS_PER_MS;
+	op->begun_ns = now_ns();
+	op->give_up_ns = op->begun_ns + ex->client->opt.reconnect_ms * NS_PER_MS;
 	/* Counted where callers asked for it; `fallbacks` says what went another way. */
 	op->for_direct = direct && atomic_load_explicit(&ex->direct_wanted, memory_order_relaxed);
 	if (op->for_direct) {
@@ -252,8 +293,10 @@ static int see_through(struct lh_op *op, uint64_t deadline_ns, struct lh_error *
 		if (route(op, err) < 0)
 			return op->error;
 	}
-	if (op->error)
+	if (op->error) {
+		own_up(op);
 		return explain(op, err);
+	}
 	if (op->by_block) {
 		revive(op);
 		if (op->for_direct)
@@ -302,6 +345,12 @@ int lh_block_write(struct lh_export *ex, uint64_t offset, const void *buf, uint6
 	return run(ex, LH_IO_BLOCK | LH_IO_WRITE, offset, (void *)(uintptr_t)buf, length, err);
 }
 
+int io_replay(struct lh_export *ex, uint64_t offset, const void *buf, uint64_t length)
+{
+	return run(ex, LH_IO_BLOCK | LH_IO_WRITE | IO_REPLAY, offset, (void *)(uintptr_t)buf,
+		   length, NULL);
+}
+
 /* ---- submitted operations -------------------------------------------------------------------- */
 
 static void put_op(struct lh_op *op)
@@ -320,6 +369,10 @@ int lh_submit(struct lh_export *ex, const struct lh_io *io, struct lh_op **out,
 	struct list *l;
 	int rc;
 
+	if (io->flags & ~(unsigned int)(LH_IO_WRITE | LH_IO_BLOCK))
+		return client_failf(err, -EINVAL,
+				    "flags %xh: there are LH_IO_WRITE and LH_IO_BLOCK only",
+				    io->flags);
 	(void)pthread_mutex_lock(&ex->ops_lock);
 	l = list_pop(&ex->free_ops);
 	(void)pthread_mutex_unlock(&ex->ops_lock);
@@ -389,7 +442,7 @@ int lh_persist(struct lh_export *ex, uint64_t offset, uint64_t length, struct lh
 		(void)pthread_cond_wait(&ex->changed, &d->q.lock);
 	rc = direct_commit(d, offset, length, now_ns() + CLIENT_COMMAND_MS * NS_PER_MS);
 	if (rc < 0)
-		queue_kill(&d->q);
+		queue_kill(&d->q, "a Commit was not answered");
 	/* Should the queue have died under it: what was not sent is dead when that is cleared up. */
 	while (d->gate_closed)
 		(void)pthread_cond_wait(&ex->changed, &d->q.lock);

@@ -19,6 +19,7 @@
 #define BACKOFF_MAX_NS NS_PER_S
 /* Time to confirm and release when the target names no deadline. */
 #define RECALL_DEFAULT_MS 1000
+#define BURY_AGAIN_MS	  50
 
 /* ---- sleeping and calling -------------------------------------------------------------------- */
 
@@ -95,6 +96,13 @@ int keeper_release(struct keeper *k, uint64_t offset, uint64_t length, uint32_t 
 					  .generation = htole32(generation)}};
 	int rc = keeper_call(k, &call);
 
+	if (rc == 0 && call.status != NVME_SC_SUCCESS) {
+		rc = nvme_status_to_errno(call.status);
+		rc = rc < 0 ? rc : -EIO;
+	}
+	/* Fenced before: the target had taken all of it. */
+	if (rc == 0 && call.dw0 == LH_RELEASED_NO_QUEUE)
+		rc = -ENOTCONN;
 	if (rc == 0)
 		stat_add(k->ex, STAT_RELEASES, 1);
 	return rc;
@@ -126,17 +134,55 @@ static int quiesce(struct keeper *k, uint64_t offset, uint64_t length, uint64_t 
 		rc = -ENOTCONN;
 	/* Too late: better fence ourselves than wait for it with callers' memory in flight. */
 	if (rc < 0)
-		queue_kill(&d->q);
+		queue_kill(&d->q, "what was written could not be confirmed in time");
 	return rc;
+}
+
+/* All grants that touch what is recalled: where they begin, and their length. Under the lock. */
+static void find_recalled(const struct direct *d, const struct direct_recall *r, uint64_t *offset,
+			  uint64_t *length)
+{
+	uint64_t from = UINT64_MAX, to = 0;
+
+	*offset = *length = 0;
+	if (direct_recall_whole(r)) {
+		*length = UINT64_MAX;
+		return;
+	}
+	for (size_t i = 0; i < d->map.count; i++) {
+		const struct grant_piece *p = &d->map.pieces[i];
+
+		if (!range_overlaps(p->offset, p->length, r->offset, r->length))
+			continue;
+		from = min_u64(from, p->offset);
+		to = max_u64(to, p->offset + p->length);
+	}
+	if (from >= to)
+		return;
+	*offset = from;
+	*length = to - from;
+}
+
+static void forget_pieces(struct direct *d, uint64_t offset, uint64_t length)
+{
+	size_t i = 0;
+
+	while (i < d->map.count) {
+		if (range_overlaps(d->map.pieces[i].offset, d->map.pieces[i].length, offset,
+				   length))
+			grant_map_remove(&d->map, i);
+		else
+			i++;
+	}
 }
 
 static void answer_recall(struct keeper *k)
 {
 	struct direct *d = &k->ex->direct;
 	struct direct_recall recall;
+	uint64_t budget_ms, offset, length;
 	uint32_t generation;
-	uint64_t budget_ms;
-	bool stale;
+	bool stale, whole;
 	int rc;
 
 	(void)pthread_mutex_lock(&d->q.lock);
@@ -150,18 +196,30 @@ static void answer_recall(struct keeper *k)
 
 	budget_ms = recall.deadline_ms ? recall.deadline_ms : RECALL_DEFAULT_MS;
 	(void)pthread_mutex_lock(&d->q.lock);
-	rc = stale ? 0 : quiesce(k, 0, UINT64_MAX, recall.told_ns + budget_ms * NS_PER_MS);
-	d->recall.pending = false;
-	d->recalled = (uint32_t)max_u64(d->recalled, generation);
-	if (rc == 0 && !stale) {
+	whole = direct_recall_whole(&recall);
+	find_recalled(d, &recall, &offset, &length);
+	rc = stale ? 0 : quiesce(k, offset, length, recall.told_ns + budget_ms * NS_PER_MS);
+	/* Another may have come meanwhile: it is the next to be answered. */
+	d->recall.pending = d->recall.offset != recall.offset ||
+			    d->recall.length != recall.length ||
+			    d->recall.generation != recall.generation;
+	d->part = !whole;
+	if (whole)
+		d->recalled = (uint32_t)max_u64(d->recalled, generation);
+	if (rc == 0 && !stale && whole) {
 		grant_map_clear(&d->map);
 		d->generation = 0;
+	} else if (rc == 0 && !stale) {
+		forget_pieces(d, offset, length);
 	}
 	(void)pthread_mutex_unlock(&d->q.lock);
 	if (rc < 0)
 		return; /* the queue is lost: clear_up() is next */
 	/* Should this fail the admin queue is gone, and the keys with it. */
-	rc = keeper_release(k, 0, UINT64_MAX, generation);
+	if (length > 0) {
+		rc = keeper_release(k, offset, length, generation);
+		k->unreleased = rc < 0;
+	}
 	if (rc == 0)
 		emit(k, LH_EVENT_RELEASED, 0, recall.offset, recall.length, generation,
 		     "all confirmed and given back");
@@ -192,14 +250,16 @@ static void replay_all(struct keeper *k)
 		(void)pthread_mutex_unlock(&d->q.lock);
 		if (!w)
 			break;
-		rc = lh_block_write(k->ex, w->offset, w->data, w->length, NULL);
+		rc = io_replay(k->ex, w->offset, w->data, w->length);
 		(void)pthread_mutex_lock(&d->q.lock);
 		if (rc < 0)
 			write_log_kill(&d->log, w->offset, w->length);
 		else
 			bytes += w->length;
+		replay_put(&d->replay);
+		(void)pthread_cond_broadcast(
+			&k->ex->changed); /* block commands for the same bytes */
 		(void)pthread_mutex_unlock(&d->q.lock);
-		free(w);
 	}
 	stat_add(k->ex, STAT_REPLAYED_BYTES, bytes);
 	if (bytes)
@@ -207,54 +267,110 @@ static void replay_all(struct keeper *k)
 		     "unconfirmed writes were made again by block commands");
 }
 
+/* The queue is no more, nor what was granted on it. The gate stays closed. */
 static void clear_up(struct keeper *k)
 {
 	struct direct *d = &k->ex->direct;
-	struct write_range first = {0};
 	uint32_t generation;
-	uint64_t dead;
-	bool had, tried;
+	bool tried, granted, held;
 
 	direct_close(d);
 	(void)pthread_mutex_lock(&d->q.lock);
 	generation = d->generation ? d->generation : k->announced;
-	had = d->lost && !k->closing;
 	tried = d->trial.cost_queue;
+	granted = d->generation || d->map.count > 0 || d->log.dirty_pages > 0;
+	/* What ends a queue that held nothing, and on which no key was tried, is no fence. */
+	held = k->unreleased || granted || d->trial.status != FABRIC_OK;
+	k->unburied = k->unreleased || granted;
+	k->unreleased = false;
 	d->trial.cost_queue = false;
 	grant_map_clear(&d->map);
 	d->generation = 0;
-	d->lost = false;
 	d->recall.pending = false;
 	/* In replay mode there is a copy of every dirty byte. */
 	if (d->replay.on)
 		write_log_clean(&d->log);
 	else
 		stat_add(k->ex, STAT_DEAD_BYTES, write_log_kill_dirty(&d->log));
-	dead = write_log_dead(&d->log, 0, UINT64_MAX, &first) ? d->log.dead_pages * WRITE_LOG_PAGE
-							      : 0;
-	(void)pthread_mutex_unlock(&d->q.lock);
-	if (had && !tried) {
+	k->again = k->again || (d->lost && !k->closing);
+	k->fenced = true;
+	if (d->lost && !k->closing && held && !tried) {
+		(void)pthread_mutex_unlock(&d->q.lock);
 		stat_add(k->ex, STAT_FENCED, 1);
 		emit(k, LH_EVENT_FENCED, 0, 0, UINT64_MAX, generation,
 		     "the direct queue was lost with its grants");
+		return;
 	}
+	(void)pthread_mutex_unlock(&d->q.lock);
+}
+
+/*
+ * What was posted may be on its way still, however dead the queue is here: what is newer must wait until
+ * the target has said that the keys are dead, by whichever controller. False: it cannot be asked now;
+ * the next controller, or the news that there will be none, wakes us.
+ */
+static bool bury(struct keeper *k)
+{
+	struct lh_client *client = k->ex->client;
+	struct admin_call call = {.cmd = {.opcode = LH_ADMIN_RELEASE,
+					  .nsid = htole32(k->ex->nsid),
+					  .length = htole64(UINT64_MAX)}};
+
+	memcpy(call.cmd.token, k->ex->direct.token, sizeof(call.cmd.token));
+	while (k->unburied) {
+		enum client_state state = client_state(client);
+
+		if (state == CLIENT_LOST && !k->closing)
+			return false;
+		if (state != CLIENT_LIVE)
+			break; /* nobody to ask, and nobody to write by */
+		if (keeper_call(k, &call) < 0) {
+			if (!k->closing)
+				return false;
+			break;
+		}
+		/* Out of memory: anything else means that nothing of it is alive. */
+		if (call.status != NVME_SC_INTERNAL)
+			k->unburied = false;
+		else
+			turn(k, BURY_AGAIN_MS);
+		atomic_store(&call.done, false);
+	}
+	return true;
+}
+
+/* What has not been confirmed is made again or told, and operations find out what is granted now. */
+static void go_on(struct keeper *k)
+{
+	struct direct *d = &k->ex->direct;
+	struct write_range first = {0};
+	uint64_t dead;
+
+	(void)pthread_mutex_lock(&d->q.lock);
+	d->lost = false;
+	(void)pthread_mutex_unlock(&d->q.lock);
+	k->fenced = false;
 	if (d->replay.on)
 		replay_all(k);
+	(void)pthread_mutex_lock(&d->q.lock);
+	dead = write_log_dead(&d->log, 0, UINT64_MAX, &first) ? d->log.dead_pages * WRITE_LOG_PAGE
+							      : 0;
+	(void)pthread_mutex_unlock(&d->q.lock);
 	if (dead > k->dead_told)
-		emit(k, LH_EVENT_DEAD, 0, first.offset, dead, generation,
+		emit(k, LH_EVENT_DEAD, 0, first.offset, dead, k->announced,
 		     "bytes were written directly and never confirmed: write them again");
 	k->dead_told = dead;
 	(void)pthread_mutex_lock(&d->q.lock);
 	open_gate(k);
 	(void)pthread_mutex_unlock(&d->q.lock);
 	k->need = true;
-	k->again = k->again || had;
 	k->next_try_ns = 0;
 	k->backoff_ns = BACKOFF_MIN_NS;
 }
 
 void keeper_attend(struct keeper *k)
 {
+	struct lh_client *client = k->ex->client;
 	struct direct *d = &k->ex->direct;
 	bool lost, recall;
 
@@ -262,16 +378,24 @@ void keeper_attend(struct keeper *k)
 		return;
 	k->attending = true;
 	do {
-		const uint64_t epoch = client_epoch(k->ex->client);
+		const uint64_t epoch = client_epoch(client);
+		const bool controlled = client_state(client) == CLIENT_LIVE;
 
+		/* It gave up before it could ask. */
+		if (k->unburied && !k->fenced && controlled)
+			(void)bury(k);
 		(void)pthread_mutex_lock(&d->q.lock);
-		if (d->q.live && d->epoch != epoch)
-			queue_kill(&d->q); /* its controller is gone */
+		if (d->q.live && (d->epoch != epoch || !controlled))
+			queue_kill(&d->q, "its controller is gone");
 		lost = d->lost;
 		recall = d->recall.pending;
 		(void)pthread_mutex_unlock(&d->q.lock);
-		if (lost)
+		if (lost && !k->fenced)
 			clear_up(k);
+		if (lost && !bury(k))
+			break;
+		if (lost)
+			go_on(k);
 		else if (recall)
 			answer_recall(k);
 	} while (lost || recall);
@@ -295,7 +419,10 @@ static bool wanted_by_others(const struct lh_export *ex, const struct lh_hold *b
 	return false;
 }
 
-/* Gives back the grants that only this hold wanted. */
+/*
+ * Confirms what was written through the hold and gives back the grants that only it wanted. Not while
+ * a recall or a lost queue is to be attended to: that decides what becomes of the writes.
+ */
 static void release_hold(struct keeper *k, struct lh_hold *hold)
 {
 	struct direct *d = &k->ex->direct;
@@ -323,8 +450,13 @@ static void release_hold(struct keeper *k, struct lh_hold *hold)
 			k->attending = false;
 		}
 	}
-	if (!d->lost && !d->recall.pending)
-		open_gate(k);
+	if (d->lost || d->recall.pending) {
+		(void)pthread_mutex_unlock(&d->q.lock);
+		return;
+	}
+	open_gate(k);
+	/* What is known of the holes of other holds went with the keys: it is asked for anew. */
+	k->need = k->need || k->ex->client->opt.no_fallback;
 	list_del(&hold->link);
 	hold->gone = true;
 	(void)pthread_cond_broadcast(&k->ex->changed);
@@ -350,8 +482,10 @@ static void release_holds(struct keeper *k)
 			}
 		}
 		(void)pthread_mutex_unlock(&d->q.lock);
-		if (leaving)
+		if (leaving) {
+			keeper_attend(k);
 			release_hold(k, leaving);
+		}
 	} while (leaving);
 }
 
@@ -397,7 +531,9 @@ static void acquire(struct keeper *k)
 
 	k->need = false;
 	rc = keeper_acquire_all(k, &generation, &bytes, &why);
-	if (generation && (generation != k->announced || k->again || bytes > k->announced_bytes)) {
+	/* What a landlord has of it is still to come: then it is told. */
+	if (generation && !(rc < 0 && k->again && k->ex->direct.part) &&
+	    (generation != k->announced || k->again || bytes > k->announced_bytes)) {
 		if (k->again)
 			stat_add(k->ex, STAT_REGRANTS, 1);
 		emit(k, k->again ? LH_EVENT_REGRANTED : LH_EVENT_GRANTED, 0, 0, bytes, generation,
@@ -468,9 +604,11 @@ static void wind_up(struct keeper *k)
 	k->attending = true;
 	if (generation && queue_is_live(&d->q))
 		(void)keeper_release(k, 0, UINT64_MAX, generation);
-	k->attending = false;
 	k->closing = true;
 	clear_up(k);
+	(void)bury(k);
+	go_on(k);
+	k->attending = false;
 }
 
 static void *keeper_main(void *arg)

@@ -9,6 +9,9 @@
 struct keeper {
 	struct lh_export *ex;
 	bool attending;	   /* to a recall or a loss: not again from inside */
+	bool unreleased;   /* the last recall's Release failed: its grants went another way */
+	bool fenced;	   /* a lost queue was cleared up, but for what follows the burial */
+	bool unburied;	   /* keys of a lost queue may be alive at the target */
 	bool need;	   /* some hold may lack grants */
 	bool again;	   /* the next grants are a regrant */
 	bool told_waiting; /* LH_EVENT_WAITING was sent */
@@ -18,6 +21,8 @@ struct keeper {
 	uint64_t backoff_ns;
 	uint32_t announced; /* generation of the last GRANTED or REGRANTED */
 	uint64_t announced_bytes;
+	uint64_t ways_made; /* grants given back to get others with more access */
+	bool size_is_old;   /* the target says BEYOND: news of the size is on the way */
 	uint32_t expiry_ms; /* of grants; 0: never */
 	uint64_t renew_ns;
 	uint64_t size_bytes; /* last seen */

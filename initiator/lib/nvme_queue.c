@@ -18,6 +18,8 @@
 
 #define WR_RECV (1ull << 32) /* wr_id: this bit and a receive's index, or a slot's index */
 
+static const char *const cannot_post = "a command could not be posted";
+
 static struct nvme_queue *to_nvme(struct queue *q)
 {
 	return container_of(q, struct nvme_queue, q);
@@ -70,21 +72,21 @@ static void take_response(struct nvme_queue *nq, const struct fabric_wc *wc)
 	/* A response to nothing of ours, or a short one: this target cannot be trusted. */
 	if (wc->byte_len != sizeof(cqe) || cid >= nq->depth || !nq->slots[cid].busy ||
 	    nq->slots[cid].responded || post_receive(nq, i) < 0) {
-		queue_kill(&nq->q);
+		queue_kill(&nq->q, "the target answered a command that it was not given");
 		return;
 	}
 	slot = &nq->slots[cid];
 	if (wc->flags & FABRIC_WC_WITH_INV) {
 		/* Only the key that this command named is the target's to kill. */
 		if (!slot->bound || wc->inv_rkey != slot->mw->rkey) {
-			queue_kill(&nq->q);
+			queue_kill(&nq->q, "the target invalidated a key that was not its own");
 			return;
 		}
 		slot->bound = false;
 	}
 	/* A target may answer without invalidating: then it is done here, or the key would live on. */
 	if (slot->bound && !unbind(nq, slot)) {
-		queue_kill(&nq->q);
+		queue_kill(&nq->q, "a key could not be invalidated");
 		return;
 	}
 	slot->cqe = cqe;
@@ -102,7 +104,7 @@ static void on_complete(struct queue *q, const struct fabric_wc *wc)
 	struct nvme_slot *slot;
 
 	if (wc->status != FABRIC_OK) {
-		queue_kill(q);
+		queue_kill(q, fabric_status_text(wc->status));
 		return;
 	}
 	if (wc->wr_id & WR_RECV) {
@@ -275,7 +277,7 @@ bool nvme_slot_set_memory(struct nvme_queue *nq, struct nvme_slot *slot, const s
 		return true;
 	}
 	if (!bind_window(nq, slot, mr, address, length, remote)) {
-		queue_kill(&nq->q); /* ends in done() */
+		queue_kill(&nq->q, cannot_post); /* ends in done() */
 		return false;
 	}
 	nvme_keyed_sgl_set(&slot->cmd->sgl, address, length, slot->mw->rkey, NVME_SGL_INVALIDATE);
@@ -307,7 +309,7 @@ void nvme_queue_post(struct nvme_queue *nq, struct nvme_slot *slot, uint32_t inl
 	slot->cmd->cid = htole16(slot->cid);
 	slot->posted_ns = now_ns();
 	if (fabric_post_send(nq->q.conn, &wr, NULL) < 0)
-		queue_kill(&nq->q); /* ends in done() */
+		queue_kill(&nq->q, cannot_post); /* ends in done() */
 }
 
 struct exec {
@@ -365,7 +367,7 @@ static int exec(struct nvme_queue *nq, bool connecting,
 		rc = queue_wait(&nq->q, exec_done, &e, deadline_ns);
 		if (rc == -ETIMEDOUT) {
 			/* `e` and its memory must be out of reach before we return. */
-			queue_kill(&nq->q);
+			queue_kill(&nq->q, CLIENT_NO_ANSWER);
 			assert(e.done);
 		} else {
 			rc = e.error;

@@ -18,6 +18,8 @@
 #define SPIN_MAX_NS 60000ull
 #define POLL_BATCH  16
 
+static const char *const cannot_arm = "its completion queue gives no notice";
+
 int queue_init(struct queue *q, const char *name,
 	       void (*complete)(struct queue *q, const struct fabric_wc *wc),
 	       void (*died)(struct queue *q))
@@ -37,6 +39,7 @@ int queue_init(struct queue *q, const char *name,
 	(void)pthread_condattr_destroy(&attr);
 	q->wake_fd = fd;
 	q->closed = true;
+	q->why = "it is not open";
 	q->spin_ns = SPIN_MAX_NS / 2;
 	q->complete = complete;
 	q->died = died;
@@ -238,11 +241,12 @@ void queue_wake(struct queue *q)
 		(void)pthread_cond_broadcast(&q->news);
 }
 
-void queue_kill(struct queue *q)
+void queue_kill(struct queue *q, const char *why)
 {
 	if (!q->live)
 		return;
 	q->live = false;
+	q->why = why;
 	/* First nothing touches the callers' memory any more, then they get it back. */
 	(void)fabric_conn_fence(q->conn);
 	q->died(q);
@@ -253,7 +257,7 @@ void queue_close(struct queue *q)
 {
 	(void)pthread_mutex_lock(&q->lock);
 	if (q->conn) {
-		queue_kill(q);
+		queue_kill(q, "we closed it");
 		while (q->users) {
 			queue_wake(q);
 			/* Each leaves at its next look; there is nobody to tell us about it. */
@@ -265,6 +269,16 @@ void queue_close(struct queue *q)
 	}
 	q->closed = true;
 	(void)pthread_mutex_unlock(&q->lock);
+}
+
+const char *queue_why(struct queue *q)
+{
+	const char *why;
+
+	(void)pthread_mutex_lock(&q->lock);
+	why = q->why;
+	(void)pthread_mutex_unlock(&q->lock);
+	return why;
 }
 
 bool queue_is_live(struct queue *q)
@@ -290,7 +304,7 @@ unsigned int queue_poll(struct queue *q)
 			return total;
 		n = fabric_cq_poll(q->cq, wc, POLL_BATCH);
 		if (n < 0) {
-			queue_kill(q);
+			queue_kill(q, "its completion queue failed");
 			return total;
 		}
 		for (int i = 0; i < n; i++) {
@@ -321,7 +335,7 @@ static void sleep_on_fd(struct queue *q, bool (*done)(void *arg), void *arg, uin
 	int ms = -1;
 
 	if (fabric_cq_arm(q->cq) < 0) {
-		queue_kill(q);
+		queue_kill(q, cannot_arm);
 		return;
 	}
 	if (queue_poll(q) > 0 || done(arg) || !q->live)
@@ -414,7 +428,7 @@ int queue_watch(struct queue *q, struct pollfd fds[2])
 			q->activity_seen = q->activity;
 			ms = QUEUE_TICK_MS;
 		} else if (fabric_cq_arm(q->cq) < 0) {
-			queue_kill(q);
+			queue_kill(q, cannot_arm);
 		} else {
 			if (queue_poll(q) > 0)
 				ms = 0;
@@ -438,7 +452,9 @@ void queue_watched(struct queue *q, const struct pollfd fds[2])
 			    event.type == FABRIC_CM_DEVICE_GONE) {
 				/* Why it ended may be among what completed before. */
 				(void)queue_poll(q);
-				queue_kill(q);
+				queue_kill(q, event.type == FABRIC_CM_DEVICE_GONE
+						      ? "the RDMA device has gone"
+						      : "the peer closed it");
 			}
 		}
 	}

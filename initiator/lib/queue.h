@@ -38,6 +38,8 @@ struct queue {
 	uint64_t activity;	/* counts polls by callers */
 	uint64_t activity_seen; /* by the watcher */
 	uint64_t spin_ns;	/* adapts */
+	/** Why it ended, for sentences; of the last connection, never NULL. Its own lock's. */
+	const char *why;
 
 	/** A completion, under the lock. */
 	void (*complete)(struct queue *q, const struct fabric_wc *wc);
@@ -80,8 +82,13 @@ MUST_CHECK int queue_open(struct queue *q, struct fabric *f, struct queue_param 
 /** Fences and destroys. Not under the lock; waits for those inside queue_wait() to leave. */
 void queue_close(struct queue *q);
 
-/** Fences the connection, fails everything in flight, wakes everybody. Idempotent. */
-void queue_kill(struct queue *q);
+/**
+ * Fences the connection, fails everything in flight, wakes everybody. Idempotent: the first reason
+ * (a string that stays) is kept as `why`.
+ */
+void queue_kill(struct queue *q, const char *why);
+/** The last `why`; takes the lock itself. */
+const char *queue_why(struct queue *q);
 
 /** Established and not dead; takes the lock itself. A moment's view. */
 bool queue_is_live(struct queue *q);

@@ -26,7 +26,7 @@ void direct_trial_completed(struct direct *d, const struct fabric_wc *wc)
 	t->under_way = false;
 	t->cost_queue = t->status == FABRIC_REMOTE_ACCESS;
 	if (t->status != FABRIC_OK)
-		queue_kill(&d->q);
+		queue_kill(&d->q, fabric_status_text(t->status));
 }
 
 void direct_trial_died(struct direct *d)
@@ -83,7 +83,8 @@ static int attempt(struct direct *d, const struct lh_key *key, uint8_t *mem, uin
 	if (rc < 0) {
 		const bool ours = d->q.live;
 
-		queue_kill(&d->q); /* the adapter lets go of `mem` */
+		/* The adapter lets go of `mem`. */
+		queue_kill(&d->q, "a key on trial was not answered");
 		d->trial.under_way = false;
 		d->trial.cost_queue = ours;
 		return rc;

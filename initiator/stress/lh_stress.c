@@ -5,7 +5,11 @@
  * read must be what was written. For tests/e2e.
  *
  *	lh-stress TARGET SECONDS THREADS [seed N] [replay] [no-fallback] [block] [lazy]
+ *		[range OFFSET LENGTH] [pause MS] [blind]
  *
+ * SIGINT ends it early. With a range it leaves the rest of the export alone; with a pause it rests
+ * between two operations. Blind it only writes, where others change the file too: whatever comes of it,
+ * and without filling holes first.
  * Exit status: 0 all was right, 1 it was not, 2 usage. Prints what the library counted.
  */
 #include "leasehold.h"
@@ -14,6 +18,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,7 +43,22 @@ struct worker {
 static struct lh_client *client;
 static struct lh_export *ex;
 static _Atomic bool stop, failed;
-static bool block_only, replay, lazy;
+static bool block_only, replay, lazy, blind;
+static uint64_t range_offset, range_length = LH_ALL, pause_ms;
+
+static void on_signal(int number)
+{
+	(void)number;
+	atomic_store(&stop, true);
+}
+
+static void rest(uint64_t ms)
+{
+	const struct timespec ts = {.tv_sec = (time_t)(ms / 1000),
+				    .tv_nsec = (long)(ms % 1000 * NS_PER_MS)};
+
+	(void)nanosleep(&ts, NULL);
+}
 
 static uint64_t next_random(struct worker *w)
 {
@@ -177,18 +197,37 @@ static bool burst(struct worker *w)
 	return ok;
 }
 
+/* Any place, any time; what cannot be written just now is not. */
+static void write_blindly(struct worker *w)
+{
+	uint64_t offset, length;
+	uint8_t *buf = buffer(w, 0);
+	struct lh_error err;
+
+	pick(w, &offset, &length);
+	memset(buf, (int)next_random(w), length);
+	if (lh_write(ex, w->base + offset, buf, length, &err) == 0)
+		w->writes++;
+	else
+		rest(1);
+}
+
 static void *work(void *arg)
 {
 	struct worker *w = arg;
 
+	while (blind && !atomic_load(&stop))
+		write_blindly(w);
 	while (!atomic_load(&stop)) {
 		const uint64_t what = next_random(w) % 16;
 		bool ok = what == 0 ? burst(w) : what < 5 && !lazy ? read_one(w) : write_one(w);
 
 		if (!ok)
 			break;
+		if (pause_ms > 0)
+			rest(pause_ms);
 	}
-	if (!atomic_load(&failed))
+	if (!blind && !atomic_load(&failed))
 		(void)persist(w);
 	return NULL;
 }
@@ -206,14 +245,14 @@ static bool start(struct worker *w, unsigned int index, uint64_t slice, uint64_t
 
 	*w = (struct worker){.index = index,
 			     .random = seed * 0x9e3779b97f4a7c15ull + index + 1,
-			     .base = index * slice,
+			     .base = range_offset + index * slice,
 			     .length = slice};
 	w->shadow = malloc(slice);
 	w->plain = malloc(OPS * IO_MAX);
 	w->registered = lh_alloc(client, OPS * IO_MAX);
 	if (!w->shadow || !w->plain || !w->registered)
 		complain(w, "start", "out of memory");
-	else if (lh_block_read(ex, w->base, w->shadow, slice, &err) < 0)
+	else if (!blind && lh_block_read(ex, w->base, w->shadow, slice, &err) < 0)
 		complain(w, "first read", err.text);
 	else if (pthread_create(&w->thread, NULL, work, w) == 0)
 		return true;
@@ -228,7 +267,7 @@ static void finish(struct worker *w)
 	struct lh_error err;
 
 	(void)pthread_join(w->thread, NULL);
-	if (all && !atomic_load(&failed)) {
+	if (all && !blind && !atomic_load(&failed)) {
 		if (lh_block_read(ex, w->base, all, w->length, &err) < 0)
 			complain(w, "last read", err.text);
 		else
@@ -248,19 +287,20 @@ static int run(unsigned int threads, uint64_t seconds, uint64_t seed)
 	struct lh_error err;
 
 	if (lh_export_info(ex, false, &info, &err) < 0 ||
-	    (!block_only &&
-	     lh_hold(ex, 0, LH_ALL, LH_READ | LH_WRITE, LH_HOLD_ALLOCATE, NULL, &err) < 0)) {
+	    (!block_only && lh_hold(ex, range_offset, range_length, LH_READ | LH_WRITE,
+				    blind ? 0 : LH_HOLD_ALLOCATE, NULL, &err) < 0)) {
 		(void)fprintf(stderr, "%s\n", err.text);
 		return 1;
 	}
-	slice = align_down(info.size_bytes / threads, 4096);
+	if (range_offset >= info.size_bytes) {
+		(void)fprintf(stderr, "the range is behind the end\n");
+		return 1;
+	}
+	slice = align_down(min_u64(range_length, info.size_bytes - range_offset) / threads, 4096);
 	while (started < threads && start(&workers[started], started, slice, seed))
 		started++;
-	for (uint64_t end = now_ns() + seconds * NS_PER_S; now_ns() < end && !atomic_load(&stop);) {
-		const struct timespec ts = {.tv_nsec = 10 * (long)NS_PER_MS};
-
-		(void)nanosleep(&ts, NULL);
-	}
+	for (uint64_t end = now_ns() + seconds * NS_PER_S; now_ns() < end && !atomic_load(&stop);)
+		rest(10);
 	atomic_store(&stop, true);
 	for (unsigned int i = 0; i < started; i++) {
 		finish(&workers[i]);
@@ -290,7 +330,8 @@ int main(int argc, char **argv)
 	if (argc < 4 || size_parse(argv[2], &seconds) < 0 || size_parse(argv[3], &threads) < 0 ||
 	    threads < 1 || threads > THREADS_MAX) {
 		(void)fprintf(stderr, "usage: lh-stress TARGET SECONDS THREADS [seed N] [replay] "
-				      "[no-fallback] [block] [lazy]\n");
+				      "[no-fallback] [block] [lazy] [range OFFSET LENGTH] "
+				      "[pause MS] [blind]\n");
 		return 2;
 	}
 	for (int i = 4; i < argc; i++) {
@@ -302,15 +343,24 @@ int main(int argc, char **argv)
 			block_only = true;
 		else if (strcmp(argv[i], "lazy") == 0)
 			lazy = true; /* persists at the end only */
+		else if (strcmp(argv[i], "blind") == 0)
+			blind = true;
 		else if (strcmp(argv[i], "seed") == 0 && i + 1 < argc)
 			(void)!size_parse(argv[++i], &seed);
+		else if (strcmp(argv[i], "pause") == 0 && i + 1 < argc)
+			(void)!size_parse(argv[++i], &pause_ms);
+		else if (strcmp(argv[i], "range") == 0 && i + 2 < argc) {
+			(void)!size_parse(argv[++i], &range_offset);
+			(void)!size_parse(argv[++i], &range_length);
+		}
 	}
+	(void)signal(SIGINT, on_signal);
 	if (lh_open(argv[1], &options, &client, &ex, &err) < 0) {
 		(void)fprintf(stderr, "%s\n", err.text);
 		return 1;
 	}
 	rc = run((unsigned int)threads, seconds, seed);
-	if (lh_export_close(ex) < 0 && rc == 0) {
+	if (lh_export_close(ex) < 0 && rc == 0 && !blind) {
 		(void)fprintf(stderr, "writes died unconfirmed while closing\n");
 		rc = 1;
 	}

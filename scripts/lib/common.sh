@@ -28,9 +28,13 @@ need_packages() {
 	[ "$(id -u)" = 0 ] || die "these packages are missing and only root can install them: ${missing[*]}
 Run: sudo apt-get install ${missing[*]}"
 	say "installing with apt: ${missing[*]}"
-	apt-get update -qq || die "apt-get update failed: is a Debian mirror set up and reachable?"
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
-		die "apt-get could not install: ${missing[*]}"
+	# One at a time: parts of a check run side by side.
+	(
+		flock 9
+		apt-get update -qq || die "apt-get update failed: is a Debian mirror set up and reachable?"
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
+			die "apt-get could not install: ${missing[*]}"
+	) 9>/run/lock/leasehold-packages || exit 1
 }
 
 # Configures (once) and builds a preset of CMakePresets.json into build-PRESET.

@@ -29,7 +29,7 @@ struct admin {
 	struct admin_env env;
 	struct loop_fd listener;
 	char path[PATH_MAX];
-	struct list connections;
+	struct list connections; /* the one that was silent for longest first */
 	unsigned int nr_connections;
 	struct list
 		waiting; /* connections with a request to be answered, the first one's turn next */
@@ -53,13 +53,12 @@ struct admin_connection {
 };
 
 struct admin_call {
-	const struct admin_env *env;
-	struct admin_connection *connection; /* NULL: gone */
+	struct admin_connection *connection; /* NULL: gone, perhaps with the admin socket */
 };
 
 const struct admin_env *admin_call_env(const struct admin_call *call)
 {
-	return call->env;
+	return call->connection ? &call->connection->admin->env : NULL;
 }
 
 static void connection_close(struct admin_connection *c)
@@ -74,6 +73,30 @@ static void connection_close(struct admin_connection *c)
 		c->call->connection = NULL;
 	free(c->answer);
 	free(c);
+}
+
+static void connection_touch(struct admin_connection *c)
+{
+	list_del(&c->link);
+	list_push(&c->admin->connections, &c->link);
+}
+
+/** Somebody may keep connections and ask nothing: who comes when all are taken gets the oldest. */
+static bool make_room(struct admin *a)
+{
+	struct list *l;
+
+	if (a->nr_connections < ADMIN_MAX_CONNECTIONS)
+		return true;
+	list_for_each (l, &a->connections) {
+		struct admin_connection *c = list_entry(l, struct admin_connection, link);
+
+		if (c->call || c->waits)
+			continue;
+		connection_close(c);
+		return true;
+	}
+	return false;
 }
 
 /** The end of its first whole line, or NULL. */
@@ -218,7 +241,7 @@ static int answer(struct admin_call *call, const char *line, size_t len,
 	}
 	name = json_object_get_string(field);
 	verb = find_verb(name);
-	rc = verb ? verb->answer(call->env, call, request, result, err)
+	rc = verb ? verb->answer(admin_call_env(call), call, request, result, err)
 		  : errtext_set(err, -EOPNOTSUPP, "unknown cmd \"%.64s\"; this daemon knows %s",
 				name, known_verbs(known));
 	json_object_put(request);
@@ -246,6 +269,15 @@ static bool connection_reply(struct admin_connection *c, int rc, struct json_obj
 	return alive;
 }
 
+static void connection_answer(struct admin_connection *c, int rc, struct json_object *result,
+			      const char *why)
+{
+	free(c->call);
+	c->call = NULL;
+	connection_touch(c);
+	c->broken = !connection_reply(c, rc, result, why);
+}
+
 /** Answers a line, now or later. False: the connection is to be closed. */
 static bool connection_line(struct admin_connection *c, const char *line, size_t len)
 {
@@ -256,13 +288,12 @@ static bool connection_line(struct admin_connection *c, const char *line, size_t
 
 	if (!call)
 		return false;
-	call->env = &c->admin->env;
 	call->connection = c;
 	c->call = call;
 	c->asking = true;
 	rc = answer(call, line, len, &result, &err);
 	if (rc != ADMIN_LATER)
-		admin_answer(call, rc, result, err.text);
+		connection_answer(c, rc, result, err.text);
 	c->asking = false;
 	return !c->broken && connection_watch(c);
 }
@@ -294,13 +325,12 @@ void admin_answer(struct admin_call *call, int rc, struct json_object *result, c
 {
 	struct admin_connection *c = call->connection;
 
-	free(call);
 	if (!c) {
+		free(call);
 		json_object_put(result);
 		return;
 	}
-	c->call = NULL;
-	c->broken = !connection_reply(c, rc, result, why);
+	connection_answer(c, rc, result, why);
 	if (c->asking)
 		return;
 	if (c->broken || !connection_watch(c))
@@ -321,6 +351,7 @@ static bool connection_read(struct admin_connection *c)
 	if (n == 0)
 		c->ended = true;
 	c->request_end += (size_t)n;
+	connection_touch(c);
 	if (c->request_end == sizeof(c->request) && !connection_line_end(c)) {
 		static const char too_long[] = "{\"v\":1,\"ok\":false,\"error\":\"a request is "
 					       "longer than 65536 bytes\"}\n";
@@ -357,8 +388,13 @@ static void listener_ready(struct loop_fd *lfd, uint32_t events)
 	(void)events;
 	if (fd < 0)
 		return;
-	c = a->nr_connections < ADMIN_MAX_CONNECTIONS ? calloc(1, sizeof(*c)) : NULL;
+	c = make_room(a) ? calloc(1, sizeof(*c)) : NULL;
 	if (!c) {
+		static const char busy[] =
+			"{\"v\":1,\"ok\":false,\"error\":\"as many requests as there can be are "
+			"being answered: try again\"}\n";
+
+		(void)!send(fd, busy, sizeof(busy) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 		(void)close(fd);
 		return;
 	}
@@ -461,6 +497,17 @@ out_free:
 	return rc;
 }
 
+/** Of a request that will not be answered any more its client is told that, if it reads. */
+static void connection_end(struct admin_connection *c)
+{
+	static const char why[] =
+		"the daemon is being stopped: what was asked for may be done or not";
+
+	if (c->call)
+		(void)connection_reply(c, -ESHUTDOWN, NULL, why);
+	connection_close(c);
+}
+
 void admin_free(struct admin *admin)
 {
 	struct list *l, *tmp;
@@ -468,7 +515,7 @@ void admin_free(struct admin *admin)
 	if (!admin)
 		return;
 	list_for_each_safe (l, tmp, &admin->connections)
-		connection_close(list_entry(l, struct admin_connection, link));
+		connection_end(list_entry(l, struct admin_connection, link));
 	loop_timer_cancel(admin->env.control, &admin->turn);
 	loop_del_fd(admin->env.control, &admin->listener);
 	(void)close(admin->listener.fd);

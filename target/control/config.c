@@ -17,6 +17,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* Of an error's text, the rest is for file, line and key. */
@@ -42,12 +44,13 @@ struct key {
 
 static const char *const fabric_words[] = {"verbs", "iwarp", NULL};
 static const char *const crc_words[] = {"auto", "on", "off", NULL};
-static const char *const memory_words[] = {"any", "pinned", "odp", NULL};
+static const char *const memory_words[] = {"any", "pinned", "odp", "none", NULL};
 static const char *const prepare_words[] = {"none", "allocate", NULL};
-static const char *const registration_words[] = {"auto", "pinned", "odp", NULL};
+static const char *const registration_words[] = {"auto", "pinned", "odp", "staged", NULL};
 static const char *const busy_words[] = {"refuse", "wait", NULL};
 static const char *const deallocate_words[] = {"punch", "advisory", NULL};
-static const char *const tenure_words[] = {"lease", NULL};
+static const char *const tenure_words[] = {"lease", "watch", NULL};
+static const char *const refuse_words[] = {"never", "while-granted", NULL};
 static const char *const ana_words[] = {"optimized",	   "non-optimized", "inaccessible",
 					"persistent-loss", "change",	    NULL};
 static const char *const level_words[] = {"error", "warning", "notice", "info", "debug", NULL};
@@ -83,6 +86,7 @@ struct raw_export {
 	int registration;
 	int busy;
 	int tenure;
+	int refuse;
 	int deallocate;
 	bool read_only;
 };
@@ -108,6 +112,7 @@ static const struct key top_keys[] = {
 	{"recall_deadline_ms", KEY_UINT, TOP(recall_deadline_ms), 1, 600000},
 	{"grant_expiry_ms", KEY_UINT, TOP(grant_expiry_ms), 1000, 86400000},
 	{"max_grants_per_client", KEY_UINT, TOP(max_grants_per_client), 1, 1u << 20},
+	{"registration_retry_ms", KEY_UINT, TOP(registration_retry_ms), 10, 300000},
 	{"allocate_reserve_percent", KEY_UINT, TOP(allocate_reserve_percent), 0,
 	 EXPORT_MAX_RESERVE_PERCENT},
 	{"log_level", KEY_GROUP},
@@ -135,15 +140,17 @@ static const struct key iwarp_keys[] = {
 };
 
 static const struct key limit_keys[] = {
-	{"queue_depth", KEY_UINT, LIMITS(queue_depth), 2, 1024},
+	{"queue_depth", KEY_UINT, LIMITS(queue_depth), NVME_MIN_QUEUE_DEPTH, NVME_MAX_QUEUE_DEPTH},
 	{"max_io_queues", KEY_UINT, LIMITS(max_io_queues), 1, 128},
 	{"max_controllers", KEY_UINT, LIMITS(max_controllers), 1, 65519},
 	{"max_connections", KEY_UINT, LIMITS(max_connections), 1, 65535},
-	{"inline_bytes", KEY_UINT, LIMITS(inline_bytes), 0, 16384},
-	{"mdts_bytes", KEY_UINT, LIMITS(mdts_bytes), 4096, 8u << 20},
+	{"inline_bytes", KEY_UINT, LIMITS(inline_bytes), NVME_MIN_INLINE_BYTES,
+	 NVME_MAX_INLINE_BYTES},
+	{"mdts_bytes", KEY_UINT, LIMITS(mdts_bytes), NVME_MIN_MDTS_BYTES, NVME_MAX_MDTS_BYTES},
 	{"first_command_ms", KEY_UINT, LIMITS(first_command_ms), 100, 600000},
 	{"transfer_timeout_ms", KEY_UINT, LIMITS(transfer_timeout_ms), 1000, 600000},
 	{"bounce_bytes", KEY_U64, LIMITS(bounce_bytes), MIB(1), GIB(4)},
+	{"shared_receives", KEY_UINT, LIMITS(shared_receives), 0, NVME_MAX_SHARED_RECEIVES},
 	{NULL},
 };
 
@@ -187,6 +194,7 @@ static const struct key export_keys[] = {
 	 .words = registration_words},
 	{"busy", KEY_ENUM, offsetof(struct raw_export, busy), .words = busy_words},
 	{"tenure", KEY_ENUM, offsetof(struct raw_export, tenure), .words = tenure_words},
+	{"refuse", KEY_ENUM, offsetof(struct raw_export, refuse), .words = refuse_words},
 	{"deallocate", KEY_ENUM, offsetof(struct raw_export, deallocate),
 	 .words = deallocate_words},
 	{"read_only", KEY_BOOL, offsetof(struct raw_export, read_only)},
@@ -460,6 +468,22 @@ static int read_listener(const struct daemon_config *c, const config_setting_t *
 	return read_ana(c, s, raw.ana, l, err);
 }
 
+/* Of another line: names that mean the same address show when it is listened on. */
+static int check_listener(const struct daemon_config *c, const config_setting_t *s,
+			  const struct config_listener *l, struct errtext *err)
+{
+	for (unsigned int i = 0; i < c->nr_listeners; i++) {
+		const struct config_listener *other = &c->listeners[i];
+
+		if (other->software == l->software && other->port == l->port &&
+		    strcmp(other->host, l->host) == 0)
+			return bad(c, s, err,
+				   "address \"%s\", port %u: listened on already, by line %u",
+				   l->host, l->port, other->line);
+	}
+	return 0;
+}
+
 static int read_listeners(struct daemon_config *c, const config_t *file, struct errtext *err)
 {
 	const config_setting_t *list = NULL;
@@ -468,6 +492,9 @@ static int read_listeners(struct daemon_config *c, const config_t *file, struct 
 	for (int i = 0; rc == 0 && i < config_setting_length(list); i++) {
 		rc = read_listener(c, config_setting_get_elem(list, (unsigned int)i),
 				   &c->listeners[i], err);
+		if (rc == 0)
+			rc = check_listener(c, config_setting_get_elem(list, (unsigned int)i),
+					    &c->listeners[i], err);
 		c->nr_listeners += rc == 0;
 	}
 	return rc;
@@ -542,6 +569,10 @@ static int check_one(const struct daemon_config *c, const config_setting_t *s,
 		return bad(c, s, err, "path \"%s\": expected an absolute path", e->path);
 	if (e->lba_bytes != 512 && e->lba_bytes != 4096)
 		return bad(c, s, err, "lba: expected 512 or 4096, not %u", e->lba_bytes);
+	if (e->refuse_while_granted && e->tenure != TENURE_WATCH)
+		return bad(c, s, err,
+			   "refuse = \"while-granted\" needs tenure = \"watch\": whoever breaks "
+			   "a lease cannot be refused");
 	return 0;
 }
 
@@ -552,6 +583,10 @@ static int check_others(const struct daemon_config *c, const config_setting_t *s
 		if (strcmp(o->name, e->name) == 0)
 			return bad(c, s, err, "name \"%s\" is used already at line %u", e->name,
 				   o->line);
+		if (strcmp(o->path, e->path) == 0)
+			return bad(c, s, err,
+				   "\"%s\" has path %s, which \"%s\" exports already (line %u)",
+				   e->name, e->path, o->name, o->line);
 		if (o->nsid == e->nsid)
 			return bad(c, s, err, "nsid %u is used already by \"%s\" at line %u",
 				   e->nsid, o->name, o->line);
@@ -574,6 +609,8 @@ static int read_export(const struct daemon_config *c, const config_setting_t *s,
 		.prepare = raw.prepare ? EXPORT_PREPARE_ALLOCATE : EXPORT_PREPARE_NONE,
 		.registration = (enum region_choice)raw.registration,
 		.wait_if_busy = raw.busy == 1,
+		.tenure = raw.tenure == 1 ? TENURE_WATCH : TENURE_LEASE,
+		.refuse_while_granted = raw.refuse == 1,
 		.read_only = raw.read_only,
 		.advisory_deallocate = raw.deallocate == 1,
 		.line = config_setting_source_line(s),
@@ -697,6 +734,7 @@ static void set_defaults(struct daemon_config *c)
 	c->recall_deadline_ms = GRANT_DEFAULT_DEADLINE_MS;
 	c->grant_expiry_ms = GRANT_DEFAULT_EXPIRY_MS;
 	c->max_grants_per_client = GRANT_DEFAULT_MAX_PER_CLIENT;
+	c->registration_retry_ms = GRANT_DEFAULT_RUNG_RETRY_MS;
 	c->allocate_reserve_percent = EXPORT_DEFAULT_RESERVE_PERCENT;
 	c->limits = (struct nvme_limits){
 		.queue_depth = NVME_DEFAULT_QUEUE_DEPTH,
@@ -708,8 +746,29 @@ static void set_defaults(struct daemon_config *c)
 		.first_command_ms = NVME_DEFAULT_FIRST_COMMAND_MS,
 		.transfer_timeout_ms = NVME_DEFAULT_TRANSFER_TIMEOUT_MS,
 		.bounce_bytes = NVME_DEFAULT_BOUNCE_BYTES,
+		.shared_receives = NVME_DEFAULT_SHARED_RECEIVES,
 		.ana_transition_s = NVME_DEFAULT_ANA_TRANSITION_S,
 	};
+}
+
+/* What the daemon finds must not depend on where it is started. */
+static int check_absolute(const struct daemon_config *c, const config_t *file, struct errtext *err)
+{
+	const struct {
+		const char *key, *path;
+	} paths[] = {{"runtime_dir", c->runtime_dir},
+		     {"state_dir", c->state_dir},
+		     {"admin_socket", c->admin_socket},
+		     {"mdns_dir", c->mdns_dir}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+		const config_setting_t *s = config_lookup(file, paths[i].key);
+
+		if (s && paths[i].path[0] && paths[i].path[0] != '/')
+			return bad(c, s, err, "expected an absolute path, not \"%s\"",
+				   paths[i].path);
+	}
+	return 0;
 }
 
 static int check_top(struct daemon_config *c, const config_t *file, struct errtext *err)
@@ -717,7 +776,10 @@ static int check_top(struct daemon_config *c, const config_t *file, struct errte
 	const config_setting_t *root = config_root_setting(file);
 	uint32_t longest_ms = grant_longest_deadline_ms();
 	const config_setting_t *s;
+	int rc = check_absolute(c, file, err);
 
+	if (rc)
+		return rc;
 	if (c->recall_deadline_ms > longest_ms) {
 		s = config_lookup(file, "recall_deadline_ms");
 		return bad(c, s ? s : root, err,
@@ -740,6 +802,13 @@ static int check_top(struct daemon_config *c, const config_t *file, struct errte
 		return bad(c, s ? s : root, err, "expected a power of two, not %u",
 			   c->limits.mdts_bytes);
 	}
+	if (c->limits.shared_receives > 0 &&
+	    c->limits.shared_receives <= c->limits.max_connections) {
+		s = config_lookup(file, "limits.shared_receives");
+		return bad(c, s ? s : root, err,
+			   "expected 0, or more than max_connections, which is %u",
+			   c->limits.max_connections);
+	}
 	if (c->limits.inline_bytes % 16 != 0) {
 		s = config_lookup(file, "limits.inline_bytes");
 		return bad(c, s ? s : root, err, "expected a multiple of 16, not %u",
@@ -753,6 +822,16 @@ static int check_top(struct daemon_config *c, const config_t *file, struct errte
 
 		if (n < 0 || (size_t)n >= sizeof(c->admin_socket))
 			return errtext_set(err, -EINVAL, "%s: runtime_dir: too long", c->file);
+	}
+	if (strlen(c->admin_socket) >= sizeof(((struct sockaddr_un *)0)->sun_path)) {
+		s = config_lookup(file, "admin_socket");
+		if (!s)
+			s = config_lookup(file, "runtime_dir");
+		return bad(c, s ? s : root, err,
+			   "the admin socket's path has %zu bytes, and the system takes at most "
+			   "%zu: %s",
+			   strlen(c->admin_socket), sizeof(((struct sockaddr_un *)0)->sun_path) - 1,
+			   c->admin_socket);
 	}
 	return 0;
 }
@@ -794,6 +873,7 @@ static int parse_text(struct daemon_config *c, const char *text, size_t len, con
 		      struct errtext *err)
 {
 	const char *included;
+	char word[64];
 	FILE *stream;
 	int rc = config_text_check(c->file, text, len, err);
 
@@ -807,8 +887,16 @@ static int parse_text(struct daemon_config *c, const char *text, size_t len, con
 	if (rc == CONFIG_TRUE)
 		return read_all(c, parsed, err);
 	included = config_error_file(parsed);
-	return errtext_set(err, -EINVAL, "%.300s:%d: %s", included ? included : c->file,
-			   config_error_line(parsed), config_error_text(parsed));
+	if (!included && strstr(config_error_text(parsed), "duplicate")) {
+		config_text_word(text, len, config_error_line(parsed), word, sizeof(word));
+		return errtext_set(err, -EINVAL, "%s:%d: %s: is there a second time", c->file,
+				   config_error_line(parsed), word);
+	}
+	return errtext_set(
+		err, -EINVAL,
+		"%.300s:%d: %s: expected key = value; with every bracket and quote closed",
+		included ? included : c->file, config_error_line(parsed),
+		config_error_text(parsed));
 }
 
 int config_load(const char *file, struct daemon_config **config, struct errtext *err)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The configuration file as text: reads it, and finds the whole numbers that do not fit where
- * libconfig puts them, which it does not tell. Knows of its grammar what comments, texts, names and
- * numbers look like; everything else is libconfig's. Runs before there are threads.
+ * The configuration file as text, with those that it includes: reads it, and finds what libconfig
+ * does not tell: whole numbers that do not fit where it puts them, a comment that has no end, which
+ * file could not be included. Knows of its grammar what comments, texts, names, numbers and @include
+ * look like; everything else is libconfig's. Runs before there are threads.
  */
 #include "control/config_text.h"
 
@@ -61,14 +62,22 @@ int config_text_read(const char *file, char **text, size_t *len, struct errtext 
 	return errtext_set(err, rc, "%s: cannot be read: %s", file, strerror(-rc));
 }
 
-/* ---- numbers --------------------------------------------------------------------------------- */
+/* ---- what libconfig does not tell ------------------------------------------------------------ */
+
+#define INCLUDE_WORD  "@include"
+#define INCLUDE_DEPTH 10 /* libconfig's own limit; it has an error for more */
 
 struct scan {
-	const char *at, *end;
+	const char *file;
+	const char *text, *at, *end;
 	unsigned int line;
 	const char *key; /* the last name that was seen */
 	int key_len;
+	unsigned int unclosed; /* line of a comment that the text ends in */
+	unsigned int depth;    /* of inclusion */
 };
+
+static int check_text(const struct scan *from, struct errtext *err);
 
 static bool is_name(char c)
 {
@@ -95,10 +104,15 @@ static bool skip_opaque(struct scan *s)
 		return true;
 	}
 	if (looking_at(s, "/*")) {
+		const unsigned int line = s->line;
+
 		s->at += 2;
 		while (s->at < s->end && !looking_at(s, "*/"))
 			step(s);
-		s->at += s->end - s->at >= 2 ? 2 : s->end - s->at;
+		if (s->at == s->end)
+			s->unclosed = line;
+		else
+			s->at += 2;
 		return true;
 	}
 	if (*s->at == '"') {
@@ -142,9 +156,68 @@ static bool fits(const char *word, size_t len, bool negative)
 	return true;
 }
 
-int config_text_check(const char *file, const char *text, size_t len, struct errtext *err)
+/* An @include at the beginning of a line: where its file's name is, or NULL. */
+static const char *include_name(const struct scan *s, size_t *len)
 {
-	struct scan s = {.at = text, .end = text + len, .line = 1, .key = ""};
+	const size_t word = strlen(INCLUDE_WORD);
+	const char *at = s->at, *name;
+
+	if (s->end - at <= (ptrdiff_t)word || memcmp(at, INCLUDE_WORD, word) != 0)
+		return NULL;
+	for (const char *before = at; before > s->text && before[-1] != '\n'; before--)
+		if (before[-1] != ' ' && before[-1] != '\t')
+			return NULL;
+	at += word;
+	while (at < s->end && (*at == ' ' || *at == '\t'))
+		at++;
+	if (at == s->end || *at != '"')
+		return NULL;
+	name = ++at;
+	while (at < s->end && *at != '"' && *at != '\n')
+		at++;
+	*len = (size_t)(at - name);
+	return at < s->end && *at == '"' ? name : NULL;
+}
+
+static int check_included(const struct scan *s, const char *name, size_t name_len,
+			  struct errtext *err)
+{
+	struct scan inner = {.line = 1, .key = "", .depth = s->depth + 1};
+	char path[PATH_MAX], *text = NULL;
+	struct errtext why;
+	struct stat st;
+	size_t len = 0;
+	int rc;
+
+	/* With escapes in it libconfig alone knows what it is. */
+	if (name_len >= sizeof(path) || s->depth >= INCLUDE_DEPTH || memchr(name, '\\', name_len))
+		return 0;
+	memcpy(path, name, name_len);
+	path[name_len] = '\0';
+	if (stat(path, &st) != 0)
+		return errtext_set(err, -EINVAL, "%.150s:%u: " INCLUDE_WORD " \"%.200s\": %s%s",
+				   s->file, s->line, path, strerror(errno),
+				   path[0] == '/' ? ""
+						  : " (from where the daemon is started; give the "
+						    "whole path)");
+	/* A pipe can be read once. */
+	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+		return 0;
+	rc = config_text_read(path, &text, &len, &why);
+	if (rc)
+		return errtext_set(err, -EINVAL, "%.150s:%u: " INCLUDE_WORD " %.300s", s->file,
+				   s->line, why.text);
+	inner.file = path;
+	inner.text = inner.at = text;
+	inner.end = text + len;
+	rc = check_text(&inner, err);
+	free(text);
+	return rc;
+}
+
+static int check_text(const struct scan *from, struct errtext *err)
+{
+	struct scan s = *from;
 
 	while (s.at < s.end) {
 		const char *word = s.at;
@@ -153,6 +226,15 @@ int config_text_check(const char *file, const char *text, size_t len, struct err
 
 		if (skip_opaque(&s))
 			continue;
+		if (*word == '@' && (word = include_name(&s, &n)) != NULL) {
+			int rc = check_included(&s, word, n, err);
+
+			if (rc)
+				return rc;
+			s.at = word + n + 1;
+			continue;
+		}
+		word = s.at;
 		negative = *word == '-';
 		word += negative || *word == '+';
 		n = 0;
@@ -168,11 +250,39 @@ int config_text_check(const char *file, const char *text, size_t len, struct err
 		} else if (!fits(word, n, negative)) {
 			return errtext_set(
 				err, -EINVAL, "%.200s:%u: %.*s: %s%.*s is too large a number%s",
-				file, s.line, s.key_len, s.key, negative ? "-" : "",
+				s.file, s.line, s.key_len, s.key, negative ? "-" : "",
 				(int)min_u64(n, 64), word,
 				word[n - 1] == 'L' ? "" : "; a size may be written as \"4G\"");
 		}
 		s.at = word + n;
 	}
+	if (s.unclosed)
+		return errtext_set(
+			err, -EINVAL,
+			"%.300s:%u: a comment begins here and has no end: close it with */", s.file,
+			s.unclosed);
 	return 0;
+}
+
+int config_text_check(const char *file, const char *text, size_t len, struct errtext *err)
+{
+	struct scan s = {
+		.file = file, .text = text, .at = text, .end = text + len, .line = 1, .key = ""};
+
+	return check_text(&s, err);
+}
+
+void config_text_word(const char *text, size_t len, int line, char *word, size_t size)
+{
+	const char *end = text + len;
+	size_t n = 0;
+
+	while (line > 1 && text < end)
+		line -= *text++ == '\n';
+	while (text < end && (*text == ' ' || *text == '\t' || *text == '{' || *text == '('))
+		text++;
+	while (text < end && n + 1 < size &&
+	       (isalnum((unsigned char)*text) || *text == '_' || *text == '-'))
+		word[n++] = *text++;
+	word[n] = '\0';
 }

@@ -14,10 +14,15 @@
 MUST_CHECK int config_text_read(const char *file, char **text, size_t *len, struct errtext *err);
 
 /**
- * -EINVAL with "FILE:LINE: KEY: …" if a whole number is in it that libconfig would not read as it
- * stands there: without the suffix L its older versions keep the lower 32 bits only.
+ * -EINVAL with "FILE:LINE: …" for what libconfig does not tell, in it or in a file that it includes:
+ * a whole number that would not be read as it stands there (without the suffix L older versions keep
+ * the lower 32 bits only), a comment without an end (which hides all that follows), an @include of
+ * what is not there.
  */
 MUST_CHECK int config_text_check(const char *file, const char *text, size_t len,
 				 struct errtext *err);
+
+/** The name that a line (from 1 on) begins with; "" if it begins with none. Cut off at `size`. */
+void config_text_word(const char *text, size_t len, int line, char *word, size_t size);
 
 #endif

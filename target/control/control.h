@@ -56,6 +56,8 @@ struct config_export {
 	bool read_only;
 	bool advisory_deallocate;
 	bool wait_if_busy;
+	enum tenure_kind tenure;
+	bool refuse_while_granted;
 	unsigned int line;
 };
 
@@ -75,6 +77,7 @@ struct daemon_config {
 	uint32_t recall_deadline_ms;
 	uint32_t grant_expiry_ms;
 	uint32_t max_grants_per_client;
+	uint32_t registration_retry_ms;	   /* to the first attempt at a better rung; then doubled */
 	uint32_t allocate_reserve_percent; /* of a file system, that no hole is filled with */
 	struct iwarp_options iwarp;
 	struct nvme_limits limits;
@@ -117,8 +120,9 @@ struct starts {
 };
 
 /**
- * Counts this one, durably; nothing with state_dir "". On an error, also when another daemon that uses the directory is alive
- * (-EWOULDBLOCK) or the file is not ours (-EBADMSG, -EFBIG), the numbers are 0.
+ * Counts this one, durably; nothing with state_dir "". On an error, also when another daemon that
+ * uses the directory is alive (-EWOULDBLOCK) or the file is not ours (-EBADMSG, -EFBIG), the
+ * numbers are 0.
  */
 MUST_CHECK int starts_begin(const char *state_dir, struct starts *s);
 /** It ends as it should. Idempotent. */

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The verbs `export add`, `export remove`, `export resize` and `export list`. Most are answered later:
+ * The verbs `export add`, `remove`, `resize`, `rung` and `list`. Most are answered later:
  * files are opened, clients asked to let go. Control loop; never sleeps.
  *
  *   {"v":1,"cmd":"export add","export":{"name":"b","path":"/mnt/pmem/b",…},"adopt":false}
  *   {"v":1,"cmd":"export remove","name":"b"}
  *   {"v":1,"cmd":"export resize","name":"b","size_bytes":1073741824}
+ *   {"v":1,"cmd":"export rung","name":"b","registration":"odp","device":"mlx5_0"}  (both may be missing)
  *   {"v":1,"cmd":"export list"}
  *
  * "export" has what a group of the configuration file has, read by the same table; or a name alone:
@@ -78,19 +79,17 @@ static int get_wanted(const struct daemon_config *file, struct json_object *requ
 
 struct verb_call {
 	struct admin_call *call;
-	struct exports *exports;
 	char name[LH_NAME_BYTES];
 };
 
-static int call_new(const struct admin_env *env, struct admin_call *call, const char *name,
-		    struct verb_call **out, struct errtext *err)
+static int call_new(struct admin_call *call, const char *name, struct verb_call **out,
+		    struct errtext *err)
 {
 	struct verb_call *v = calloc(1, sizeof(*v));
 
 	if (!v)
 		return errtext_set(err, -ENOMEM, "out of memory");
 	v->call = call;
-	v->exports = env->exports;
 	memcpy(v->name, name, strlen(name) + 1);
 	*out = v;
 	return 0;
@@ -106,10 +105,11 @@ static void refuse(struct verb_call *v, int err, const char *why)
 /* The export as it is now, with a note if there is one. */
 static void show(struct verb_call *v, const char *note)
 {
-	const struct holding *h = exports_find(v->exports, v->name);
+	const struct admin_env *env = admin_call_env(v->call);
+	const struct holding *h = env ? exports_find(env->exports, v->name) : NULL;
 	struct json_object *o;
 
-	o = h ? status_export(admin_call_env(v->call), h, false) : json_object_new_object();
+	o = h ? status_export(env, h, false) : json_object_new_object();
 	if (note[0])
 		json_object_object_add(o, "note", json_object_new_string(note));
 	admin_answer(v->call, 0, o, "");
@@ -144,7 +144,7 @@ int admin_export_add(const struct admin_env *env, struct admin_call *call,
 	if (rc == 0)
 		rc = get_wanted(env->config, request, config, err);
 	if (rc == 0)
-		rc = call_new(env, call, config->name, &v, err);
+		rc = call_new(call, config->name, &v, err);
 	if (rc == 0) {
 		exports_add(env->exports, config, adopt, added, v);
 		rc = ADMIN_LATER;
@@ -182,14 +182,14 @@ int admin_export_remove(const struct admin_env *env, struct admin_call *call,
 	if (rc == 0)
 		rc = get_name(request, &name, err);
 	if (rc == 0)
-		rc = call_new(env, call, name, &v, err);
+		rc = call_new(call, name, &v, err);
 	if (rc)
 		return rc;
 	exports_remove(env->exports, v->name, removed, v);
 	return ADMIN_LATER;
 }
 
-static void resized(void *arg, int err, const char *why)
+static void changed(void *arg, int err, const char *why)
 {
 	if (err)
 		refuse(arg, err, why);
@@ -215,10 +215,58 @@ int admin_export_resize(const struct admin_env *env, struct admin_call *call,
 	     !json_object_is_type(field, json_type_int) || json_object_get_int64(field) < 0))
 		rc = errtext_set(err, -EINVAL, "\"size_bytes\" is missing, or no number");
 	if (rc == 0)
-		rc = call_new(env, call, name, &v, err);
+		rc = call_new(call, name, &v, err);
 	if (rc)
 		return rc;
-	exports_resize(env->exports, v->name, (uint64_t)json_object_get_int64(field), resized, v);
+	exports_resize(env->exports, v->name, (uint64_t)json_object_get_int64(field), changed, v);
+	return ADMIN_LATER;
+}
+
+/* False: it is not said. */
+static bool get_choice(struct json_object *request, enum region_choice *choice, int *rc,
+		       struct errtext *err)
+{
+	const char *word = request_text(request, "registration");
+	struct json_object *field;
+
+	if (!json_object_object_get_ex(request, "registration", &field))
+		return false;
+	for (int i = REGION_AUTO; word && i <= REGION_STAGED; i++) {
+		if (strcmp(word, region_choice_text((enum region_choice)i)) == 0) {
+			*choice = (enum region_choice)i;
+			return true;
+		}
+	}
+	*rc = errtext_set(
+		err, -EINVAL,
+		"registration: expected one of \"auto\", \"pinned\", \"odp\", \"staged\"");
+	return false;
+}
+
+int admin_export_rung(const struct admin_env *env, struct admin_call *call,
+		      struct json_object *request, struct json_object **result, struct errtext *err)
+{
+	static const char *const known[] = {"v", "cmd", "name", "registration", "device", NULL};
+	enum region_choice choice = REGION_AUTO;
+	struct verb_call *v = NULL;
+	const char *name = "";
+	bool chosen = false;
+	int rc = request_check_keys(request, known, err);
+
+	(void)result;
+	if (rc == 0)
+		rc = get_name(request, &name, err);
+	if (rc == 0)
+		chosen = get_choice(request, &choice, &rc, err);
+	if (rc == 0 && json_object_object_get_ex(request, "device", NULL) &&
+	    !request_text(request, "device"))
+		rc = errtext_set(err, -EINVAL, "\"device\" is no text");
+	if (rc == 0)
+		rc = call_new(call, name, &v, err);
+	if (rc)
+		return rc;
+	exports_rung(env->exports, v->name, request_text(request, "device"),
+		     chosen ? &choice : NULL, changed, v);
 	return ADMIN_LATER;
 }
 

@@ -59,6 +59,10 @@ struct exports {
 	bool stopping;
 	void (*stopped)(void *arg);
 	void *stopped_arg;
+	unsigned int
+		giving_back; /* exports whose clients have not let go, and exports_give_back() */
+	void (*given_back)(void *arg);
+	void *given_back_arg;
 };
 
 /**
@@ -205,6 +209,19 @@ static void remember(struct entry *e)
 		holding_became_known(e->h);
 }
 
+/* Its path alone does not tell which one it is. */
+static void note_why(struct entry *e, const char *why)
+{
+	const char *name = holding_name(e->h);
+	const size_t n = strlen(name);
+
+	if (strncmp(why, name, n) == 0 && why[n] == ':')
+		(void)snprintf(e->why, sizeof(e->why), "%s", why);
+	else
+		(void)snprintf(e->why, sizeof(e->why), "%s: %.*s", name,
+			       (int)(sizeof(e->why) - n - 3), why);
+}
+
 static void started(void *arg, int err, const char *why)
 {
 	struct entry *e = arg;
@@ -218,7 +235,7 @@ static void started(void *arg, int err, const char *why)
 	if (err) {
 		e->err = err;
 		e->keep = err == -EREMCHG && !e->exports->announced;
-		(void)snprintf(e->why, sizeof(e->why), "%s", why);
+		note_why(e, why);
 		/* Everything is undone but its place among the namespaces. */
 		forget(e);
 		return;
@@ -284,6 +301,8 @@ static int make(struct exports *x, const struct config_export *c, uint32_t nsid,
 		.ana_group = c->ana_group,
 		.registration = c->registration,
 		.wait_if_busy = c->wait_if_busy,
+		.tenure = c->tenure,
+		.refuse_while_granted = c->refuse_while_granted,
 		.advisory_deallocate = c->advisory_deallocate,
 	};
 	struct entry *e = calloc(1, sizeof(*e));
@@ -433,6 +452,37 @@ void exports_resize(struct exports *x, const char *name, uint64_t bytes, exports
 		holding_resize(e->h, bytes, done, arg);
 }
 
+void exports_rung(struct exports *x, const char *name, const char *device,
+		  const enum region_choice *choice, exports_done_fn *done, void *arg)
+{
+	struct entry *e = get(x, name, done, arg);
+
+	if (e)
+		holding_rung(e->h, device, choice, done, arg);
+}
+
+/* ---- reclaim ---------------------------------------------------------------------------------- */
+
+void exports_reclaim(struct exports *x, const char *name, const struct holding_reclaim *want,
+		     exports_done_fn *done, void *arg)
+{
+	struct entry *e = get(x, name, done, arg);
+
+	if (e)
+		holding_reclaim(e->h, want, done, arg);
+}
+
+int exports_reclaim_end(struct exports *x, const char *name, struct errtext *err)
+{
+	struct entry *e = find(x, name);
+
+	if (!e)
+		return errtext_set(err, -ENOENT, "there is no export \"%s\"; leasehold export list",
+				   name);
+	(void)holding_reclaim_end(e->h);
+	return 0;
+}
+
 /* ---- what others see -------------------------------------------------------------------------- */
 
 void exports_scan(struct exports *x)
@@ -478,6 +528,45 @@ const struct holding *exports_find(const struct exports *x, const char *name)
 }
 
 /* ---- stop ------------------------------------------------------------------------------------- */
+
+/* One more, or fewer, that holds it up. */
+static void given_back(void *arg, int err, const char *why)
+{
+	struct exports *x = arg;
+
+	if (err)
+		log_warning("%s", why);
+	if (--x->giving_back == 0 && !x->stopping)
+		x->given_back(x->given_back_arg);
+}
+
+unsigned int exports_give_back(struct exports *x, void (*done)(void *arg), void *arg)
+{
+	static const struct holding_reclaim want = {.whole = true,
+						    .hold_ns = HOLDING_RECLAIM_TILL_STOP};
+	unsigned int asked = 0;
+	struct holding_status s;
+	struct list *l;
+
+	x->given_back = done;
+	x->given_back_arg = arg;
+	x->giving_back = 1; /* our own */
+	list_for_each (l, &x->entries) {
+		struct entry *e = list_entry(l, struct entry, link);
+
+		if (e->state != ENTRY_THERE || e->stopping)
+			continue;
+		holding_status(e->h, &s);
+		if (s.clients == 0)
+			continue;
+		asked++;
+		x->giving_back++;
+		holding_reclaim(e->h, &want, given_back, x);
+	}
+	if (asked > 0)
+		given_back(x, 0, "");
+	return asked;
+}
 
 void exports_stop(struct exports *x, void (*done)(void *arg), void *arg)
 {

@@ -47,6 +47,16 @@ void exports_remove(struct exports *x, const char *name, exports_done_fn *done, 
 void exports_resize(struct exports *x, const char *name, uint64_t bytes, exports_done_fn *done,
 		    void *arg);
 
+/** As holding_reclaim(). -ENOENT, -EBUSY, -ENODEV as above. */
+void exports_reclaim(struct exports *x, const char *name, const struct holding_reclaim *want,
+		     exports_done_fn *done, void *arg);
+/** Ends all of that export before their time. -ENOENT. */
+MUST_CHECK int exports_reclaim_end(struct exports *x, const char *name, struct errtext *err);
+
+/** As holding_rung(). -ENOENT, -EBUSY, -ENODEV as above. */
+void exports_rung(struct exports *x, const char *name, const char *device,
+		  const enum region_choice *choice, exports_done_fn *done, void *arg);
+
 /** A lease signal came. */
 void exports_scan(struct exports *x);
 unsigned int exports_count(const struct exports *x);
@@ -57,6 +67,13 @@ void exports_each(const struct exports *x,
 /** The one of that name, or NULL. */
 const struct holding *exports_find(const struct exports *x, const char *name);
 
+/**
+ * Before a stop: what is granted is recalled, so that clients can confirm and let go while they are
+ * connected, and nothing is granted again there. Returns of how many exports; 0: nobody has a grant, and
+ * done is not called. done once, also before the call returns: nobody has one any more. A stop may come
+ * before that.
+ */
+unsigned int exports_give_back(struct exports *x, void (*done)(void *arg), void *arg);
 /** Stops all; done once, later. Nothing can be added any more. Then free, before the target. */
 void exports_stop(struct exports *x, void (*done)(void *arg), void *arg);
 /** Those that are stopped still belong to the target: the target first. */

@@ -111,6 +111,7 @@ static struct json_object *rungs_json(const struct admin_env *env, const struct 
 		const struct region_probe *p = &s->probes[i];
 		struct json_object *o = json_object_new_object();
 
+		put_text(o, "registration", region_choice_text(s->choices[i]));
 		put_text(o, "device", fabric_device_info(env->holdings_env->devices[i])->name);
 		put_text(o, "rung", lh_rung_text(p->rung));
 		put_bool(o, "iova_proven", p->iova);
@@ -120,6 +121,58 @@ static struct json_object *rungs_json(const struct admin_env *env, const struct 
 		json_object_array_add(list, o);
 	}
 	return list;
+}
+
+static const char *resv_type_text(enum nvme_resv_type type)
+{
+	switch (type) {
+	case NVME_RESV_NONE:
+		return "none";
+	case NVME_RESV_WRITE_EXCLUSIVE:
+		return "write exclusive";
+	case NVME_RESV_EXCLUSIVE_ACCESS:
+		return "exclusive access";
+	case NVME_RESV_WRITE_EXCLUSIVE_REGISTRANTS:
+		return "write exclusive, registrants only";
+	case NVME_RESV_EXCLUSIVE_ACCESS_REGISTRANTS:
+		return "exclusive access, registrants only";
+	case NVME_RESV_WRITE_EXCLUSIVE_ALL:
+		return "write exclusive, all registrants";
+	case NVME_RESV_EXCLUSIVE_ACCESS_ALL:
+		return "exclusive access, all registrants";
+	}
+	return "unknown";
+}
+
+static void add_registrant(const struct nvme_registrant_status *status, void *arg)
+{
+	struct json_object *o = json_object_new_object();
+	char hostid[UUID_TEXT_BYTES];
+
+	uuid_format(status->hostid, hostid);
+	put_text(o, "hostid", hostid);
+	if (status->hostnqn)
+		put_text(o, "hostnqn", status->hostnqn);
+	put_bool(o, "holds", status->holds);
+	json_object_array_add(arg, o);
+}
+
+/* Nothing where nobody is registered. */
+static void put_reservation(struct json_object *o, const struct admin_env *env,
+			    const struct holding *h)
+{
+	struct nvme_resv_summary summary;
+	struct json_object *resv, *registrants;
+
+	if (!nvme_target_reservation(env->target, h, &summary))
+		return;
+	resv = json_object_new_object();
+	registrants = json_object_new_array();
+	put_text(resv, "type", resv_type_text(summary.type));
+	put_bool(resv, "persists", summary.persists);
+	nvme_target_each_registrant(env->target, h, add_registrant, registrants);
+	json_object_object_add(o, "reservation", resv);
+	json_object_object_add(o, "registrants", registrants);
 }
 
 /* `offline`: why it is, or NULL. */
@@ -132,6 +185,29 @@ static struct json_object *warnings_json(const struct holding *h, const char *of
 		json_object_array_add(list, json_object_new_string(offline));
 	for (unsigned int i = 0; holding_warning(h, i, text, sizeof(text)); i++)
 		json_object_array_add(list, json_object_new_string(text));
+	return list;
+}
+
+struct json_object *status_reclaimed(const struct holding *h)
+{
+	struct json_object *list = json_object_new_array();
+	struct holding_reclaim r;
+	struct holding_status s;
+
+	holding_status(h, &s);
+	for (unsigned int i = 0; holding_reclaimed(h, i, &r); i++) {
+		/* What lies behind the end is reclaimed too, should the file grow. */
+		const uint64_t there =
+			r.offset < s.size_bytes ? min_u64(r.length, s.size_bytes - r.offset) : 0;
+
+		struct json_object *o = json_object_new_object();
+
+		put_bool(o, "whole", r.whole);
+		put_number(o, "offset", r.offset);
+		put_number(o, "length", there);
+		put_number(o, "left_ms", (r.hold_ns + NS_PER_MS - 1) / NS_PER_MS);
+		json_object_array_add(list, o);
+	}
 	return list;
 }
 
@@ -157,19 +233,23 @@ struct json_object *status_export(const struct admin_env *env, const struct hold
 		put_bool(o, "volatile_cache", export_volatile_cache(e));
 		put_text(o, "medium", export_medium_text(s.medium));
 	}
-	put_text(o, "tenure", s.leased ? "lease" : "none");
+	put_text(o, "tenure", s.no_tenure ? "none" : s.tenure == TENURE_WATCH ? "watch" : "lease");
 	put_number(o, "generation", s.generation);
 	put_number(o, "size_bytes", s.size_bytes);
 	put_number(o, "backed_bytes", s.backed_bytes);
 	put_number(o, "hole_bytes", s.hole_bytes);
 	put_number(o, "shared_bytes", s.shared_bytes);
+	put_number(o, "reclaimed_bytes", s.reclaimed_bytes);
 	put_number(o, "grants", s.grants);
 	put_number(o, "clients", s.clients);
 	put_number(o, "keys", s.keys);
 	put_number(o, "recalls", s.recalls);
+	put_number(o, "range_recalls", s.range_recalls);
+	json_object_object_add(o, "reclaimed", status_reclaimed(h));
 	json_object_object_add(
 		o, "warnings",
 		warnings_json(h, s.state == HOLDING_OFFLINE && !removing ? s.why : NULL));
+	put_reservation(o, env, h);
 	json_object_object_add(o, "rungs", rungs_json(env, &s));
 	if (s.recalls)
 		json_object_object_add(o, "last_recall", timeline_json(&s.last));
@@ -226,18 +306,39 @@ static int answer_status(const struct admin_env *env, struct admin_call *call,
 	return 0;
 }
 
+struct rung_counts {
+	const struct admin_env *env;
+	uint64_t of[LH_RUNG_STAGED + 1];
+};
+
+/* How many adapters stand on each rung, of all exports. */
+static void count_rungs(const struct holding *h, bool removing, void *arg)
+{
+	struct rung_counts *counts = arg;
+	struct holding_status s;
+
+	holding_status(h, &s);
+	for (unsigned int i = 0; !removing && i < counts->env->holdings_env->nr_devices; i++)
+		counts->of[s.state == HOLDING_OFFLINE ? LH_RUNG_NONE : s.probes[i].rung]++;
+}
+
 static int answer_stats(const struct admin_env *env, struct admin_call *call,
 			struct json_object *request, struct json_object **result,
 			struct errtext *err)
 {
 	struct json_object *o = json_object_new_object();
+	struct rung_counts counts = {.env = env};
 
-	(void)env;
 	(void)call;
 	(void)request;
 	(void)err;
 	for (const struct counter *c = counter_first(); c; c = c->next)
 		put_number(o, c->name, counter_read(c));
+	exports_each(env->exports, count_rungs, &counts);
+	put_number(o, "rungs_pinned", counts.of[LH_RUNG_PINNED]);
+	put_number(o, "rungs_odp", counts.of[LH_RUNG_ODP]);
+	put_number(o, "rungs_staged", counts.of[LH_RUNG_STAGED]);
+	put_number(o, "rungs_none", counts.of[LH_RUNG_NONE]);
 	*result = o;
 	return 0;
 }
@@ -255,6 +356,8 @@ const struct admin_verb admin_verbs[] = {
 	{"export add", admin_export_add},
 	{"export remove", admin_export_remove},
 	{"export resize", admin_export_resize},
+	{"export rung", admin_export_rung},
 	{"export list", admin_export_list},
+	{"reclaim", admin_reclaim},
 	{NULL, NULL},
 };

@@ -23,6 +23,7 @@ typedef int admin_verb_fn(const struct admin_env *env, struct admin_call *call,
 
 /** Takes `result` over (NULL with an error). The client may be gone: then nobody hears it. */
 void admin_answer(struct admin_call *call, int rc, struct json_object *result, const char *why);
+/** NULL: nobody hears the answer, and what the env points to may be gone as well. */
 const struct admin_env *admin_call_env(const struct admin_call *call);
 
 struct admin_verb {
@@ -32,7 +33,9 @@ struct admin_verb {
 
 admin_verb_fn admin_listener_list, admin_listener_ana, admin_listener_add, admin_listener_remove;
 admin_verb_fn admin_referral_list, admin_referral_add, admin_referral_remove;
+admin_verb_fn admin_reclaim;
 admin_verb_fn admin_export_add, admin_export_remove, admin_export_resize, admin_export_list;
+admin_verb_fn admin_export_rung;
 /** Every listener, as both verbs and status show it. */
 struct json_object *admin_listeners_json(const struct admin_env *env);
 
@@ -59,5 +62,7 @@ MUST_CHECK int request_group(struct json_object *request, const char *key, const
 /** status.c: an export as `status` shows it. */
 struct json_object *status_export(const struct admin_env *env, const struct holding *h,
 				  bool removing);
+/** What local tools have of it now. */
+struct json_object *status_reclaimed(const struct holding *h);
 
 #endif

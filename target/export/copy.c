@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * The file-system path: bytes into the file through its mapping, out of it by pread(2), and made
- * durable. Needs no tenure, so the file may be truncated and its blocks moved at any moment; what
- * must never happen is that a write makes the file longer or is acknowledged though it is lost.
- * Any thread that may sleep; view_persist() any.
+ * durable. Needs no tenure (but view_stage_in() and view_stage_out()), so the file may be
+ * truncated and its blocks moved at any moment; what must never happen is that a write makes the
+ * file longer or is acknowledged though it is lost. Any thread that may sleep; view_persist() any.
  */
 #include "file.h"
 
@@ -157,6 +157,40 @@ int view_copy_in(const struct view *view, uint64_t offset, const void *src, uint
 	return ret ? ret : check_end(view, offset, length);
 }
 
+int view_stage_in(const struct view *view, uint64_t offset, const void *src, uint64_t length)
+{
+	struct copy_in c = {
+		.mapping = view->mapping,
+		.dst = view->base + offset,
+		.src = src,
+		.length = length,
+	};
+
+	assert(view_backed(view, offset, length));
+	return run(view, copy_in, &c);
+}
+
+struct copy_out {
+	uint8_t *dst;
+	const uint8_t *src;
+	uint64_t length;
+};
+
+static void copy_out(void *arg)
+{
+	const struct copy_out *c = arg;
+
+	guard_memcpy(c->dst, c->src, c->length);
+}
+
+int view_stage_out(const struct view *view, uint64_t offset, void *dst, uint64_t length)
+{
+	struct copy_out c = {.dst = dst, .src = view->base + offset, .length = length};
+
+	assert(view_backed(view, offset, length));
+	return run(view, copy_out, &c);
+}
+
 struct zero {
 	const struct mapping *mapping;
 	uint8_t *dst;
@@ -263,7 +297,7 @@ int view_verify(const struct view *view, uint64_t offset, uint64_t length)
 	return 0;
 }
 
-int view_copy(const struct view *view, uint64_t from, uint64_t to, uint64_t length)
+int view_copy(const struct view *view, uint64_t from, uint64_t to, uint64_t length, bool *unread)
 {
 	uint8_t piece[PIECE_BYTES];
 
@@ -271,6 +305,7 @@ int view_copy(const struct view *view, uint64_t from, uint64_t to, uint64_t leng
 		uint64_t n = min_u64(length, sizeof(piece));
 		int ret = view_copy_out(view, from, piece, n);
 
+		*unread = ret != 0;
 		if (!ret)
 			ret = view_copy_in(view, to, piece, n);
 		if (ret)

@@ -125,10 +125,11 @@ struct view {
 	uint8_t *base;
 	uint64_t size_bytes; /* of the file, rounded down to the LBA */
 	uint64_t mapped_bytes;
-	/* These three make up the file's size, which exceeds size_bytes by less than an LBA. */
+	/* These four make up the file's size, which exceeds size_bytes by less than an LBA. */
 	uint64_t backed_bytes;	       /* in runs */
 	uint64_t hole_bytes;	       /* holes, and what else makes no run of whole pages */
 	uint64_t shared_bytes;	       /* clones */
+	uint64_t left_out_bytes;       /* in runs if view_leave_out() had not been asked for less */
 	const struct export_run *runs; /* ascending, disjoint, not touching */
 	unsigned int nr_runs;
 	struct mapping *mapping; /* the room's own */
@@ -158,6 +159,14 @@ void view_free(struct view *view);
 MUST_CHECK int view_allocate(const struct view *old, uint64_t offset, uint64_t length,
 			     struct view **view, struct errtext *err);
 
+/**
+ * A fresh look: the same without filling holes, of a file that somebody has changed in
+ * [offset, offset + length), which alone is pre-faulted. -ERANGE: it has another size now, which
+ * takes another mapping.
+ */
+MUST_CHECK int view_again(const struct view *old, uint64_t offset, uint64_t length,
+			  struct view **view, struct errtext *err);
+
 /** Bytes of an export. */
 struct export_range {
 	uint64_t offset;
@@ -171,16 +180,25 @@ struct export_range {
 MUST_CHECK int view_exclude(const struct view *old, const struct export_range *ranges,
 			    unsigned int nr_ranges, struct view **view);
 
+/** The same of what comes back: left_out_bytes counts it, and it is no hole. */
+MUST_CHECK int view_leave_out(const struct view *old, const struct export_range *ranges,
+			      unsigned int nr_ranges, struct view **view);
+
 /**
  * A view of the same generation and mapping that ends at `bytes`, which are fewer than the old one's:
  * first step of a truncate of our own. The file is not looked at.
  */
 MUST_CHECK int view_cut(const struct view *old, uint64_t bytes, struct view **view);
 
+static inline uint64_t view_file_bytes(const struct view *view)
+{
+	return view->backed_bytes + view->hole_bytes + view->shared_bytes + view->left_out_bytes;
+}
+
 /** What the file has behind its last whole logical block, and what is not served. Any thread. */
 static inline uint64_t view_tail_bytes(const struct view *view)
 {
-	return view->backed_bytes + view->hole_bytes + view->shared_bytes - view->size_bytes;
+	return view_file_bytes(view) - view->size_bytes;
 }
 
 /* What whoever runs the target should know of an export. */
@@ -225,8 +243,18 @@ MUST_CHECK int view_copy_in(const struct view *view, uint64_t offset, const void
 			    uint64_t length);
 
 /**
- * The same outwards (by pread(2)): -ERANGE, -EIO. Holes read as zeros without being filled, which
- * reading the mapping would do on memory file systems. Reactors use io_uring on export_fd().
+ * Between the mapping and a buffer, persisting what is written, with nothing looked up: under
+ * tenure, of a range that is backed (view_backed()). Guarded: -ERANGE, -EIO as above. Reactors: up
+ * to 64 KiB, of what is not a page-cache file.
+ */
+MUST_CHECK int view_stage_in(const struct view *view, uint64_t offset, const void *src,
+			     uint64_t length);
+MUST_CHECK int view_stage_out(const struct view *view, uint64_t offset, void *dst, uint64_t length);
+
+/**
+ * The same as view_copy_in() outwards (by pread(2)): -ERANGE, -EIO. Holes read as zeros without
+ * being filled, which reading the mapping would do on memory file systems. Reactors use io_uring
+ * on export_fd().
  */
 MUST_CHECK int view_copy_out(const struct view *view, uint64_t offset, void *dst, uint64_t length);
 
@@ -237,8 +265,12 @@ MUST_CHECK int view_zero(const struct view *view, uint64_t offset, uint64_t leng
 MUST_CHECK int view_compare(const struct view *view, uint64_t offset, const void *bytes,
 			    uint64_t length);
 
-/** Copies inside the file, which do not overlap; as view_copy_in(). */
-MUST_CHECK int view_copy(const struct view *view, uint64_t from, uint64_t to, uint64_t length);
+/**
+ * Copies inside the file, between ranges that do not overlap; as view_copy_in(). On an error `unread`
+ * says whether it was the source that could not be read.
+ */
+MUST_CHECK int view_copy(const struct view *view, uint64_t from, uint64_t to, uint64_t length,
+			 bool *unread);
 
 /** Reads the range and forgets it: 0 if all of it can be read. As view_copy_out(). */
 MUST_CHECK int view_verify(const struct view *view, uint64_t offset, uint64_t length);

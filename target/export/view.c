@@ -215,11 +215,6 @@ static int look(const struct export *e, uint64_t *file_bytes, struct errtext *er
 	return 0;
 }
 
-static uint64_t file_bytes_of(const struct view *view)
-{
-	return view->backed_bytes + view->hole_bytes + view->shared_bytes;
-}
-
 int view_new(struct export *e, uint32_t generation, struct view **view, struct errtext *err)
 {
 	struct mapping *m = NULL;
@@ -239,6 +234,20 @@ int view_new(struct export *e, uint32_t generation, struct view **view, struct e
 	return ret;
 }
 
+/* Under tenure it has the size it had; else the mapping might not fit it. */
+static int look_again(const struct view *old, uint64_t *file_bytes, struct errtext *err)
+{
+	const struct export *e = old->export;
+	uint64_t page = export_page_bytes();
+	int ret = look(e, file_bytes, err);
+
+	if (ret)
+		return ret;
+	if (align_up(*file_bytes, page) != align_up(view_file_bytes(old), page))
+		return errtext_set(err, -ERANGE, "%s has another size now", e->path);
+	return 0;
+}
+
 int view_allocate(const struct view *old, uint64_t offset, uint64_t length, struct view **view,
 		  struct errtext *err)
 {
@@ -249,14 +258,31 @@ int view_allocate(const struct view *old, uint64_t offset, uint64_t length, stru
 
 	if (length == 0 || !range_ok(offset, length, old->size_bytes))
 		return errtext_set(err, -ERANGE, "outside %s", e->path);
-	ret = look(e, &bytes, err);
+	ret = look_again(old, &bytes, err);
 	if (ret)
 		return ret;
-	/* Under tenure it has the size it had; else the mapping might not fit it. */
-	if (align_up(bytes, page) != align_up(file_bytes_of(old), page))
-		return errtext_set(err, -ERANGE, "%s has another size now", e->path);
 	ret = make(e, old->generation, mapping_get(m), bytes, align_down(offset, page),
 		   align_up(offset + length, page), true, view, err);
+	if (ret)
+		mapping_put(m);
+	return ret;
+}
+
+int view_again(const struct view *old, uint64_t offset, uint64_t length, struct view **view,
+	       struct errtext *err)
+{
+	struct mapping *m = old->mapping;
+	uint64_t page = export_page_bytes(), bytes = 0, from, to;
+	int ret = look_again(old, &bytes, err);
+
+	if (ret)
+		return ret;
+	if (bytes != view_file_bytes(old))
+		return errtext_set(err, -ERANGE, "%s has another size now", old->export->path);
+	from = min_u64(align_down(offset, page), m->bytes);
+	to = length < m->bytes - from ? min_u64(align_up(offset + length, page), m->bytes)
+				      : m->bytes;
+	ret = make(old->export, old->generation, mapping_get(m), bytes, from, to, false, view, err);
 	if (ret)
 		mapping_put(m);
 	return ret;
@@ -291,7 +317,7 @@ static unsigned int add_rest(struct runs *runs, uint64_t at, uint64_t end,
 
 /* What is left of `old` without the ranges, of a file of `file_bytes`. */
 static int narrow(const struct view *old, const struct export_range *ranges, unsigned int nr_ranges,
-		  uint64_t file_bytes, struct view **view)
+		  uint64_t file_bytes, bool comes_back, struct view **view)
 {
 	struct export_range *sorted = malloc((nr_ranges + 1) * sizeof(*sorted));
 	struct view *v = malloc(sizeof(*v));
@@ -319,9 +345,13 @@ static int narrow(const struct view *old, const struct export_range *ranges, uns
 	v->nr_runs = runs.nr;
 	v->size_bytes = align_down(file_bytes, old->export->lba_bytes);
 	v->backed_bytes = runs.backed_bytes;
-	/* Where the shared blocks lie is not known here. */
-	v->shared_bytes = min_u64(old->shared_bytes, file_bytes - runs.backed_bytes);
-	v->hole_bytes = file_bytes - runs.backed_bytes - v->shared_bytes;
+	/* Where these lie is not known here. */
+	if (comes_back)
+		v->left_out_bytes += old->backed_bytes - v->backed_bytes;
+	v->left_out_bytes = min_u64(v->left_out_bytes, file_bytes - v->backed_bytes);
+	v->shared_bytes =
+		min_u64(old->shared_bytes, file_bytes - v->backed_bytes - v->left_out_bytes);
+	v->hole_bytes = file_bytes - v->backed_bytes - v->left_out_bytes - v->shared_bytes;
 	(void)mapping_get(old->mapping);
 	free(sorted);
 	*view = v;
@@ -337,18 +367,24 @@ fail:
 int view_exclude(const struct view *old, const struct export_range *ranges, unsigned int nr_ranges,
 		 struct view **view)
 {
-	return narrow(old, ranges, nr_ranges, file_bytes_of(old), view);
+	return narrow(old, ranges, nr_ranges, view_file_bytes(old), false, view);
+}
+
+int view_leave_out(const struct view *old, const struct export_range *ranges,
+		   unsigned int nr_ranges, struct view **view)
+{
+	return narrow(old, ranges, nr_ranges, view_file_bytes(old), true, view);
 }
 
 int view_cut(const struct view *old, uint64_t bytes, struct view **view)
 {
 	struct export_range rest = {.offset = align_up(bytes, export_page_bytes())};
 
-	assert(bytes > 0 && bytes < file_bytes_of(old));
+	assert(bytes > 0 && bytes < view_file_bytes(old));
 	/* Runs end with a whole page. */
-	rest.length = max_u64(align_up(file_bytes_of(old), export_page_bytes()), rest.offset) -
+	rest.length = max_u64(align_up(view_file_bytes(old), export_page_bytes()), rest.offset) -
 		      rest.offset;
-	return narrow(old, &rest, rest.length > 0, bytes, view);
+	return narrow(old, &rest, rest.length > 0, bytes, false, view);
 }
 
 void view_free(struct view *view)

@@ -280,9 +280,25 @@ unsigned int client_tell_all(struct holding *h, unsigned int *grants)
 		g->client->mark = h->recall_serial;
 		clients++;
 		if (!g->client->fenced)
-			env->ops->tell(env->ops_ctx, g->client, h, h->generation, env->deadline_ms);
+			env->ops->tell(env->ops_ctx, g->client, h, 0, UINT64_MAX, h->generation,
+				       env->deadline_ms);
 	}
 	return clients;
+}
+
+/* True: it was not yet. */
+static bool fence_holder(const struct grant *g)
+{
+	struct grant_client *client = g->client;
+
+	if (g->state != GRANT_LIVE || client->fenced)
+		return false;
+	client->fenced = true;
+	counter_add(&clients_fenced, 1);
+	log_warning("%s holds grants of %s past the deadline: fenced", client->config.name,
+		    g->h->config.export.name);
+	(void)fabric_conn_fence(client->config.conn);
+	return true;
 }
 
 unsigned int client_fence_all(struct holding *h)
@@ -290,18 +306,56 @@ unsigned int client_fence_all(struct holding *h)
 	unsigned int clients = 0;
 	struct list *l;
 
-	list_for_each (l, &h->grants) {
-		struct grant *g = list_entry(l, struct grant, link);
-		struct grant_client *client = g->client;
-
-		if (g->state != GRANT_LIVE || client->fenced)
-			continue;
-		client->fenced = true;
-		clients++;
-		counter_add(&clients_fenced, 1);
-		log_warning("%s holds grants of %s past the deadline: fenced", client->config.name,
-			    h->config.export.name);
-		(void)fabric_conn_fence(client->config.conn);
-	}
+	list_for_each (l, &h->grants)
+		clients += fence_holder(list_entry(l, struct grant, link));
 	return clients;
+}
+
+/* ---- a recall of a range --------------------------------------------------------------------- */
+
+struct range_holders {
+	const struct holding_range *range;
+	unsigned int clients;
+};
+
+static bool tell_holder(struct table_node *node, void *arg)
+{
+	struct grant *g = container_of(node, struct grant, node);
+	const struct holding_env *env = g->h->env;
+	struct range_holders *x = arg;
+	const struct holding_range *r = x->range;
+
+	if (g->state != GRANT_LIVE || g->client->mark == r->serial)
+		return true;
+	g->client->mark = r->serial;
+	x->clients++;
+	if (!g->client->fenced)
+		env->ops->tell(env->ops_ctx, g->client, g->h, r->offset,
+			       r->end == INT64_MAX ? UINT64_MAX : r->end - r->offset,
+			       g->h->generation, env->deadline_ms);
+	return true;
+}
+
+unsigned int client_tell_range(struct holding *h, const struct holding_range *r)
+{
+	struct range_holders x = {.range = r};
+
+	(void)table_each(&h->table, r->offset, r->end, tell_holder, &x);
+	return x.clients;
+}
+
+static bool fence_one(struct table_node *node, void *arg)
+{
+	struct range_holders *x = arg;
+
+	x->clients += fence_holder(container_of(node, struct grant, node));
+	return true;
+}
+
+unsigned int client_fence_range(struct holding *h, const struct holding_range *r)
+{
+	struct range_holders x = {.range = r};
+
+	(void)table_each(&h->table, r->offset, r->end, fence_one, &x);
+	return x.clients;
 }

@@ -71,6 +71,11 @@ static void finish(struct acquire *op, uint16_t status)
 
 	if (status == NVME_SC_SUCCESS)
 		fill_answer(op, &answer);
+	if (status == LH_SC_RECALLING) {
+		answer.reclaimed = reclaim_has(h, op->want.offset);
+		if (h->state == HOLDING_SERVING)
+			answer.held_length = range_held_length(h, op->want.offset);
+	}
 	list_del(&op->link);
 	list_del(&op->client_link);
 	list_del(&op->grow_link);
@@ -253,12 +258,14 @@ static uint16_t check(const struct acquire *op)
 		return NVME_SC_ACCESS_DENIED;
 	if (want->generation && want->generation != h->generation)
 		return LH_SC_STALE_GENERATION;
-	if (h->probes[op->client->config.device].rung == LH_RUNG_NONE)
+	if (!region_registers(h->probes[op->client->config.device].rung))
 		return LH_SC_NO_DIRECT;
 	/* The last page of a file is mapped, and granted, whole. */
 	limit = align_up(h->current->view->size_bytes, LH_GRANT_ALIGN);
 	if (!range_ok(want->offset, want->length, limit))
 		return NVME_SC_LBA_RANGE;
+	if (range_held_back(h, want->offset, NULL))
+		return LH_SC_RECALLING;
 	return NVME_SC_SUCCESS;
 }
 
@@ -282,6 +289,8 @@ static void consider(struct acquire *op)
 		finish(op, status);
 		return;
 	}
+	/* The rest it asks for again, and is told to wait. */
+	(void)range_held_back(h, op->want.offset, &op->want.length);
 	backed = backed_from(h->current->view, op->want.offset, op->want.length);
 	if (backed < op->want.length && op->want.allocate && !op->grown) {
 		if (h->config.export.read_only) {
@@ -333,7 +342,8 @@ void grant_grow_next(struct holding *h)
 	uint64_t backed, from, length;
 	uint16_t status;
 
-	if (h->make.kind != MAKE_NOTHING || h->punch.step != PUNCH_IDLE || list_empty(&h->growers))
+	if (h->make.kind != MAKE_NOTHING || h->punch.step != PUNCH_IDLE ||
+	    list_empty(&h->growers) || range_wants_make(h))
 		return;
 	op = list_entry(list_pop(&h->growers), struct acquire, grow_link);
 	status = check(op);
@@ -342,6 +352,7 @@ void grant_grow_next(struct holding *h)
 		grant_grow_next(h);
 		return;
 	}
+	(void)range_held_back(h, op->want.offset, &op->want.length);
 	/* Another acquire may have filled them meanwhile. */
 	backed = backed_from(h->current->view, op->want.offset, op->want.length);
 	from = op->want.offset + backed;
@@ -357,7 +368,8 @@ void grant_grow_next(struct holding *h)
 void grant_grown(struct holding *h, struct acquire *op, int err)
 {
 	(void)h;
-	op->grown = true;
+	/* Cancelled for something else, it is tried again. */
+	op->grown = err != -ECANCELED;
 	/* What was backed before can be had still. */
 	if (err && err != -ECANCELED &&
 	    backed_from(op->h->current->view, op->want.offset, op->want.length) == 0 &&
@@ -387,6 +399,18 @@ void grant_cancel_all(struct holding *h)
 
 	list_for_each_safe (l, next, &h->acquires)
 		cancel(list_entry(l, struct acquire, link), LH_SC_RECALLING);
+}
+
+void grant_cancel_range(struct holding *h, uint64_t offset, uint64_t end)
+{
+	struct list *l, *next;
+
+	list_for_each_safe (l, next, &h->acquires) {
+		struct acquire *op = list_entry(l, struct acquire, link);
+
+		if (range_overlaps(op->want.offset, op->want.length, offset, end - offset))
+			cancel(op, LH_SC_RECALLING);
+	}
 }
 
 void grant_cancel_forbidden(struct holding *h, const struct holding_eviction *e)
@@ -466,7 +490,10 @@ void grant_check_releases(struct grant_client *client)
 		bool left = false;
 
 		list_for_each (gl, &client->grants) {
-			left = released_by(list_entry(gl, struct grant, client_link), r);
+			const struct grant *g = list_entry(gl, struct grant, client_link);
+
+			/* One that lives was being made, or not asked for, when this came. */
+			left = g->state == GRANT_DYING && released_by(g, r);
 			if (left)
 				break;
 		}

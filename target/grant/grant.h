@@ -15,7 +15,9 @@
 
 #include "export/export.h"
 #include "fabric/fabric.h"
+#include "grant/range_recall.h"
 #include "region/region.h"
+#include "tenure/tenure.h"
 #include "util/list.h"
 #include "util/loop.h"
 #include "util/pool.h"
@@ -23,9 +25,12 @@
 #define GRANT_MAX_DEVICES      8
 #define GRANT_MAX_RESIZE_BYTES GIB(65536) /* half of what a process can address */
 
+#define GRANT_KEY_BYTES GIB(1) /* of one grant; a longer Acquire gets several */
+
 #define GRANT_DEFAULT_DEADLINE_MS    1000 /* ask first; then fence */
 #define GRANT_DEFAULT_MAX_PER_CLIENT 4096
 #define GRANT_DEFAULT_EXPIRY_MS	     60000 /* a client's grants, unless renewed */
+#define GRANT_DEFAULT_RUNG_RETRY_MS  1000  /* to the first attempt at a better rung; then doubled */
 
 struct holding;
 struct grant_client;
@@ -38,7 +43,7 @@ uint32_t grant_longest_deadline_ms(void);
 
 /**
  * What reactors work with: immutable, one per (holding, generation, extent map). regions[i] belongs
- * to device i of holding_env, NULL where the device has no rung (file-system path only).
+ * to device i of holding_env, NULL on the staged rung (bytes are copied).
  */
 struct serving {
 	struct holding *holding;
@@ -70,9 +75,26 @@ struct holding_ops {
 		     void (*fn)(struct loop_msg *));
 	/** Block queue pairs that still have work on the quiesced keys go to error, now. */
 	void (*fence_block)(void *ctx, struct holding *h);
-	/** Sends Recall on the client's direct queue (and rings the doorbell event). Once a recall. */
-	void (*tell)(void *ctx, struct grant_client *client, struct holding *h, uint32_t generation,
-		     uint32_t deadline_ms);
+	/**
+	 * After a publish that leaves the range out. done: no block work request on an earlier serving
+	 * that names keys touches it.
+	 */
+	void (*drain)(void *ctx, struct holding *h, uint64_t offset, uint64_t length,
+		      struct loop_msg *done, void (*fn)(struct loop_msg *));
+	/** Block queue pairs with such work go to error, as soon as their reactors turn to it. */
+	void (*fence_range)(void *ctx, struct holding *h, uint64_t offset, uint64_t length);
+	/** Commits that touch the range are refused as stale, until unsealed as often as sealed.
+	 *  done: none is in flight. */
+	void (*seal_range)(void *ctx, struct holding *h, uint64_t offset, uint64_t length,
+			   struct loop_msg *done, void (*fn)(struct loop_msg *));
+	void (*unseal_range)(void *ctx, struct holding *h, uint64_t offset, uint64_t length,
+			     struct loop_msg *done, void (*fn)(struct loop_msg *));
+	/**
+	 * Sends Recall on the client's direct queue (and rings the doorbell event): of grants that touch
+	 * the range; UINT64_MAX: to the end. Once a recall.
+	 */
+	void (*tell)(void *ctx, struct grant_client *client, struct holding *h, uint64_t offset,
+		     uint64_t length, uint32_t generation, uint32_t deadline_ms);
 	/**
 	 * One enum lh_change a call: LH_CHANGE_EXPORT when it came, went or changed its size,
 	 * LH_CHANGE_REGRANT when a new generation is served. For events to controllers.
@@ -93,6 +115,7 @@ struct holding_env {
 	uint32_t deadline_ms;
 	uint32_t grant_expiry_ms;
 	uint32_t max_grants_per_client;
+	uint32_t rung_retry_ms;
 };
 
 struct holding_config {
@@ -102,6 +125,8 @@ struct holding_config {
 	enum region_choice registration;
 	bool advisory_deallocate; /* hosts' wish for holes is not fulfilled */
 	bool wait_if_busy;	  /* else refused when another process has the file open at start */
+	enum tenure_kind tenure;
+	bool refuse_while_granted; /* under watch: while there are grants local operations get EBUSY */
 };
 
 enum holding_state {
@@ -176,6 +201,8 @@ struct grant_answer {
 	enum lh_durability durability;
 	uint32_t expiry_ms;
 	uint64_t covered_length;
+	uint64_t held_length; /* LH_SC_RECALLING: that a landlord has, from the offset on; 0: all */
+	bool reclaimed;	      /* the same: by holding_reclaim() */
 	unsigned int count;
 	struct lh_grant grants[LH_ACQUIRE_MAX_GRANTS]; /* wire format */
 };
@@ -201,7 +228,10 @@ void grant_acquire(struct holding *h, struct grant_client *client, const struct 
 void grant_release(struct holding *h, struct grant_client *client, uint64_t offset, uint64_t length,
 		   uint32_t generation, void (*done)(void *arg, uint16_t status), void *arg);
 
-/** Extends the life of all grants of the client (as each Acquire does); returns an NVMe status and the new life in ms. */
+/**
+ * Extends the life of all grants of the client (as each Acquire does); returns an NVMe status and
+ * the new life in ms.
+ */
 uint16_t grant_renew(struct grant_client *client, uint32_t *expiry_ms);
 
 /* ---- clients that may not any more ------------------------------------------------------------ */
@@ -245,18 +275,108 @@ struct holding_punch {
  */
 void holding_punch(struct holding *h, struct holding_punch *punch);
 
+/* ---- part of it for a landlord ----------------------------------------------------------------- */
+
+/**
+ * A range that somebody on this machine wants for himself for a while. Any number at once, overlapping
+ * or not. Embed it; it is the room's from holding_recall_range() to `ended`.
+ */
+struct holding_range {
+	uint64_t offset; /* bytes; rounded outwards to LH_GRANT_ALIGN */
+	uint64_t length; /* 0: to the end, wherever that will be */
+	bool tenure;	 /* the tenure of the whole export too: any process may open the file */
+	/**
+	 * The proof, once: nothing remote reaches the range, no work request or commit of ours is under
+	 * way on it. Block commands reach it through the file system. NULL: nobody asks.
+	 */
+	void (*done)(struct holding_range *r);
+	/** Once, after holding_recall_end() and `done`: what is served has the range again, or nothing
+	 *  is served. The memory is the caller's again. */
+	void (*ended)(struct holding_range *r);
+
+	/* the room's own */
+	struct holding *h;
+	struct list link;
+	struct range_recall recall;
+	unsigned int pending; /* events still to be stepped through, a mask */
+	bool stepping;
+	bool out;	  /* what is served leaves it out */
+	bool coming_back; /* a serving that has it is being made */
+	bool finishing;
+	unsigned int ops;  /* that reactors have not answered */
+	uint64_t left_out; /* in which view that was being made, last */
+	uint64_t serial;   /* among all recalls; marks clients */
+	uint64_t end;	   /* of the rounded range */
+	uint64_t from, to; /* with all of the slices that it touches */
+	struct loop_timer timer;
+	struct loop_msg drain_msg, seal_msg, unseal_msg, done_msg, ended_msg;
+};
+
+/**
+ * Recalls the range: clients that hold grants touching it are asked to let these go and fenced at the
+ * deadline, block queue pairs likewise whose work on it (or on its registrations: REGION_SLICE_BYTES)
+ * does not end; a recall of the whole export follows if even then there is no proof. All else is served
+ * on, its keys and the generation as they were. In any state but OFFLINE; the callbacks come later.
+ */
+void holding_recall_range(struct holding *h, struct holding_range *r);
+/** Whoever wanted it is through: a fresh look, registration, clients told. Once; also before `done`. */
+void holding_recall_end(struct holding_range *r);
+
+/** What local tools ask for: `leasehold reclaim`. */
+struct holding_reclaim {
+	uint64_t offset, length; /* as above */
+	bool whole;		 /* with the tenure */
+	uint64_t hold_ns;	 /* from the proof on; then it ends by itself */
+};
+
+/** As hold_ns: till holding_stop(). Clients take it for a recall like any other. */
+#define HOLDING_RECLAIM_TILL_STOP UINT64_MAX
+
+#define GRANT_MAX_RECLAIMS 64 /* of an export at once */
+
+/**
+ * done(arg, err, sentence) once, later or at once: 0 with the proof; -EBUSY: too many; -ENODEV: not
+ * served; -ENOMEM; -EINVAL: outside the export.
+ */
+void holding_reclaim(struct holding *h, const struct holding_reclaim *want,
+		     void (*done)(void *arg, int err, const char *why), void *arg);
+/** Ends all of them before their time; returns how many. */
+unsigned int holding_reclaim_end(struct holding *h);
+/**
+ * Reclaim `i`, from 0 on: what it is (`length` may reach far behind the end), and how long it holds
+ * still (0: not proven yet, or over).
+ */
+bool holding_reclaimed(const struct holding *h, unsigned int i, struct holding_reclaim *r);
+
 /* ---- size ------------------------------------------------------------------------------------- */
 
 /**
- * Gives the file another size. Larger: the export is recalled as by a landlord, the file extended by
- * a hole. Smaller: what goes is no longer served, its keys die, then the file is truncated; only
- * where somebody is granted some of it (or the file is pinned on DAX) all is recalled. done(arg, err,
- * sentence) once, also before this returns: when the new size is served, or, with a sentence that says why it is not
- * yet, when the file has it; -EINVAL (0, not of whole blocks), -EFBIG, -EROFS, -EBUSY (another one is under
- * way), -ENODEV (stopped, or not yet served), others of the file system's.
+ * Gives the file another size. Larger: the export is recalled as by a landlord, the file extended
+ * by a hole. Smaller: what goes is no longer served, its keys die, then the file is truncated;
+ * only where somebody is granted some of it (or the file is pinned on DAX) all is recalled.
+ * done(arg, err, sentence) once, also before this returns: when the new size is served, or, with a
+ * sentence that says why it is not yet, when the file has it; -EINVAL (0, not of whole blocks),
+ * -EFBIG, -EROFS, -EBUSY (another one is under way), -ENODEV (stopped, or not yet served), others
+ * of the file system's.
  */
 void holding_resize(struct holding *h, uint64_t bytes,
 		    void (*done)(void *arg, int err, const char *why), void *arg);
+
+/* ---- rungs ----------------------------------------------------------------------------------- */
+
+/**
+ * Tests the adapter of that name (NULL: all) again, for `choice` (NULL: as before), and changes its rung
+ * live: if it comes to another one the export is recalled as by a landlord and served with the next
+ * generation. done(arg, err, sentence) once, also before this returns: when that is served, when
+ * nothing changes, or with a sentence why it is not served yet. -EOPNOTSUPP: "pinned" or "odp" is asked
+ * for and no adapter can, then nothing changes; -ENOENT: no such adapter; -EBUSY: another one is under
+ * way; -ENODEV: stopped, or not yet served.
+ */
+void holding_rung(struct holding *h, const char *device, const enum region_choice *choice,
+		  void (*done)(void *arg, int err, const char *why), void *arg);
+
+/** "auto", "pinned", "odp", "staged". Any thread. */
+const char *region_choice_text(enum region_choice choice);
 
 /* ---- what status shows ------------------------------------------------------------------------ */
 
@@ -282,13 +402,16 @@ struct holding_status {
 	char why[ERRTEXT_BYTES]; /* why it is not serving, or which rung and why */
 	uint32_t generation;
 	enum export_medium medium;
-	bool leased; /* else the file system has no leases, and its memory needs none (hugetlbfs) */
+	enum tenure_kind tenure;
+	bool no_tenure; /* the file system has no leases, and its memory needs none (hugetlbfs) */
 	uint64_t size_bytes, backed_bytes, hole_bytes, shared_bytes;
-	uint64_t tail_bytes; /* behind size_bytes: not served */
+	uint64_t reclaimed_bytes; /* of a part: neither backed nor a hole till it comes back */
+	uint64_t tail_bytes;	  /* behind size_bytes: not served */
 	unsigned int grants, clients, keys;
-	uint64_t recalls;
+	uint64_t recalls, range_recalls;
 	bool deleted; /* the file, seen within seconds; offline once it was recalled */
-	struct region_probe probes[GRANT_MAX_DEVICES];
+	struct region_probe probes[GRANT_MAX_DEVICES]; /* rung in force, and why no better one */
+	enum region_choice choices[GRANT_MAX_DEVICES]; /* what each may do */
 	struct recall_timeline last;
 };
 

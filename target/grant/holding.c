@@ -66,6 +66,8 @@ int holding_new(const struct holding_env *env, const struct holding_config *conf
 	list_init(&h->served);
 	list_init(&h->growers);
 	list_init(&h->evictions);
+	list_init(&h->ranges);
+	list_init(&h->reclaims);
 	list_init(&h->punch.waiting);
 	list_init(&h->punch.batch);
 	list_init(&h->grants);
@@ -90,7 +92,8 @@ void holding_free(struct holding *h)
 	if (!h)
 		return;
 	assert(h->state == HOLDING_OFFLINE && !h->work_busy && list_empty(&h->served));
-	assert(list_empty(&h->grants) && list_empty(&h->acquires));
+	assert(list_empty(&h->grants) && list_empty(&h->acquires) && !h->tenure);
+	assert(list_empty(&h->ranges) && list_empty(&h->reclaims));
 	free(h->name);
 	free(h->path);
 	free(h->lock_dir);
@@ -150,6 +153,7 @@ void holding_fail_start(struct holding *h, int err, const char *why)
 		h->start_err = err;
 		holding_why(h, "%s", why);
 	}
+	reclaim_stop(h);
 	holding_event(h, RECALL_STOP);
 }
 
@@ -158,6 +162,7 @@ void holding_stop(struct holding *h, void (*done)(void *arg), void *arg)
 	assert(!h->stop_done);
 	h->stop_done = done;
 	h->stop_arg = arg;
+	reclaim_stop(h);
 	if (h->state == HOLDING_OFFLINE) {
 		holding_closed(h);
 		return;
@@ -169,7 +174,8 @@ void holding_stop(struct holding *h, void (*done)(void *arg), void *arg)
 void holding_check_stopped(struct holding *h)
 {
 	if (!h->stopped || h->work_busy || h->make.kind != MAKE_NOTHING || h->stepping ||
-	    h->punch.step != PUNCH_IDLE || !list_empty(&h->acquires) || h->state == HOLDING_OFFLINE)
+	    h->punch.step != PUNCH_IDLE || !list_empty(&h->acquires) || !list_empty(&h->reclaims) ||
+	    h->state == HOLDING_OFFLINE)
 		return;
 	assert(h->recall.state == RECALL_RELEASED && list_empty(&h->grants));
 	make_unwant(h);
@@ -182,7 +188,8 @@ void holding_check_stopped(struct holding *h)
 		return;
 	}
 	serve_bury(h);
-	if (list_empty(&h->served) && h->burials == 0 && !h->bury_busy && !h->look.busy)
+	if (list_empty(&h->served) && h->burials == 0 && !h->bury_busy && !h->look.busy &&
+	    !h->ladder.busy)
 		make_close(h);
 }
 
@@ -199,10 +206,12 @@ void holding_closed(struct holding *h)
 {
 	if (h->state != HOLDING_OFFLINE) {
 		loop_timer_cancel(h->env->control, &h->timer);
+		loop_timer_cancel(h->env->control, &h->range_timer);
 		h->state = HOLDING_OFFLINE;
 		if (h->start_err == 0)
 			holding_why(h, "stopped");
 		resize_not_served(h);
+		ladder_not_served(h);
 		holding_started(h, h->start_err ? h->start_err : -ECANCELED, h->why);
 	}
 	if (h->stop_done)
@@ -227,7 +236,7 @@ static void on_quiesced(struct loop_msg *msg)
 void holding_check_drained(struct holding *h)
 {
 	if (!recall_going_on(&h->recall) || h->recall.drained || !h->quiesced ||
-	    h->make.kind != MAKE_NOTHING || h->punch.step == PUNCH_FILE || serve_publishing(h))
+	    h->make.kind != MAKE_NOTHING || h->punch.step == PUNCH_FILE)
 		return;
 	if (h->state == HOLDING_RECALLING)
 		h->timeline.drained_ns = now_ns();
@@ -237,6 +246,7 @@ void holding_check_drained(struct holding *h)
 void holding_check_keys(struct holding *h)
 {
 	evict_check(h);
+	range_check(h);
 	if (!recall_going_on(&h->recall))
 		return;
 	if (h->nr_live == 0 && h->timeline.released_ns == 0)
@@ -257,6 +267,7 @@ static void on_sealed(struct loop_msg *msg)
 static void begin_recall(struct holding *h, unsigned int mask)
 {
 	make_cancel(h);
+	punch_recalled(h);
 	if (h->bury_busy)
 		pool_hurry(h->env->registrar, &h->bury_work);
 	h->quiesced = !(mask & RECALL_DO_QUIESCE);
@@ -300,6 +311,7 @@ static void fence_clients(struct holding *h)
 /* Invariant 2: by now nothing of ours reaches the memory. */
 static void release_tenure(struct holding *h)
 {
+	uint64_t unlocked_ns;
 	struct list *l;
 
 	assert(list_empty(&h->grants) && h->nr_live == 0);
@@ -308,21 +320,35 @@ static void release_tenure(struct holding *h)
 
 		assert(!s->view || region_keys_alive(s->view) == 0);
 	}
-	tenure_release(export_fd(holding_file(h)));
+	/* Before: who waits for it may have finished before we look at the clock again. */
+	unlocked_ns = now_ns();
+	tenure_release(h->tenure);
 	loop_timer_cancel(h->env->control, &h->timer);
+	range_overtaken(h);
 	if (h->generation == 0) {
 		h->state = HOLDING_STARTING;
 		return;
 	}
 	if (h->state == HOLDING_RECALLING) {
-		h->timeline.unlocked_ns = now_ns();
+		h->timeline.unlocked_ns = unlocked_ns;
 		log_notice("%s: generation %u is released after %llu us", h->config.export.name,
 			   h->generation,
 			   (unsigned long long)(h->timeline.unlocked_ns - h->timeline.seen_ns) /
 				   NS_PER_US);
-		holding_why(h, "released; waiting until nobody else has the file open");
+		if (h->kept > 0)
+			holding_why(h, "released: `leasehold reclaim` holds it");
+		else
+			holding_why(h, "released; waiting until %s",
+				    h->config.tenure == TENURE_WATCH
+					    ? "what waited for the file has ended"
+					    : "nobody else has the file open");
 	}
 	h->state = HOLDING_RELEASED;
+	/* Nobody tries to take it, so nobody fails. */
+	if (h->kept > 0) {
+		resize_not_served(h);
+		ladder_not_served(h);
+	}
 }
 
 static void describe(const struct holding *h, char *text, size_t size)
@@ -341,6 +367,10 @@ static void describe(const struct holding *h, char *text, size_t size)
 			"the file system; see prepare = allocate",
 			(unsigned long long)view->hole_bytes,
 			(unsigned long long)view->shared_bytes);
+	if (view->left_out_bytes > 0 && used < size)
+		used += (size_t)snprintf(text + used, size - used,
+					 ", of which %llu bytes are reclaimed",
+					 (unsigned long long)view->left_out_bytes);
 	for (unsigned int i = 0; i < h->env->nr_devices && used < size; i++)
 		used += (size_t)snprintf(text + used, size - used, "; %s: %s",
 					 fabric_device_info(h->env->devices[i])->name,
@@ -415,6 +445,7 @@ static void publish(struct holding *h)
 		holding_started(h, 0, text);
 	else
 		log_notice("%s; generation %u", text, h->generation);
+	ladder_published(h);
 }
 
 static void give_up(struct holding *h)
@@ -508,9 +539,9 @@ void holding_event(struct holding *h, enum recall_event event)
 void holding_scan(struct holding *h)
 {
 	/* RELEASED: not ours; if it is being taken just now, this is called again. */
-	if (!holding_file(h) || h->recall.state == RECALL_RELEASED || h->no_leases)
+	if (!h->tenure || h->recall.state == RECALL_RELEASED || h->no_leases)
 		return;
-	switch (tenure_check(export_fd(holding_file(h)))) {
+	switch (tenure_check(h->tenure)) {
 	case TENURE_HELD:
 		break;
 	case TENURE_BREAKING:
@@ -520,9 +551,11 @@ void holding_scan(struct holding *h)
 	case TENURE_NONE:
 		if (h->recall.state == RECALL_INVALID)
 			break;
-		log_error("%s: the kernel broke the lease by force (was this process stopped?): "
-			  "fencing at once",
-			  h->config.export.name);
+		log_error("%s: %s (was this process stopped?): fencing at once",
+			  h->config.export.name,
+			  h->config.tenure == TENURE_WATCH
+				  ? "the kernel let local operations go on without asking"
+				  : "the kernel broke the lease by force");
 		holding_event(h, RECALL_LOST);
 		break;
 	}
@@ -556,15 +589,18 @@ void holding_status(const struct holding *h, struct holding_status *status)
 		.state = h->state,
 		.generation = h->generation,
 		.medium = e ? export_medium(e) : EXPORT_PAGE_CACHE,
-		.leased = e && !h->no_leases,
+		.tenure = h->config.tenure,
+		.no_tenure = !e || h->no_leases,
 		.grants = h->nr_live,
 		.clients = count_clients(h),
 		.recalls = h->recalls,
+		.range_recalls = h->range_recalls,
 		.deleted = e && h->look.known == EXPORT_DELETED,
 		.last = h->timeline,
 	};
 	memcpy(status->why, h->why, sizeof(status->why));
 	memcpy(status->probes, h->probes, sizeof(status->probes));
+	memcpy(status->choices, h->ladder.choice, sizeof(status->choices));
 	/* Truncated to nothing: what is still published is of no file. */
 	if (h->current && !(h->state == HOLDING_RELEASED && h->take_err == -ENODATA)) {
 		const struct view *view = h->current->view;
@@ -573,6 +609,7 @@ void holding_status(const struct holding *h, struct holding_status *status)
 		status->backed_bytes = view->backed_bytes;
 		status->hole_bytes = view->hole_bytes;
 		status->shared_bytes = view->shared_bytes;
+		status->reclaimed_bytes = view->left_out_bytes;
 		status->tail_bytes = view_tail_bytes(view);
 		status->keys = region_keys_alive(view);
 	}

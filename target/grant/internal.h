@@ -7,7 +7,10 @@
  *   make.c     open, self-test, tenure, views and regions: what takes workers and the registrar
  *   punch.c    holes that hosts ask for, and the file's part of a new size
  *   resize.c   a new size, from the wish to the answer
+ *   range.c    recalls of a range, while the rest is served on
+ *   reclaim.c  local tools that want a range, or all of it, for a while
  *   evict.c    grants that are forbidden from now on
+ *   ladder.c   how the memory is registered with each adapter, and when that changes
  *   look.c     whether the file is still where its path says
  *   serve.c    generations that are or were served: publishing and burying them
  *   grant.c    Acquire and Release
@@ -23,16 +26,18 @@
 #include "grant/table.h"
 #include "tenure/tenure.h"
 
-#define GRANT_KEY_BYTES	     GIB(1)    /* of one grant; a longer Acquire gets several */
 #define GRANT_ALLOCATE_BYTES MIB(256)  /* that one Acquire fills; the answer says how far it came */
 #define GRANT_KILL_BATCH     128       /* keys that the registrar kills before it looks up */
 #define RETRY_MIN_NS	     NS_PER_MS /* back-off of what failed, doubled each time … */
 #define RETRY_MAX_NS	     (100 * NS_PER_MS)
 #define RETAKE_MAX_NS	     (1000 * NS_PER_MS)
 #define STAND_BACK_NS	     (2000 * NS_PER_MS) /* after a recall, for who opens without waiting */
+#define WATCH_SHARE	     2 /* deadlines that a local operation waits under watch; then EBUSY */
+#define WATCH_PATIENCE_NS    (365 * 86400ull * NS_PER_S) /* nobody breaks a watch by force */
 #define BUDGET_SHARE	     4 /* of fs.lease-break-time: a recall must need no more than one of these */
 #define PATIENCE_SHARE	     2 /* without proof after one of these, the process ends */
 #define HOLDING_EVENTS	     16
+#define LADDER_RETRY_MAX_NS  (300 * NS_PER_S)	/* from one attempt at a better rung to the next */
 #define LOOK_NS		     (2000 * NS_PER_MS) /* from one look at the path to the next */
 
 /* ---- generations ----------------------------------------------------------------------------- */
@@ -44,6 +49,7 @@ struct served {
 	struct list link; /* holding.served */
 	struct view *view;
 	struct region *regions[GRANT_MAX_DEVICES];
+	uint64_t left_out;    /* ranges whose holding_range.left_out is this are not in it */
 	bool making;	      /* make.c still works on it */
 	bool unregister;      /* its keys are to go */
 	bool dead;	      /* nobody uses it any more */
@@ -61,6 +67,8 @@ enum making {
 	MAKE_GENERATION,
 	MAKE_GROWTH, /* a view of the same generation, with holes filled */
 	MAKE_PUNCH,  /* the same without what is to be punched or cut off */
+	MAKE_NARROW, /* the same without what landlords want; registers nothing */
+	MAKE_RETURN, /* the same with what they have given back, as it is now */
 };
 
 struct make {
@@ -74,7 +82,11 @@ struct make {
 	int err;
 	struct errtext text;
 	const struct region *old; /* to share registrations with, or NULL */
+	bool dropping;		  /* what there is of the device's region goes again */
 	struct acquire *grower;
+	struct export_range *left_out; /* of ranges that are recalled */
+	unsigned int nr_left_out;
+	uint64_t serial;
 };
 
 /* ---- holes ----------------------------------------------------------------------------------- */
@@ -126,6 +138,36 @@ struct look {
 	enum export_place known; /* which the log says */
 };
 
+/* ---- rungs ----------------------------------------------------------------------------------- */
+
+struct ladder {
+	enum region_choice choice[GRANT_MAX_DEVICES]; /* what each adapter may do */
+	struct region_probe best[GRANT_MAX_DEVICES];  /* what it can, NONE: nothing of that */
+	/* A region could not be made: nothing but staged until the next attempt. */
+	bool failed[GRANT_MAX_DEVICES];
+	char failure[GRANT_MAX_DEVICES][ERRTEXT_BYTES / 2];
+	enum lh_rung published[GRANT_MAX_DEVICES];
+	unsigned int attempts; /* since all was as it should be */
+	struct loop_timer timer;
+
+	/* The self-test: a worker's, while it is busy. */
+	bool busy;
+	struct work work;
+	const struct export *export;
+	enum region_choice asked[GRANT_MAX_DEVICES];
+	bool again[GRANT_MAX_DEVICES]; /* nothing that was found before counts */
+	bool insist;		       /* what is asked for must be possible */
+	struct region_probe found[GRANT_MAX_DEVICES];
+	int err;
+	struct errtext text;
+
+	/* Who asked for it; NULL: nobody. */
+	void (*done)(void *arg, int err, const char *why);
+	void *arg;
+	bool answering;
+	struct loop_msg msg;
+};
+
 /* ---- holdings -------------------------------------------------------------------------------- */
 
 struct holding {
@@ -135,7 +177,8 @@ struct holding {
 	_Atomic(struct export *) export;
 	enum holding_state state;
 	char why[ERRTEXT_BYTES];
-	struct region_probe probes[GRANT_MAX_DEVICES];
+	struct region_probe
+		probes[GRANT_MAX_DEVICES]; /* in force; STAGED where nothing is registered */
 
 	struct recall recall;
 	enum recall_event events[HOLDING_EVENTS]; /* still to be stepped through */
@@ -155,6 +198,7 @@ struct holding {
 	struct work bury_work;
 	struct region *bury_region;
 	int bury_err;
+	struct holding_range *bury_range; /* whose slices are withdrawn; NULL: it is a burial */
 	unsigned int bury_failures, burials;
 	struct loop_timer bury_timer;
 
@@ -162,8 +206,16 @@ struct holding {
 	struct punch punch;
 	struct resize resize;
 	struct look look;
+	struct ladder ladder;
 	struct list growers; /* acquires that wait for their holes to be filled */
 	bool growth_failed;  /* the last one, which the log says */
+	struct list ranges;  /* struct holding_range */
+	struct list reclaims;
+	unsigned int nr_reclaims;
+	unsigned int kept; /* of the ranges: that keep the tenure from being taken again */
+	uint64_t range_recalls;
+	struct loop_timer range_timer; /* a return that failed is tried again */
+	unsigned int range_failures;
 	struct list evictions;
 	bool evicting; /* we recall for ourselves: the tenure is taken again at once */
 	int (*on_open)(void *arg, const struct export *e, struct errtext *err);
@@ -174,12 +226,12 @@ struct holding {
 	int work_err;
 	struct errtext work_text;
 	struct export *opened; /* the worker's, until it is ours */
-	struct region_probe opened_probes[GRANT_MAX_DEVICES];
-	unsigned int takes; /* in a row that failed … */
-	int take_err;	    /* … the last one with this */
+	unsigned int takes;    /* in a row that failed … */
+	int take_err;	       /* … the last one with this */
 	int break_time_s;
-	bool take_no_leases; /* the worker's word for it */
-	bool no_leases;	     /* this file system has none, and needs none: see take_run() */
+	bool take_no_leases;   /* the worker's word for it */
+	bool no_leases;	       /* this file system has none, and needs none: see take_run() */
+	struct tenure *tenure; /* while the file is open */
 	struct tenure_retry *retry;
 	bool retry_missed; /* it came while an attempt was under way */
 	struct loop_timer retake_timer;
@@ -244,6 +296,11 @@ void make_generation(struct holding *h);
 void make_growth(struct holding *h, struct acquire *grower, uint64_t offset, uint64_t length);
 /** A view without the ranges of h->punch; punch_prepared() or punch_failed() follows. */
 void make_punched(struct holding *h);
+/** A view without the ranges; range_published() follows, or range_make_failed(). */
+void make_narrow(struct holding *h);
+/** One with those that are coming back, which lie in the range. range_published() follows, or
+ *  range_make_failed(). */
+void make_return(struct holding *h, uint64_t offset, uint64_t length);
 void make_cancel(struct holding *h);
 /** The generation that is made: to be published now. */
 struct served *make_take_over(struct holding *h);
@@ -256,6 +313,8 @@ bool punch_prepared(struct holding *h);
 void punch_failed(struct holding *h, int err);
 /** A key has died. */
 void punch_check_buried(struct holding *h);
+/** A recall begins. */
+void punch_recalled(struct holding *h);
 
 /* resize.c */
 /** A new generation is served. */
@@ -263,12 +322,57 @@ void resize_served(struct holding *h);
 /** It will not be soon, for the reason in h->why. */
 void resize_not_served(struct holding *h);
 
+/* ladder.c */
+/** Before the file is opened; after it is to be closed, when no test is under way. */
+void ladder_start(struct holding *h);
+void ladder_stop(struct holding *h);
+/** Worker: tests for what is `asked`; -EOPNOTSUPP if that is more than any adapter can. */
+MUST_CHECK int ladder_test(struct holding *h, const struct export *e, struct errtext *err);
+/** What was found counts from now on. */
+void ladder_adopt(struct holding *h);
+/** A generation is to be made: decides h->probes. Nothing is being registered. */
+void ladder_settle(struct holding *h);
+/** The region of the generation that is made cannot be. True: the adapter is staged instead. */
+bool ladder_fall(struct holding *h, unsigned int device, const char *why);
+/** A new generation is served. */
+void ladder_published(struct holding *h);
+/** It will not be soon, for the reason in h->why. */
+void ladder_not_served(struct holding *h);
+
 /* look.c */
 /** The file is open; until it is to be closed, when none is under way. */
 void look_start(struct holding *h);
 void look_stop(struct holding *h);
 /** The sentence about it, if there is anything to say. */
 bool look_warning(const struct holding *h, char *text, size_t size);
+
+/* range.c */
+/** Begins and ends what can be: after anything that may have been in the way. */
+void range_next(struct holding *h);
+/** A grant has gone. */
+void range_check(struct holding *h);
+/** The tenure is released: nothing is left of any generation. */
+void range_overtaken(struct holding *h);
+/** Another serving is published: h->current. */
+void range_published(struct holding *h);
+void range_make_failed(struct holding *h, enum making kind, int err);
+/** It wants to make a view: others stand back. */
+bool range_wants_make(const struct holding *h);
+/** What a view that is made now must leave out, of that kind. -ENOMEM. */
+MUST_CHECK int range_leave_out(struct holding *h, enum making kind);
+/** Recalled just now: no grant there. False: `*length`, from `offset` on, ends before the next one. */
+bool range_held_back(const struct holding *h, uint64_t offset, uint64_t *length);
+/** How many bytes from `offset` on, without a gap; 0: none. */
+uint64_t range_held_length(const struct holding *h, uint64_t offset);
+/** One whose slices are to be withdrawn, or NULL; and then that they are. */
+struct holding_range *range_to_withdraw(struct holding *h);
+void range_withdrawn(struct holding_range *r);
+
+/* reclaim.c */
+/** The holding is being stopped. */
+void reclaim_stop(struct holding *h);
+/** Whether one of them has `offset`. */
+bool reclaim_has(const struct holding *h, uint64_t offset);
 
 /* evict.c */
 /** A grant has gone. */
@@ -282,7 +386,6 @@ void serve_publish(struct holding *h, struct served *next);
 /** Deregisters and frees what is marked so; reports REGIONS_GONE when no key is left. */
 void serve_bury(struct holding *h);
 void serve_unregister_all(struct holding *h);
-bool serve_publishing(const struct holding *h);
 
 /* ---- grants ---------------------------------------------------------------------------------- */
 
@@ -341,6 +444,8 @@ void grant_grown(struct holding *h, struct acquire *grower, int err);
 void grant_grow_next(struct holding *h);
 /** No new grant of this generation comes to life. */
 void grant_cancel_all(struct holding *h);
+/** The same of those that touch the range. */
+void grant_cancel_range(struct holding *h, uint64_t offset, uint64_t end);
 void grant_cancel_forbidden(struct holding *h, const struct holding_eviction *e);
 void grant_cancel_client(struct grant_client *client);
 /** Every grant of the holding is to die. */
@@ -357,6 +462,9 @@ void client_touch(struct grant_client *client);
 /** Asks every client that holds grants of h; fences those that still do. Return how many. */
 unsigned int client_tell_all(struct holding *h, unsigned int *grants);
 unsigned int client_fence_all(struct holding *h);
+/** The same for grants that touch the range; both return how many clients. */
+unsigned int client_tell_range(struct holding *h, const struct holding_range *r);
+unsigned int client_fence_range(struct holding *h, const struct holding_range *r);
 void client_check_gone(struct grant_client *client);
 uint64_t client_next_serial(void);
 

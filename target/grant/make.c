@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "util/log.h"
@@ -29,39 +30,7 @@ uint32_t grant_longest_deadline_ms(void)
 				 UINT32_MAX);
 }
 
-/* Which kinds of registration there are. Touches opened, opened_probes and work_text. */
-static int test_devices(struct holding *h)
-{
-	const struct holding_env *env = h->env;
-	unsigned int usable = 0;
-	char why[ERRTEXT_BYTES] = "there is no adapter";
-
-	for (unsigned int i = 0; i < env->nr_devices; i++) {
-		struct region_probe *probe = &h->opened_probes[i];
-		struct errtext text;
-		int err = region_probe(env->devices[i], h->opened, h->config.registration, probe,
-				       &text);
-
-		if (err) {
-			*probe = (struct region_probe){.rung = LH_RUNG_NONE};
-			(void)snprintf(probe->why, sizeof(probe->why), "%.255s", text.text);
-		}
-		if (probe->rung != LH_RUNG_NONE)
-			usable++;
-		else
-			(void)snprintf(why, sizeof(why), "%s: %s",
-				       fabric_device_info(env->devices[i])->name, probe->why);
-	}
-	if (usable > 0)
-		return 0;
-	return errtext_set(&h->work_text, -EOPNOTSUPP,
-			   "%s: no adapter can register the memory of %s (%s); use the software "
-			   "fabric, an adapter with on-demand paging that works, or a kernel that "
-			   "permits lease holders to pin fsdax",
-			   h->config.export.name, h->config.export.path, why);
-}
-
-/* Touches opened, opened_probes, break_time_s, work_err and work_text. */
+/* Touches opened, break_time_s, work_err, work_text and what ladder_test() does. */
 static void open_run(struct work *work)
 {
 	struct holding *h = container_of(work, struct holding, work);
@@ -75,12 +44,71 @@ static void open_run(struct work *work)
 	}
 	h->work_err = h->on_open ? h->on_open(h->on_open_arg, h->opened, &h->work_text) : 0;
 	if (h->work_err == 0)
-		h->work_err = test_devices(h);
+		h->work_err = ladder_test(h, h->opened, &h->work_text);
+}
+
+/* Under watch: somebody local is about to do something with the file. */
+static bool on_ask(void *arg, const struct tenure_ask *ask)
+{
+	const struct holding *h = arg;
+
+	(void)ask;
+	return h->config.refuse_while_granted && h->nr_live > 0 &&
+	       h->recall.state == RECALL_GRANTED;
+}
+
+static void on_broken(void *arg)
+{
+	holding_scan(arg);
+}
+
+static int check_patience(struct holding *h)
+{
+	struct recall_limits *limits = &h->recall.limits;
+
+	if (h->config.tenure == TENURE_WATCH) {
+		limits->patience_ns = WATCH_PATIENCE_NS;
+		return 0;
+	}
+	limits->patience_ns =
+		h->break_time_s > 0 ? (uint64_t)h->break_time_s * NS_PER_S / PATIENCE_SHARE : 0;
+	if (limits->patience_ns >= limits->deadline_ns * BUDGET_SHARE / PATIENCE_SHARE)
+		return 0;
+	return errtext_set(&h->work_text, -ERANGE,
+			   "%s: a recall may take %u ms, which is more than a quarter of "
+			   "fs.lease-break-time (%d s): raise it, or shorten the deadline",
+			   h->config.export.name, h->env->deadline_ms, h->break_time_s);
+}
+
+static int new_tenure(struct holding *h)
+{
+	struct tenure_config config = {
+		.kind = h->config.tenure,
+		.fd = export_fd(h->opened),
+		.loop = h->env->control,
+		.name = h->config.export.name,
+		.patience_ns = h->recall.limits.deadline_ns * WATCH_SHARE,
+		.broken = on_broken,
+		.refuse = on_ask,
+		.arg = h,
+	};
+	int err = check_patience(h);
+
+	if (err)
+		return err;
+	err = tenure_new(&config, &h->tenure);
+	if (err) {
+		h->tenure = NULL;
+		(void)errtext_set(&h->work_text, 0, "%s: %s: no tenure: %s", h->config.export.name,
+				  h->config.export.path, strerror(-err));
+	}
+	return err;
 }
 
 static void open_done(struct work *work)
 {
 	struct holding *h = container_of(work, struct holding, work);
+	int err;
 
 	h->work_busy = false;
 	atomic_store_explicit(&h->export, h->opened, memory_order_release);
@@ -88,16 +116,11 @@ static void open_done(struct work *work)
 		holding_fail_start(h, h->work_err, h->work_text.text);
 		return;
 	}
-	memcpy(h->probes, h->opened_probes, sizeof(h->probes));
-	h->recall.limits.patience_ns =
-		h->break_time_s > 0 ? (uint64_t)h->break_time_s * NS_PER_S / PATIENCE_SHARE : 0;
-	if (h->recall.limits.patience_ns <
-	    h->recall.limits.deadline_ns * BUDGET_SHARE / PATIENCE_SHARE) {
-		(void)errtext_set(&h->work_text, 0,
-				  "%s: a recall may take %u ms, which is more than a quarter of "
-				  "fs.lease-break-time (%d s): raise it, or shorten the deadline",
-				  h->config.export.name, h->env->deadline_ms, h->break_time_s);
-		holding_fail_start(h, -ERANGE, h->work_text.text);
+	ladder_adopt(h);
+	ladder_settle(h);
+	err = new_tenure(h);
+	if (err) {
+		holding_fail_start(h, err, h->work_text.text);
 		return;
 	}
 	if (h->stopped) {
@@ -112,14 +135,17 @@ void make_open(struct holding *h)
 {
 	assert(!h->work_busy);
 	h->work_busy = true;
+	ladder_start(h);
 	pool_submit(h->env->workers, &h->work, POOL_NORMAL, open_run, open_done, h->env->control);
 }
 
-/* Touches the export that nobody else knows any more. */
+/* Touches the export that nobody else knows any more, and its tenure. */
 static void close_run(struct work *work)
 {
 	struct holding *h = container_of(work, struct holding, work);
 
+	if (h->tenure)
+		tenure_end(h->tenure);
 	if (h->opened)
 		export_close(h->opened);
 }
@@ -130,6 +156,8 @@ static void close_done(struct work *work)
 
 	h->work_busy = false;
 	h->opened = NULL;
+	tenure_free(h->tenure);
+	h->tenure = NULL;
 	holding_closed(h);
 }
 
@@ -137,6 +165,7 @@ void make_close(struct holding *h)
 {
 	assert(!h->work_busy && list_empty(&h->served) && h->burials == 0);
 	look_stop(h);
+	ladder_stop(h);
 	h->opened = holding_file(h);
 	atomic_store_explicit(&h->export, NULL, memory_order_release);
 	h->work_busy = true;
@@ -151,25 +180,28 @@ static void take_run(struct work *work)
 	struct holding *h = container_of(work, struct holding, work);
 	const struct export *e = h->opened;
 	char holders[ERRTEXT_BYTES / 2] = "";
+	struct errtext said = {""};
 	uint64_t bytes;
 
 	h->work_err = export_size(e, &bytes);
 	if (h->work_err == 0 && bytes == 0)
 		h->work_err = -ENODATA;
 	if (h->work_err == 0)
-		h->work_err = tenure_take(export_fd(e));
+		h->work_err = tenure_take(h->tenure, &said);
 	/*
 	 * hugetlbfs has no leases (kernel 7.2). Its pages belong to whoever holds a reference: a
 	 * registration keeps them from being reused, as a mapping does, so none is needed.
 	 */
-	h->take_no_leases = h->work_err == -EINVAL && export_medium(e) == EXPORT_MEMORY;
+	h->take_no_leases = h->work_err == -EINVAL && export_medium(e) == EXPORT_MEMORY &&
+			    h->config.tenure == TENURE_LEASE;
 	if (h->take_no_leases)
 		h->work_err = 0;
 	if (h->work_err != -EAGAIN) {
 		if (h->work_err)
 			(void)errtext_set(&h->work_text, 0, "%s: %s: %s", h->config.export.name,
 					  h->config.export.path,
-					  h->work_err == -ENODATA   ? "it is empty"
+					  said.text[0]		    ? said.text
+					  : h->work_err == -ENODATA ? "it is empty"
 					  : h->work_err == -ENOLINK ? "it was deleted"
 					  : h->work_err == -EACCES
 						  ? "no lease: not the owner of the file, and no "
@@ -204,6 +236,7 @@ static void take_failed(struct holding *h)
 		if (h->takes == TAKES_TELL + 1)
 			log_notice("%s; waiting", h->work_text.text);
 		resize_not_served(h);
+		ladder_not_served(h);
 		make_want(h);
 		return;
 	}
@@ -226,6 +259,8 @@ static void take_done(struct work *work)
 
 	h->work_busy = false;
 	h->opened = NULL;
+	if (h->work_err)
+		tenure_release(h->tenure);
 	if (h->work_err == 0) {
 		h->no_leases = h->take_no_leases;
 		if (h->no_leases && h->generation == 0)
@@ -240,6 +275,8 @@ static void take_done(struct work *work)
 		holding_event(h, RECALL_TAKEN);
 		/* It may have been broken before we knew that we have it. */
 		holding_scan(h);
+		if (h->kept > 0)
+			holding_event(h, RECALL_BREAK);
 	} else if (!h->stopped) {
 		bool again = h->retry_missed;
 
@@ -249,16 +286,18 @@ static void take_done(struct work *work)
 		if (again)
 			make_take(h);
 	}
+	range_next(h);
 	holding_check_stopped(h);
 }
 
 void make_take(struct holding *h)
 {
-	if (h->work_busy || h->stopped || h->recall.state != RECALL_RELEASED)
+	if (h->work_busy || h->stopped || h->kept > 0 || h->recall.state != RECALL_RELEASED)
 		return;
 	h->work_busy = true;
 	h->retry_missed = false;
 	h->opened = holding_file(h);
+	tenure_begin(h->tenure);
 	pool_submit(h->env->workers, &h->work, POOL_NORMAL, take_run, take_done, h->env->control);
 }
 
@@ -275,8 +314,7 @@ static void on_retake_timer(struct loop_timer *timer)
 {
 	struct holding *h = container_of(timer, struct holding, retake_timer);
 
-	if (tenure_retry_new(h->env->control, export_fd(holding_file(h)), on_retry, h, &h->retry) !=
-	    0) {
+	if (tenure_retry_new(h->tenure, on_retry, h, &h->retry) != 0) {
 		h->retry = NULL;
 		loop_timer_set(h->env->control, timer, now_ns() + RETAKE_MAX_NS);
 		make_take(h);
@@ -285,7 +323,7 @@ static void on_retake_timer(struct loop_timer *timer)
 
 void make_want(struct holding *h)
 {
-	if (h->retry || loop_timer_armed(&h->retake_timer) || h->stopped)
+	if (h->retry || loop_timer_armed(&h->retake_timer) || h->stopped || h->kept > 0)
 		return;
 	h->retake_timer.fn = on_retake_timer;
 	if (h->retake_failures == 0)
@@ -314,6 +352,13 @@ void make_unwant(struct holding *h)
 
 static void make_regions(struct holding *h);
 
+static void forget_left_out(struct make *make)
+{
+	free(make->left_out);
+	make->left_out = NULL;
+	make->nr_left_out = 0;
+}
+
 /* What was made will be buried. */
 static void give_up(struct holding *h, int err)
 {
@@ -324,6 +369,7 @@ static void give_up(struct holding *h, int err)
 	h->make.kind = MAKE_NOTHING;
 	h->make.next = NULL;
 	h->make.grower = NULL;
+	forget_left_out(&h->make);
 	if (next) {
 		next->making = false;
 		next->unregister = next->dead = true;
@@ -336,28 +382,34 @@ static void give_up(struct holding *h, int err)
 		grant_grown(h, grower, err);
 	} else if (kind == MAKE_PUNCH) {
 		punch_failed(h, err);
+	} else if (kind == MAKE_NARROW || kind == MAKE_RETURN) {
+		range_make_failed(h, kind, err);
 	} else if (h->recall.state == RECALL_RETAKING) {
 		h->retake_failures++;
 		if (h->retake_failures == 1)
 			log_warning("%s", h->make.text.text);
 		holding_why(h, "%s", h->make.text.text);
 		resize_not_served(h);
+		ladder_not_served(h);
 		holding_event(h, RECALL_PREPARE_FAILED);
 		if (holding_is_starting(h))
 			holding_fail_start(h, err, h->make.text.text);
 	}
 	serve_bury(h);
 	holding_check_drained(h);
+	range_next(h);
 	if (kind != MAKE_GENERATION)
 		grant_grow_next(h);
 	punch_next(h);
 	holding_check_stopped(h);
 }
 
-/* Deregistration is part of a recall: all of it must fit into the kernel's patience. */
+/* Deregistration is part of a recall: all of it must fit into the patience of who waits. */
 static int check_budget(struct holding *h)
 {
-	uint64_t patience_ns = (uint64_t)h->break_time_s * NS_PER_S / BUDGET_SHARE;
+	bool watch = h->config.tenure == TENURE_WATCH;
+	uint64_t patience_ns = watch ? h->recall.limits.deadline_ns * WATCH_SHARE
+				     : (uint64_t)h->break_time_s * NS_PER_S / BUDGET_SHARE;
 	uint64_t mib = h->make.next->view->backed_bytes / MIB(1), need_ns;
 
 	need_ns = h->recall.limits.deadline_ns;
@@ -365,6 +417,13 @@ static int check_budget(struct holding *h)
 		need_ns += h->probes[i].dereg_ns_per_gib / KIB(1) * mib;
 	if (need_ns <= patience_ns)
 		return 0;
+	if (watch)
+		return errtext_set(&h->make.text, -ERANGE,
+				   "%s: to give %llu MiB back may take %llu ms, more than local "
+				   "operations wait, %d times recall_deadline_ms: raise it, or "
+				   "export smaller files",
+				   h->config.export.name, (unsigned long long)mib,
+				   (unsigned long long)(need_ns / NS_PER_MS), WATCH_SHARE);
 	return errtext_set(&h->make.text, -ERANGE,
 			   "%s: to give %llu MiB back may take %llu ms, more than a quarter of "
 			   "fs.lease-break-time (%d s): raise it, or export smaller files",
@@ -396,11 +455,30 @@ static void complete(struct holding *h)
 			give_up(h, -ECANCELED);
 		return;
 	}
+	if (h->make.kind == MAKE_NARROW || h->make.kind == MAKE_RETURN) {
+		serve_publish(h, make_take_over(h));
+		holding_describe(h);
+		punch_next(h);
+		grant_grow_next(h);
+		return;
+	}
 	holding_scan(h);
 	if (atomic_load(&h->make.cancel))
 		give_up(h, -ECANCELED);
 	else
 		holding_event(h, RECALL_PREPARED);
+}
+
+/* 1 if there is more to do, 0 if nothing is left of it, or -errno. */
+static int region_drop_step(struct region **region)
+{
+	int err = *region ? region_shrink(*region) : 0;
+
+	if (err == 0)
+		err = region_free(*region);
+	if (err == 0)
+		*region = NULL;
+	return err;
 }
 
 /* Touches the region that is being made, the registrations of the old one, err and text. */
@@ -410,7 +488,18 @@ static void region_run(struct work *work)
 	struct make *make = &h->make;
 	struct region **region = &make->next->regions[make->device];
 
+	if (make->dropping) {
+		make->err = region_drop_step(region);
+		return;
+	}
 	make->err = atomic_load(&make->cancel) ? -ECANCELED : 0;
+	if (make->err == 0 && make->kind == MAKE_NARROW && make->old) {
+		make->err = region_narrow(make->old, make->next->view, make->left_out,
+					  make->nr_left_out, region);
+		if (make->err)
+			(void)errtext_set(&make->text, 0, "no region: %s", strerror(-make->err));
+		return;
+	}
 	if (make->err == 0 && !*region)
 		make->err = region_begin(h->env->block_pds[make->device], make->next->view,
 					 h->probes[make->device].rung, region);
@@ -423,7 +512,18 @@ static void region_run(struct work *work)
 static void region_done(struct work *work)
 {
 	struct holding *h = container_of(work, struct holding, make.work);
+	bool dropped = h->make.dropping;
 
+	h->make.dropping = dropped && h->make.err > 0;
+	if (h->make.err < 0 && h->make.err != -ECANCELED && !dropped &&
+	    ladder_fall(h, h->make.device, h->make.text.text)) {
+		h->make.dropping = true;
+		make_regions(h);
+		return;
+	}
+	if (h->make.err < 0 && dropped)
+		(void)errtext_set(&h->make.text, 0, "a region cannot be dropped: %s",
+				  strerror(-h->make.err));
 	if (h->make.err < 0) {
 		char text[ERRTEXT_BYTES];
 
@@ -445,7 +545,8 @@ static void make_regions(struct holding *h)
 		give_up(h, -ECANCELED);
 		return;
 	}
-	while (make->device < h->env->nr_devices && h->probes[make->device].rung == LH_RUNG_NONE)
+	while (make->device < h->env->nr_devices && !make->dropping &&
+	       !region_registers(h->probes[make->device].rung))
 		make->device++;
 	if (make->device == h->env->nr_devices) {
 		complete(h);
@@ -457,6 +558,40 @@ static void make_regions(struct holding *h)
 		    h->env->control);
 }
 
+static int look(struct holding *h, struct view **view)
+{
+	struct make *make = &h->make;
+	const struct view *old = h->current ? h->current->view : NULL;
+
+	switch (make->kind) {
+	case MAKE_GROWTH:
+		return view_allocate(old, make->offset, make->length, view, &make->text);
+	case MAKE_PUNCH:
+		if (h->punch.resize_to)
+			return view_cut(old, h->punch.resize_to, view);
+		return view_exclude(old, h->punch.ranges, h->punch.nr_ranges, view);
+	case MAKE_NARROW:
+		return view_leave_out(old, make->left_out, make->nr_left_out, view);
+	case MAKE_RETURN:
+		return view_again(old, make->offset, make->length, view, &make->text);
+	default:
+		return view_new(holding_file(h), h->generation + 1, view, &make->text);
+	}
+}
+
+/* What landlords want just now stays out, whatever is found there. */
+static int leave_out(struct make *make, struct view **view)
+{
+	struct view *whole = *view;
+	int err;
+
+	if (make->kind == MAKE_NARROW || make->nr_left_out == 0)
+		return 0;
+	err = view_leave_out(whole, make->left_out, make->nr_left_out, view);
+	view_free(whole);
+	return err;
+}
+
 /* Touches the view that is being made, err and text. */
 static void view_run(struct work *work)
 {
@@ -465,17 +600,10 @@ static void view_run(struct work *work)
 
 	if (atomic_load(&make->cancel))
 		make->err = errtext_set(&make->text, -ECANCELED, "cancelled");
-	else if (make->kind == MAKE_GROWTH)
-		make->err = view_allocate(h->current->view, make->offset, make->length,
-					  &make->next->view, &make->text);
-	else if (make->kind == MAKE_PUNCH && h->punch.resize_to)
-		make->err = view_cut(h->current->view, h->punch.resize_to, &make->next->view);
-	else if (make->kind == MAKE_PUNCH)
-		make->err = view_exclude(h->current->view, h->punch.ranges, h->punch.nr_ranges,
-					 &make->next->view);
 	else
-		make->err = view_new(holding_file(h), h->generation + 1, &make->next->view,
-				     &make->text);
+		make->err = look(h, &make->next->view);
+	if (make->err == 0)
+		make->err = leave_out(make, &make->next->view);
 	if (make->err)
 		make->next->view = NULL;
 }
@@ -499,18 +627,21 @@ static void make_begin(struct holding *h, enum making kind)
 	atomic_store(&make->cancel, false);
 	make->device = 0;
 	make->in_registrar = false;
+	make->dropping = false;
 	make->next = served_new(h);
-	if (!make->next) {
+	if (!make->next || range_leave_out(h, kind) != 0) {
 		(void)errtext_set(&make->text, 0, "%s: no memory", h->config.export.name);
 		give_up(h, -ENOMEM);
 		return;
 	}
+	make->next->left_out = make->serial;
 	pool_submit(h->env->workers, &make->work, POOL_NORMAL, view_run, view_done,
 		    h->env->control);
 }
 
 void make_generation(struct holding *h)
 {
+	ladder_settle(h);
 	make_begin(h, MAKE_GENERATION);
 }
 
@@ -525,6 +656,18 @@ void make_growth(struct holding *h, struct acquire *grower, uint64_t offset, uin
 void make_punched(struct holding *h)
 {
 	make_begin(h, MAKE_PUNCH);
+}
+
+void make_narrow(struct holding *h)
+{
+	make_begin(h, MAKE_NARROW);
+}
+
+void make_return(struct holding *h, uint64_t offset, uint64_t length)
+{
+	h->make.offset = offset;
+	h->make.length = length;
+	make_begin(h, MAKE_RETURN);
 }
 
 void make_cancel(struct holding *h)
@@ -543,5 +686,6 @@ struct served *make_take_over(struct holding *h)
 	h->make.kind = MAKE_NOTHING;
 	h->make.next = NULL;
 	h->make.grower = NULL;
+	forget_left_out(&h->make);
 	return next;
 }

@@ -206,18 +206,23 @@ void punch_check_buried(struct holding *h)
 	list_for_each (l, &h->served) {
 		const struct served *s = list_entry(l, struct served, link);
 
+		/* A worker's still. It gets no more than the current one has, which lacks the ranges. */
+		if (s->making)
+			continue;
 		if (s->publish_pending)
 			return;
 		if (s != h->current && served_has_keys(s))
 			return;
 	}
-	/* A recall came in between: the tenure may be gone, and being taken. First the landlord. */
-	if (h->recall.state != RECALL_GRANTED) {
-		put_back(h);
-		punch_next(h);
-		return;
-	}
+	assert(h->recall.state == RECALL_GRANTED);
 	punch_file(h);
+}
+
+/* First the landlord: it is asked for again when he has his blocks, or the next view is served. */
+void punch_recalled(struct holding *h)
+{
+	if (h->punch.step == PUNCH_BURYING)
+		put_back(h);
 }
 
 /* ---- views and regions ----------------------------------------------------------------------- */
@@ -249,11 +254,6 @@ void punch_failed(struct holding *h, int err)
 	answer(&failed, err);
 }
 
-static uint64_t file_bytes_of(const struct view *view)
-{
-	return view->backed_bytes + view->hole_bytes + view->shared_bytes;
-}
-
 /* The kernel does not change the size of a file on DAX while any page of it is pinned. */
 static bool pinned_dax(const struct holding *h)
 {
@@ -270,7 +270,7 @@ static void begin_served(struct holding *h)
 {
 	uint64_t bytes = h->punch.resize_to;
 
-	if (bytes && bytes == file_bytes_of(h->current->view)) {
+	if (bytes && bytes == view_file_bytes(h->current->view)) {
 		struct list done = LIST_INIT(done);
 
 		move_all(&h->punch.batch, &done);
@@ -278,12 +278,14 @@ static void begin_served(struct holding *h)
 		answer(&done, 0);
 		return;
 	}
-	if (granted(h) || (bytes && (bytes > file_bytes_of(h->current->view) || pinned_dax(h)))) {
+	if (granted(h) || (bytes && (bytes > view_file_bytes(h->current->view) || pinned_dax(h)))) {
 		recall_first(h);
 		return;
 	}
+	/* A recall of a range may have taken it out just now: the one before is not buried yet. */
 	if (!bytes && !registered(h)) {
-		punch_file(h);
+		h->punch.step = PUNCH_BURYING;
+		punch_check_buried(h);
 		return;
 	}
 	h->punch.step = PUNCH_MAKING;
@@ -294,18 +296,20 @@ static void begin_served(struct holding *h)
 
 void punch_next(struct holding *h)
 {
-	bool served = h->recall.state == RECALL_GRANTED && h->state == HOLDING_SERVING &&
-		      h->make.kind == MAKE_NOTHING;
-	bool released = h->recall.state == RECALL_RELEASED && !h->work_busy && holding_file(h) &&
-			h->generation > 0;
+	bool served, released;
 
+	range_next(h);
+	served = h->recall.state == RECALL_GRANTED && h->state == HOLDING_SERVING &&
+		 h->make.kind == MAKE_NOTHING;
+	released = h->recall.state == RECALL_RELEASED && !h->work_busy && holding_file(h) &&
+		   h->generation > 0;
 	if (list_empty(&h->punch.waiting) || h->punch.step != PUNCH_IDLE || h->stepping)
 		return;
 	if (h->recall.stopping || h->state == HOLDING_OFFLINE) {
 		answer(&h->punch.waiting, -ENODEV);
 		return;
 	}
-	if (!served && !released)
+	if ((!served && !released) || range_wants_make(h))
 		return;
 	if (gather(h) != 0) {
 		answer(&h->punch.waiting, -ENOMEM);

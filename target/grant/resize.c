@@ -49,10 +49,14 @@ static void resized(struct holding_punch *punch, int err)
 	counter_add(&resizes, 1);
 	log_notice("%s: %s has %llu bytes now", h->config.export.name, h->config.export.path,
 		   (unsigned long long)punch->resize_to);
-	if (h->state == HOLDING_SERVING)
+	if (h->state == HOLDING_SERVING) {
 		answer(h, 0, "");
-	else
-		h->resize.file_done = true;
+		return;
+	}
+	h->resize.file_done = true;
+	/* `leasehold reclaim` may hold it for long: nobody tries to take it, so nobody fails. */
+	if (h->kept > 0 && h->recall.state == RECALL_RELEASED)
+		resize_not_served(h);
 }
 
 void resize_served(struct holding *h)

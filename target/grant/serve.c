@@ -65,7 +65,6 @@ static void on_published(struct loop_msg *msg)
 	s->before = NULL;
 	serve_bury(h);
 	punch_check_buried(h);
-	holding_check_drained(h);
 	holding_check_stopped(h);
 }
 
@@ -96,19 +95,7 @@ void serve_publish(struct holding *h, struct served *next)
 	next->publish_pending = true;
 	h->current = next;
 	env->ops->publish(env->ops_ctx, h, &next->pub, &next->publish_msg, on_published);
-}
-
-bool serve_publishing(const struct holding *h)
-{
-	struct list *l;
-
-	list_for_each (l, &h->served) {
-		struct served *s = list_entry(l, struct served, link);
-
-		if (s->publish_pending && s->before && region_with_keys(s->before))
-			return true;
-	}
-	return false;
+	range_published(h);
 }
 
 /* ---- burying --------------------------------------------------------------------------------- */
@@ -164,8 +151,10 @@ static void bury_again(struct loop_timer *timer)
 static void shrink_run(struct work *work)
 {
 	struct holding *h = container_of(work, struct holding, bury_work);
+	const struct holding_range *r = h->bury_range;
 
-	h->bury_err = region_shrink(h->bury_region);
+	h->bury_err = r ? region_withdraw(h->bury_region, r->offset, r->end - r->offset)
+			: region_shrink(h->bury_region);
 }
 
 static void shrink_done(struct work *work)
@@ -173,6 +162,7 @@ static void shrink_done(struct work *work)
 	struct holding *h = container_of(work, struct holding, bury_work);
 
 	h->bury_busy = false;
+	h->bury_range = NULL;
 	if (h->bury_err >= 0) {
 		h->bury_failures = 0;
 		serve_bury(h);
@@ -187,12 +177,56 @@ static void shrink_done(struct work *work)
 		       now_ns() + backoff_ns(h->bury_failures, RETRY_MAX_NS));
 }
 
+static void submit(struct holding *h, struct region *region, struct holding_range *r, bool urgent)
+{
+	h->bury_busy = true;
+	h->bury_region = region;
+	h->bury_range = r;
+	h->bury_timer.fn = bury_again;
+	pool_submit(h->env->registrar, &h->bury_work, urgent ? POOL_URGENT : POOL_NORMAL,
+		    shrink_run, shrink_done, h->env->control);
+}
+
+/* A region, used or not, that has a key over the range. */
+static struct region *reaching(const struct holding *h, const struct holding_range *r)
+{
+	struct list *l;
+
+	list_for_each (l, &h->served) {
+		struct served *s = list_entry(l, struct served, link);
+
+		/* What is being made was begun without the range. */
+		for (unsigned int i = 0; i < GRANT_MAX_DEVICES && !s->making; i++) {
+			if (s->regions[i] &&
+			    region_reaches(s->regions[i], r->offset, r->end - r->offset))
+				return s->regions[i];
+		}
+	}
+	return NULL;
+}
+
+/* True: a slice that a landlord waits for is with the registrar. */
+static bool withdraw(struct holding *h)
+{
+	struct holding_range *r;
+
+	while (!h->bury_busy && (r = range_to_withdraw(h))) {
+		struct region *region = reaching(h, r);
+
+		if (region)
+			submit(h, region, r, true);
+		else
+			range_withdrawn(r);
+	}
+	return h->bury_busy;
+}
+
 void serve_bury(struct holding *h)
 {
 	bool any = false;
 	struct list *l;
 
-	if (h->bury_busy || loop_timer_armed(&h->bury_timer))
+	if (h->bury_busy || loop_timer_armed(&h->bury_timer) || withdraw(h))
 		return;
 	list_for_each (l, &h->served) {
 		struct served *s = list_entry(l, struct served, link);
@@ -208,12 +242,7 @@ void serve_bury(struct holding *h)
 		any = true;
 		if (!s->unregister)
 			continue;
-		h->bury_busy = true;
-		h->bury_region = *region;
-		h->bury_timer.fn = bury_again;
-		pool_submit(h->env->registrar, &h->bury_work,
-			    recall_going_on(&h->recall) ? POOL_URGENT : POOL_NORMAL, shrink_run,
-			    shrink_done, h->env->control);
+		submit(h, *region, NULL, recall_going_on(&h->recall));
 		return;
 	}
 	free_dead(h);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * Abort (NVMe base 2.0 §5.1): stops what only waits. A request for an event, or a command that has
- * not got its place in the order or its buffer yet, is answered at once; what moves data or is with
- * a worker runs to its end, and the Abort says so. The queue that the command is on may be another reactor's: control knows it.
+ * not got its place in the order or its buffer yet, is answered at once; what moves data or is
+ * with a worker runs to its end, and the Abort says so. The queue that the command is on may be
+ * another reactor's: control knows it.
  *
  *   admin queue's reactor [-> control -> the queue's reactor] -> admin queue's reactor
  */
@@ -53,7 +54,7 @@ static bool abort_on(struct nvme_queue *nq, uint16_t cid)
 {
 	if (nq->q.failed || nq->q.draining)
 		return false;
-	for (unsigned int i = 0; i < nq->nr_requests; i++) {
+	for (unsigned int i = 0; i < nq->nr_used; i++) {
 		struct request *r = &nq->requests[i];
 
 		/* One that is being answered may have given its number to the next already. */

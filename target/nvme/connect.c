@@ -38,7 +38,8 @@ static void connect_on_control(struct request *r)
 {
 	r->status = controller_connect(r->queue, &r->u.connect.connect, &r->u.connect.controller,
 				       &r->dw0);
-	request_from_control(r);
+	/* An earlier queue of this id that has ended takes no command any more when this is answered. */
+	request_by_all_reactors(r);
 }
 
 static void connect_back(struct request *r)
@@ -192,7 +193,8 @@ static void forget_settings(struct controller *c)
 static void reset_on_control(struct request *r)
 {
 	controller_reset(r->queue->owner);
-	request_from_control(r);
+	/* None of its queues begins a command any more when this is answered. */
+	request_by_all_reactors(r);
 }
 
 static void reset_back(struct request *r)
@@ -221,12 +223,9 @@ static void property_set(struct request *r)
 		set_ready(c, c->a.csts == NVME_CSTS_RDY);
 	}
 	if (!reset && shutdown_wanted(cc)) {
-		/*
-		 * What was acknowledged is where it belongs: there is nothing to finish, normal or abrupt.
-		 * RDY stays; only a reset makes the controller take commands again.
-		 */
+		/* RDY stays; only a reset makes the controller take commands again. */
 		set_ready(c, false);
-		c->a.csts |= NVME_CSTS_SHST_DONE;
+		shutdown_begin(c, r->queue);
 	}
 	if (reset) {
 		set_ready(c, false);
@@ -264,6 +263,7 @@ void disconnect_check(struct nvme_queue *nq)
 	if (nq->q.busy > 1 || nq->q.failed)
 		return;
 	nq->disconnect = NULL;
+	nq->silent = true;
 	request_set_state(r, REQUEST_PARSED);
 	request_complete(r, NVME_SC_SUCCESS);
 }

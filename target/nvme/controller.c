@@ -99,6 +99,7 @@ static uint16_t connect_admin(struct nvme_queue *nq, const struct connect *conne
 	listener_get(c->listener);
 	c->ana_base = nq->listener->ana.changes;
 	c->cntlid = new_cntlid(t);
+	c->max_qid = t->env.limits.max_io_queues;
 	memcpy(c->hostid, connect->hostid, sizeof(c->hostid));
 	memcpy(c->hostnqn, connect->hostnqn, sizeof(c->hostnqn));
 	list_init(&c->io_queues);
@@ -113,6 +114,8 @@ static uint16_t connect_admin(struct nvme_queue *nq, const struct connect *conne
 	t->nr_controllers++;
 	attach(nq, c);
 	controller_set_kato(c, c->a.kato_ms);
+	if (!s->discovery)
+		temperature_watch(t);
 	counter_add(&controllers_made, 1);
 	log_info("host %s connected to %s from %s over %s: controller %u", c->hostnqn, s->nqn,
 		 nq->q.address, fabric_name(nq->q.channel->fabric), c->cntlid);
@@ -128,7 +131,8 @@ struct nvme_queue *controller_find_queue(const struct controller *c, uint16_t qi
 	list_for_each (l, &c->io_queues) {
 		struct nvme_queue *nq = list_entry(l, struct nvme_queue, owner_link);
 
-		if (nq->cm_qid == qid && !nq->gone)
+		/* Of one that ends nothing can be had any more; its id is free. */
+		if (nq->cm_qid == qid && !nq->gone && nq->q.state < QUEUE_STOPPING)
 			return nq;
 	}
 	return NULL;
@@ -141,7 +145,7 @@ static uint16_t connect_io(struct nvme_queue *nq, const struct connect *connect,
 
 	if (!c || c->dying)
 		*dw0 = CONNECT_IN_DATA(cntlid);
-	else if (c->subsystem->discovery)
+	else if (c->subsystem->discovery || connect->qid > c->max_qid)
 		*dw0 = CONNECT_IN_COMMAND(qid);
 	else if (strcmp(c->subsystem->nqn, connect->subnqn) != 0)
 		*dw0 = CONNECT_IN_DATA(subnqn);
@@ -151,11 +155,9 @@ static uint16_t connect_io(struct nvme_queue *nq, const struct connect *connect,
 		*dw0 = CONNECT_IN_DATA(hostid);
 	else if (nq->listener != c->listener)
 		*dw0 = CONNECT_IN_DATA(cntlid); /* an association goes by one port */
-	else if (controller_find_queue(c, connect->qid))
-		*dw0 = CONNECT_IN_COMMAND(qid);
 	if (*dw0)
 		return NVME_SC_CONNECT_INVALID_PARAM | NVME_SC_DNR;
-	if (!controller_ready(c))
+	if (!controller_ready(c) || controller_find_queue(c, connect->qid))
 		return NVME_SC_COMMAND_SEQUENCE | NVME_SC_DNR;
 	attach(nq, c);
 	list_push(&c->io_queues, &nq->owner_link);
@@ -206,6 +208,7 @@ static void stop_queues(struct controller *c, const char *why)
 void controller_reset(struct controller *c)
 {
 	c->ana_base = c->listener->ana.changes;
+	c->max_qid = c->target->env.limits.max_io_queues;
 	stop_queues(c, "its controller was reset");
 }
 

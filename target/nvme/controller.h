@@ -39,9 +39,22 @@ struct controller_features {
 	uint8_t resv_mask[NVME_MAX_NAMESPACES];
 };
 
+/** A shutdown under way (shutdown.c). */
+struct controller_shutdown {
+	struct work work;
+	struct nvme_queue *queue; /* the admin queue */
+	struct ns_use *use;	  /* is being flushed */
+	uint32_t nsid;		  /* its */
+	bool busy;
+	bool again; /* from the first namespace on, when the flush that a reset overtook has ended */
+	bool failed;
+	int err;
+};
+
 /** Asynchronous events, features and registers: the admin queue's reactor. */
 struct controller_admin {
 	uint32_t cc, csts;
+	struct controller_shutdown shutdown;
 	uint32_t async_config; /* feature 0Bh */
 	uint32_t kato_ms;
 	struct controller_features features;
@@ -56,6 +69,8 @@ struct controller_admin {
 	bool discovery_pending, discovery_masked;
 	bool ana_pending, ana_masked;
 	bool resv_masked;
+	bool hot, hot_told, smart_masked;
+	uint16_t temperature; /* in kelvins, as it was last measured; 0: not known */
 	struct nvme_resv_log resv_log[RESV_LOG_ENTRIES]; /* a ring, as they are read */
 	unsigned int resv_first, nr_resv;
 	uint64_t resv_count;   /* in all, lost ones included */
@@ -88,6 +103,7 @@ struct controller {
 	struct list io_queues;	   /* owner_link */
 	struct list direct_queues; /* owner_link */
 	unsigned int nr_io_queues, nr_direct_queues;
+	unsigned int max_qid; /* what the host was given by feature 07h */
 	uint16_t next_dqid;
 	bool dying;
 	const char *why;
@@ -97,6 +113,12 @@ struct controller {
 
 	struct controller_admin a;
 };
+
+/** Temperature beyond a threshold; in kelvins, 0 is not known. */
+static inline bool controller_is_hot(const struct controller_features *f, uint16_t kelvins)
+{
+	return kelvins != 0 && (kelvins >= f->over_k || kelvins <= f->under_k);
+}
 
 static inline bool controller_ready(const struct controller *c)
 {
@@ -143,14 +165,24 @@ void controllers_ns_changed(struct nvme_target *t, const struct ns_home *home);
 void controllers_changed(struct nvme_target *t, const struct ns_home *home, unsigned int change);
 /** Reactor: something of ours broke. */
 void controller_error_event(struct controller *c);
-void controller_recall_event(struct controller *c, uint32_t nsid, uint32_t generation);
+void controller_recall_event(struct controller *c, uint32_t nsid, uint64_t offset, uint64_t length,
+			     uint32_t generation);
 /** To every controller that came in by the listener. */
 void controllers_ana_changed(struct nvme_target *t, const struct nvme_listener *listener);
+/** To every controller that has a SMART log. */
+void controllers_temperature(struct nvme_target *t, uint16_t kelvins);
 /** To every discovery controller. */
 void controllers_discovery_changed(struct nvme_target *t);
 
+/** A controller has come: as long as there is one the temperature is looked at (temperature_watch.c). */
+void temperature_watch(struct nvme_target *t);
+/** The target stops. */
+void temperature_forget(struct nvme_target *t);
+
 /* ---- the admin queue's reactor ---------------------------------------------------------------- */
 
+/** Its host wants it shut down: CSTS.SHST says how far that is. */
+void shutdown_begin(struct controller *c, struct nvme_queue *admin);
 void identify_execute(struct request *r);
 void set_features_execute(struct request *r);
 void get_features_execute(struct request *r);
@@ -166,6 +198,10 @@ void event_request_execute(struct request *r);
 /** A held request will be answered otherwise. */
 void event_request_forget(struct controller *c, const struct request *r);
 void abort_execute(struct request *r);
+/** The thresholds, or the wish to be told, may be others now. */
+void event_thresholds_changed(struct controller *c);
+/** Which events the host wants, as feature 0Bh. */
+void event_configure(struct controller *c, uint32_t config);
 /** Log pages that events point to were read: what is read only once is gone. */
 void event_log_read(struct controller *c, uint8_t page);
 /** Copies the logs that events fill: `size` bytes at most; returns how many there are in all. */

@@ -28,9 +28,14 @@ static void answered(struct request *r)
 
 static struct grant_client *find_client(const struct request *r)
 {
+	const struct direct_want *want = &r->u.direct.want;
 	struct controller *c = r->queue->owner;
-	struct direct_queue *dq = c ? controller_find_direct(c, r->u.direct.want.dqid) : NULL;
+	struct direct_queue *dq = NULL;
 
+	if (r->command.opcode == LH_ADMIN_RELEASE && want->by_token)
+		dq = direct_queue_by_token(r->queue->q.target, want->token);
+	else if (c)
+		dq = controller_find_direct(c, want->dqid);
 	return dq ? direct_queue_client(dq) : NULL;
 }
 
@@ -60,6 +65,15 @@ static void token_on_control(struct request *r)
 	request_from_control(r);
 }
 
+/* For dword 0 of a refused Acquire. */
+static uint32_t held_units(const struct grant_answer *answer)
+{
+	uint64_t units = answer->held_length / LH_GRANT_ALIGN;
+
+	return (uint32_t)min_u64(units, LH_HELD_UNITS) |
+	       (answer->reclaimed ? LH_HELD_RECLAIMED : 0);
+}
+
 static void acquired(void *arg, const struct grant_answer *answer)
 {
 	struct request *r = arg;
@@ -73,7 +87,7 @@ static void acquired(void *arg, const struct grant_answer *answer)
 	};
 
 	r->status = answer->status;
-	r->dw0 = answer->generation;
+	r->dw0 = answer->status == LH_SC_RECALLING ? held_units(answer) : answer->generation;
 	if (!answer->status) {
 		assert(answer->count <= LH_ACQUIRE_MAX_GRANTS);
 		memcpy(r->bounce.data, &reply, sizeof(reply));
@@ -130,6 +144,7 @@ static void release_on_control(struct request *r)
 
 	/* Without its queue a client holds nothing: releasing nothing is a success. */
 	if (!h || !client) {
+		r->dw0 = LH_RELEASED_NO_QUEUE;
 		released(r, h ? NVME_SC_SUCCESS : NVME_SC_INVALID_NS | NVME_SC_DNR);
 		return;
 	}

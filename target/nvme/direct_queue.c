@@ -39,6 +39,7 @@ struct dq_message {
 	struct direct_message m;
 	struct list link; /* answer waits */
 	struct ns_use *use;
+	struct ns_commit at_work;
 	struct work work;
 	int err;
 	uint16_t status;
@@ -58,6 +59,7 @@ struct dq_tell {
 	struct list link;
 	uint32_t nsid;
 	uint32_t generation;
+	uint64_t offset, length;
 	uint64_t deadline_ns;
 };
 
@@ -65,6 +67,7 @@ struct direct_queue {
 	struct queue q;
 	uint16_t dqid;
 	uint16_t peer_credits; /* asked for at the connect */
+	uint8_t token[LH_TOKEN_BYTES];
 
 	/* registrar */
 	struct fabric_pd *pd;
@@ -107,6 +110,24 @@ const struct controller *direct_queue_owner(const struct direct_queue *dq)
 struct direct_queue *direct_queue_from_link(struct list *link)
 {
 	return list_entry(link, struct direct_queue, owner_link);
+}
+
+struct direct_queue *direct_queue_by_token(struct nvme_target *t,
+					   const uint8_t token[LH_TOKEN_BYTES])
+{
+	struct list *cl, *ql;
+
+	list_for_each (cl, &t->controllers) {
+		struct controller *c = list_entry(cl, struct controller, link);
+
+		list_for_each (ql, &c->direct_queues) {
+			struct direct_queue *dq = direct_queue_from_link(ql);
+
+			if (memcmp(dq->token, token, sizeof(dq->token)) == 0)
+				return dq;
+		}
+	}
+	return NULL;
 }
 
 uint16_t direct_queue_id(const struct direct_queue *dq)
@@ -291,7 +312,8 @@ static void send_recall(struct direct_queue *dq, struct dq_tell *tell)
 	uint64_t left = tell->deadline_ns > now ? tell->deadline_ns - now : 0;
 	struct lh_msg_recall wire = {
 		.header.nsid = htole32(tell->nsid),
-		.length = htole64(UINT64_MAX),
+		.offset = htole64(tell->offset),
+		.length = htole64(tell->length),
 		.generation = htole32(tell->generation),
 		.deadline_ms = htole32((uint32_t)(left / NS_PER_MS)),
 	};
@@ -403,6 +425,7 @@ static void commit_back(struct work *work)
 {
 	struct dq_message *message = container_of(work, struct dq_message, work);
 
+	list_del(&message->at_work.link);
 	commit_finish(message, message->err);
 }
 
@@ -419,10 +442,14 @@ static uint16_t check_commit(const struct dq_message *message, const struct ns_u
 		return LH_SC_STALE_GENERATION;
 	*total = 0;
 	for (uint32_t i = 0; i < message->m.count; i++) {
+		uint64_t offset = le64toh(message->m.ranges[i].offset);
 		uint64_t length = le64toh(message->m.ranges[i].length);
 
-		if (!range_ok(le64toh(message->m.ranges[i].offset), length, view->size_bytes))
+		if (!range_ok(offset, length, view->size_bytes))
 			return NVME_SC_LBA_RANGE | NVME_SC_DNR;
+		/* What it wrote there may be the landlord's by now: nothing can be said of it. */
+		if (ns_sealed(use->slot, offset, length))
+			return LH_SC_STALE_GENERATION;
 		*total += length;
 	}
 	return NVME_SC_SUCCESS;
@@ -447,11 +474,15 @@ static void commit(struct dq_message *message)
 	use->commits++;
 	message->use = use;
 	dq->q.busy++;
-	if (total <= NVME_REACTOR_COPY_BYTES)
+	if (total <= NVME_REACTOR_COPY_BYTES) {
 		commit_finish(message, persist_ranges(message));
-	else
-		pool_submit(dq->q.target->env.workers, &message->work, POOL_NORMAL,
-			    commit_on_worker, commit_back, dq->q.nr->loop);
+		return;
+	}
+	message->at_work.ranges = message->m.ranges;
+	message->at_work.count = message->m.count;
+	list_push(&use->commit_list, &message->at_work.link);
+	pool_submit(dq->q.target->env.workers, &message->work, POOL_NORMAL, commit_on_worker,
+		    commit_back, dq->q.nr->loop);
 }
 
 /* ---- receiving -------------------------------------------------------------------------------- */
@@ -527,12 +558,12 @@ static void tell_arrived(struct loop_msg *msg)
 	kick(dq);
 }
 
-void direct_queue_tell(struct direct_queue *dq, uint32_t nsid, uint32_t generation,
-		       uint32_t deadline_ms)
+void direct_queue_tell(struct direct_queue *dq, uint32_t nsid, uint64_t offset, uint64_t length,
+		       uint32_t generation, uint32_t deadline_ms)
 {
 	struct dq_tell *tell;
 
-	controller_recall_event(dq->owner, nsid, generation);
+	controller_recall_event(dq->owner, nsid, offset, length, generation);
 	if (!queue_reachable(&dq->q))
 		return;
 	tell = calloc(1, sizeof(*tell));
@@ -543,6 +574,8 @@ void direct_queue_tell(struct direct_queue *dq, uint32_t nsid, uint32_t generati
 		.dq = dq,
 		.nsid = nsid,
 		.generation = generation,
+		.offset = offset,
+		.length = length,
 		.deadline_ns = now_ns() + deadline_ms * NS_PER_MS,
 	};
 	loop_post(dq->q.nr->loop, &tell->msg, tell_arrived);
@@ -649,6 +682,7 @@ uint16_t direct_queue_new(struct nvme_target *t, struct cm_channel *channel,
 	if (!dq)
 		return LH_CM_NO_RESOURCES;
 	dq->owner = c;
+	memcpy(dq->token, request->token, sizeof(dq->token));
 	dq->dqid = new_dqid(c);
 	dq->peer_credits = request->credits;
 	dq->credits = request->credits;

@@ -16,8 +16,8 @@ uint16_t direct_queue_new(struct nvme_target *t, struct cm_channel *channel,
 			  const struct fabric_cm_event *event, const struct cm_request *request);
 
 /** Control: Recall goes out as soon as there is a credit; the doorbell event rings. */
-void direct_queue_tell(struct direct_queue *dq, uint32_t nsid, uint32_t generation,
-		       uint32_t deadline_ms);
+void direct_queue_tell(struct direct_queue *dq, uint32_t nsid, uint64_t offset, uint64_t length,
+		       uint32_t generation, uint32_t deadline_ms);
 
 /** Completions that one can have in flight. */
 #define DIRECT_QUEUE_COMPLETIONS 48
@@ -28,6 +28,9 @@ struct direct_queue *direct_queue_from_link(struct list *link);
 /** The controller it belongs to, as long as there is a client. */
 const struct controller *direct_queue_owner(const struct direct_queue *dq);
 uint16_t direct_queue_id(const struct direct_queue *dq);
+/** The one that was opened with it, of any controller, until its keys are dead; or NULL. Control. */
+struct direct_queue *direct_queue_by_token(struct nvme_target *t,
+					   const uint8_t token[LH_TOKEN_BYTES]);
 /** NULL once the teardown has begun. */
 struct grant_client *direct_queue_client(struct direct_queue *dq);
 

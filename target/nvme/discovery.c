@@ -18,7 +18,6 @@
 #define LPA_EXTENDED_DATA	  0x04
 #define KAS_100MS		  1
 #define SGLS_KEYED		  0x00100005u /* SGLs, keyed, with an offset in the capsule */
-#define CNTRLTYPE_DISCOVERY	  2
 
 /* ---- changes (control) ------------------------------------------------------------------------ */
 
@@ -239,7 +238,7 @@ static void fill_controller(struct request *r)
 	id->ver = htole32(NVME_VS_1_4);
 	id->oaes = htole32(NVME_AEN_CFG_DISCOVERY);
 	id->ctratt = htole32(CTRATT_HOSTID_128 | CTRATT_TRAFFIC_KEEP_ALIVE);
-	id->cntrltype = CNTRLTYPE_DISCOVERY;
+	id->cntrltype = NVME_CNTRLTYPE_DISCOVERY;
 	id->aerl = NVME_AER_LIMIT - 1;
 	id->lpa = LPA_EXTENDED_DATA;
 	id->kas = htole16(KAS_100MS);

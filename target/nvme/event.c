@@ -19,12 +19,14 @@ struct event_msg {
 	bool ns_gone;
 	bool discovery_changed;
 	bool ana_changed;
-	uint8_t change; /* enum lh_change, or 0 */
-	uint8_t resv;	/* enum nvme_resv_notice, or 0 */
+	bool measured;
+	uint16_t temperature; /* then */
+	uint8_t change;	      /* enum lh_change, or 0 */
+	uint8_t resv;	      /* enum nvme_resv_notice, or 0 */
 	uint32_t nsid;
 	unsigned int slot;
 	uint32_t generation;
-	uint64_t length;
+	uint64_t offset, length;
 };
 
 /* ---- on the admin queue's reactor ------------------------------------------------------------- */
@@ -50,6 +52,12 @@ static void answer_pending(struct controller *c)
 		a->error_pending = false;
 		a->error_masked = true;
 		answer(c, NVME_AEN_ERROR, NVME_AEN_ERROR_TRANSIENT, NVME_LOG_ERROR);
+	}
+	if (a->nr_held > 0 && a->hot && !a->hot_told && !a->smart_masked &&
+	    (a->async_config & NVME_AEN_CFG_TEMPERATURE)) {
+		a->hot_told = true;
+		a->smart_masked = true;
+		answer(c, NVME_AEN_SMART, NVME_AEN_SMART_TEMPERATURE, NVME_LOG_SMART);
 	}
 	if (a->nr_held > 0 && resv_notice_waiting(c) && !a->resv_masked) {
 		a->resv_masked = true;
@@ -82,13 +90,19 @@ static void answer_pending(struct controller *c)
 
 static void note_ns(struct controller_admin *a, uint32_t nsid)
 {
-	a->ns_pending = true;
+	a->ns_pending = (a->async_config & NVME_AEN_CFG_NS_ATTR) != 0;
 	for (unsigned int i = 0; i < a->nr_changed_ns && i < CHANGED_NS_MAX; i++) {
 		if (a->changed_ns[i] == nsid)
 			return;
 	}
-	if (a->nr_changed_ns < CHANGED_NS_MAX)
-		a->changed_ns[a->nr_changed_ns] = nsid;
+	/* In order, as every list of namespaces is. */
+	if (a->nr_changed_ns < CHANGED_NS_MAX) {
+		unsigned int at = a->nr_changed_ns;
+
+		for (; at > 0 && a->changed_ns[at - 1] > nsid; at--)
+			a->changed_ns[at] = a->changed_ns[at - 1];
+		a->changed_ns[at] = nsid;
+	}
 	if (a->nr_changed_ns <= CHANGED_NS_MAX)
 		a->nr_changed_ns++;
 }
@@ -101,6 +115,7 @@ static void note_change(struct controller_admin *a, const struct event_msg *even
 		.sequence = htole64(sequence),
 		.nsid = htole32(event->nsid),
 		.generation = htole32(event->generation),
+		.offset = htole64(event->offset),
 		.length = htole64(event->length),
 		.change = event->change,
 	};
@@ -109,6 +124,33 @@ static void note_change(struct controller_admin *a, const struct event_msg *even
 	a->vendor_change = event->change;
 	/* Plain hosts never hear of it. */
 	a->vendor_pending = a->direct_aware;
+}
+
+/* Told once, until it was within the thresholds again. */
+static void look_at_temperature(struct controller *c)
+{
+	c->a.hot = controller_is_hot(&c->a.features, c->a.temperature);
+	if (!c->a.hot)
+		c->a.hot_told = false;
+}
+
+/*
+ * What namespaces have changed while nobody wanted to be told is in the log, but no event any more: it
+ * is one when it happens. A change of access is told later too: Linux reads that log before it asks to be
+ * told, and would stay with what it has read.
+ */
+void event_configure(struct controller *c, uint32_t config)
+{
+	c->a.async_config = config;
+	if (!(config & NVME_AEN_CFG_NS_ATTR))
+		c->a.ns_pending = false;
+	event_thresholds_changed(c);
+}
+
+void event_thresholds_changed(struct controller *c)
+{
+	look_at_temperature(c);
+	answer_pending(c);
 }
 
 static void event_arrived(struct loop_msg *msg)
@@ -133,6 +175,10 @@ static void event_arrived(struct loop_msg *msg)
 		c->a.discovery_pending = true;
 	if (event->ana_changed)
 		c->a.ana_pending = true;
+	if (event->measured) {
+		c->a.temperature = event->temperature;
+		look_at_temperature(c);
+	}
 	free(event);
 	answer_pending(c);
 }
@@ -148,8 +194,7 @@ void event_request_execute(struct request *r)
 	request_set_state(r, REQUEST_HELD);
 	list_init(&r->link);
 	/* A held request needs no receive buffer: the host may send another command into it. */
-	capsule_repost(r->capsule);
-	r->capsule = NULL;
+	request_put_capsule(r);
 	c->a.held[c->a.nr_held++] = r;
 	answer_pending(c);
 }
@@ -174,6 +219,8 @@ void event_log_read(struct controller *c, uint8_t page)
 		resv_notice_take(c);
 		c->a.resv_masked = false;
 	}
+	if (page == NVME_LOG_SMART)
+		c->a.smart_masked = false;
 	if (page == NVME_LOG_ERROR)
 		c->a.error_masked = false;
 	if (page == NVME_LOG_CHANGED_NS) {
@@ -287,6 +334,19 @@ void controllers_discovery_changed(struct nvme_target *t)
 	}
 }
 
+void controllers_temperature(struct nvme_target *t, uint16_t kelvins)
+{
+	const struct event_msg event = {.measured = true, .temperature = kelvins};
+	struct list *l;
+
+	list_for_each (l, &t->controllers) {
+		struct controller *c = list_entry(l, struct controller, link);
+
+		if (!c->subsystem->discovery)
+			send_event(c, &event);
+	}
+}
+
 void controllers_changed(struct nvme_target *t, const struct ns_home *home, unsigned int change)
 {
 	struct holding_status status;
@@ -336,13 +396,15 @@ void controller_error_event(struct controller *c)
 		loop_post(c->target->env.control, &c->error_msg, error_on_control);
 }
 
-void controller_recall_event(struct controller *c, uint32_t nsid, uint32_t generation)
+void controller_recall_event(struct controller *c, uint32_t nsid, uint64_t offset, uint64_t length,
+			     uint32_t generation)
 {
 	struct event_msg event = {
 		.change = LH_CHANGE_RECALL,
 		.nsid = nsid,
 		.generation = generation,
-		.length = UINT64_MAX,
+		.offset = offset,
+		.length = length,
 	};
 
 	send_event(c, &event);

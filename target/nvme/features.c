@@ -39,6 +39,8 @@
 #define BYTE_SELECT	 41
 #define BYTE_SAVE	 43
 #define BYTE_CDW11	 44
+#define BYTE_ENDURANCE	 45
+#define BIT_ENDURANCE	 6
 #define BYTE_NCQR	 46
 #define BYTE_DULBE	 46
 #define BYTE_TEMPERATURE 46
@@ -81,6 +83,7 @@ void features_reset(struct controller *c)
 		.queues = max_queues(c->target),
 		.over_k = CONTROLLER_WARNING_K,
 	};
+	event_thresholds_changed(c);
 }
 
 /* ---- numbers that are kept -------------------------------------------------------------------- */
@@ -125,6 +128,7 @@ static uint16_t set_temperature(struct request *r, uint32_t cdw11)
 		features_of(r)->under_k = (uint16_t)cdw11;
 	else
 		features_of(r)->over_k = (uint16_t)cdw11;
+	event_thresholds_changed(r->queue->controller);
 	return NVME_SC_SUCCESS;
 }
 
@@ -157,9 +161,21 @@ static uint16_t get_atomicity(struct request *r, bool initial, uint32_t *value)
 	return NVME_SC_SUCCESS;
 }
 
+/*
+ * Notices that there are not here are not turned on, and reading tells so; the standard has but one of
+ * them refused, and some hosts ask for more than Identify offers.
+ */
 static uint16_t set_async_event(struct request *r, uint32_t cdw11)
 {
-	r->queue->controller->a.async_config = cdw11;
+	struct controller *c = r->queue->controller;
+	uint32_t known = c->subsystem->discovery
+				 ? NVME_AEN_CFG_DISCOVERY
+				 : NVME_AEN_CFG_WARNINGS | NVME_AEN_CFG_NS_ATTR | NVME_AEN_CFG_ANA;
+
+	/* There are no endurance groups (NVMe base 2.0 §5.27.1.8). */
+	if (cdw11 & NVME_AEN_CFG_ENDURANCE)
+		return invalid_at(r, BYTE_ENDURANCE, BIT_ENDURANCE);
+	event_configure(c, cdw11 & known);
 	return NVME_SC_SUCCESS;
 }
 
@@ -173,7 +189,7 @@ static uint16_t get_async_event(struct request *r, bool initial, uint32_t *value
 static uint16_t set_profile(struct request *r, uint32_t cdw11)
 {
 	(void)r;
-	return cdw11 & 0x1ff ? NVME_SC_INVALID_FIELD : NVME_SC_SUCCESS;
+	return cdw11 & 0x1ff ? NVME_SC_COMMAND_SETS_REJECTED : NVME_SC_SUCCESS;
 }
 
 static uint16_t get_profile(struct request *r, bool initial, uint32_t *value)
@@ -289,10 +305,12 @@ static uint16_t get_cache(struct request *r, bool initial, uint32_t *value)
 
 static void queues_on_control(struct request *r)
 {
-	const struct controller *c = r->queue->owner;
+	struct controller *c = r->queue->owner;
 
 	r->status = c && controller_has_io_queues(c) ? NVME_SC_COMMAND_SEQUENCE | NVME_SC_DNR
 						     : NVME_SC_SUCCESS;
+	if (c && !r->status)
+		c->max_qid = (r->u.queues & 0xffff) + 1;
 	request_from_control(r);
 }
 
@@ -497,7 +515,8 @@ static uint16_t path_status(const struct request *r, const struct feature *f)
 /* The field that is wrong: where the feature's own function says, or where it is for most. */
 static void refuse(struct request *r, uint16_t status)
 {
-	if (status == NVME_SC_INVALID_FIELD && !r->fault)
+	if ((status == NVME_SC_INVALID_FIELD || status == NVME_SC_COMMAND_SETS_REJECTED) &&
+	    !r->fault)
 		r->fault = 1 + BYTE_CDW11;
 	request_complete(r, status | NVME_SC_DNR);
 }

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The file-system path: whole commands go here while the export is recalled, and over holes, shared
- * blocks and what is not registered. Reads are pread by io_uring into a bounce buffer; writes are
- * copied through the mapping by a worker, guarded, so that a fault past the end of a truncated file
- * becomes an error and never extends it again. Needs no tenure and names no key of a region.
+ * Through buffers: whole commands go here while the export is recalled, over holes, shared blocks and
+ * what is not registered, as all is on the staged rung, and what came in a capsule. Names no key of a
+ * region.
+ *
+ * Small ones under tenure, over pages that are present, are copied right here, past the caches and
+ * durably on DAX. The rest takes the file-system path, which needs no tenure: reads are pread by io_uring
+ * into a bounce buffer; writes are copied through the mapping by a worker. Both are guarded, so that a
+ * fault past the end of a truncated file becomes an error and never extends it again.
  */
 #include "nvme/io.h"
 
@@ -11,7 +15,25 @@
 
 DEFINE_COUNTER(read_bytes, "nvme_read_fs_bytes", "Read bytes by the file-system path");
 DEFINE_COUNTER(write_bytes, "nvme_write_fs_bytes", "Written bytes by the file-system path");
+DEFINE_COUNTER(read_staged, "nvme_read_staged_bytes", "Read bytes copied by reactors");
+DEFINE_COUNTER(write_staged, "nvme_write_staged_bytes",
+	       "Written bytes copied by reactors, but for those that came in capsules");
 DEFINE_COUNTER(range_errors, "nvme_fs_range_errors", "Commands past the end of a truncated file");
+
+/*
+ * Small, under tenure and over pages that are present: a copy here is cheaper than a worker or a system
+ * call. Those of a page cache may not be present; and what a newer serving leaves out may be somebody
+ * else's by now.
+ */
+static bool may_copy_here(const struct request *r)
+{
+	const struct view *view = r->use->serving->view;
+
+	return !r->use->quiesced && ns_is_current(r->use) &&
+	       r->range.length <= NVME_REACTOR_COPY_BYTES &&
+	       export_medium(view->export) != EXPORT_PAGE_CACHE &&
+	       view_backed(view, r->range.offset, r->range.length);
+}
 
 /* ---- Read ------------------------------------------------------------------------------------- */
 
@@ -34,8 +56,29 @@ static void read_done(struct reactor_read *read, int result)
 	}
 }
 
+static void copy_out_here(struct request *r)
+{
+	const struct view *view = r->use->serving->view;
+
+	r->err = view_stage_out(view, r->range.offset, r->bounce.data, r->range.length);
+	if (r->err == 0) {
+		counter_add(&read_staged, r->range.length);
+		r->send_data = true;
+		request_complete(r, NVME_SC_SUCCESS);
+	} else if (r->err == -ERANGE) {
+		counter_add(&range_errors, 1);
+		request_complete(r, NVME_SC_LBA_RANGE | NVME_SC_DNR);
+	} else {
+		request_complete(r, NVME_SC_READ_ERROR);
+	}
+}
+
 static void read_buffered(struct request *r)
 {
+	if (may_copy_here(r)) {
+		copy_out_here(r);
+		return;
+	}
 	r->pread = (struct reactor_read){
 		.done = read_done,
 		.fd = export_fd(r->use->serving->view->export),
@@ -69,8 +112,23 @@ static void copied(struct request *r)
 	io_written(r, io_status(r->err));
 }
 
+static void copy_in_here(struct request *r)
+{
+	r->err = view_stage_in(r->use->serving->view, r->range.offset, request_data(r),
+			       r->range.length);
+	if (r->err == 0 && r->command.data != COMMAND_IN_CAPSULE)
+		counter_add(&write_staged, r->range.length);
+	else if (r->err == -ERANGE)
+		counter_add(&range_errors, 1);
+	io_written(r, io_status(r->err));
+}
+
 static void write_here(struct request *r)
 {
+	if (may_copy_here(r)) {
+		copy_in_here(r);
+		return;
+	}
 	request_on_worker(r, copy_on_worker, copied);
 }
 

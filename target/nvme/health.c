@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * The error log and the figures of the SMART log (NVMe base 2.0 §5.16.1.2, §5.16.1.3). Nothing is
- * kept here when the daemon ends, and what nobody measures is 0: busy time, wear, and the temperature where the
- * memory modules have no sensors.
+ * kept here when the daemon ends, and what nobody measures is 0: busy time, wear, and the
+ * temperature where the memory modules have no sensors.
  */
 #include "nvme/controller.h"
 
@@ -96,7 +96,7 @@ static bool has_lba(const struct request *r)
 	case NVME_IO_COMPARE:
 	case NVME_IO_WRITE_ZEROES:
 	case NVME_IO_VERIFY:
-		return r->queue->qid != 0 && r->capsule;
+		return r->queue->qid != 0;
 	default:
 		return false;
 	}

@@ -51,6 +51,8 @@ void health_error(struct request *r);
 void figures_fold(struct figures *to, const struct figures *from);
 #define HEALTH_SENSORS "/sys/class/hwmon"
 
+#define HEALTH_LOOK_MS 10000 /* how often, for who wants to be told */
+
 /** Worker: of the warmest memory module whose sensor is in that folder, in kelvins; 0: there is none. */
 uint16_t health_memory_temperature(const char *dir);
 

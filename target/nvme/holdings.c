@@ -10,6 +10,8 @@
  *   publish(n):  no serving older than n is used any more (they are gone from the list);
  *   quiesce(n):  no command has work requests with region keys on a serving up to n;
  *   seal(n):     no commit is at work on a serving up to n;
+ *   drain:       no such command touches the range on a serving before the last one published;
+ *   seal_range:  no commit that touches the range is at work;
  *   forget:      no command is left that has ever found the namespace: its slot may be another's.
  * Attach and detach wait for nothing; all come to a reactor in the order in which they were begun.
  * A later publish starts with fresh counters, so it never holds up an earlier operation.
@@ -30,6 +32,10 @@ enum op_kind {
 	OP_PUBLISH,
 	OP_QUIESCE,
 	OP_SEAL,
+	OP_DRAIN,
+	OP_FENCE_RANGE,
+	OP_SEAL_RANGE,
+	OP_UNSEAL_RANGE,
 	OP_ATTACH,
 	OP_DETACH,
 	OP_FORGET,
@@ -42,8 +48,15 @@ struct holding_op_part {
 	struct loop_msg msg;
 	struct holding_op *op;
 	struct nvme_reactor *nr;
-	struct ns_use *use; /* OP_PUBLISH: the new one */
-	struct list link;   /* slot's waits */
+	struct ns_use *use;   /* OP_PUBLISH: the new one */
+	struct ns_seal *seal; /* OP_SEAL_RANGE: the new one */
+	struct list link;     /* slot's waits */
+};
+
+/** Of a slot, where somebody has got back a range. */
+struct ns_seal {
+	struct list link;
+	uint64_t offset, length;
 };
 
 struct holding_op {
@@ -53,6 +66,8 @@ struct holding_op {
 	unsigned int slot;
 	enum op_kind kind;
 	uint64_t seq;
+	uint64_t before;	   /* OP_DRAIN, OP_FENCE_RANGE: of servings older than this */
+	uint64_t offset, length;   /* those and OP_SEAL_RANGE, OP_UNSEAL_RANGE */
 	_Atomic unsigned int left; /* parts not through */
 	struct loop_msg *done;
 	void (*fn)(struct loop_msg *);
@@ -61,14 +76,118 @@ struct holding_op {
 
 /* ---- on a reactor ----------------------------------------------------------------------------- */
 
+static struct request *keyed_request(struct list *l)
+{
+	return list_entry(l, struct request, keyed_link);
+}
+
+static bool request_touches(const struct request *r, const struct holding_op *op)
+{
+	return range_overlaps(r->range.offset, r->range.length, op->offset, op->length);
+}
+
+static bool commit_touches(const struct ns_commit *c, const struct holding_op *op)
+{
+	for (uint32_t i = 0; i < c->count; i++) {
+		if (range_overlaps(le64toh(c->ranges[i].offset), le64toh(c->ranges[i].length),
+				   op->offset, op->length))
+			return true;
+	}
+	return false;
+}
+
+/* Mostly the first that is looked at is in the way, or there are few. */
+static bool range_is_quiet(const struct ns_slot *slot, const struct holding_op *op)
+{
+	struct list *ul, *l;
+
+	list_for_each (ul, &slot->uses) {
+		struct ns_use *use = list_entry(ul, struct ns_use, link);
+
+		if (op->kind == OP_SEAL_RANGE) {
+			list_for_each (l, &use->commit_list) {
+				if (commit_touches(list_entry(l, struct ns_commit, link), op))
+					return false;
+			}
+			continue;
+		}
+		if (use->seq >= op->before)
+			break;
+		list_for_each (l, &use->keyed_requests) {
+			if (request_touches(keyed_request(l), op))
+				return false;
+		}
+	}
+	return true;
+}
+
+static void fence_range(const struct ns_slot *slot, const struct holding_op *op)
+{
+	struct list *ul, *l, *next;
+
+	list_for_each (ul, &slot->uses) {
+		struct ns_use *use = list_entry(ul, struct ns_use, link);
+
+		if (use->seq >= op->before)
+			break;
+		list_for_each_safe (l, next, &use->keyed_requests) {
+			struct request *r = keyed_request(l);
+
+			if (r->queue->q.failed || !request_touches(r, op))
+				continue;
+			counter_add(&block_fences, 1);
+			queue_fail(&r->queue->q,
+				   "a recall's deadline passed with its work in flight");
+		}
+	}
+}
+
+static void unseal(struct ns_slot *slot, const struct holding_op *op)
+{
+	struct list *l, *next;
+
+	list_for_each_safe (l, next, &slot->seals) {
+		struct ns_seal *seal = list_entry(l, struct ns_seal, link);
+
+		if (seal->offset != op->offset || seal->length != op->length)
+			continue;
+		list_del(l);
+		free(seal);
+		return;
+	}
+}
+
+bool ns_sealed(const struct ns_slot *slot, uint64_t offset, uint64_t length)
+{
+	struct list *l;
+
+	list_for_each (l, &slot->seals) {
+		const struct ns_seal *seal = list_entry(l, struct ns_seal, link);
+
+		if (range_overlaps(seal->offset, seal->length, offset, length))
+			return true;
+	}
+	return false;
+}
+
 static bool part_through(const struct ns_slot *slot, const struct holding_op *op)
 {
 	struct list *l;
 
-	if (op->kind == OP_ATTACH || op->kind == OP_DETACH)
+	switch (op->kind) {
+	case OP_ATTACH:
+	case OP_DETACH:
+	case OP_FENCE_RANGE:
+	case OP_UNSEAL_RANGE:
 		return true;
-	if (op->kind == OP_FORGET)
+	case OP_FORGET:
 		return slot->requests == 0;
+	case OP_DRAIN:
+	case OP_SEAL_RANGE:
+		return range_is_quiet(slot, op);
+	default:
+		break;
+	}
 	list_for_each (l, &slot->uses) {
 		const struct ns_use *use = list_entry(l, struct ns_use, link);
 
@@ -100,6 +219,14 @@ static void attach(struct nvme_reactor *nr, struct nvme_subsystem *s, uint32_t n
 	s->slot_of[nr->index][nsid] = (uint16_t)slot;
 }
 
+static void forget_seals(struct ns_slot *slot)
+{
+	struct list *l;
+
+	while ((l = list_pop(&slot->seals)))
+		free(list_entry(l, struct ns_seal, link));
+}
+
 /* The holding has stopped: what is served last is nothing. */
 static void forget(struct nvme_reactor *nr, const struct holding_op *op)
 {
@@ -109,6 +236,7 @@ static void forget(struct nvme_reactor *nr, const struct holding_op *op)
 	op->subsystem->slot_of[nr->index][op->nsid] = NVME_MAX_NAMESPACES;
 	slot->current = NULL;
 	slot->reservation = NULL;
+	forget_seals(slot);
 	if (!use)
 		return;
 	assert(use->refs == 0 && !use->serving);
@@ -149,6 +277,7 @@ static void part_arrived(struct loop_msg *msg)
 	struct holding_op_part *part = container_of(msg, struct holding_op_part, msg);
 	const struct holding_op *op = part->op;
 	struct ns_slot *slot = &part->nr->slots[op->slot];
+	struct list *l;
 
 	switch (op->kind) {
 	case OP_PUBLISH:
@@ -157,8 +286,9 @@ static void part_arrived(struct loop_msg *msg)
 		slot->current = part->use;
 		break;
 	case OP_QUIESCE:
-		if (slot->current)
-			slot->current->quiesced = true;
+		/* The older ones, too: the second half of a pair begins with what the first one had. */
+		list_for_each (l, &slot->uses)
+			list_entry(l, struct ns_use, link)->quiesced = true;
 		/* From here on the queues' counters only go down: control may read them. */
 		atomic_store_explicit(&slot->quiesced_seq, op->seq, memory_order_release);
 		break;
@@ -166,12 +296,22 @@ static void part_arrived(struct loop_msg *msg)
 		if (slot->current)
 			slot->current->sealed = true;
 		break;
+	case OP_FENCE_RANGE:
+		fence_range(slot, op);
+		break;
+	case OP_SEAL_RANGE:
+		list_push(&slot->seals, &part->seal->link);
+		break;
+	case OP_UNSEAL_RANGE:
+		unseal(slot, op);
+		break;
 	case OP_ATTACH:
 		attach(part->nr, op->subsystem, op->nsid, op->slot);
 		break;
 	case OP_DETACH:
 		slot->detached = true;
 		break;
+	case OP_DRAIN:
 	case OP_FORGET:
 		break;
 	}
@@ -220,6 +360,7 @@ void holdings_init(struct nvme_reactor *nr)
 	for (unsigned int i = 0; i < NVME_MAX_NAMESPACES; i++) {
 		list_init(&nr->slots[i].uses);
 		list_init(&nr->slots[i].waits);
+		list_init(&nr->slots[i].seals);
 	}
 }
 
@@ -229,6 +370,7 @@ void holdings_fini(struct nvme_reactor *nr)
 		struct list *l;
 
 		assert(list_empty(&nr->slots[i].waits));
+		forget_seals(&nr->slots[i]);
 		while ((l = list_pop(&nr->slots[i].uses))) {
 			struct ns_use *use = list_entry(l, struct ns_use, link);
 
@@ -261,9 +403,9 @@ static void *must_alloc(size_t bytes)
 	return p;
 }
 
-static uint64_t start_op(struct nvme_target *t, unsigned int slot, enum op_kind kind,
-			 const struct serving *s, struct loop_msg *done,
-			 void (*fn)(struct loop_msg *))
+static struct holding_op *new_op(struct nvme_target *t, unsigned int slot, enum op_kind kind,
+				 const struct serving *s, struct loop_msg *done,
+				 void (*fn)(struct loop_msg *))
 {
 	unsigned int n = t->env.nr_reactors;
 	struct holding_op *op = must_alloc(sizeof(*op) + n * sizeof(op->parts[0]));
@@ -287,11 +429,54 @@ static uint64_t start_op(struct nvme_target *t, unsigned int slot, enum op_kind 
 		op->parts[i].use->serving = s;
 		op->parts[i].use->seq = seq;
 		op->parts[i].use->ana_group = t->homes[slot].ana_group;
+		list_init(&op->parts[i].use->keyed_requests);
+		list_init(&op->parts[i].use->commit_list);
 	}
+	return op;
+}
+
+static void post_op(struct nvme_target *t, struct holding_op *op)
+{
 	/* The last part may finish and free the operation as soon as it is posted. */
-	for (unsigned int i = 0; i < n; i++)
+	for (unsigned int i = 0, n = t->env.nr_reactors; i < n; i++)
 		loop_post(t->reactors[i].loop, &op->parts[i].msg, part_arrived);
+}
+
+static uint64_t start_op(struct nvme_target *t, unsigned int slot, enum op_kind kind,
+			 const struct serving *s, struct loop_msg *done,
+			 void (*fn)(struct loop_msg *))
+{
+	struct holding_op *op = new_op(t, slot, kind, s, done, fn);
+	uint64_t seq = op->seq;
+
+	post_op(t, op);
 	return seq;
+}
+
+static void start_range_op(struct nvme_target *t, const struct holding *h, enum op_kind kind,
+			   uint64_t offset, uint64_t length, struct loop_msg *done,
+			   void (*fn)(struct loop_msg *))
+{
+	unsigned int slot = home_of(t, h);
+	struct holding_op *op;
+
+	if (slot == NVME_MAX_NAMESPACES) {
+		if (done)
+			loop_post(t->env.control, done, fn);
+		return;
+	}
+	op = new_op(t, slot, kind, NULL, done, fn);
+	op->before = t->homes[slot].publish_seq;
+	op->offset = offset;
+	op->length = length;
+	for (unsigned int i = 0; kind == OP_SEAL_RANGE && i < t->env.nr_reactors; i++) {
+		struct ns_seal *seal = must_alloc(sizeof(*seal));
+
+		seal->offset = offset;
+		seal->length = length;
+		op->parts[i].seal = seal;
+	}
+	post_op(t, op);
 }
 
 void holdings_attach(struct nvme_target *t, unsigned int slot, void (*done)(struct loop_msg *))
@@ -334,7 +519,7 @@ static void holdings_publish(void *ctx, struct holding *h, const struct serving 
 	t->change_count++;
 	if (s)
 		resv_served(t->homes[slot].resv);
-	(void)start_op(t, slot, OP_PUBLISH, s, done, fn);
+	t->homes[slot].publish_seq = start_op(t, slot, OP_PUBLISH, s, done, fn);
 	if (bytes != t->homes[slot].announced_bytes && !t->homes[slot].detached) {
 		if ((bytes == 0) != (t->homes[slot].announced_bytes == 0))
 			ana_members_changed(t, t->homes[slot].ana_group);
@@ -404,14 +589,39 @@ static void holdings_fence_block(void *ctx, struct holding *h)
 	}
 }
 
+static void holdings_drain(void *ctx, struct holding *h, uint64_t offset, uint64_t length,
+			   struct loop_msg *done, void (*fn)(struct loop_msg *))
+{
+	start_range_op(ctx, h, OP_DRAIN, offset, length, done, fn);
+}
+
+/* Each reactor looks itself. Should one hang, a recall of the whole export comes. */
+static void holdings_fence_range(void *ctx, struct holding *h, uint64_t offset, uint64_t length)
+{
+	start_range_op(ctx, h, OP_FENCE_RANGE, offset, length, NULL, NULL);
+}
+
+static void holdings_seal_range(void *ctx, struct holding *h, uint64_t offset, uint64_t length,
+				struct loop_msg *done, void (*fn)(struct loop_msg *))
+{
+	start_range_op(ctx, h, OP_SEAL_RANGE, offset, length, done, fn);
+}
+
+static void holdings_unseal_range(void *ctx, struct holding *h, uint64_t offset, uint64_t length,
+				  struct loop_msg *done, void (*fn)(struct loop_msg *))
+{
+	start_range_op(ctx, h, OP_UNSEAL_RANGE, offset, length, done, fn);
+}
+
 static void holdings_tell(void *ctx, struct grant_client *client, struct holding *h,
-			  uint32_t generation, uint32_t deadline_ms)
+			  uint64_t offset, uint64_t length, uint32_t generation,
+			  uint32_t deadline_ms)
 {
 	struct nvme_target *t = ctx;
 	struct direct_queue *dq = grant_client_user(client);
 
 	t->change_count++;
-	direct_queue_tell(dq, holding_nsid(h), generation, deadline_ms);
+	direct_queue_tell(dq, holding_nsid(h), offset, length, generation, deadline_ms);
 }
 
 static void holdings_changed(void *ctx, struct holding *h, unsigned int change)
@@ -429,6 +639,10 @@ static const struct holding_ops holding_ops = {
 	.quiesce = holdings_quiesce,
 	.seal = holdings_seal,
 	.fence_block = holdings_fence_block,
+	.drain = holdings_drain,
+	.fence_range = holdings_fence_range,
+	.seal_range = holdings_seal_range,
+	.unseal_range = holdings_unseal_range,
 	.tell = holdings_tell,
 	.changed = holdings_changed,
 };

@@ -25,7 +25,6 @@
 #define SGLS_SUPPORTED		  0x00000001u
 #define SGLS_KEYED		  0x00000004u
 #define SGLS_ADDRESS_OFFSET	  0x00100000u
-#define CNTRLTYPE_IO		  1
 
 /* Identify Namespace. */
 #define NMIC_SHARED	       0x01
@@ -86,7 +85,7 @@ static void fill_ours(const struct nvme_target *t, struct lh_identify *ours)
 	ours->grant_expiry_ms = htole32(h->grant_expiry_ms);
 	ours->max_grants = htole32(h->max_grants_per_client);
 	ours->max_commit_ranges = htole32(LH_COMMIT_MAX_RANGES);
-	ours->max_grant_bytes = htole64(LH_ACQUIRE_MAX_GRANTS * REGION_SLICE_BYTES);
+	ours->max_grant_bytes = htole64(LH_ACQUIRE_MAX_GRANTS * GRANT_KEY_BYTES);
 }
 
 static void fill_controller(struct request *r)
@@ -106,7 +105,7 @@ static void fill_controller(struct request *r)
 	id->ver = htole32(NVME_VS_2_0);
 	id->oaes = htole32(OAES_NS_ATTR);
 	id->ctratt = htole32(CTRATT_HOSTID_128 | CTRATT_TRAFFIC_KEEP_ALIVE);
-	id->cntrltype = CNTRLTYPE_IO;
+	id->cntrltype = NVME_CNTRLTYPE_IO;
 	id->acl = NVME_ABORT_LIMIT - 1;
 	id->aerl = NVME_AER_LIMIT - 1;
 	id->frmw = FRMW_ONE_SLOT_READ_ONLY;

@@ -89,7 +89,7 @@ static void find_shards(struct interlock_node *n)
 	uint64_t last = (n->end - 1) / INTERLOCK_GRANULE_BYTES;
 
 	n->nr_links = 0;
-	if (last - first >= INTERLOCK_LINKS)
+	if (n->nr_parts > 0 || last - first >= INTERLOCK_LINKS)
 		return;
 	for (uint64_t granule = first; granule <= last; granule++) {
 		unsigned int shard = shard_of(granule), at = n->nr_links;
@@ -105,9 +105,26 @@ static void find_shards(struct interlock_node *n)
 	}
 }
 
+static bool parts_overlap(const struct interlock_node *a, const struct interlock_node *b)
+{
+	const struct interlock_part all_a = {a->offset, a->end}, all_b = {b->offset, b->end};
+	const struct interlock_part *p = a->nr_parts ? a->parts : &all_a;
+	const struct interlock_part *q = b->nr_parts ? b->parts : &all_b;
+
+	for (unsigned int i = 0; i == 0 || i < a->nr_parts; i++) {
+		for (unsigned int j = 0; j == 0 || j < b->nr_parts; j++) {
+			if (p[i].offset < q[j].end && q[j].offset < p[i].end)
+				return true;
+		}
+	}
+	return false;
+}
+
 static bool conflict(const struct interlock_node *a, const struct interlock_node *b)
 {
-	return (a->exclusive || b->exclusive) && a->offset < b->end && b->offset < a->end;
+	if (!(a->exclusive || b->exclusive) || a->offset >= b->end || b->offset >= a->end)
+		return false;
+	return (a->nr_parts == 0 && b->nr_parts == 0) || parts_overlap(a, b);
 }
 
 /* Two narrow ones: the only shard in which they count. */
@@ -293,4 +310,36 @@ bool interlock_cancel(struct interlock *il, struct interlock_node *n)
 	}
 	leave(il, n);
 	return true;
+}
+
+/* ---- parts ------------------------------------------------------------------------------------ */
+
+static struct interlock_part both(struct interlock_part a, struct interlock_part b)
+{
+	return (struct interlock_part){min_u64(a.offset, b.offset), max_u64(a.end, b.end)};
+}
+
+static uint64_t growth(struct interlock_part part, struct interlock_part more)
+{
+	struct interlock_part grown = both(part, more);
+
+	return (grown.end - grown.offset) - (part.end - part.offset);
+}
+
+unsigned int interlock_cover(struct interlock_part *parts, unsigned int nr, unsigned int max,
+			     struct interlock_part more)
+{
+	unsigned int best = 0;
+
+	for (unsigned int i = 1; i < nr; i++) {
+		if (growth(parts[i], more) < growth(parts[best], more))
+			best = i;
+	}
+	/* What touches it costs nothing that was not asked for. */
+	if (nr > 0 && (nr == max || growth(parts[best], more) <= more.end - more.offset)) {
+		parts[best] = both(parts[best], more);
+		return nr;
+	}
+	parts[nr] = more;
+	return nr + 1;
 }

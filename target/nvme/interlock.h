@@ -7,7 +7,8 @@
  * shard has a lock of its own, held for some tens of ns, so that two reactors meet only when they
  * work on the same bytes, or once in many times by accident. Uncontended it costs one exchange and a
  * look at a short list. A range of more granules than a node has links ("wide": a large Write Zeroes)
- * takes every shard's lock, and lies in a list that the holder of any one of them may read.
+ * takes every shard's lock, and lies in a list that the holder of any one of them may read; so does a
+ * node that has only some parts of its range.
  *
  * Any thread. Nothing here waits but for a shard's lock.
  */
@@ -24,11 +25,19 @@
 
 struct interlock;
 
+struct interlock_part {
+	uint64_t offset;
+	uint64_t end;
+};
+
 struct interlock_node {
 	/* The caller's; constant from lock to unlock. */
 	uint64_t offset;
 	uint64_t end;
 	bool exclusive;
+	/** All that it has of its range, in any order; none: the whole. */
+	unsigned int nr_parts;
+	const struct interlock_part *parts;
 	/**
 	 * It waited and has the range now. Called once, on the thread that made way, with no lock
 	 * held: it posts a message.
@@ -57,5 +66,12 @@ MUST_CHECK bool interlock_lock(struct interlock *lock, struct interlock_node *no
 void interlock_unlock(struct interlock *lock, struct interlock_node *node);
 /** Of one that waits: true: forgotten. False: `granted` was, or is being, called. */
 MUST_CHECK bool interlock_cancel(struct interlock *lock, struct interlock_node *node);
+
+/**
+ * One more to be had, beside `nr` parts of at most `max` (not 0): a part of its own, or the one that
+ * grows least by it is made longer, also over what nobody asked for. Returns how many there are then.
+ */
+MUST_CHECK unsigned int interlock_cover(struct interlock_part *parts, unsigned int nr,
+					unsigned int max, struct interlock_part more);
 
 #endif

@@ -22,11 +22,10 @@
 #define NVME_MAX_SEGMENTS	16 /* registered slices one command may touch; beyond: fs path */
 #define NVME_MAX_TOKENS		8 /* direct queues asked for and not yet connected, per controller */
 #define NVME_MAX_DIRECT_QUEUES	16 /* per controller */
-#define NVME_MAX_QUEUE_DEPTH	1024
-#define NVME_MAX_INLINE_BYTES	16384u
 #define NVME_AER_LIMIT		4
 #define NVME_ABORT_LIMIT	4	/* of I/O commands, at a time */
 #define NVME_REMOVE_DEADLINES	5	/* of a recall: then queues with commands left are cut */
+#define NVME_DSM_MAX_PARTS	16	/* more ranges of one command are ordered as that many */
 #define NVME_REACTOR_COPY_BYTES KIB(64) /* persisted or copied on a reactor; more: on a worker */
 #define NVME_NAME_BYTES		320
 
@@ -35,6 +34,7 @@ struct controller;
 struct ns_resv;
 struct ns_use;
 struct nvme_queue;
+struct receive_pool;
 struct resv_state;
 
 /* ---- namespaces as one reactor sees them (holdings.c) ---------------------------------------- */
@@ -43,6 +43,7 @@ struct ns_slot {
 	struct ns_use *current; /* the last of uses, or NULL before the first publish */
 	struct list uses;	/* oldest first */
 	struct list waits;	/* struct holding_op_part */
+	struct list seals;	/* struct ns_seal: commits there are refused; mostly none */
 	unsigned int requests;	/* that have ever found it, until they end */
 	bool detached;		/* being removed: only commits and Releases still find it */
 	/** NULL: nobody has reserved it. Control's, replaced by message. */
@@ -51,15 +52,24 @@ struct ns_slot {
 	_Atomic uint64_t quiesced_seq;
 };
 
+/** A Commit that is with a worker. Embed it. */
+struct ns_commit {
+	struct list link;
+	const struct lh_commit_range *ranges;
+	uint32_t count;
+};
+
 /** One serving on one reactor, as long as anything there uses it. Reactor. */
 struct ns_use {
 	struct list link;
 	struct ns_slot *slot;
 	const struct serving *serving; /* NULL: offline */
 	uint64_t seq;
-	unsigned int refs;    /* commands and commits that use the serving */
-	unsigned int keyed;   /* of these: that have work requests naming region keys */
-	unsigned int commits; /* of these */
+	unsigned int refs;	    /* commands and commits that use the serving */
+	unsigned int keyed;	    /* of these: that have work requests naming region keys … */
+	unsigned int commits;	    /* of these */
+	struct list keyed_requests; /* … request.keyed_link */
+	struct list commit_list;    /* struct ns_commit, of those that take longer */
 	uint16_t ana_group;
 	bool quiesced;
 	bool sealed;
@@ -72,7 +82,7 @@ struct ns_home {
 	struct interlock *interlock; /* any thread */
 	struct ns_resv *resv;
 	uint64_t seq; /* of the last operation */
-	uint64_t quiesce_seq;
+	uint64_t quiesce_seq, publish_seq;
 	uint64_t announced_bytes; /* size that hosts were told; 0: offline */
 	uint16_t ana_group;
 
@@ -90,6 +100,8 @@ struct nvme_reactor {
 	unsigned int index;
 	struct ns_slot slots[NVME_MAX_NAMESPACES];
 	struct bounce_pool *bounce[GRANT_MAX_DEVICES];
+	struct receive_pool *receives[GRANT_MAX_DEVICES]; /* NULL: each queue has its own */
+	struct loop_msg settle_msg;
 	struct list queues; /* struct nvme_queue, until they drain; the reactor's */
 	struct loop_timer stall_timer;
 	/* Control: completions that the queues on each may have. */
@@ -145,6 +157,11 @@ struct nvme_target {
 	struct ns_home homes[NVME_MAX_NAMESPACES];
 	unsigned int nr_homes; /* ever used */
 	unsigned int nr_attaching;
+	bool shares_receives[GRANT_MAX_DEVICES]; /* queues of it, those for I/O */
+	bool loses_receives[GRANT_MAX_DEVICES];	 /* a queue that ends may take one along */
+	unsigned int nr_renewing;		 /* pools of receives */
+	bool settling;				 /* receives_settle() */
+	unsigned int nr_settling;
 	unsigned int nr_queues;
 	unsigned int nr_rejects; /* under way */
 	const char *no_queue;	 /* why queue_start() could not last time */
@@ -160,6 +177,15 @@ struct nvme_target {
 	uint16_t referral_ids[NVME_MAX_REFERRALS];
 	unsigned int nr_referrals;
 	uint16_t last_referral_id;
+	struct {
+		unsigned int period_ms;
+		struct loop_timer timer;
+		struct work work;
+		bool armed, busy;     /* the timer; a worker */
+		bool asked;	      /* a controller came since the last look */
+		uint16_t measured;    /* the worker's, while it is busy */
+		uint16_t temperature; /* that controllers were told, in kelvins */
+	} warmth;
 	uint64_t started_ns;
 	bool stopping;
 	void (*stopped)(void *arg);
@@ -233,6 +259,8 @@ struct queue {
 	unsigned int device;
 	unsigned int cq;       /* which of the device's there */
 	unsigned int receives; /* posted: the contract with the peer */
+	bool may_share;	       /* its receives */
+	bool shared;	       /* it does (receives.h) */
 	unsigned int send_wrs; /* entries of the send queue */
 	unsigned int max_sge, max_read_sge;
 	uint8_t responder_resources, initiator_depth; /* asked for by the peer */
@@ -329,6 +357,12 @@ struct ns_use *ns_find_detached(struct nvme_reactor *nr, const struct nvme_subsy
 				uint32_t nsid);
 void ns_put_slow(struct ns_slot *slot);
 
+/** Whether it is what this reactor serves now: keys of another one's regions are not to be named. */
+static inline bool ns_is_current(const struct ns_use *use)
+{
+	return use == use->slot->current;
+}
+
 static inline void ns_get(struct ns_use *use)
 {
 	use->refs++;
@@ -338,7 +372,7 @@ static inline void ns_check(struct ns_use *use)
 {
 	struct ns_slot *slot = use->slot;
 
-	if (!list_empty(&slot->waits) || (use->refs == 0 && use != slot->current))
+	if (!list_empty(&slot->waits) || (use->refs == 0 && !ns_is_current(use)))
 		ns_put_slow(slot);
 }
 
@@ -348,6 +382,9 @@ static inline void ns_put(struct ns_use *use)
 	use->refs--;
 	ns_check(use);
 }
+
+/** Whether a commit that touches the range is refused: somebody got it back. */
+bool ns_sealed(const struct ns_slot *slot, uint64_t offset, uint64_t length);
 
 void holdings_init(struct nvme_reactor *nr);
 void holdings_fini(struct nvme_reactor *nr);

@@ -42,6 +42,12 @@ static uint32_t parse_blocks(struct request *r, const struct view *view)
 				    view->size_bytes, &r->range);
 }
 
+static uint32_t parse_verify(struct request *r, const struct view *view)
+{
+	return verify_parse(request_sqe(r), export_lba_bytes(view->export), view->size_bytes,
+			    &r->range);
+}
+
 static const struct io_command commands[] = {
 	[NVME_IO_FLUSH] = {.execute = io_flush},
 	[NVME_IO_WRITE] = {io_write, parse_data, LOCK_EXCLUSIVE, true, ACCESS_WRITES},
@@ -50,7 +56,7 @@ static const struct io_command commands[] = {
 	[NVME_IO_WRITE_ZEROES] = {io_write_zeroes, parse_blocks, LOCK_EXCLUSIVE, true,
 				  ACCESS_WRITES},
 	[NVME_IO_DSM] = {.execute = io_dsm, .writes = true},
-	[NVME_IO_VERIFY] = {io_verify, parse_blocks, LOCK_SHARED, false, ACCESS_READS},
+	[NVME_IO_VERIFY] = {io_verify, parse_verify, LOCK_SHARED, false, ACCESS_READS},
 	[NVME_IO_RESV_REGISTER] = {.execute = resv_change_execute, .access = ACCESS_RESERVATION},
 	[NVME_IO_RESV_REPORT] = {.execute = resv_report_execute, .access = ACCESS_RESERVATION},
 	[NVME_IO_RESV_ACQUIRE] = {.execute = resv_change_execute, .access = ACCESS_RESERVATION},
@@ -140,6 +146,20 @@ static void lock_granted(struct interlock_node *node)
 	loop_post(r->queue->q.nr->loop, &r->msg, lock_arrived);
 }
 
+/* r->lock says which bytes. */
+static bool take_place(struct request *r)
+{
+	r->lock.granted = lock_granted;
+	if (interlock_lock(request_interlock(r), &r->lock)) {
+		r->locked = true;
+		return true;
+	}
+	counter_add(&lock_waits, 1);
+	request_put_ns(r);
+	request_set_state(r, REQUEST_WAIT_LOCK);
+	return false;
+}
+
 bool io_lock(struct request *r, uint64_t offset, uint64_t end, bool exclusive)
 {
 	if (r->locked) {
@@ -152,15 +172,44 @@ bool io_lock(struct request *r, uint64_t offset, uint64_t end, bool exclusive)
 	r->lock.offset = offset;
 	r->lock.end = end;
 	r->lock.exclusive = exclusive;
-	r->lock.granted = lock_granted;
-	if (interlock_lock(request_interlock(r), &r->lock)) {
-		r->locked = true;
-		return true;
+	r->lock.nr_parts = 0;
+	return take_place(r);
+}
+
+bool io_lock_parts(struct request *r, const struct interlock_part *parts, unsigned int nr)
+{
+	assert(!r->locked);
+	r->lock.offset = parts[0].offset;
+	r->lock.end = parts[0].end;
+	for (unsigned int i = 1; i < nr; i++) {
+		r->lock.offset = min_u64(r->lock.offset, parts[i].offset);
+		r->lock.end = max_u64(r->lock.end, parts[i].end);
 	}
-	counter_add(&lock_waits, 1);
-	request_put_ns(r);
-	request_set_state(r, REQUEST_WAIT_LOCK);
-	return false;
+	r->lock.exclusive = true;
+	r->lock.nr_parts = nr > 1 ? nr : 0;
+	r->lock.parts = parts;
+	return take_place(r);
+}
+
+/* ---- what is read must be durable ------------------------------------------------------------- */
+
+static void commit_there(struct request *r)
+{
+	r->err = export_flush(r->use->serving->view->export);
+}
+
+static void committed(struct request *r)
+{
+	if (r->err)
+		request_complete(r, NVME_SC_READ_ERROR);
+	else
+		commands[r->command.opcode].execute(r);
+}
+
+static bool must_commit(const struct request *r, const struct io_command *command)
+{
+	return command->parse && !command->writes && r->range.fua &&
+	       export_volatile_cache(r->use->serving->view->export);
 }
 
 void io_begin(struct request *r)
@@ -186,9 +235,13 @@ void io_begin(struct request *r)
 			return;
 		}
 	}
-	if (command->lock == LOCK_NONE ||
-	    io_lock(r, r->range.offset, r->range.offset + r->range.length,
-		    second || command->lock == LOCK_EXCLUSIVE))
+	if (command->lock != LOCK_NONE &&
+	    !io_lock(r, r->range.offset, r->range.offset + r->range.length,
+		     second || command->lock == LOCK_EXCLUSIVE))
+		return;
+	if (must_commit(r, command))
+		request_on_worker(r, commit_there, committed);
+	else
 		command->execute(r);
 }
 

@@ -25,6 +25,9 @@ void io_begin(struct request *r);
  * waits, and io_begin() follows.
  */
 MUST_CHECK bool io_lock(struct request *r, uint64_t offset, uint64_t end, bool exclusive);
+/** The same, exclusively, for a few ranges (not none), which stay where they are until the end. */
+MUST_CHECK bool io_lock_parts(struct request *r, const struct interlock_part *parts,
+			      unsigned int nr);
 
 /** What a look at the file or a change of it came to. */
 uint16_t io_status(int err);

@@ -11,7 +11,13 @@ DEFINE_COUNTER(copies, "nvme_copies", "Copy commands");
 
 static void copy_done(struct request *r)
 {
-	io_written(r, io_status(r->err));
+	uint16_t status = io_status(r->err);
+
+	/* The lowest source that was not copied, or not all of it; with a status only. */
+	r->dw0 = status ? r->u.copy.done : 0;
+	if (r->err == -EIO && r->u.copy.unread)
+		status = NVME_SC_READ_ERROR;
+	io_written(r, status);
 }
 
 static void copy_there(struct request *r)
@@ -20,10 +26,12 @@ static void copy_there(struct request *r)
 	uint64_t to = r->range.offset;
 
 	r->err = 0;
-	for (unsigned int i = 0; i < r->u.copy.nr && r->err == 0; i++) {
-		const struct export_range *from = &r->u.copy.sources[i];
+	for (r->u.copy.done = 0; r->u.copy.done < r->u.copy.nr; r->u.copy.done++) {
+		const struct export_range *from = &r->u.copy.sources[r->u.copy.done];
 
-		r->err = view_copy(view, from->offset, to, from->length);
+		r->err = view_copy(view, from->offset, to, from->length, &r->u.copy.unread);
+		if (r->err)
+			break;
 		to += from->length;
 	}
 }

@@ -2,13 +2,15 @@
 /*
  * Dataset Management: Deallocate gives whole pages back to the file system, through the holding,
  * which sees to it that no key is alive over them (grant/punch.c); other attributes are hints that
- * we do not need. It has no place in the order of commands: it would hold up those that do not
- * overlap it in the least while regions change, and what a host makes of a range that it writes and
- * deallocates at the same time is its own business.
+ * we do not need. It has its ranges alone until the holes are there, also when its queue has ended
+ * meanwhile: nothing that was written later and acknowledged becomes part of them. Commands between
+ * its ranges do not wait for it. Which ranges, its data say; so that it waits for its place without a
+ * buffer it fetches them again when its turn has come.
  */
 #include "nvme/io.h"
 
 #include <errno.h>
+#include <string.h>
 
 DEFINE_COUNTER(dsms, "nvme_deallocates", "Dataset Management commands that deallocate");
 
@@ -64,6 +66,35 @@ static void deallocated(struct request *r)
 		request_complete(r, r->err == -ENODEV ? NVME_SC_NS_NOT_READY : io_status(r->err));
 }
 
+static bool take_place(struct request *r, const struct export_range *ranges, unsigned int n)
+{
+	struct interlock_part parts[NVME_DSM_MAX_PARTS] = {0};
+	unsigned int nr = 0;
+
+	for (unsigned int i = 0; i < n; i++) {
+		const struct export_range *range = &ranges[i];
+
+		nr = interlock_cover(
+			parts, nr, ARRAY_SIZE(parts),
+			(struct interlock_part){range->offset, range->offset + range->length});
+	}
+	if (r->locked) {
+		/* The namespace, or what the host says it wants, is another now. */
+		if (nr == r->u.punch.nr_parts &&
+		    memcmp(parts, r->u.punch.parts, nr * sizeof(*parts)) == 0)
+			return true;
+		request_complete(r, NVME_SC_NS_NOT_READY);
+		return false;
+	}
+	r->u.punch.nr_parts = nr;
+	memcpy(r->u.punch.parts, parts, sizeof(parts));
+	if (io_lock_parts(r, r->u.punch.parts, nr))
+		return true;
+	/* Nobody waits for his place with a buffer in his hands. */
+	request_drop_buffer(r);
+	return false;
+}
+
 static void ranges_ready(struct request *r)
 {
 	const struct view *view = r->use->serving->view;
@@ -78,7 +109,8 @@ static void ranges_ready(struct request *r)
 		request_reject(r, refused);
 		return;
 	}
-	io_punch(r, ranges, n, false, deallocated);
+	if (take_place(r, ranges, n))
+		io_punch(r, ranges, n, false, deallocated);
 }
 
 void io_dsm(struct request *r)
@@ -90,7 +122,8 @@ void io_dsm(struct request *r)
 		request_reject(r, refused);
 		return;
 	}
-	counter_add(&dsms, 1);
+	if (!r->locked)
+		counter_add(&dsms, 1);
 	/* The ranges are turned into ours in the buffer, which what came in the capsule needs too. */
 	if (r->command.data == COMMAND_IN_CAPSULE)
 		request_buffer(r, NVME_DSM_MAX_RANGES * sizeof(struct export_range), ranges_ready);

@@ -15,8 +15,9 @@ DEFINE_COUNTER(write_region, "nvme_write_region_bytes", "Written bytes straight 
 DEFINE_COUNTER(write_capsule, "nvme_write_capsule_bytes", "Written bytes that came in capsules");
 
 /*
- * The slices of the range as segments; false if part of it is not registered, or it lies in more
- * slices than one command carries.
+ * The slices of the range as segments; false if part of it is not registered, it lies in more slices
+ * than one command carries, or the command has waited while another serving took over: what that one
+ * leaves out may be somebody else's by now.
  */
 static bool map_region(struct request *r)
 {
@@ -26,7 +27,7 @@ static bool map_region(struct request *r)
 	uint32_t left = r->range.length;
 	unsigned int n = 0;
 
-	if (!region || r->use->quiesced)
+	if (!region || r->use->quiesced || !ns_is_current(r->use))
 		return false;
 	while (left > 0) {
 		const struct region_slice *slice = region_find(region, offset);
@@ -90,41 +91,16 @@ static void write_fetched(struct request *r)
 	io_written(r, io_status(persist(r)));
 }
 
-/*
- * Small, and over pages that are present: a copy here is cheaper than a worker. Those of a page cache
- * may not be present.
- */
-static bool may_copy_here(const struct request *r)
-{
-	const struct view *view = r->use->serving->view;
-
-	return !r->use->quiesced && r->range.length <= NVME_REACTOR_COPY_BYTES &&
-	       export_medium(view->export) != EXPORT_PAGE_CACHE &&
-	       view_backed(view, r->range.offset, r->range.length);
-}
-
-static void write_in_capsule(struct request *r)
-{
-	counter_add(&write_capsule, r->range.length);
-	if (!may_copy_here(r)) {
-		fspath_write(r);
-		return;
-	}
-	io_written(r, io_status(view_copy_in(r->use->serving->view, r->range.offset,
-					     request_data(r), r->range.length)));
-}
-
 void io_write(struct request *r)
 {
 	const struct fabric_device_info *info =
 		fabric_device_info(fabric_conn_device(r->queue->q.conn));
 
 	counter_add(&writes, 1);
-	if (r->command.data == COMMAND_IN_CAPSULE) {
-		write_in_capsule(r);
-		return;
-	}
-	if (info->read_sink_needs_bounce || !map_region(r)) {
+	if (r->command.data == COMMAND_IN_CAPSULE)
+		counter_add(&write_capsule, r->range.length);
+	if (r->command.data == COMMAND_IN_CAPSULE || info->read_sink_needs_bounce ||
+	    !map_region(r)) {
 		fspath_write(r);
 		return;
 	}

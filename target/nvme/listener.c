@@ -51,7 +51,6 @@ static const char *reason(bool direct, uint16_t code)
 		[NVMF_RDMA_CM_INVALID_HRQSIZE] = "its receive queue has an impossible size",
 		[NVMF_RDMA_CM_NO_RESOURCES] = "out of memory",
 		[NVMF_RDMA_CM_INVALID_IRD] = "it takes no RDMA READ",
-		[NVMF_RDMA_CM_INVALID_ORD] = "it wants too many RDMA READs",
 		[NVMF_RDMA_CM_INVALID_CNTLID] = "it names a controller that is not there",
 	};
 	static const char *const lh[] = {

@@ -158,6 +158,16 @@ static void smart_on_control(struct request *r)
 	answer_part(r, sizeof(log));
 }
 
+static void smart_back(struct request *r)
+{
+	struct controller *c = r->queue->controller;
+	const bool read = !r->status && !r->u.log.retain;
+
+	answer_back(r);
+	if (read)
+		event_log_read(c, NVME_LOG_SMART);
+}
+
 static void measure(struct request *r)
 {
 	r->err = health_memory_temperature(HEALTH_SENSORS);
@@ -167,9 +177,9 @@ static void measured(struct request *r)
 {
 	const struct controller_features *f = &r->queue->controller->a.features;
 
-	if (r->err != 0 && (r->err >= f->over_k || r->err <= f->under_k))
+	if (controller_is_hot(f, (uint16_t)r->err))
 		r->err |= WARNING_TEMPERATURE << WARNING_SHIFT;
-	request_on_control(r, smart_on_control, answer_back);
+	request_on_control(r, smart_on_control, smart_back);
 }
 
 static void fill_smart(struct request *r)
@@ -212,6 +222,8 @@ static void export_entry(const struct ns_home *home, unsigned int device,
 		.backed_bytes = htole64(status.backed_bytes),
 	};
 	(void)snprintf(entry->name, sizeof(entry->name), "%s", holding_name(home->holding));
+	(void)snprintf(entry->rung_why, sizeof(entry->rung_why), "%.*s",
+		       (int)sizeof(entry->rung_why) - 1, status.probes[device].why);
 	if (!e)
 		return;
 	entry->durability = (uint8_t)export_durability(e);

@@ -148,8 +148,11 @@ void nvme_subsystem_detach(struct nvme_subsystem *s, struct holding *h)
 					  NS_PER_MS);
 }
 
-static void retired(struct ns_home *home)
+static void forgotten(struct loop_msg *msg)
 {
+	struct ns_home *home = container_of(msg, struct ns_home, forgotten_msg);
+
+	loop_timer_cancel(home->subsystem->target->env.control, &home->patience);
 	resv_free(home->resv);
 	home->resv = NULL;
 	interlock_free(home->interlock);
@@ -160,22 +163,20 @@ static void retired(struct ns_home *home)
 	home->removed(home->removed_arg);
 }
 
-static void forgotten(struct loop_msg *msg)
+/* Reactors are told nothing any more of its reservations: they may forget it. */
+static void retired(struct ns_home *home)
 {
-	struct ns_home *home = container_of(msg, struct ns_home, forgotten_msg);
-
-	loop_timer_cancel(home->subsystem->target->env.control, &home->patience);
-	resv_retire(home->resv, retired);
+	holdings_forget(home->subsystem->target,
+			(unsigned int)(home - home->subsystem->target->homes), forgotten);
 }
 
 void nvme_subsystem_remove(struct nvme_subsystem *s, struct holding *h, void (*done)(void *arg),
 			   void *arg)
 {
-	struct nvme_target *t = s->target;
 	struct ns_home *home = home_of(s, h);
 
 	nvme_subsystem_detach(s, h);
 	home->removed = done;
 	home->removed_arg = arg;
-	holdings_forget(t, (unsigned int)(home - t->homes), forgotten);
+	resv_retire(home->resv, retired);
 }

@@ -15,12 +15,19 @@
 #include "reactor/reactor.h"
 #include "wire/nvme.h"
 
-#define NVME_DEFAULT_QUEUE_DEPTH      128
-#define NVME_DEFAULT_MAX_IO_QUEUES    32 /* per controller */
-#define NVME_DEFAULT_MAX_CONTROLLERS  256
-#define NVME_DEFAULT_MAX_CONNECTIONS  1024
-#define NVME_DEFAULT_INLINE_BYTES     4096 /* in-capsule data */
-#define NVME_DEFAULT_MDTS_BYTES	      MIB(1)
+#define NVME_DEFAULT_QUEUE_DEPTH     128
+#define NVME_DEFAULT_MAX_IO_QUEUES   32 /* per controller */
+#define NVME_DEFAULT_MAX_CONTROLLERS 256
+#define NVME_DEFAULT_MAX_CONNECTIONS 1024
+#define NVME_DEFAULT_INLINE_BYTES    4096 /* in-capsule data */
+#define NVME_DEFAULT_MDTS_BYTES	     MIB(1)
+/* Of the configuration; an admin queue of fewer entries is against Fabrics, and hosts do not connect. */
+#define NVME_MIN_QUEUE_DEPTH	      32
+#define NVME_MAX_QUEUE_DEPTH	      1024
+#define NVME_MIN_INLINE_BYTES	      1024u /* Connect's data must fit */
+#define NVME_MAX_INLINE_BYTES	      16384u
+#define NVME_MIN_MDTS_BYTES	      KIB(8)
+#define NVME_MAX_MDTS_BYTES	      MIB(8)
 #define NVME_DEFAULT_FIRST_COMMAND_MS 5000   /* a queue that sends no Connect is dropped */
 #define NVME_MAX_LISTENERS	      16     /* at a time */
 #define NVME_MAX_REFERRALS	      16     /* at a time */
@@ -31,6 +38,9 @@
 #define NVME_DEFAULT_ANA_TRANSITION_S 10
 #define NVME_DEFAULT_BOUNCE_BYTES \
 	MIB(16) /* per reactor and device: the file-system path's buffers */
+
+#define NVME_DEFAULT_SHARED_RECEIVES 0 /* per reactor and device; 0: each queue has its own */
+#define NVME_MAX_SHARED_RECEIVES     65536
 
 /* A host that answers no transfer is cut; after a quarter if others wait for its buffers. */
 #define NVME_DEFAULT_TRANSFER_TIMEOUT_MS 10000
@@ -47,6 +57,11 @@ struct nvme_limits {
 	uint32_t first_command_ms;
 	uint32_t transfer_timeout_ms; /* 0: the default */
 	uint64_t bounce_bytes;
+	/*
+	 * Of the I/O queues of each reactor and device together; more than max_connections, so that
+	 * none can keep a message half sent in the last. 0: each queue has as many as it is deep.
+	 */
+	uint32_t shared_receives;
 	/* What hosts are told: how long access may be "change". 1 to 127; 0: the default. */
 	uint32_t ana_transition_s;
 };
@@ -168,6 +183,27 @@ struct nvme_controller_status {
 /** Calls fn for each controller, on the control loop, during the call. */
 void nvme_target_each_controller(struct nvme_target *t,
 				 void (*fn)(const struct nvme_controller_status *status, void *arg),
+				 void *arg);
+
+/** What is reserved of a namespace. */
+struct nvme_resv_summary {
+	enum nvme_resv_type type; /* NVME_RESV_NONE: some are registered, and none holds anything */
+	bool persists;		  /* through power loss */
+	unsigned int registrants;
+};
+
+struct nvme_registrant_status {
+	const uint8_t *hostid; /* 16 bytes */
+	const char *hostnqn;   /* NULL: no controller of it is connected */
+	bool holds;
+};
+
+/** False if nobody is registered. Control loop. */
+bool nvme_target_reservation(const struct nvme_target *t, const struct holding *h,
+			     struct nvme_resv_summary *summary);
+/** Calls fn for each registrant of the namespace, during the call. Control loop. */
+void nvme_target_each_registrant(const struct nvme_target *t, const struct holding *h,
+				 void (*fn)(const struct nvme_registrant_status *status, void *arg),
 				 void *arg);
 
 struct nvme_listener_status {

@@ -12,6 +12,7 @@
 
 #include "nvme/controller.h"
 #include "nvme/direct_queue.h"
+#include "nvme/receives.h"
 
 #define RECV_BATCH 32
 /* Send queue entries beyond one per command: chains of reads and writes share them. */
@@ -29,7 +30,7 @@ unsigned int nvme_completions_wanted(const struct nvme_limits *limits, unsigned 
 	uint64_t wanted = (limits->max_io_queues + 1) * deepest +
 			  controllers * (admin + deepest + DIRECT_QUEUE_COMPLETIONS);
 
-	return (unsigned int)min_u64(wanted, NVME_MAX_COMPLETIONS);
+	return (unsigned int)min_u64(wanted + limits->shared_receives, NVME_MAX_COMPLETIONS);
 }
 
 bool queue_is_nvme(const struct queue *q)
@@ -44,10 +45,16 @@ static uint32_t capsule_stride(const struct nvme_queue *nq)
 	return (uint32_t)align_up(sizeof(struct nvme_command) + nq->limits.inline_bytes, 64);
 }
 
+/* Its own; none if it shares. */
+static unsigned int nr_capsules(const struct nvme_queue *nq)
+{
+	return nq->q.shared ? 0 : nq->q.receives;
+}
+
 static int make_memory(struct nvme_queue *nq)
 {
 	struct fabric_pd *pd = nq->q.target->env.holdings->block_pds[nq->q.device];
-	size_t capsules = (size_t)nq->q.receives * capsule_stride(nq);
+	size_t capsules = (size_t)nr_capsules(nq) * capsule_stride(nq);
 	int err;
 
 	nq->memory_bytes =
@@ -61,6 +68,28 @@ static int make_memory(struct nvme_queue *nq)
 	if (err)
 		(void)munmap(nq->memory, nq->memory_bytes);
 	return err;
+}
+
+/* Mapped, and in small pages, so that those never used stay untouched. */
+static int map_requests(struct nvme_queue *nq)
+{
+	void *requests = mmap(NULL, nq->nr_requests * sizeof(*nq->requests), PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (requests == MAP_FAILED)
+		return -ENOMEM;
+	(void)madvise(requests, nq->nr_requests * sizeof(*nq->requests), MADV_NOHUGEPAGE);
+	nq->requests = requests;
+	return 0;
+}
+
+static void free_arrays(struct nvme_queue *nq)
+{
+	if (nq->requests)
+		(void)munmap(nq->requests, nq->nr_requests * sizeof(*nq->requests));
+	free(nq->capsules);
+	nq->capsules = NULL;
+	nq->requests = NULL;
 }
 
 static void free_memory(struct nvme_queue *nq)
@@ -77,16 +106,19 @@ static int nvme_queue_prepare(struct queue *q)
 		.pd = q->target->env.holdings->block_pds[q->device],
 		.cq = reactor_cq_at(q->nr->reactor, dev, q->cq),
 		.max_send_wr = q->send_wrs,
-		.max_recv_wr = q->receives,
+		.srq = q->shared ? receive_pool_srq(q->nr->receives[q->device]) : NULL,
+		.max_recv_wr = nr_capsules(nq),
 		.max_send_sge = q->max_sge,
 		.max_recv_sge = 1,
 		.max_inline = sizeof(struct nvme_completion),
 	};
-	int err = -ENOMEM;
+	int err;
 
-	nq->capsules = calloc(q->receives, sizeof(*nq->capsules));
-	nq->requests = calloc(nq->nr_requests, sizeof(*nq->requests));
-	if (!nq->capsules || !nq->requests)
+	nq->capsules = calloc((size_t)nr_capsules(nq) + 1, sizeof(*nq->capsules));
+	if (!nq->capsules)
+		return -ENOMEM;
+	err = map_requests(nq);
+	if (err)
 		goto free_arrays;
 	err = make_memory(nq);
 	if (err)
@@ -99,10 +131,7 @@ static int nvme_queue_prepare(struct queue *q)
 free_memory:
 	free_memory(nq);
 free_arrays:
-	free(nq->capsules);
-	free(nq->requests);
-	nq->capsules = NULL;
-	nq->requests = NULL;
+	free_arrays(nq);
 	return err;
 }
 
@@ -122,6 +151,7 @@ static void capsule_received(struct reactor_wr *wr, const struct fabric_wc *wc)
 							   : "a receive failed");
 	} else if (!q->failed) {
 		capsule->bytes = wc->byte_len;
+		capsule->queue->in_hand++;
 		request_start(capsule);
 	}
 	queue_done_posted(q);
@@ -154,6 +184,10 @@ void capsule_repost(struct capsule *capsule)
 {
 	struct nvme_queue *nq = capsule->queue;
 
+	if (capsule->pool) {
+		receive_pool_post(capsule->pool, capsule);
+		return;
+	}
 	if (nq->q.failed)
 		return;
 	nq->q.posted++;
@@ -166,27 +200,21 @@ void capsule_repost(struct capsule *capsule)
 static int nvme_queue_arm(struct queue *q)
 {
 	struct nvme_queue *nq = nvme_queue_of(q);
-	struct nvme_completion *cqes =
-		(void *)(nq->memory + (size_t)q->receives * capsule_stride(nq));
 
-	for (unsigned int i = 0; i < q->receives; i++) {
+	for (unsigned int i = 0; i < nr_capsules(nq); i++) {
 		nq->capsules[i] = (struct capsule){
 			.wr.done = capsule_received,
 			.queue = nq,
 			.data = nq->memory + (size_t)i * capsule_stride(nq),
 		};
 	}
-	for (unsigned int i = 0; i < nq->nr_requests; i++) {
-		nq->requests[i].queue = nq;
-		nq->requests[i].cqe = &cqes[i];
-		list_push(&nq->free_requests, &nq->requests[i].link);
-	}
+	nq->cqes = (void *)(nq->memory + (size_t)nr_capsules(nq) * capsule_stride(nq));
 	nq->send_free = q->send_wrs;
 	for (unsigned int i = 0; i < BOUNCE_KINDS; i++)
 		bounce_line_init(&nq->lines[i], q->nr->bounce[q->device], (enum bounce_kind)i);
 	stall_watch(nq);
-	for (unsigned int first = 0; first < q->receives; first += RECV_BATCH) {
-		unsigned int n = (unsigned int)min_u64(RECV_BATCH, q->receives - first);
+	for (unsigned int first = 0; first < nr_capsules(nq); first += RECV_BATCH) {
+		unsigned int n = (unsigned int)min_u64(RECV_BATCH, nr_capsules(nq) - first);
 		int err = post_receives(nq, first, n);
 
 		/* How many of the batch were taken is not known: none will be touched after the fence. */
@@ -216,12 +244,14 @@ static void nvme_queue_stopping(struct queue *q)
 static void nvme_queue_drain(struct queue *q)
 {
 	struct nvme_queue *nq = nvme_queue_of(q);
+	struct list *l;
 
 	stall_forget(nq);
-	list_init(&nq->received);
+	while ((l = list_pop(&nq->received)))
+		capsule_repost(list_entry(l, struct capsule, link));
 	if (nq->controller && nq->qid == 0)
 		nq->controller->a.nr_held = 0;
-	for (unsigned int i = 0; i < nq->nr_requests; i++) {
+	for (unsigned int i = 0; i < nq->nr_used; i++) {
 		struct request *r = &nq->requests[i];
 
 		switch (r->state) {
@@ -230,6 +260,10 @@ static void nvme_queue_drain(struct queue *q)
 				request_release(r);
 			break;
 		case REQUEST_WAIT_FUSED:
+			/* The second half works in the place of the first, and takes it along. */
+			if (!request_holds_for_pair(r))
+				request_release(r);
+			break;
 		case REQUEST_WAIT_BUFFER:
 		case REQUEST_WAIT_FETCH:
 		case REQUEST_WAIT_SEND:
@@ -254,10 +288,7 @@ static void nvme_queue_destroyed(struct queue *q)
 
 	if (nq->requests)
 		free_memory(nq);
-	free(nq->capsules);
-	free(nq->requests);
-	nq->capsules = NULL;
-	nq->requests = NULL;
+	free_arrays(nq);
 }
 
 static void nvme_queue_free(struct queue *q)
@@ -299,8 +330,13 @@ uint16_t nvme_queue_new(struct nvme_target *t, struct cm_channel *channel,
 	/* Older hosts do not say which; no controller has the id 0. */
 	if (request->qid > 0 && request->cntlid != 0 && !controller_find(t, request->cntlid))
 		return NVMF_RDMA_CM_INVALID_CNTLID;
-	/* Without RDMA READs towards the host no command could bring data. */
-	if (event->initiator_depth == 0 && info->transport == FABRIC_TRANSPORT_IB)
+	/*
+	 * Without RDMA READs towards the host no command could bring data. Of an iWARP adapter 0 may
+	 * only mean that nothing was said. How many READs the host wants is met as far as the adapter
+	 * can, which its connection manager is told in the answer: no wish is refused.
+	 */
+	if (event->initiator_depth == 0 &&
+	    (info->transport == FABRIC_TRANSPORT_IB || info->software_fabric))
 		return NVMF_RDMA_CM_INVALID_IRD;
 	nq = calloc(1, sizeof(*nq));
 	if (!nq)
@@ -322,6 +358,7 @@ uint16_t nvme_queue_new(struct nvme_target *t, struct cm_channel *channel,
 	list_init(&nq->fetches);
 	nq->q.ops = &nvme_queue_ops;
 	nq->q.receives = (unsigned int)depth;
+	nq->q.may_share = request->qid > 0;
 	nq->q.send_wrs = (unsigned int)depth + SPARE_SEND_WRS;
 	if (info->max_qp_wr)
 		nq->q.send_wrs = (unsigned int)min_u64(nq->q.send_wrs, info->max_qp_wr);

@@ -6,8 +6,8 @@
  *
  * Reactor's thread, but where said. The life of a request:
  *
- *   FREE -> PARSED -> [WAIT_FUSED] -> [WAIT_LOCK] -> [WAIT_BUFFER] -> [WAIT_FETCH -> FETCHING] -> EXECUTING -> [WAIT_SEND] ->
- *   SENDING -> FREE
+ *   FREE -> PARSED -> [WAIT_FUSED] -> [WAIT_LOCK] -> [WAIT_BUFFER] -> [WAIT_FETCH -> FETCHING]
+ *   -> EXECUTING -> [WAIT_SEND] -> SENDING -> FREE
  */
 #ifndef LEASEHOLD_NVME_QUEUE_H
 #define LEASEHOLD_NVME_QUEUE_H
@@ -41,6 +41,7 @@ enum request_state {
 struct capsule {
 	struct reactor_wr wr;
 	struct nvme_queue *queue;
+	struct receive_pool *pool; /* whose receive it is; NULL: the queue's */
 	uint8_t *data;
 	uint32_t bytes;	  /* received */
 	struct list link; /* received, and no request is free */
@@ -59,7 +60,9 @@ struct request {
 	struct reactor_wr last_wr; /* of a chain: signaled */
 	struct reactor_wr part_wr; /* of a chain before its last: completes on errors only */
 
-	struct capsule *capsule; /* until the response */
+	struct capsule *capsule; /* until the response; a shared one only if data came in it */
+	bool in_hand;		 /* counted in the queue's */
+	struct nvme_command sqe;
 	struct command command;
 	struct nvme_completion *cqe; /* registered */
 	uint16_t status;
@@ -80,7 +83,8 @@ struct request {
 	struct ns_use *use;
 	unsigned int slot;
 	bool keyed;
-	bool counted; /* among those that have found the namespace */
+	struct list keyed_link; /* of ns_use.keyed_requests */
+	bool counted;		/* among those that have found the namespace */
 	struct command_range range;
 
 	/* Its place among those that overlap it (io.c). */
@@ -97,6 +101,7 @@ struct request {
 	struct loop_msg msg;
 	void (*there)(struct request *r);
 	void (*back)(struct request *r);
+	unsigned int tour; /* of the reactors: the next */
 	int err;
 	union {
 		struct {
@@ -115,16 +120,22 @@ struct request {
 			struct holding_punch punch;
 			struct export_range range;
 			unsigned int nr_wire;
+			/* Of Dataset Management: what it has of the order, until its end. */
+			unsigned int nr_parts;
+			struct interlock_part parts[NVME_DSM_MAX_PARTS];
 		} punch;
 		struct {
 			struct export_range sources[NVME_COPY_MAX_RANGES];
 			unsigned int nr;
+			unsigned int done; /* copied whole */
+			bool unread;	   /* it was the source that failed */
 		} copy;
 		uint32_t queues; /* as in feature 07h */
 		struct {
 			struct resv_op op;
 			unsigned int
 				slot; /* of a feature for all namespaces: where it has come to */
+			bool found;   /* of a feature for one: it is there */
 			uint16_t fault;
 		} resv;
 		struct {
@@ -145,8 +156,10 @@ struct nvme_queue {
 	uint16_t cm_qid;
 	struct nvme_listener *listener; /* it came in by */
 	unsigned int nr_requests;
+	unsigned int nr_used; /* ever; the others have cost no memory yet; reactor */
 	struct capsule *capsules;
-	struct request *requests;
+	struct request *requests; /* a mapping of its own */
+	struct nvme_completion *cqes;
 	uint8_t *memory;
 	size_t memory_bytes;
 	struct fabric_mr *mr;
@@ -167,9 +180,11 @@ struct nvme_queue {
 	uint16_t sqhd;
 	bool sq_flow_off;
 	bool disconnected;	    /* Disconnect came: no command is taken any more */
+	bool silent;		    /* it is answered, and nothing after it */
 	struct request *disconnect; /* waits until it is the last */
 	struct list free_requests;
 	struct list received;	     /* capsules that wait for a request */
+	unsigned int in_hand;	     /* commands that the host has no receive back for */
 	struct request *fused_first; /* waits for the next command */
 	bool fused_broken;	     /* the last command was a first half, and refused */
 	struct list sends;	     /* requests that wait for room in the send queue */
@@ -194,12 +209,14 @@ bool queue_is_nvme(const struct queue *q);
 
 /** Posts the receive again. */
 void capsule_repost(struct capsule *capsule);
+/** The host may send another command in this one's place. Does nothing the second time. */
+void request_put_capsule(struct request *r);
 
 /* ---- requests (request.c, transfer.c) --------------------------------------------------------- */
 
-static inline struct nvme_command *request_sqe(const struct request *r)
+static inline const struct nvme_command *request_sqe(const struct request *r)
 {
-	return (struct nvme_command *)r->capsule->data;
+	return &r->sqe;
 }
 
 static inline struct nvme_reactor *request_reactor(const struct request *r)
@@ -247,6 +264,10 @@ static inline void request_account(struct request *r)
 		figures_count(&f->reads, 1);
 		figures_count(&f->read_bytes, r->command.length);
 		break;
+	case NVME_IO_VERIFY:
+		/* It reads the medium, but is no read command (NVM command set 1.0 §4.1.4.2). */
+		figures_count(&f->read_bytes, r->range.length);
+		break;
 	case NVME_IO_WRITE:
 		figures_count(&f->writes, 1);
 		figures_count(&f->written_bytes, r->command.length);
@@ -256,7 +277,13 @@ static inline void request_account(struct request *r)
 	}
 }
 
-/** Gives up everything the request holds, without a word to the host. */
+/** A first half that is done: it only keeps the pair's place in the order for its second. */
+static inline bool request_holds_for_pair(const struct request *r)
+{
+	return r->pair && r->compared && r->state == REQUEST_WAIT_FUSED;
+}
+
+/** Gives up everything the request holds, without a word to the host; with the place of a pair. */
 void request_release(struct request *r);
 
 /** Gets a bounce buffer of `length` bytes, which becomes the only segment, then calls `buffered`. */
@@ -282,6 +309,8 @@ void request_on_worker(struct request *r, void (*there)(struct request *r),
 void request_on_control(struct request *r, void (*there)(struct request *r),
 			void (*back)(struct request *r));
 void request_from_control(struct request *r);
+/** The same by way of every reactor: each has seen what control had posted to it before. */
+void request_by_all_reactors(struct request *r);
 
 /**
  * Uses and leaves the namespace; with keys from get_keyed() to put_keyed(). Its slot stays what it is

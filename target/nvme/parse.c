@@ -294,6 +294,10 @@ uint32_t direct_want_parse(const struct lh_admin_command *sqe, struct direct_wan
 		return REFUSED_AT(NVME_SC_INVALID_FIELD, offsetof(struct lh_admin_command, offset),
 				  0);
 	if (sqe->opcode == LH_ADMIN_RELEASE) {
+		static const uint8_t none[LH_TOKEN_BYTES];
+
+		memcpy(want->token, sqe->token, sizeof(want->token));
+		want->by_token = memcmp(want->token, none, sizeof(none)) != 0;
 		/* ~0: to the end, whatever it is. */
 		if (want->length > UINT64_MAX - want->offset)
 			want->length = UINT64_MAX - want->offset;

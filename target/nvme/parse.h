@@ -131,6 +131,10 @@ MUST_CHECK uint32_t command_parse_range(const struct nvme_command *sqe,
 MUST_CHECK uint32_t command_parse_blocks(const struct nvme_command *sqe, uint32_t lba_bytes,
 					 uint64_t size_bytes, struct command_range *range);
 
+/** The same of Verify, which takes no protection information action. */
+MUST_CHECK uint32_t verify_parse(const struct nvme_command *sqe, uint32_t lba_bytes,
+				 uint64_t size_bytes, struct command_range *range);
+
 /** Dataset Management: what the command says, … */
 MUST_CHECK uint32_t dsm_parse(const struct nvme_command *sqe, const struct command *command,
 			      bool *deallocate, unsigned int *nr);
@@ -246,6 +250,8 @@ struct direct_want {
 	uint64_t offset;
 	uint64_t length;
 	uint32_t generation;
+	bool by_token; /* Release: `token` names the queue */
+	uint8_t token[LH_TOKEN_BYTES];
 };
 MUST_CHECK uint32_t direct_want_parse(const struct lh_admin_command *sqe, struct direct_want *want);
 

@@ -8,6 +8,8 @@
 #define BYTE_FORMAT 49		 /* bits 11:8 of cdw12 */
 #define BYTE_DTYPE  50
 #define BIT_DTYPE   4
+#define BYTE_PRACT  51
+#define BIT_PRACT   5
 
 static uint64_t slba_of(const struct nvme_command *sqe)
 {
@@ -29,6 +31,14 @@ uint32_t command_parse_blocks(const struct nvme_command *sqe, uint32_t lba_bytes
 	range->fua = (cdw12 & NVME_RW_FUA) != 0;
 	range->deallocate = (cdw12 & NVME_WZ_DEAC) != 0;
 	return NVME_SC_SUCCESS;
+}
+
+uint32_t verify_parse(const struct nvme_command *sqe, uint32_t lba_bytes, uint64_t size_bytes,
+		      struct command_range *range)
+{
+	if (le32toh(sqe->cdw12) & NVME_RW_PRACT)
+		return REFUSED_AT(NVME_SC_INVALID_FIELD, BYTE_PRACT, BIT_PRACT);
+	return command_parse_blocks(sqe, lba_bytes, size_bytes, range);
 }
 
 uint32_t command_parse_range(const struct nvme_command *sqe, const struct command *command,

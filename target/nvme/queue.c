@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
+#include "nvme/receives.h"
 #include "util/log.h"
 
 #define DRAIN_COMPLAIN_S 10u
@@ -51,10 +52,16 @@ static void first_command_late(struct loop_timer *timer)
 
 DEFINE_COUNTER(no_room, "nvme_no_room", "Queues refused since no reactor had room for completions");
 
+/* Shared receives have their room already. */
+static unsigned int completions_of(const struct queue *q)
+{
+	return (q->shared ? 0 : q->receives) + q->send_wrs;
+}
+
 /* A completion queue with room for all that this queue can have in flight. */
 static bool reserve(struct nvme_reactor *nr, struct queue *q)
 {
-	unsigned int need = q->receives + q->send_wrs, entries;
+	unsigned int need = completions_of(q), entries;
 
 	for (unsigned int n = 0; n < REACTOR_MAX_CQS; n++) {
 		entries = reactor_cq_entries(nr->reactor, fabric_conn_device(q->conn), n);
@@ -73,8 +80,12 @@ static struct nvme_reactor *choose_reactor(struct nvme_target *t, struct queue *
 		struct nvme_reactor *nr = &t->reactors[t->next_reactor];
 
 		t->next_reactor = (t->next_reactor + 1) % t->env.nr_reactors;
-		if (reserve(nr, q))
-			return nr;
+		q->shared = q->may_share && receive_pool_may_join(nr->receives[q->device]);
+		if (!reserve(nr, q))
+			continue;
+		if (q->shared)
+			receive_pool_join(nr->receives[q->device]);
+		return nr;
 	}
 	counter_add(&no_room, 1);
 	t->no_queue = "no reactor has room for its completions, limits.max_controllers times "
@@ -334,7 +345,9 @@ static void left(struct loop_msg *msg)
 
 	list_del(&q->link);
 	t->nr_queues--;
-	q->nr->cq_reserved[q->device][q->cq] -= q->receives + q->send_wrs;
+	q->nr->cq_reserved[q->device][q->cq] -= completions_of(q);
+	if (q->shared)
+		receive_pool_leave(q->nr->receives[q->device]);
 	q->ops->free(q);
 	target_check_stopped(t);
 }

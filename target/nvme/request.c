@@ -5,6 +5,8 @@
  */
 #include "nvme/nvme_queue.h"
 
+#include <string.h>
+
 #include "nvme/io.h"
 
 DEFINE_COUNTER(commands, "nvme_commands", "Command capsules received");
@@ -73,9 +75,10 @@ static void forget_ns(struct request *r)
 
 void request_get_keyed(struct request *r)
 {
-	assert(!r->keyed && !r->use->quiesced);
+	assert(!r->keyed && !r->use->quiesced && ns_is_current(r->use));
 	r->keyed = true;
 	r->use->keyed++;
+	list_push(&r->use->keyed_requests, &r->keyed_link);
 	count(&r->queue->q.keyed[r->slot], 1);
 }
 
@@ -85,6 +88,7 @@ void request_put_keyed(struct request *r)
 		return;
 	r->keyed = false;
 	r->use->keyed--;
+	list_del(&r->keyed_link);
 	count(&r->queue->q.keyed[r->slot], -1);
 	ns_check(r->use);
 }
@@ -137,32 +141,54 @@ static void execute(struct request *r)
 		io_execute(r);
 }
 
+/* One that was used before, if there is any: the others have cost no memory yet. */
+static struct request *take_request(struct nvme_queue *nq)
+{
+	struct list *l = list_pop(&nq->free_requests);
+	struct request *r;
+
+	if (l)
+		return list_entry(l, struct request, link);
+	if (nq->nr_used == nq->nr_requests)
+		return NULL;
+	r = &nq->requests[nq->nr_used];
+	r->queue = nq;
+	r->cqe = &nq->cqes[nq->nr_used++];
+	return r;
+}
+
 void request_start(struct capsule *capsule)
 {
 	struct nvme_queue *nq = capsule->queue;
-	struct list *l;
 	struct request *r;
 	uint32_t refused;
 
 	if (!capsule_size_ok(capsule->bytes, &nq->limits)) {
 		counter_add(&capsule_errors, 1);
 		queue_fail(&nq->q, "it sent what is no command capsule");
+		capsule_repost(capsule);
 		return;
 	}
-	l = list_pop(&nq->free_requests);
-	if (!l) {
+	r = take_request(nq);
+	if (!r) {
 		list_push(&nq->received, &capsule->link);
 		return;
 	}
 	counter_add(&commands, 1);
-	r = list_entry(l, struct request, link);
 	r->capsule = capsule;
+	r->in_hand = true;
+	memcpy(&r->sqe, capsule->data, sizeof(r->sqe));
 	r->dw0 = r->dw1 = 0;
 	r->nr_segments = 0;
 	r->send_data = false;
 	r->punched = r->compared = false;
 	request_set_state(r, REQUEST_PARSED);
 	nq->q.busy++;
+	/* The answer to Disconnect is the last entry of its queue (NVMe base 2.0 §3.3.2.4). */
+	if (nq->silent) {
+		request_release(r);
+		return;
+	}
 	if (nq->controller)
 		controller_active(nq->controller);
 	refused = command_parse(capsule->data, capsule->bytes, &nq->limits, &r->command);
@@ -172,7 +198,22 @@ void request_start(struct capsule *capsule)
 		request_reject(r, refused);
 		return;
 	}
+	/* The others may need it more. */
+	if (capsule->pool && r->command.data != COMMAND_IN_CAPSULE) {
+		capsule_repost(capsule);
+		r->capsule = NULL;
+	}
 	execute(r);
+}
+
+void request_put_capsule(struct request *r)
+{
+	if (r->capsule)
+		capsule_repost(r->capsule);
+	r->capsule = NULL;
+	if (r->in_hand)
+		r->queue->in_hand--;
+	r->in_hand = false;
 }
 
 /* ---- buffers and data from the host ----------------------------------------------------------- */
@@ -317,6 +358,23 @@ void request_from_control(struct request *r)
 	loop_post(r->queue->q.nr->loop, &r->msg, control_done);
 }
 
+static void tour_on(struct loop_msg *msg)
+{
+	struct request *r = container_of(msg, struct request, msg);
+	const struct nvme_target *t = r->queue->q.target;
+
+	if (r->tour < t->env.nr_reactors)
+		loop_post(t->reactors[r->tour++].loop, &r->msg, tour_on);
+	else
+		request_from_control(r);
+}
+
+void request_by_all_reactors(struct request *r)
+{
+	r->tour = 0;
+	tour_on(&r->msg);
+}
+
 /* ---- the end ---------------------------------------------------------------------------------- */
 
 static void complete(struct request *r, uint16_t status)
@@ -356,6 +414,7 @@ void request_complete(struct request *r, uint16_t status)
 
 void request_release(struct request *r)
 {
+	struct request *first = r->pair && request_holds_for_pair(r->pair) ? r->pair : NULL;
 	struct resv_abort_part *preempted = r->preempted;
 	struct nvme_queue *nq = r->queue;
 	struct list *l;
@@ -374,9 +433,7 @@ void request_release(struct request *r)
 	unlock(r);
 	request_put_ns(r);
 	forget_ns(r);
-	if (r->capsule)
-		capsule_repost(r->capsule);
-	r->capsule = NULL;
+	request_put_capsule(r);
 	list_push_front(&nq->free_requests, &r->link);
 	r->preempted = NULL;
 	if (preempted)
@@ -385,6 +442,8 @@ void request_release(struct request *r)
 	bounce_put(&r->bounce);
 	if (!nq->q.failed && (l = list_pop(&nq->received)))
 		request_start(list_entry(l, struct capsule, link));
+	if (first)
+		request_release(first);
 	queue_done_busy(&nq->q);
 	if (nq->disconnect)
 		disconnect_check(nq);

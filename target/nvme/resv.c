@@ -365,3 +365,59 @@ bool resv_persists(const struct ns_resv *nsr)
 {
 	return atomic_load_explicit(&nsr->persists, memory_order_relaxed);
 }
+
+/* ---- what status shows ------------------------------------------------------------------------ */
+
+/* NULL: nobody is registered. */
+static const struct resv_state *state_of(const struct nvme_target *t, const struct holding *h)
+{
+	for (unsigned int i = 0; i < t->nr_homes; i++) {
+		const struct ns_home *home = &t->homes[i];
+
+		if (home->holding == h)
+			return home->resv && home->resv->state.nr > 0 ? &home->resv->state : NULL;
+	}
+	return NULL;
+}
+
+bool nvme_target_reservation(const struct nvme_target *t, const struct holding *h,
+			     struct nvme_resv_summary *summary)
+{
+	const struct resv_state *s = state_of(t, h);
+
+	if (!s)
+		return false;
+	*summary = (struct nvme_resv_summary){
+		.type = s->type, .persists = s->ptpl, .registrants = s->nr};
+	return true;
+}
+
+static const char *nqn_of(const struct nvme_target *t, const uint8_t hostid[RESV_HOSTID_BYTES])
+{
+	struct list *l;
+
+	list_for_each (l, &t->controllers) {
+		const struct controller *c = list_entry(l, struct controller, link);
+
+		if (!c->dying && memcmp(c->hostid, hostid, sizeof(c->hostid)) == 0)
+			return c->hostnqn;
+	}
+	return NULL;
+}
+
+void nvme_target_each_registrant(const struct nvme_target *t, const struct holding *h,
+				 void (*fn)(const struct nvme_registrant_status *status, void *arg),
+				 void *arg)
+{
+	const struct resv_state *s = state_of(t, h);
+
+	for (unsigned int i = 0; s && i < s->nr; i++) {
+		const struct nvme_registrant_status status = {
+			.hostid = s->registrants[i].hostid,
+			.hostnqn = nqn_of(t, s->registrants[i].hostid),
+			.holds = resv_holds(s, i),
+		};
+
+		fn(&status, arg);
+	}
+}

@@ -89,7 +89,7 @@ static void part_arrived(struct loop_msg *msg)
 	struct nvme_queue *nq = part->nq;
 
 	part->left = 1;
-	for (unsigned int i = 0; i < nq->nr_requests; i++) {
+	for (unsigned int i = 0; i < nq->nr_used; i++) {
 		struct request *r = &nq->requests[i];
 
 		if (!concerns(r, part->nsid))
@@ -98,7 +98,7 @@ static void part_arrived(struct loop_msg *msg)
 		r->preempted = part;
 		part->left++;
 	}
-	for (unsigned int i = 0; i < nq->nr_requests && !nq->q.failed && !nq->q.draining; i++) {
+	for (unsigned int i = 0; i < nq->nr_used && !nq->q.failed && !nq->q.draining; i++) {
 		struct request *r = &nq->requests[i];
 
 		if (r->preempted != part || !request_stop_waiting(r))

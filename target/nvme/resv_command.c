@@ -51,6 +51,14 @@ static void change_ready(struct request *r)
 	request_on_control(r, change_on_control, change_answered);
 }
 
+/* Identifier 0: two controllers that have it are of two hosts, which nothing tells apart. */
+static bool is_nobody(const uint8_t hostid[RESV_HOSTID_BYTES])
+{
+	static const uint8_t zero[RESV_HOSTID_BYTES];
+
+	return memcmp(hostid, zero, sizeof(zero)) == 0;
+}
+
 void resv_change_execute(struct request *r)
 {
 	uint32_t refused = resv_parse_command(request_sqe(r), &r->command, &r->u.resv.op.event);
@@ -68,6 +76,8 @@ void resv_change_execute(struct request *r)
 	}
 	if (refused)
 		request_reject(r, refused);
+	else if (is_nobody(r->queue->controller->hostid))
+		request_complete(r, NVME_SC_OPERATION_DENIED | NVME_SC_DNR);
 	else
 		request_take_data(r, change_ready);
 }
@@ -127,17 +137,22 @@ static void persist_next(struct request *r)
 	const struct nvme_target *t = r->queue->q.target;
 	const struct nvme_subsystem *s = r->queue->controller->subsystem;
 	uint32_t nsid = r->command.nsid;
+	bool one = nsid != NVME_NSID_ALL;
 
 	while (r->u.resv.slot < t->nr_homes) {
 		unsigned int slot = r->u.resv.slot++;
 		const struct ns_home *home = &t->homes[slot];
 
 		if (!home->holding || home->detached || home->subsystem != s ||
-		    (nsid != NVME_NSID_ALL && holding_nsid(home->holding) != nsid))
+		    (one && holding_nsid(home->holding) != nsid))
 			continue;
+		r->u.resv.found = true;
 		resv_change(t->homes[slot].resv, &r->u.resv.op);
 		return;
 	}
+	/* It was there when the command came, and is being removed. */
+	if (one && !r->u.resv.found)
+		r->status = NVME_SC_INVALID_NS | NVME_SC_DNR;
 	request_from_control(r);
 }
 
@@ -148,6 +163,7 @@ void resv_persist_execute(struct request *r, uint32_t cdw11)
 		.done = persist_done,
 	};
 	r->u.resv.slot = 0;
+	r->u.resv.found = false;
 	r->u.resv.fault = 0;
 	r->status = NVME_SC_SUCCESS;
 	request_on_control(r, persist_next, change_answered);

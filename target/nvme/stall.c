@@ -6,6 +6,7 @@
  */
 #include "nvme/nvme_queue.h"
 
+#include "nvme/receives.h"
 #include "util/log.h"
 
 /* How often is looked, in a time of patience. */
@@ -16,7 +17,7 @@
 static const char stall_why[] = "its host has answered no transfer for limits.transfer_timeout_ms";
 static const char stall_pressed_why[] =
 	"its host has answered no transfer for a quarter of limits.transfer_timeout_ms, and others "
-	"wait for its buffers";
+	"wait for buffers";
 
 DEFINE_COUNTER(stalls, "nvme_stalled_queues", "Queues cut since their host answered no transfer");
 
@@ -65,6 +66,8 @@ static bool look(struct nvme_queue *nq, uint64_t now)
 		return false;
 	for (unsigned int i = 0; i < BOUNCE_KINDS; i++)
 		pressed |= bounce_line_in_the_way(&nq->lines[i]);
+	/* Others' commands with data may wait for its places, and hold receives meanwhile. */
+	pressed |= nq->q.shared && receive_pool_short(nq->q.nr->receives[nq->q.device]);
 	if (pressed)
 		patience /= PRESSED_DIVISOR;
 	/* Both, so that neither is forgotten. READs apart: one who answers none may still take sends. */

@@ -11,6 +11,7 @@
 
 #include "nvme/discovery.h"
 #include "nvme/nvme_queue.h"
+#include "nvme/receives.h"
 #include "nvme/resv.h"
 
 #define MACHINE_ID_BYTES 32
@@ -21,12 +22,17 @@ static int add_subsystem(struct nvme_target *t, const char *nqn, struct nvme_sub
 
 static int limits_check(struct nvme_limits *l)
 {
+	static_assert(sizeof(struct nvmf_connect_data) == NVME_MIN_INLINE_BYTES, "Connect");
+	/* Depths below NVME_MIN_QUEUE_DEPTH are for tests. */
 	if (l->queue_depth < 2 || l->queue_depth > NVME_MAX_QUEUE_DEPTH || l->max_io_queues == 0 ||
 	    l->max_io_queues > 65534 || l->max_controllers == 0 || l->max_connections == 0)
 		return -EINVAL;
-	/* Connect's data must fit, and Identify Controller counts in units of 16 bytes. */
-	if (l->inline_bytes < sizeof(struct nvmf_connect_data) ||
-	    l->inline_bytes > NVME_MAX_INLINE_BYTES || l->inline_bytes % 16 != 0)
+	/* Identify Controller counts in units of 16 bytes. */
+	if (l->inline_bytes < NVME_MIN_INLINE_BYTES || l->inline_bytes > NVME_MAX_INLINE_BYTES ||
+	    l->inline_bytes % 16 != 0)
+		return -EINVAL;
+	if (l->shared_receives > NVME_MAX_SHARED_RECEIVES ||
+	    (l->shared_receives > 0 && l->shared_receives <= l->max_connections))
 		return -EINVAL;
 	if (l->transfer_timeout_ms == 0)
 		l->transfer_timeout_ms = NVME_DEFAULT_TRANSFER_TIMEOUT_MS;
@@ -34,13 +40,15 @@ static int limits_check(struct nvme_limits *l)
 		l->ana_transition_s = NVME_DEFAULT_ANA_TRANSITION_S;
 	if (l->ana_transition_s > 127)
 		return -EINVAL;
-	if (l->mdts_bytes < KIB(8) || l->mdts_bytes > MIB(8) || !is_pow2(l->mdts_bytes))
+	if (l->mdts_bytes < NVME_MIN_MDTS_BYTES || l->mdts_bytes > NVME_MAX_MDTS_BYTES ||
+	    !is_pow2(l->mdts_bytes))
 		return -EINVAL;
 	return 0;
 }
 
 static void free_reactors(struct nvme_target *t)
 {
+	receives_free(t);
 	for (unsigned int i = 0; i < t->env.nr_reactors; i++) {
 		for (unsigned int d = 0; d < GRANT_MAX_DEVICES; d++)
 			bounce_pool_free(t->reactors[i].bounce[d]);
@@ -69,6 +77,7 @@ static int make_reactors(struct nvme_target *t)
 				return err;
 		}
 	}
+	receives_new(t);
 	return 0;
 }
 
@@ -82,6 +91,7 @@ int nvme_target_new(const struct nvme_env *env, struct nvme_target **target)
 		return -ENOMEM;
 	t->env = *env;
 	t->started_ns = now_ns();
+	t->warmth.period_ms = HEALTH_LOOK_MS;
 	discovery_init(t);
 	list_init(&t->channels);
 	list_init(&t->listeners);
@@ -210,7 +220,7 @@ void target_check_stopped(struct nvme_target *t)
 	void (*stopped)(void *arg) = t->stopped;
 
 	if (!t->stopping || !stopped || t->nr_queues > 0 || t->nr_rejects > 0 ||
-	    t->nr_attaching > 0)
+	    t->nr_attaching > 0 || t->nr_renewing > 0 || t->warmth.busy || !receives_settle(t))
 		return;
 	assert(list_empty(&t->controllers));
 	t->stopped = NULL;
@@ -232,6 +242,7 @@ void nvme_target_stop(struct nvme_target *t, void (*done)(void *arg), void *arg)
 	t->stopped = done;
 	t->stopped_arg = arg;
 	listener_close_all(t);
+	temperature_forget(t);
 	list_for_each (l, &t->queues)
 		queue_stop(list_entry(l, struct queue, link), "the target stops");
 	/* Not from inside the caller. */

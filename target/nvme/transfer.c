@@ -131,9 +131,7 @@ static void post_send(struct request *r)
 
 	request_set_state(r, REQUEST_SENDING);
 	/* Its receive first: the host may use it as soon as it has the response. */
-	if (r->capsule)
-		capsule_repost(r->capsule);
-	r->capsule = NULL;
+	request_put_capsule(r);
 	if (nq->q.failed) {
 		request_release(r);
 		return;

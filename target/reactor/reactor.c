@@ -68,6 +68,17 @@ static bool poll_queue(struct reactor *r, struct reactor_queue *q)
 	return n > 0;
 }
 
+void reactor_take_completions(struct reactor *r)
+{
+	for (unsigned int i = 0; i < r->nr_queues; i++) {
+		/* More than so many have not been there when this began. */
+		unsigned int polls = r->queues[i].entries / POLL_BATCH + 1;
+
+		while (polls-- > 0 && poll_queue(r, &r->queues[i]))
+			continue;
+	}
+}
+
 static bool reactor_poll(struct loop_poller *poller)
 {
 	struct reactor *r = container_of(poller, struct reactor, poller);

@@ -57,6 +57,12 @@ static inline struct fabric_cq *reactor_cq(struct reactor *r, const struct fabri
 }
 
 /**
+ * On its thread, from a message: takes all completions that are there now, of every queue. Not
+ * those that a faulting fabric holds back.
+ */
+void reactor_take_completions(struct reactor *r);
+
+/**
  * pread(2) by io_uring: `done` on the reactor's loop with what pread would return (-errno, or bytes,
  * fewer at the end of the file). `fd` stays open, `buf` valid until then. Reactor's thread only.
  */

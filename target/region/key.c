@@ -37,7 +37,7 @@ int grant_key_new(struct fabric_pd *pd, const struct view *view, uint64_t offset
 	int err;
 
 	assert(access != 0 && (access & ~(unsigned int)(LH_GRANT_READ | LH_GRANT_WRITE)) == 0);
-	assert(probe->rung == LH_RUNG_PINNED || probe->rung == LH_RUNG_ODP);
+	assert(region_registers(probe->rung));
 	assert(view_backed(view, offset, length));
 	if (access & LH_GRANT_READ)
 		flags |= FABRIC_ACCESS_REMOTE_READ;

@@ -73,7 +73,7 @@ static int try_kind(struct fabric_device *dev, const struct export *e, enum lh_r
 				   run.info->name, export_path(e));
 	}
 	export_scratch_free(&scratch);
-	*passing = run.passing;
+	*passing = result->passing = run.passing;
 	if (rc == -EILSEQ) {
 		result->rung = LH_RUNG_NONE;
 		return 0;
@@ -162,10 +162,12 @@ int region_probe(struct fabric_device *dev, const struct export *e, enum region_
 	static const enum lh_rung kinds[] = {LH_RUNG_PINNED, LH_RUNG_ODP};
 	struct region_probe best = {.rung = LH_RUNG_NONE};
 	char why[2 * sizeof(best.why)] = "";
+	bool passing = false;
 	size_t used = 0;
 	dev_t file_system;
 	int rc = export_device(e, &file_system);
 
+	assert(choice != REGION_STAGED);
 	if (rc)
 		return errtext_set(text, rc, "%s: %s", export_path(e), strerror(-rc));
 	(void)pthread_mutex_lock(&probe_lock);
@@ -179,6 +181,7 @@ int region_probe(struct fabric_device *dev, const struct export *e, enum region_
 		rc = look(dev, e, file_system, kinds[i], &one, text);
 		if (rc)
 			break;
+		passing |= one.passing;
 		works = one.rung != LH_RUNG_NONE;
 		if (works)
 			best = one;
@@ -192,6 +195,7 @@ int region_probe(struct fabric_device *dev, const struct export *e, enum region_
 	if (rc)
 		return rc;
 	(void)snprintf(best.why, sizeof(best.why), "%.*s", (int)sizeof(best.why) - 1, why);
+	best.passing = passing;
 	*result = best;
 	return 0;
 }

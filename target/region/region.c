@@ -19,8 +19,8 @@
 
 /* One registration, held by the region that made it and by later ones of the same mapping. */
 struct shared_mr {
-	struct fabric_mr *mr;
-	unsigned int refs; /* the registrar only */
+	struct fabric_mr *mr; /* NULL: withdrawn */
+	unsigned int refs;    /* the registrar only */
 };
 
 struct region {
@@ -72,7 +72,7 @@ int region_begin(struct fabric_pd *pd, const struct view *view, enum lh_rung run
 	uint64_t bytes = slice_bytes(pd);
 	struct region *r;
 
-	assert(rung == LH_RUNG_PINNED || rung == LH_RUNG_ODP);
+	assert(region_registers(rung));
 	r = calloc(1, sizeof(*r));
 	if (!r)
 		return -ENOMEM;
@@ -111,6 +111,8 @@ static struct shared_mr *take_over(const struct region *r, const struct region *
 	if (!same || same->offset != slice->offset || same->length != slice->length)
 		return NULL;
 	mr = old->mrs[same - old->slices];
+	if (!mr->mr)
+		return NULL;
 	mr->refs++;
 	return mr;
 }
@@ -201,6 +203,114 @@ unsigned int region_count(const struct region *r)
 	return atomic_load_explicit(&r->count, memory_order_relaxed);
 }
 
+/* ---- part of it ------------------------------------------------------------------------------ */
+
+static bool touches(const struct region_slice *slice, uint64_t offset, uint64_t length)
+{
+	return slice->offset < offset + length && offset < slice->offset + slice->length;
+}
+
+int region_narrow(const struct region *old, const struct view *view,
+		  const struct export_range *ranges, unsigned int nr_ranges, struct region **region)
+{
+	unsigned int count = region_count(old), n = 0;
+	struct region *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return -ENOMEM;
+	r->pd = old->pd;
+	r->view = view;
+	r->rung = old->rung;
+	r->slices = calloc(count + 1, sizeof(r->slices[0]));
+	r->mrs = calloc(count + 1, sizeof(struct shared_mr *));
+	if (!r->slices || !r->mrs) {
+		free(r->slices);
+		free(r->mrs);
+		free(r);
+		return -ENOMEM;
+	}
+	for (unsigned int i = 0; i < count; i++) {
+		bool out = !old->mrs[i]->mr;
+
+		for (unsigned int k = 0; k < nr_ranges && !out; k++)
+			out = touches(&old->slices[i], ranges[k].offset, ranges[k].length);
+		if (out)
+			continue;
+		r->slices[n] = old->slices[i];
+		r->mrs[n++] = old->mrs[i];
+		old->mrs[i]->refs++;
+	}
+	r->planned = n;
+	atomic_store_explicit(&r->count, n, memory_order_relaxed);
+	*region = r;
+	return 0;
+}
+
+/* The first slice that ends behind `offset`. */
+static unsigned int first_behind(const struct region *r, uint64_t offset)
+{
+	unsigned int low = 0, high = region_count(r);
+
+	while (low < high) {
+		unsigned int mid = low + (high - low) / 2;
+
+		if (r->slices[mid].offset + r->slices[mid].length <= offset)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+bool region_reaches(const struct region *r, uint64_t offset, uint64_t length)
+{
+	unsigned int count = region_count(r);
+
+	for (unsigned int i = first_behind(r, offset); i < count; i++) {
+		if (!touches(&r->slices[i], offset, length))
+			break;
+		if (r->mrs[i]->mr)
+			return true;
+	}
+	return false;
+}
+
+void region_widen(const struct region *r, uint64_t *from, uint64_t *to)
+{
+	const uint64_t offset = *from, end = *to;
+	unsigned int count = region_count(r);
+
+	for (unsigned int i = first_behind(r, offset); i < count; i++) {
+		const struct region_slice *slice = &r->slices[i];
+
+		if (!touches(slice, offset, end - offset))
+			break;
+		*from = min_u64(*from, slice->offset);
+		*to = max_u64(*to, slice->offset + slice->length);
+	}
+}
+
+int region_withdraw(struct region *r, uint64_t offset, uint64_t length)
+{
+	unsigned int count = region_count(r);
+
+	for (unsigned int i = first_behind(r, offset); i < count; i++) {
+		int err;
+
+		if (!touches(&r->slices[i], offset, length))
+			break;
+		if (!r->mrs[i]->mr)
+			continue;
+		err = fabric_mr_dereg(r->mrs[i]->mr);
+		if (err)
+			return err;
+		r->mrs[i]->mr = NULL;
+		keys_drop(r->view->export);
+		return 1;
+	}
+	return 0;
+}
+
 /* ---- teardown -------------------------------------------------------------------------------- */
 
 int region_shrink(struct region *r)
@@ -212,11 +322,12 @@ int region_shrink(struct region *r)
 		bool last = shared->refs == 1;
 
 		if (last) {
-			int err = fabric_mr_dereg(shared->mr);
+			int err = shared->mr ? fabric_mr_dereg(shared->mr) : 0;
 
 			if (err)
 				return err;
-			keys_drop(r->view->export);
+			if (shared->mr)
+				keys_drop(r->view->export);
 			free(shared);
 		} else {
 			shared->refs--;

@@ -4,7 +4,7 @@
  * the process, where it waits, blocked, until the control loop reads it from a signalfd. It is only
  * a hint: when the queue of signals is full, one bare SIGIO stands for any number of breaks.
  */
-#include "tenure.h"
+#include "lease.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,11 +18,12 @@
 #include <unistd.h>
 
 #include "closes.h"
+#include "watch.h"
 
 #define LEASE_SIGNAL   (SIGRTMIN + 1) /* queued, one for each break, as long as there is room */
 #define SIGNALS_A_READ 16
 
-struct tenure_watch {
+struct tenure_signals {
 	struct loop_fd lfd;
 	struct loop *loop;
 	void (*broken)(void *arg);
@@ -48,7 +49,7 @@ void tenure_block_signals(void)
 
 static void on_signals(struct loop_fd *lfd, uint32_t events)
 {
-	struct tenure_watch *watch = container_of(lfd, struct tenure_watch, lfd);
+	struct tenure_signals *signals = container_of(lfd, struct tenure_signals, lfd);
 	struct signalfd_siginfo info[SIGNALS_A_READ];
 	bool any = false;
 
@@ -57,53 +58,54 @@ static void on_signals(struct loop_fd *lfd, uint32_t events)
 	while (read(lfd->fd, info, sizeof(info)) > 0)
 		any = true;
 	if (any)
-		watch->broken(watch->arg); /* may free the watch */
+		signals->broken(signals->arg); /* may free it */
 }
 
-int tenure_watch_new(struct loop *loop, void (*broken)(void *arg), void *arg,
-		     struct tenure_watch **watch)
+int tenure_signals_new(struct loop *loop, void (*broken)(void *arg), void *arg,
+		       struct tenure_signals **signals)
 {
-	struct tenure_watch *w = calloc(1, sizeof(*w));
+	struct tenure_signals *s = calloc(1, sizeof(*s));
 	sigset_t set;
 	int ret;
 
-	if (!w)
+	if (!s)
 		return -ENOMEM;
 	lease_signals(&set);
-	*w = (struct tenure_watch){.loop = loop, .broken = broken, .arg = arg};
-	w->lfd.fn = on_signals;
-	w->lfd.fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-	if (w->lfd.fd < 0) {
+	*s = (struct tenure_signals){.loop = loop, .broken = broken, .arg = arg};
+	s->lfd.fn = on_signals;
+	s->lfd.fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (s->lfd.fd < 0) {
 		ret = -errno;
-		goto free_watch;
+		goto free_signals;
 	}
-	ret = loop_add_fd(loop, &w->lfd, EPOLLIN);
+	ret = loop_add_fd(loop, &s->lfd, EPOLLIN);
 	if (ret)
 		goto close_fd;
 	closes_start(loop);
-	*watch = w;
+	*signals = s;
 	return 0;
 
 close_fd:
-	(void)close(w->lfd.fd);
-free_watch:
-	free(w);
+	(void)close(s->lfd.fd);
+free_signals:
+	free(s);
 	return ret;
 }
 
-void tenure_watch_free(struct tenure_watch *watch)
+void tenure_signals_free(struct tenure_signals *signals)
 {
-	if (!watch)
+	if (!signals)
 		return;
 	closes_stop();
-	loop_del_fd(watch->loop, &watch->lfd);
-	(void)close(watch->lfd.fd);
-	free(watch);
+	watch_stop();
+	loop_del_fd(signals->loop, &signals->lfd);
+	(void)close(signals->lfd.fd);
+	free(signals);
 }
 
 /* ---- the lease ------------------------------------------------------------------------------- */
 
-int tenure_take(int fd)
+int lease_take(int fd)
 {
 	/* The process, not the worker that happens to call: F_SETLEASE names the calling thread as
 	 * owner where there is none yet. */
@@ -113,13 +115,13 @@ int tenure_take(int fd)
 	    fcntl(fd, F_SETLEASE, F_WRLCK))
 		return -errno;
 	if (fcntl(fd, F_GETLEASE) != F_WRLCK) {
-		tenure_release(fd);
+		lease_release(fd);
 		return -EAGAIN;
 	}
 	return 0;
 }
 
-void tenure_release(int fd)
+void lease_release(int fd)
 {
 	(void)fcntl(fd, F_SETLEASE, F_UNLCK); /* EAGAIN: there was none */
 }
@@ -148,7 +150,7 @@ static enum tenure_state check_fdinfo(int fd)
 	return state;
 }
 
-enum tenure_state tenure_check(int fd)
+enum tenure_state lease_check(int fd)
 {
 	/*
 	 * The type that the lease will have when the break is over: F_WRLCK only if there is none.

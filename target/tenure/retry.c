@@ -3,9 +3,10 @@
  * When to try for a tenure again. The kernel tells of the close(2) that may have been the last one,
  * but a little before it counts the file as closed, and not of a mapping that goes; so there is a
  * timer as well. It tells of an open(2) and of a truncate(2) too: whoever broke the lease has come in,
- * and there is no reason to go on standing back. The loop's thread.
+ * and there is no reason to go on standing back. For a watch it is the watch that says when (watch.c);
+ * here it learns what happens to the file. The loop's thread.
  */
-#include "tenure.h"
+#include "lease.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@
 
 struct tenure_retry {
 	struct loop *loop;
+	struct retry_pace pace; /* empty: a lease */
 	struct loop_timer timer;
 	uint64_t wait_ns; /* that the timer is armed with */
 	void (*retry)(void *arg);
@@ -46,10 +48,24 @@ static void arm(struct tenure_retry *r, uint64_t wait_ns)
 	loop_timer_set(r->loop, &r->timer, now_ns() + wait_ns);
 }
 
+/* Too early: the timer is set for when it is not. */
+static bool wait_on(struct tenure_retry *r)
+{
+	uint64_t due = r->pace.due ? r->pace.due(r->pace.arg) : 0;
+
+	if (due <= now_ns())
+		return false;
+	r->wait_ns = RETRY_FIRST_NS;
+	loop_timer_set(r->loop, &r->timer, due);
+	return true;
+}
+
 static void on_timer(struct loop_timer *timer)
 {
 	struct tenure_retry *r = container_of(timer, struct tenure_retry, timer);
 
+	if (wait_on(r))
+		return;
 	arm(r, r->standing_back ? RETRY_FIRST_NS : min_u64(2 * r->wait_ns, RETRY_LAST_NS));
 	r->standing_back = false;
 	r->retry(r->arg); /* may free r */
@@ -64,8 +80,11 @@ static void mark_closed(int wd, bool all)
 	list_for_each (l, &closes.retries) {
 		struct tenure_retry *r = list_entry(l, struct tenure_retry, link);
 
-		if (all || r->wd == wd)
-			r->closed = true;
+		if (!all && r->wd != wd)
+			continue;
+		r->closed = true;
+		if (r->pace.noticed)
+			r->pace.noticed(r->pace.arg);
 	}
 }
 
@@ -77,7 +96,13 @@ static void come_in(int wd)
 	list_for_each (l, &closes.retries) {
 		struct tenure_retry *r = list_entry(l, struct tenure_retry, link);
 
-		if (r->wd != wd || !r->standing_back)
+		if (r->wd != wd)
+			continue;
+		if (r->pace.noticed) {
+			r->pace.noticed(r->pace.arg);
+			(void)wait_on(r);
+		}
+		if (!r->standing_back)
 			continue;
 		r->standing_back = false;
 		arm(r, RETRY_FIRST_NS);
@@ -118,6 +143,8 @@ static void on_closes(struct loop_fd *lfd, uint32_t events)
 	/* From the start each time: a callback may free any of them. */
 	while ((r = next_closed())) {
 		r->closed = r->standing_back = false;
+		if (wait_on(r))
+			continue;
 		arm(r, RETRY_FIRST_NS);
 		r->retry(r->arg); /* may free r */
 	}
@@ -158,14 +185,16 @@ static int watch_inode(int fd)
 	return inotify_add_watch(closes.lfd.fd, path, IN_CLOSE | IN_OPEN | IN_MODIFY);
 }
 
-int tenure_retry_new(struct loop *loop, int fd, void (*retry)(void *arg), void *arg,
-		     struct tenure_retry **r)
+int retry_new(struct loop *loop, int fd, const struct retry_pace *pace, void (*retry)(void *arg),
+	      void *arg, struct tenure_retry **r)
 {
 	struct tenure_retry *new = calloc(1, sizeof(*new));
 
 	if (!new)
 		return -ENOMEM;
 	*new = (struct tenure_retry){.loop = loop, .retry = retry, .arg = arg, .wd = NO_WATCH};
+	if (pace)
+		new->pace = *pace;
 	new->timer.fn = on_timer;
 	list_init(&new->link);
 	if (closes.loop == loop) {
@@ -179,7 +208,7 @@ int tenure_retry_new(struct loop *loop, int fd, void (*retry)(void *arg), void *
 
 void tenure_retry_stand_back(struct tenure_retry *r, uint64_t ns)
 {
-	if (r->wd == NO_WATCH)
+	if (r->wd == NO_WATCH || r->pace.due)
 		return;
 	r->standing_back = true;
 	arm(r, ns);

@@ -1,71 +1,129 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What protects a file's blocks while memory is registered. Here: the kernel lease (fcntl,
- * F_WRLCK). A signal is only a hint that some lease is being broken: scan all.
+ * What protects a file's blocks while memory is registered: one struct tenure for each file, of one
+ * of two kinds. Both end in the same way: somebody wants the file (TENURE_BREAKING), sleeps, and goes
+ * on when we let go. Never both kinds on one file: delivering a fanotify event opens the file, which
+ * would break our own lease.
+ *
+ *   lease  fcntl(2), F_WRLCK: held while nobody else has the file open; any open(2) or truncate(2) by
+ *          others breaks it. Costs nothing else. For files that only remote clients use.
+ *   watch  fanotify(7), pre-content events: others may have the file open; each of their opens, reads,
+ *          writes, truncates … asks first. For files that local programs use, too.
  */
 #ifndef LEASEHOLD_TENURE_H
 #define LEASEHOLD_TENURE_H
 
 #include "util/loop.h"
 
+#include <sys/types.h>
+
+enum tenure_kind {
+	TENURE_LEASE,
+	TENURE_WATCH,
+};
+
 enum tenure_state {
 	TENURE_HELD,	 /* ours, nobody wants the file */
 	TENURE_BREAKING, /* ours still; somebody sleeps until we let go, or tried without sleeping */
-	TENURE_NONE,	 /* not ours: never taken, let go, or broken by force when time was up */
+	TENURE_NONE,	 /* not ours: never taken, let go, or broken by force */
 };
+
+/* ---- the process ----------------------------------------------------------------------------- */
 
 /** Blocks the lease signals (SIGIO and SIGRTMIN + 1) in the calling thread: in main(), before any
  *  thread is made. */
 void tenure_block_signals(void);
 
 /**
+ * Keeps a descriptor's number for the fanotify group, which is made with the first watch. In main(),
+ * before any device is opened: when a process is killed the kernel closes what has the lowest number
+ * last, and keys must be gone before whoever waits is let go on.
+ */
+void tenure_reserve_group(void);
+/** After tenure_signals_free(), and when no key is left: who still waits is let go on. */
+void tenure_close_group(void);
+
+/**
  * Calls broken(arg) on `loop`, its thread, for every batch of lease signals: scan with
  * tenure_check(). Breaks are not counted, and a batch may tell of no break at all. What was broken
- * before the watch was made is told too, if tenure_block_signals() came before that. One in a
- * process, as the signals are.
+ * before this was made is told too, if tenure_block_signals() came before that. One in a process, as
+ * the signals are. Has the watches' listener deliver to the same loop.
  */
-struct tenure_watch;
-MUST_CHECK int tenure_watch_new(struct loop *loop, void (*broken)(void *arg), void *arg,
-				struct tenure_watch **watch);
-/** The loop's thread, after the last tenure_retry_free(). */
-void tenure_watch_free(struct tenure_watch *watch);
+struct tenure_signals;
+MUST_CHECK int tenure_signals_new(struct loop *loop, void (*broken)(void *arg), void *arg,
+				  struct tenure_signals **signals);
+/** The loop's thread, after the last tenure_free(). */
+void tenure_signals_free(struct tenure_signals *signals);
 
-/**
- * Takes the write lease on an open file description (F_SETOWN_EX, F_SETSIG, F_SETLEASE; checked).
- * Our own mappings through that description do not matter. Worker thread.
- * -EAGAIN: somebody else has the file open or mapped, or came just now; -EACCES: not the file's
- * owner and no CAP_LEASE; -EINVAL: the file system has no leases.
- */
-MUST_CHECK int tenure_take(int fd);
-
-/** Lets go. The landlord goes on from here. Any thread, does not sleep. Idempotent. */
-void tenure_release(int fd);
-
-/**
- * Any thread. While the tenure is held, one fcntl(2). Else F_GETLEASE tells the same of a lease that
- * is being broken and of one that is gone, so /proc/self/fdinfo is read; if that fails, the answer
- * is TENURE_BREAKING: a recall that finds nothing to recall does no harm.
- */
-enum tenure_state tenure_check(int fd);
-
-/** The kernel's patience, seconds of /proc/sys/fs/lease-break-time; -errno if unreadable. */
+/** The kernel's patience with a lease, seconds of /proc/sys/fs/lease-break-time; -errno if unreadable. */
 int tenure_break_time_s(void);
 
+/* ---- one file -------------------------------------------------------------------------------- */
+
+/** What somebody asks for, under watch. */
+struct tenure_ask {
+	pid_t pid;
+	bool open;	 /* open(2): maybe with O_TRUNC */
+	uint64_t offset; /* bytes, rounded out by the kernel … */
+	uint64_t
+		length; /* … 0: to the end. What is moved by collapse or insert range is not named. */
+};
+
+struct tenure_config {
+	enum tenure_kind kind;
+	int fd;		   /* the file's only open file description of ours; outlives the tenure */
+	struct loop *loop; /* that of tenure_signals_new() */
+	const char *name;  /* for the log; outlives the tenure */
+	/* The rest is for watches. Both run on the loop. */
+	uint64_t patience_ns; /* who was not let go on by then gets EBUSY */
+	/** tenure_check() is not TENURE_HELD any more. */
+	void (*broken)(void *arg);
+	/** True: who asks gets EBUSY, and nothing is broken. */
+	bool (*refuse)(void *arg, const struct tenure_ask *ask);
+	void *arg;
+};
+
+struct tenure;
+
+/** Protects nothing yet. The loop's thread. -ENOMEM. */
+MUST_CHECK int tenure_new(const struct tenure_config *config, struct tenure **t);
+/** It must have been ended, if it was ever taken. The loop's thread. */
+void tenure_free(struct tenure *t);
+
+/** On the loop's thread, right before a worker calls tenure_take(). From here on whoever asks waits. */
+void tenure_begin(struct tenure *t);
 /**
- * Tells when it may be worth trying tenure_take() again: after a close(2) of the file by others
- * (inotify), and by a timer that backs off from 1 ms to 250 ms and starts over at a close. Opens
- * nothing and does not sleep. `retry` runs on `loop`, its thread, until tenure_retry_free(), which
- * it may call itself. Without a tenure_watch on the same loop, or if inotify is at its limits, the
- * timer alone must do. -ENOMEM.
+ * Takes it. A worker's; if it fails, the loop's thread calls tenure_release(). Our own mappings through
+ * the descriptor do not matter.
+ * -EAGAIN: somebody else has the file open or mapped, or came just now (a watch needs to have it
+ * alone once only: from then on it sees whoever comes); lease: -EACCES: not the file's owner and no
+ * CAP_LEASE; -EINVAL: the file system has no leases. Watch: -EPERM, -EOPNOTSUPP, others, each with a
+ * sentence in `err` that says what to do.
+ */
+MUST_CHECK int tenure_take(struct tenure *t, struct errtext *err);
+/** Lets go. Whoever waits goes on from here. The loop's thread, does not sleep. Idempotent. */
+void tenure_release(struct tenure *t);
+/** Does not sleep. The loop's thread. */
+enum tenure_state tenure_check(const struct tenure *t);
+/** No file is watched any more, nor is it asked for. A worker's, after tenure_release(). Idempotent. */
+void tenure_end(struct tenure *t);
+
+/**
+ * Tells when it may be worth taking it again: a lease when others have closed the file (inotify) and
+ * by a timer that backs off from 1 ms to 250 ms and starts over at a close; a watch when what was let
+ * go on has ended, as far as one can tell (watch.c). Opens nothing and does not sleep. `retry` runs on
+ * the loop until tenure_retry_free(), which it may call itself. If inotify is at its limits, the timer
+ * alone must do. -ENOMEM.
  */
 struct tenure_retry;
-MUST_CHECK int tenure_retry_new(struct loop *loop, int fd, void (*retry)(void *arg), void *arg,
+MUST_CHECK int tenure_retry_new(struct tenure *t, void (*retry)(void *arg), void *arg,
 				struct tenure_retry **r);
 /**
  * Holds the first attempt back for `ns`, or until somebody has opened or changed the file: for after a
- * recall. Whoever broke the lease without waiting for it (truncate(1) and others open with O_NONBLOCK
+ * recall. Whoever broke a lease without waiting for it (truncate(1) and others open with O_NONBLOCK
  * and fail) would otherwise find it taken again at every try. Call it before tenure_release(), so that
- * nobody comes in unseen; without inotify it does nothing. The loop's thread.
+ * nobody comes in unseen; without inotify it does nothing, nor for a watch, where everybody waits.
+ * The loop's thread.
  */
 void tenure_retry_stand_back(struct tenure_retry *r, uint64_t ns);
 /** The loop's thread. */

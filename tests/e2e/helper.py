@@ -14,10 +14,15 @@ pattern FILE OFFSET LENGTH TEXT  fills the range with the text, over and over
 check FILE OFFSET LENGTH TEXT    fails and says where if the range holds something else
 reread FILE TEXT SECONDS         checks the whole file again and again
 hold FILE SECONDS                keeps it open read-write; prints "open" first
+can-watch FILE                   fails and says why if the kernel has no pre-content events for it
+pread-loop FILE SECONDS          opens it, reads all of it in pieces, again and again; prints "open" first, at the
+                                 end "reads N longest NS ms"; it holds the file open
+pwrite FILE OFFSET LENGTH TEXT   one pwrite(2); prints CLOCK_MONOTONIC before and after, ns, of open(2) and it
 cpu PID                          user and system time so far, ticks of 10 ms
 half-open ADDR PORT COUNT SECONDS  that many connections that send half a request and wait
 garbage ADDR PORT SEED COUNT     that many connections that speak nonsense
 """
+import ctypes
 import os
 import random
 import socket
@@ -142,6 +147,44 @@ def hold(path, seconds):
     os.close(fd)
 
 
+def can_watch(path):
+    """FAN_CLASS_PRE_CONTENT, then FAN_PRE_ACCESS | FAN_OPEN_PERM on the file, and off again."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    group = libc.fanotify_init(0x08 | 0x01, os.O_RDONLY)
+    if group < 0:
+        sys.exit(f"no pre-content events of fanotify here: {os.strerror(ctypes.get_errno())}")
+    mark = libc.fanotify_mark
+    mark.argtypes = [ctypes.c_int, ctypes.c_uint, ctypes.c_uint64, ctypes.c_int, ctypes.c_char_p]
+    if mark(group, 1, 0x00100000 | 0x00010000, -100, path.encode()) != 0:
+        sys.exit(f"no pre-content events of fanotify on this file: {os.strerror(ctypes.get_errno())}")
+    os.close(group)
+
+
+def pread_loop(path, seconds):
+    fd = os.open(path, os.O_RDONLY)
+    print("open", flush=True)
+    end = time.monotonic() + seconds
+    reads, longest, offset = 0, 0, 0
+    size = os.fstat(fd).st_size
+    while time.monotonic() < end:
+        begun = now()
+        os.pread(fd, 65536, offset)
+        longest = max(longest, now() - begun)
+        offset = (offset + 65536) % size
+        reads += 1
+    print("reads", reads, "longest", longest // 1000000, "ms", flush=True)
+
+
+def pwrite(path, offset, data):
+    begun = now()
+    fd = os.open(path, os.O_WRONLY)
+    n = os.pwrite(fd, data, offset)
+    print(begun, now())
+    os.close(fd)
+    if n != len(data):
+        sys.exit(f"{n} of {len(data)} bytes were written")
+
+
 def cpu(pid):
     with open(f"/proc/{pid}/stat") as f:
         fields = f.read().rpartition(")")[2].split()
@@ -245,6 +288,12 @@ def main(args):
         reread(rest[0], rest[1], float(rest[2]))
     elif verb == "hold":
         hold(rest[0], float(rest[1]))
+    elif verb == "can-watch":
+        can_watch(rest[0])
+    elif verb == "pread-loop":
+        pread_loop(rest[0], float(rest[1]))
+    elif verb == "pwrite":
+        pwrite(rest[0], int(rest[1]), repeated(rest[3], int(rest[1]), int(rest[2])))
     elif verb == "cpu":
         print(cpu(rest[0]))
     elif verb == "half-open":

@@ -128,7 +128,15 @@ write_config() {
 		sed '$!s/$/,/' "$at/exports"
 		echo ");"
 	} >"$at/conf"
+	# Receives that the I/O queues share: a case's own wish, or the whole run's.
+	if [ -n "${LEASEHOLD_TEST_SHARED_RECEIVES-}" ]; then
+		grep -q '^limits' "$at/conf" || echo 'limits = { };' >>"$at/conf"
+		sed -i "s/^limits = {/& shared_receives = $LEASEHOLD_TEST_SHARED_RECEIVES;/" "$at/conf"
+	fi
 }
+
+# shared: they do.
+shared() { grep -q 'I/O queues of each reactor share' "$tmp/$D/log"; }
 
 daemon_alive() { [ -n "${d_pid[$D]-}" ] && kill -0 "${d_pid[$D]}" 2>/dev/null; }
 
@@ -260,6 +268,16 @@ serve() {
 	daemon_start
 }
 
+# serve_watch MIB ['key = value; …']: the same, under watch. Skips where there are no such events.
+serve_watch() {
+	use d
+	make_file "$files/data" "$1"
+	helper can-watch "$files/data" 2>"$tmp/can" || skip "$(tail -1 "$tmp/can")"
+	add_export data "$files/data" "tenure = \"watch\"; ${2-}"
+	daemon_start
+	expect "tenure" "$(status .exports[0].tenure)" watch
+}
+
 # ---- clients ------------------------------------------------------------------------------------
 
 declare -A c_pid=()
@@ -318,6 +336,9 @@ rogue_start() {
 	c_pid[$name]=$!
 }
 
+# A trial of an old key that costs the queue before it is answered is told as a fence, and proves nothing:
+# how many of them. Over soft-RoCE that happens at times.
+unanswered_trials() { grep -c 'could not be tried' "$tmp/$1.out" || true; }
 client_alive() { kill -0 "${c_pid[$1]}" 2>/dev/null; }
 said() { grep -qE -- "$2" "$tmp/$1.out"; }
 # says_at_least NAME COUNT REGEX

@@ -81,16 +81,18 @@ buildroot_install() {
 	buildroot_enter apt-get install -yq --no-install-recommends $BUILDROOT_PACKAGES
 }
 
-# Runs a command in the build root, on this machine: the checkout around the current directory is at its place.
+# Runs a command in the build root, on this machine, in the current directory: the checkout around it is at its place.
+# The status is the command's.
 buildroot_run() { # COMMAND...
-	local checkout
+	local checkout ours
 
 	checkout=$(git rev-parse --show-toplevel) || die usage "--no-vm: $PWD is in no git checkout"
+	mapfile -t ours < <(env | grep -E '^(LEASEHOLD_[A-Z_]*|TERM)=')
 	export buildroot
 	# shellcheck disable=SC2016 # for the shell within
 	unshare --mount --pid --fork --kill-child bash -euc '
-		checkout=$1
-		shift
+		checkout=$1 here=$2
+		shift 2
 		mount --make-rprivate /
 		mount -t tmpfs tmpfs "$buildroot/tmp"
 		mount -t tmpfs tmpfs "$buildroot/run"
@@ -101,6 +103,6 @@ buildroot_run() { # COMMAND...
 		mkdir -p "$buildroot$checkout"
 		mount --rbind "$checkout" "$buildroot$checkout"
 		exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
-			chroot "$buildroot" bash -euc "cd \"\$1\"; shift; exec \"\$@\"" bash "$checkout" "$@"
-	' bash "$checkout" "$@"
+			chroot "$buildroot" bash -euc "cd \"\$1\"; shift; exec env \"\$@\"" bash "$here" "$@"
+	' bash "$checkout" "$PWD" "${ours[@]}" "$@"
 }

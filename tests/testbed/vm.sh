@@ -179,6 +179,8 @@ judge() {
 	grep -q '^ready ' "$work/report" || not_up
 	status=$(sed -n 's/^exit //p' "$work/report")
 	read -r acquired released < <(sed -n 's/^pins //p' "$work/report") || true
+	[ -z "$status" ] || [[ ${acquired:-} =~ ^[0-9]+$ && ${released:-} =~ ^[0-9]+$ ]] ||
+		die pins "the kernel's count of pinned pages was not read (console log: $log)"
 	[ "${acquired:-}" = "${released:-}" ] ||
 		die pins "$((acquired - released)) pages are still pinned ($acquired pinned, $released released);" \
 			"the command returned ${status:-nothing} (console log: $log)"

@@ -2,7 +2,7 @@
 /* The raw client of direct queues, and what it sees of the target. */
 #include "direct_client.h"
 
-#include "tenure/tenure.h"
+#include "tenure/lease.h"
 
 #define WR_WRITE   2000
 #define READ_WRITE (LH_GRANT_READ | LH_GRANT_WRITE)
@@ -19,8 +19,8 @@ int __real_view_persist(const struct view *view, uint64_t offset, uint64_t lengt
 int __wrap_view_persist(const struct view *view, uint64_t offset, uint64_t length);
 int __real_fabric_conn_fence(struct fabric_conn *conn);
 int __wrap_fabric_conn_fence(struct fabric_conn *conn);
-void __real_tenure_release(int fd);
-void __wrap_tenure_release(int fd);
+void __real_lease_release(int fd);
+void __wrap_lease_release(int fd);
 
 int __wrap_view_persist(const struct view *view, uint64_t offset, uint64_t length)
 {
@@ -49,7 +49,7 @@ int __wrap_fabric_conn_fence(struct fabric_conn *conn)
 	return err;
 }
 
-void __wrap_tenure_release(int fd)
+void __wrap_lease_release(int fd)
 {
 	uint64_t end = now_ns() + 2 * NS_PER_S;
 
@@ -60,7 +60,7 @@ void __wrap_tenure_release(int fd)
 	}
 	if (ends.watched && ends.releases++ == 0)
 		ends.dead_at_release = ends.watched->dead;
-	__real_tenure_release(fd);
+	__real_lease_release(fd);
 }
 
 void let_go(void)

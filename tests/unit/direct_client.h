@@ -3,7 +3,7 @@
  * A raw client of direct queues, well-behaved or not, and a landlord, for tests of both. The control
  * loop is turned by the test's thread. Three functions of the rooms below are wrapped, so that it is
  * seen when bytes are persisted, when a queue pair is put in error, and when the landlord gets the
- * blocks: link with --wrap of view_persist, fabric_conn_fence and tenure_release.
+ * blocks: link with --wrap of view_persist, fabric_conn_fence and lease_release.
  */
 #ifndef LEASEHOLD_TEST_DIRECT_CLIENT_H
 #define LEASEHOLD_TEST_DIRECT_CLIENT_H

@@ -183,7 +183,7 @@ void test_sges(void **state)
 void test_inline(void **state)
 {
 	struct rig *rig = *state;
-	uint8_t local[2][32]; /* in no registration */
+	uint8_t local[2][32] = {{0}}; /* in no registration */
 	struct fabric_sge sge[2] = {{.addr = addr_of(local[0]), .length = 32},
 				    {.addr = addr_of(local[1]), .length = 29}};
 	struct fabric_send_wr wr = {
@@ -479,6 +479,143 @@ void test_srq(void **state)
 	assert_int_equal(rig_wait_ok(rig, rig->b.conn[1], FABRIC_OP_RECV).byte_len, 99);
 }
 
+/* So long nothing more came of a shared queue: nothing will. */
+#define LOST_NS (500 * NS_PER_MS)
+
+/* Receive i of the shared queue: a slot of side b's buffer. */
+static void post_shared(struct rig *rig, unsigned int i, uint32_t slot)
+{
+	struct fabric_sge sge = rig_sge(&rig->b, (uint64_t)i * slot, slot);
+	struct fabric_recv_wr wr = {.wr_id = i, .sg_list = &sge, .num_sge = 1};
+
+	assert_int_equal(fabric_post_srq_recv(rig->b.srq, &wr, NULL), 0);
+}
+
+/* Who finds none posted waits, whoever used the last one up; nobody's connection ends. */
+void test_srq_empty(void **state)
+{
+	enum {
+		SLOT = 512,
+		MESSAGES = 5
+	};
+	struct rig *rig = *state;
+
+	if (adapter_iwarp(rig)) {
+		print_message("an iWARP adapter ends the connection\n");
+		skip();
+	}
+	rig_pair_srq(rig, 0);
+	rig_pair_srq(rig, 1);
+	pattern_fill(rig->a.buf, KIB(64), 9);
+	for (unsigned int i = 0; i < MESSAGES; i++)
+		(void)rig_post(rig, rig->a.conn[0], FABRIC_OP_SEND, rig_sge(&rig->a, i, SLOT - i),
+			       0, 0);
+	for (unsigned int i = 0; i < MESSAGES; i++) {
+		assert_true(rig_quiet(rig, rig->b.conn[0], 30));
+		post_shared(rig, i, SLOT);
+		assert_int_equal(rig_wait_ok(rig, rig->b.conn[0], FABRIC_OP_RECV).byte_len,
+				 SLOT - i);
+		assert_memory_equal(rig->b.buf + i * SLOT, rig->a.buf + i, SLOT - i);
+		(void)rig_wait_ok(rig, rig->a.conn[0], FABRIC_OP_SEND);
+	}
+	(void)rig_post(rig, rig->a.conn[1], FABRIC_OP_SEND, rig_sge(&rig->a, 7, 70), 0, 0);
+	assert_true(rig_quiet(rig, rig->b.conn[1], 30));
+	/* Writes of another connection do not wait for receives. */
+	assert_int_equal(rig_do(rig, rig->a.conn[0], FABRIC_OP_WRITE, rig_sge(&rig->a, 0, 4096),
+				addr_of(rig->b.buf) + KIB(16), rig->b.mr->rkey),
+			 FABRIC_OK);
+	post_shared(rig, 0, SLOT);
+	assert_int_equal(rig_wait_ok(rig, rig->b.conn[1], FABRIC_OP_RECV).byte_len, 70);
+}
+
+/* Completions of side b's: receives by their ids. Returns how many came of `conn`. */
+static unsigned int shared_came(struct rig *rig, const struct fabric_conn *conn, bool *seen,
+				unsigned int *nr_seen)
+{
+	struct fabric_wc wc[8];
+	unsigned int of_conn = 0;
+	int n;
+
+	n = fabric_cq_poll(rig->a.cq, wc, ARRAY_SIZE(wc));
+	assert_true(n >= 0);
+	n = fabric_cq_poll(rig->b.cq, wc, ARRAY_SIZE(wc));
+	assert_true(n >= 0);
+	for (int i = 0; i < n; i++) {
+		assert_int_equal(wc[i].op, FABRIC_OP_RECV);
+		assert_in_range(wc[i].wr_id, 0, RIG_MAX_WR - 1);
+		assert_false(seen[wc[i].wr_id]);
+		assert_ptr_equal(wc[i].user, wc[i].conn ? rig : NULL);
+		seen[wc[i].wr_id] = true;
+		(*nr_seen)++;
+		of_conn += wc[i].conn == conn;
+	}
+	return of_conn;
+}
+
+/*
+ * Whatever a connection was doing when it was destroyed, each receive comes back once; of an
+ * adapter, all but the one of a message that it was in the middle of. That one may be posted again.
+ */
+void test_srq_destroyed(void **state)
+{
+	enum {
+		SLOT = KIB(8),
+		ROUNDS = 40
+	};
+	struct rig *rig = *state;
+	unsigned int may_lose = rig->info->software_fabric ? 0 : 1;
+
+	rig_pair_srq(rig, 1);
+	fabric_conn_set_user(rig->b.conn[1], rig);
+	for (unsigned int i = 0; i < RIG_MAX_WR; i++)
+		post_shared(rig, i, SLOT);
+	for (unsigned int round = 0; round < ROUNDS; round++) {
+		unsigned int sent = 0, received = 0, nr_seen = 0;
+		uint64_t end = now_ns() + RIG_TIMEOUT_S * NS_PER_S;
+		bool seen[RIG_MAX_WR] = {false};
+		uint64_t last_ns = now_ns();
+
+		rig_pair_srq(rig, 0);
+		fabric_conn_set_user(rig->b.conn[0], rig);
+		for (unsigned int i = 0; i < RIG_MAX_WR / 2; i++)
+			(void)rig_post(rig, rig->a.conn[0], FABRIC_OP_SEND,
+				       rig_sge(&rig->a, 0, i % 2 ? SLOT : 64), 0, 0);
+		for (unsigned int i = 0; i < round / 2; i++)
+			(void)shared_came(rig, NULL, seen, &nr_seen);
+		if (round % 2)
+			(void)fabric_conn_fence(rig->b.conn[0]);
+		rig_unpair(rig, 0);
+		while (nr_seen < RIG_MAX_WR && now_ns() < end) {
+			unsigned int before = nr_seen;
+
+			if (sent == received) {
+				(void)rig_post(rig, rig->a.conn[1], FABRIC_OP_SEND,
+					       rig_sge(&rig->a, 0, 64), 0, 0);
+				sent++;
+			}
+			received += shared_came(rig, rig->b.conn[1], seen, &nr_seen);
+			if (nr_seen > before)
+				last_ns = now_ns();
+			if (nr_seen + may_lose >= RIG_MAX_WR && now_ns() - last_ns > LOST_NS)
+				break;
+		}
+		assert_true(nr_seen + may_lose >= RIG_MAX_WR);
+		for (unsigned int i = 0; i < RIG_MAX_WR; i++)
+			post_shared(rig, i, SLOT);
+		if (sent > received) {
+			/* It has waited for a receive: that one is used up. */
+			memset(seen, 0, sizeof(seen));
+			nr_seen = 0;
+			while (received < sent && now_ns() < end)
+				received += shared_came(rig, rig->b.conn[1], seen, &nr_seen);
+			assert_int_equal(received, sent);
+			for (unsigned int i = 0; i < RIG_MAX_WR; i++)
+				if (seen[i])
+					post_shared(rig, i, SLOT);
+		}
+	}
+}
+
 void test_too_long(void **state)
 {
 	struct rig *rig = *state;
@@ -593,6 +730,7 @@ struct echo {
 	struct side *side;
 	atomic_bool stop;
 	unsigned int echoed;
+	unsigned int overslept; /* nothing woke it for seconds */
 	bool failed;
 };
 
@@ -629,8 +767,8 @@ static void *echo_thread(void *arg)
 			echo_one(e, &wc);
 			worked = true;
 		}
-		if (!worked)
-			(void)readable(e->cq, 2000);
+		if (!worked && !readable(e->cq, 2000) && !atomic_load(&e->stop))
+			e->overslept++;
 	}
 	return NULL;
 }
@@ -679,6 +817,53 @@ void test_echo_threads(void **state)
 	assert_false(echo.failed);
 	assert_int_equal(done, MESSAGES);
 	assert_int_equal(echo.echoed, MESSAGES);
+}
+
+/*
+ * A message behind so many written bytes that one turn is used up by them: it may be at hand, and the
+ * socket empty, when the last poll before the sleep finds no completion.
+ */
+void test_sleep_behind_writes(void **state)
+{
+	enum {
+		MESSAGES = 400,
+		WRITES = 8,
+	};
+	struct rig *rig = *state;
+	struct echo echo;
+	pthread_t thread;
+	unsigned int done = 0;
+	struct fabric_wc wc;
+
+	rig_pair(rig, 0);
+	echo = (struct echo){.cq = rig->b.cq, .conn = rig->b.conn[0], .side = &rig->b};
+	(void)rig_recv(rig, rig->b.conn[0], rig_sge(&rig->b, 0, 4096));
+	assert_int_equal(pthread_create(&thread, NULL, echo_thread, &echo), 0);
+	for (; done < MESSAGES && echo.overslept == 0; done++) {
+		unsigned int completed = 0;
+		uint64_t deadline = now_ns() + RIG_TIMEOUT_S * NS_PER_S;
+
+		(void)rig_recv(rig, rig->a.conn[0], rig_sge(&rig->a, 8192, 4096));
+		for (unsigned int i = 0; i < WRITES; i++)
+			(void)rig_post(rig, rig->a.conn[0], FABRIC_OP_WRITE,
+				       rig_sge(&rig->a, 0, MIB(1) / WRITES),
+				       addr_of(rig->b.buf) + RIG_BYTES / 2, rig->b.mr->rkey);
+		(void)rig_post(rig, rig->a.conn[0], FABRIC_OP_SEND, rig_sge(&rig->a, 0, 16), 0, 0);
+		while (completed < WRITES + 2 && now_ns() < deadline) {
+			if (fabric_cq_poll(rig->a.cq, &wc, 1) < 1)
+				continue;
+			if (wc.status != FABRIC_OK)
+				break;
+			completed++;
+		}
+		if (completed < WRITES + 2)
+			break;
+	}
+	atomic_store(&echo.stop, true);
+	(void)pthread_join(thread, NULL);
+	assert_false(echo.failed);
+	assert_int_equal(echo.overslept, 0);
+	assert_int_equal(done, MESSAGES);
 }
 
 void test_flush(void **state)

@@ -92,6 +92,22 @@ void rig_release_publish(struct rig *rig)
 	rig_call(rig, release_publish, rig);
 }
 
+static void release_quiesce(void *arg)
+{
+	struct rig *rig = arg;
+
+	if (rig->quiesce_msg)
+		loop_post(rig->env.control, rig->quiesce_msg, rig->quiesce_fn);
+	if (rig->drain_msg)
+		loop_post(rig->env.control, rig->drain_msg, rig->drain_fn);
+	rig->quiesce_msg = rig->drain_msg = NULL;
+}
+
+void rig_release_quiesce(struct rig *rig)
+{
+	rig_call(rig, release_quiesce, rig);
+}
+
 static void op_quiesce(void *ctx, struct holding *h, struct loop_msg *done,
 		       void (*fn)(struct loop_msg *))
 {
@@ -123,9 +139,8 @@ static void op_fence_block(void *ctx, struct holding *h)
 
 	(void)h;
 	atomic_fetch_add(&rig->fenced, 1);
-	if (rig->quiesce_msg && !atomic_load(&rig->hold_forever))
-		loop_post(rig->env.control, rig->quiesce_msg, rig->quiesce_fn);
-	rig->quiesce_msg = NULL;
+	if (!atomic_load(&rig->hold_forever))
+		release_quiesce(rig);
 }
 
 static void on_released(void *arg, uint16_t status)
@@ -134,13 +149,70 @@ static void on_released(void *arg, uint16_t status)
 	assert(status == NVME_SC_SUCCESS);
 }
 
-static void op_tell(void *ctx, struct grant_client *client, struct holding *h, uint32_t generation,
-		    uint32_t deadline_ms)
+static void op_drain(void *ctx, struct holding *h, uint64_t offset, uint64_t length,
+		     struct loop_msg *done, void (*fn)(struct loop_msg *))
+{
+	struct rig *rig = ctx;
+
+	(void)h;
+	(void)offset;
+	(void)length;
+	atomic_fetch_add(&rig->drains, 1);
+	if (atomic_load(&rig->hold_drain) && !rig->drain_msg) {
+		rig->drain_msg = done;
+		rig->drain_fn = fn;
+		return;
+	}
+	loop_post(rig->env.control, done, fn);
+}
+
+static void op_fence_range(void *ctx, struct holding *h, uint64_t offset, uint64_t length)
+{
+	struct rig *rig = ctx;
+
+	(void)h;
+	(void)offset;
+	(void)length;
+	atomic_fetch_add(&rig->range_fences, 1);
+	if (rig->drain_msg && !atomic_load(&rig->hold_forever)) {
+		loop_post(rig->env.control, rig->drain_msg, rig->drain_fn);
+		rig->drain_msg = NULL;
+	}
+}
+
+static void op_seal_range(void *ctx, struct holding *h, uint64_t offset, uint64_t length,
+			  struct loop_msg *done, void (*fn)(struct loop_msg *))
+{
+	struct rig *rig = ctx;
+
+	(void)h;
+	(void)offset;
+	(void)length;
+	atomic_fetch_add(&rig->range_seals, 1);
+	loop_post(rig->env.control, done, fn);
+}
+
+static void op_unseal_range(void *ctx, struct holding *h, uint64_t offset, uint64_t length,
+			    struct loop_msg *done, void (*fn)(struct loop_msg *))
+{
+	struct rig *rig = ctx;
+
+	(void)h;
+	(void)offset;
+	(void)length;
+	atomic_fetch_sub(&rig->range_seals, 1);
+	loop_post(rig->env.control, done, fn);
+}
+
+static void op_tell(void *ctx, struct grant_client *client, struct holding *h, uint64_t offset,
+		    uint64_t length, uint32_t generation, uint32_t deadline_ms)
 {
 	struct rig *rig = ctx;
 	struct rig_client *c = grant_client_user(client);
 
 	(void)deadline_ms;
+	atomic_store(&c->told_offset, offset);
+	atomic_store(&c->told_length, length);
 	atomic_fetch_add(&rig->told, 1);
 	atomic_fetch_add(&c->told, 1);
 	if (atomic_load(&c->answers))
@@ -160,6 +232,10 @@ static const struct holding_ops fake_reactors = {
 	.quiesce = op_quiesce,
 	.seal = op_seal,
 	.fence_block = op_fence_block,
+	.drain = op_drain,
+	.fence_range = op_fence_range,
+	.seal_range = op_seal_range,
+	.unseal_range = op_unseal_range,
 	.tell = op_tell,
 	.changed = op_changed,
 };
@@ -178,13 +254,13 @@ static void make_watch(void *arg)
 {
 	struct rig *rig = arg;
 
-	if (tenure_watch_new(rig->env.control, on_broken, rig, &rig->watch) != 0)
+	if (tenure_signals_new(rig->env.control, on_broken, rig, &rig->watch) != 0)
 		rig->watch = NULL;
 }
 
 static void free_watch(void *arg)
 {
-	tenure_watch_free(((struct rig *)arg)->watch);
+	tenure_signals_free(((struct rig *)arg)->watch);
 }
 
 bool rig_is_verbs(void)
@@ -206,7 +282,7 @@ void rig_warm_up(void)
 static void open_fabric(struct rig *rig, const struct rig_options *options)
 {
 	struct iwarp_options iwarp = {
-		.memory = options->software_pinned ? IWARP_MEMORY_PINNED : IWARP_MEMORY_ANY,
+		.memory = options->software_memory,
 	};
 	struct errtext err = {""};
 	int rc;
@@ -289,6 +365,8 @@ void rig_up(struct rig *rig, const struct rig_options *options)
 		.nsid = 1,
 		.registration = options->registration,
 		.wait_if_busy = options->wait_if_busy,
+		.tenure = options->tenure,
+		.refuse_while_granted = options->refuse_while_granted,
 	};
 
 	memset(rig, 0, sizeof(*rig));
@@ -314,6 +392,7 @@ void rig_up(struct rig *rig, const struct rig_options *options)
 	rig->env.deadline_ms = options->deadline_ms;
 	rig->env.grant_expiry_ms = options->expiry_ms;
 	rig->env.max_grants_per_client = options->max_grants;
+	rig->env.rung_retry_ms = options->rung_retry_ms;
 	assert_int_equal(loop_start(rig->env.control), 0);
 	rig_call(rig, make_watch, rig);
 	assert_non_null(rig->watch);
@@ -612,6 +691,39 @@ uint16_t rig_release(struct rig_client *c, uint64_t offset, uint64_t length, uin
 	wait_sem(&r.sem);
 	(void)sem_destroy(&r.sem);
 	return r.status;
+}
+
+/* The release comes while the acquire is under way. */
+struct both {
+	struct acquiring a;
+	struct releasing r;
+};
+
+static void do_both(void *arg)
+{
+	struct both *b = arg;
+
+	do_acquire(&b->a);
+	do_release(&b->r);
+}
+
+struct grant_answer rig_acquire_and_release(struct rig_client *c, const struct grant_want *want,
+					    uint16_t *released)
+{
+	struct both b = {
+		.a = {.c = c, .want = want},
+		.r = {.c = c, .length = UINT64_MAX},
+	};
+
+	(void)sem_init(&b.a.sem, 0, 0);
+	(void)sem_init(&b.r.sem, 0, 0);
+	rig_call(c->rig, do_both, &b);
+	wait_sem(&b.a.sem);
+	wait_sem(&b.r.sem);
+	(void)sem_destroy(&b.a.sem);
+	(void)sem_destroy(&b.r.sem);
+	*released = b.r.status;
+	return b.a.answer;
 }
 
 /* ---- RDMA ------------------------------------------------------------------------------------ */

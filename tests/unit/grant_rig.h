@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 
 #include "grant/grant.h"
+#include "iwarp/iwarp.h"
 #include "tenure/tenure.h"
 
 #define RIG_WAIT_MS 30000 /* for anything; then the test fails */
@@ -26,7 +27,7 @@ struct rig {
 	struct fabric_device *device;
 	struct fabric *fabric2; /* with two_devices: software, ODP only */
 	struct holding_env env;
-	struct tenure_watch *watch;
+	struct tenure_signals *watch;
 	struct holding *h;
 	int start_err;
 	char start_why[ERRTEXT_BYTES];
@@ -36,7 +37,11 @@ struct rig {
 	atomic_bool hold_quiesce; /* block work hangs until its queue is fenced */
 	atomic_bool hold_forever; /* … and then too */
 	atomic_bool hold_publish; /* somebody still uses what was served before */
-	struct loop_msg *quiesce_msg, *publish_msg;
+	atomic_bool hold_drain;	  /* block work on a range hangs until its queue is fenced */
+	struct loop_msg *quiesce_msg, *publish_msg, *drain_msg;
+	void (*drain_fn)(struct loop_msg *msg);
+	atomic_uint drains, range_fences;
+	atomic_int range_seals;
 	void (*quiesce_fn)(struct loop_msg *msg);
 	void (*publish_fn)(struct loop_msg *msg);
 	atomic_uint published, quiesced, sealed, fenced, told, regrants, changes, offline;
@@ -46,10 +51,14 @@ struct rig {
 struct rig_options {
 	const char *file; /* in the folder; made by the test */
 	uint32_t deadline_ms, expiry_ms, max_grants;
-	bool wait_if_busy, read_only, software_pinned;
+	bool wait_if_busy, read_only;
+	enum iwarp_memory software_memory;
+	uint32_t rung_retry_ms;
 	enum region_choice registration;
 	bool no_start;
 	bool two_devices;
+	enum tenure_kind tenure;
+	bool refuse_while_granted;
 	bool faults; /* rig.fabric is a fault fabric, so far without faults */
 };
 
@@ -75,6 +84,8 @@ struct holding_status rig_status(struct rig *rig);
 /** Waits until the holding is in the state with at least that generation. */
 struct holding_status rig_wait(struct rig *rig, enum holding_state state, uint32_t generation);
 void rig_release_publish(struct rig *rig);
+/** What hangs ends: work that was quiesced or drained. */
+void rig_release_quiesce(struct rig *rig);
 
 /** Reads the file through the holding's own descriptor: an open would recall the lease. */
 void rig_read(struct rig *rig, uint64_t offset, void *bytes, size_t length);
@@ -94,6 +105,7 @@ struct rig_client {
 	struct grant_client *grants;
 	atomic_bool answers; /* releases when told */
 	atomic_uint told;
+	_Atomic uint64_t told_offset, told_length;
 };
 
 void rig_client_up(struct rig *rig, struct rig_client *c);
@@ -108,6 +120,9 @@ struct grant_answer rig_acquire(struct rig_client *c, uint64_t offset, uint64_t 
 				unsigned int access);
 struct grant_answer rig_acquire_want(struct rig_client *c, const struct grant_want *want);
 uint16_t rig_release(struct rig_client *c, uint64_t offset, uint64_t length, uint32_t generation);
+/** An acquire and, behind it without waiting, a release of everything. */
+struct grant_answer rig_acquire_and_release(struct rig_client *c, const struct grant_want *want,
+					    uint16_t *released);
 
 /** RDMA by the client, waiting: the completion's status (enum fabric_status) or -errno. */
 int rig_write(struct rig_client *c, uint64_t address, uint32_t rkey, const void *bytes,

@@ -87,6 +87,7 @@ static void make_target(struct rig *rig)
 		.deadline_ms = rig->deadline_ms,
 		.grant_expiry_ms = 60000,
 		.max_grants_per_client = 128,
+		.rung_retry_ms = GRANT_DEFAULT_RUNG_RETRY_MS,
 	};
 	assert_int_equal(fabric_pd_alloc(rig->dev, &rig->env.block_pds[0]), 0);
 	assert_int_equal(nvme_target_new(&env, &rig->target), 0);
@@ -111,6 +112,8 @@ static void start_with(struct rig *rig, unsigned int nr_reactors, const struct n
 	memset(rig, 0, sizeof(*rig));
 	rig->nr_reactors = nr_reactors;
 	rig->limits = *limits;
+	if (getenv("LEASEHOLD_TEST_SHARED_RECEIVES"))
+		rig->limits.shared_receives = limits->max_connections + 1;
 	rig->state_dir = state_dir;
 	rig->deadline_ms = deadline_ms;
 	(void)mkdir(in_dir("run"), 0700);
@@ -186,10 +189,10 @@ void rig_stop(struct rig *rig)
 	assert_true(rig_wait(rig, NULL, &rig->done, STEP_MS));
 	holding_free(rig->holding);
 	nvme_target_free(rig->target);
-	for (unsigned int i = 0; i < rig->nr_reactors; i++)
-		reactor_free(rig->reactors[i]);
 	pool_free(rig->registrar);
 	pool_free(rig->workers);
+	for (unsigned int i = 0; i < rig->nr_reactors; i++)
+		reactor_free(rig->reactors[i]);
 	fabric_cm_close(rig->cm);
 	assert_int_equal(fabric_pd_free(rig->pd), 0);
 	assert_int_equal(fabric_pd_free(rig->env.block_pds[0]), 0);
@@ -337,12 +340,13 @@ static void make_queue(struct rig *rig, struct host_queue *q)
 		post_receive(q, i);
 }
 
-bool host_connect(struct rig *rig, struct host_queue *q, const void *request, uint8_t length)
+bool host_connect_depths(struct rig *rig, struct host_queue *q, const void *request, uint8_t length,
+			 uint8_t ird, uint8_t ord)
 {
 	struct fabric_conn_param param = {.private_data = request,
 					  .private_data_len = length,
-					  .responder_resources = 4,
-					  .initiator_depth = 4};
+					  .responder_resources = ird,
+					  .initiator_depth = ord};
 	uint64_t end = now_ns() + STEP_MS * NS_PER_MS;
 
 	memset(q, 0, sizeof(*q));
@@ -356,6 +360,11 @@ bool host_connect(struct rig *rig, struct host_queue *q, const void *request, ui
 	while (!q->established && !q->dead && now_ns() < end)
 		rig_turn(rig, NULL);
 	return q->established;
+}
+
+bool host_connect(struct rig *rig, struct host_queue *q, const void *request, uint8_t length)
+{
+	return host_connect_depths(rig, q, request, length, 4, 4);
 }
 
 bool host_connect_nvme(struct rig *rig, struct host_queue *q, uint16_t qid)
@@ -435,7 +444,8 @@ uint16_t host_associate(struct host_queue *q, uint16_t qid, uint16_t cntlid, con
 	cmd->sqsize = htole16(HOST_DEPTH - 1);
 	cmd->kato_ms = htole32(kato_ms);
 	memset(data, 0, sizeof(*data));
-	data->hostid[3] = q->rig->hostid ? q->rig->hostid : 9;
+	if (!q->rig->no_hostid)
+		data->hostid[3] = q->rig->hostid ? q->rig->hostid : 9;
 	data->cntlid = htole16(cntlid);
 	(void)snprintf(data->subnqn, sizeof(data->subnqn), "%s", nqn);
 	(void)snprintf(data->hostnqn, sizeof(data->hostnqn), "nqn.2026-11.org.leasehold:host");

@@ -44,6 +44,7 @@ struct rig {
 	int err;
 	/* the host's */
 	uint8_t hostid; /* of the next to connect; 0: the usual one */
+	bool no_hostid; /* of all zeros */
 	struct fabric_cm *cm;
 	struct fabric_pd *pd;
 	int fd; /* none while the target has the lease */
@@ -86,6 +87,9 @@ void host_poll(struct host_queue *q);
 
 /** A connection with that request; false if it was not accepted. */
 bool host_connect(struct rig *rig, struct host_queue *q, const void *request, uint8_t length);
+/** It answers so many READs at a time (IRD), and wants to have so many in flight (ORD). */
+bool host_connect_depths(struct rig *rig, struct host_queue *q, const void *request, uint8_t length,
+			 uint8_t ird, uint8_t ord);
 bool host_connect_nvme(struct rig *rig, struct host_queue *q, uint16_t qid);
 void host_close(struct host_queue *q);
 

@@ -92,7 +92,7 @@ static void on_break(void *arg)
 static void watch(struct call *call)
 {
 	call->err =
-		tenure_watch_new(call->rig->env.control, on_break, call->rig, &call->rig->watch);
+		tenure_signals_new(call->rig->env.control, on_break, call->rig, &call->rig->watch);
 	(void)sem_post(&call->sem);
 }
 
@@ -106,6 +106,7 @@ static void listen_there(struct call *call)
 	struct nvme_listen_options options = {.no_invalidate = rig->options.no_invalidate};
 	struct errtext err;
 
+	rig->target->loses_receives[0] |= rig->options.loses_receives;
 	call->err = -EADDRINUSE;
 	for (unsigned int i = 0; call->err == -EADDRINUSE && i < 100; i++) {
 		rig->port = (uint16_t)(15000 + ((unsigned int)getpid() * 7 + i * 131) % 15000);
@@ -122,7 +123,7 @@ static void free_there(struct call *call)
 
 	nvme_target_free(rig->target);
 	holding_free(rig->h);
-	tenure_watch_free(rig->watch);
+	tenure_signals_free(rig->watch);
 	(void)sem_post(&call->sem);
 }
 
@@ -133,6 +134,7 @@ static void target_up(struct rig *rig)
 		.export = config_of("file"),
 		.nsid = RIG_NSID,
 		.advisory_deallocate = rig->options.advisory,
+		.registration = rig->options.registration,
 	};
 	struct nvme_env nvme = {
 		.reactors = rig->reactors,
@@ -146,11 +148,14 @@ static void target_up(struct rig *rig)
 			   .mdts_bytes = MIB(1),
 			   .first_command_ms = 5000,
 			   .transfer_timeout_ms = rig->options.transfer_timeout_ms,
-			   .bounce_bytes = MIB(4)},
+			   .bounce_bytes = MIB(4),
+			   .shared_receives = rig->options.shared_receives},
 		.version = "1",
 	};
 	struct errtext err;
 
+	if (getenv("LEASEHOLD_TEST_SHARED_RECEIVES") && nvme.limits.shared_receives == 0)
+		nvme.limits.shared_receives = nvme.limits.max_connections + 1;
 	config.export.lba_bytes = rig->options.lba_bytes;
 	config.export.read_only = rig->options.read_only;
 	assert_int_equal(iwarp_fabric_open(&iwarp, &rig->fabric, &err), 0);
@@ -168,6 +173,7 @@ static void target_up(struct rig *rig)
 	rig->env.deadline_ms = 1000;
 	rig->env.grant_expiry_ms = 60000;
 	rig->env.max_grants_per_client = 16;
+	rig->env.rung_retry_ms = GRANT_DEFAULT_RUNG_RETRY_MS;
 	nvme.control = rig->env.control;
 	nvme.registrar = rig->env.registrar;
 	nvme.workers = rig->env.workers;
@@ -182,15 +188,15 @@ static void target_up(struct rig *rig)
 	assert_int_equal(on_control(rig, listen_there), 0);
 }
 
-static void target_down(struct rig *rig)
+void rig_target_down(struct rig *rig)
 {
 	(void)on_control(rig, stop_target);
 	(void)on_control(rig, stop_holding);
 	(void)on_control(rig, free_there);
-	for (unsigned int i = 0; i < RIG_REACTORS; i++)
-		reactor_free(rig->reactors[i]);
 	pool_free(rig->env.registrar);
 	pool_free(rig->env.workers);
+	for (unsigned int i = 0; i < RIG_REACTORS; i++)
+		reactor_free(rig->reactors[i]);
 	loop_join(rig->env.control);
 	loop_free(rig->env.control);
 	assert_int_equal(fabric_pd_free(rig->env.block_pds[0]), 0);
@@ -408,6 +414,15 @@ uint16_t rig_answer(struct rig_queue *q, unsigned int slot)
 	return (uint16_t)(le16toh(q->cqe[slot].status) >> 1 & (uint16_t)~NVME_SC_MORE);
 }
 
+bool rig_was_cut(struct rig_queue *q)
+{
+	uint64_t end = now_ns() + WAIT_NS;
+
+	while (!q->dead && now_ns() < end)
+		turn(q->rig);
+	return q->dead;
+}
+
 uint16_t rig_do(struct rig_queue *q, const struct nvme_command *sqe, const void *data,
 		uint32_t bytes)
 {
@@ -504,5 +519,5 @@ void rig_host_down(struct rig *rig)
 void rig_down(struct rig *rig)
 {
 	rig_host_down(rig);
-	target_down(rig);
+	rig_target_down(rig);
 }

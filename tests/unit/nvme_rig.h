@@ -25,7 +25,10 @@ struct rig_options {
 	uint32_t lba_bytes;
 	uint32_t inline_bytes;
 	uint32_t transfer_timeout_ms; /* 0: the default */
+	uint32_t shared_receives;     /* 0: none, unless the environment wants some */
 	bool read_only, advisory, no_invalidate;
+	enum region_choice registration;
+	bool loses_receives; /* the adapter, of queues that end */
 };
 
 struct rig {
@@ -33,7 +36,7 @@ struct rig {
 	struct fabric *fabric;
 	struct holding_env env;
 	struct reactor *reactors[RIG_REACTORS];
-	struct tenure_watch *watch;
+	struct tenure_signals *watch;
 	struct holding *h;
 	struct nvme_target *target;
 	struct nvme_subsystem *subsystem;
@@ -68,6 +71,8 @@ struct rig_queue {
 
 void rig_up(struct rig *rig, const struct rig_options *options);
 void rig_down(struct rig *rig);
+/** The target alone goes, with its hosts still connected; then only rig_host_down(). */
+void rig_target_down(struct rig *rig);
 /** The host alone leaves, and comes back with queues and a controller of its own. */
 void rig_host_down(struct rig *rig);
 void rig_host_up(struct rig *rig);
@@ -86,7 +91,9 @@ unsigned int rig_send(struct rig_queue *q, const struct nvme_command *sqe, const
 uint16_t rig_answer(struct rig_queue *q, unsigned int slot);
 /** True if it has come by now. */
 bool rig_answered(struct rig_queue *q, unsigned int slot);
-/** Both. */
+/** Waits until the target has cut the queue: true if it has. */
+bool rig_was_cut(struct rig_queue *q);
+/** Sends and waits for the answer. */
 uint16_t rig_do(struct rig_queue *q, const struct nvme_command *sqe, const void *data,
 		uint32_t bytes);
 

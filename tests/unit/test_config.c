@@ -65,6 +65,8 @@ static void test_defaults(void **state)
 	assert_int_equal(c->exports[0].nsid, 1);
 	assert_int_equal(c->exports[0].lba_bytes, 4096);
 	assert_int_equal(c->exports[0].ana_group, 1);
+	assert_int_equal(c->exports[0].tenure, TENURE_LEASE);
+	assert_false(c->exports[0].refuse_while_granted);
 	assert_int_equal(c->listeners[0].ana_state[1], NVME_ANA_OPTIMIZED);
 	assert_int_equal(c->limits.ana_transition_s, 10);
 	assert_int_equal(c->recall_deadline_ms, GRANT_DEFAULT_DEADLINE_MS);
@@ -81,15 +83,16 @@ static void test_everything_said(void **state)
 		"allocate_reserve_percent = 0;\n"
 		"log_level = \"debug\"; runtime_dir = \"/tmp/r\"; state_dir = \"\";\n"
 		"iwarp = { crc = \"on\"; memory = \"odp\"; windows = false; };\n"
-		"limits = { queue_depth = 64; inline_bytes = 8192; bounce_bytes = \"64M\"; };\n"
+		"limits = { queue_depth = 64; inline_bytes = 8192; bounce_bytes = \"64M\";\n"
+		"  shared_receives = 4096; };\n"
 		"listeners = ( { fabric = \"verbs\"; address = \"::\"; port = 4421;\n"
 		"  remote_invalidate = false; ana = \"inaccessible\";\n"
 		"  ana_groups = ( { group = 2; state = \"optimized\"; } ); } );\n"
 		"ana_transition_s = 30;\n"
 		"exports = ( { name = \"b\"; path = \"/b\"; nsid = 7; lba = 512;\n"
 		"  prepare = \"allocate\"; registration = \"odp\"; busy = \"wait\";\n"
-		"  ana_group = 2; tenure = \"lease\"; read_only = true; deallocate = \"advisory\"; "
-		"} );\n";
+		"  ana_group = 2; tenure = \"watch\"; refuse = \"while-granted\";\n"
+		"  read_only = true; deallocate = \"advisory\"; } );\n";
 	struct daemon_config *c;
 	struct errtext err;
 
@@ -105,6 +108,7 @@ static void test_everything_said(void **state)
 	assert_int_equal(c->iwarp.memory, IWARP_MEMORY_ODP);
 	assert_true(c->iwarp.no_windows);
 	assert_int_equal(c->limits.bounce_bytes, MIB(64));
+	assert_int_equal(c->limits.shared_receives, 4096);
 	assert_false(c->listeners[0].software);
 	assert_true(c->listeners[0].no_invalidate);
 	assert_int_equal(c->listeners[0].ana_state[1], NVME_ANA_INACCESSIBLE);
@@ -117,6 +121,8 @@ static void test_everything_said(void **state)
 	assert_int_equal(c->exports[0].prepare, EXPORT_PREPARE_ALLOCATE);
 	assert_int_equal(c->exports[0].registration, REGION_ODP);
 	assert_true(c->exports[0].wait_if_busy);
+	assert_int_equal(c->exports[0].tenure, TENURE_WATCH);
+	assert_true(c->exports[0].refuse_while_granted);
 	assert_true(c->exports[0].read_only);
 	config_free(c);
 }
@@ -139,7 +145,18 @@ static void test_mistakes_name_line_and_key(void **state)
 	refuse(LISTENERS EXPORTS "iwarp = 3;\n", "conf:3: iwarp: expected a group");
 	refuse(LISTENERS EXPORTS "iwarp = { windows = 1; };\n", "windows: expected true or false");
 	refuse(LISTENERS EXPORTS "log_level = \"loud\";\n", "expected one of \"error\"");
-	refuse(LISTENERS EXPORTS "limits = { mdts_bytes = 5000; };\n", "expected a power of two");
+	refuse(LISTENERS EXPORTS "limits = { mdts_bytes = 12288; };\n", "expected a power of two");
+	refuse(LISTENERS EXPORTS "limits = { mdts_bytes = 4096; };\n",
+	       "conf:3: mdts_bytes: expected a number from 8192 to 8388608, not 4096");
+	refuse(LISTENERS EXPORTS "limits = { inline_bytes = 0; };\n",
+	       "conf:3: inline_bytes: expected a number from 1024 to 16384, not 0");
+	refuse(LISTENERS EXPORTS "limits = { inline_bytes = 1032; };\n",
+	       "expected a multiple of 16");
+	refuse(LISTENERS EXPORTS "limits = { queue_depth = 31; };\n",
+	       "conf:3: queue_depth: expected a number from 32 to 1024, not 31");
+	refuse(LISTENERS EXPORTS "limits = { shared_receives = 65537; };\n", "from 0 to 65536");
+	refuse(LISTENERS EXPORTS "limits = { max_connections = 500; shared_receives = 500; };\n",
+	       "conf:3: shared_receives: expected 0, or more than max_connections, which is 500");
 	refuse(LISTENERS EXPORTS "limits = { bounce_bytes = \"12x\"; };\n", "expected a size");
 	refuse(LISTENERS "exports = ( { name = \"a\" } );\n",
 	       "conf:2: the key \"path\" is missing");
@@ -157,6 +174,10 @@ static void test_mistakes_name_line_and_key(void **state)
 	refuse(LISTENERS "exports = ( );\n", "expected a list of groups");
 	refuse("listeners = ( { fabric = \"tcp\"; address = \"x\"; } );\n" EXPORTS,
 	       "conf:1: fabric: expected one of \"verbs\", \"iwarp\", not \"tcp\"");
+	refuse("listeners = ( { fabric = \"iwarp\"; address = \"x\"; },\n"
+	       "{ fabric = \"verbs\"; address = \"x\"; },\n"
+	       "{ fabric = \"iwarp\"; address = \"x\"; } );\n" EXPORTS,
+	       ":3: address \"x\", port 4420: listened on already, by line 1");
 	refuse("listeners = ( { fabric = \"iwarp\"; address = \"x\"; port = 70000; } );\n" EXPORTS,
 	       "conf:1: port: expected a number from 1 to 65535, not 70000");
 	refuse("listeners = ( { fabric = \"iwarp\"; address = \"x\"; ana = \"lost\"; } "

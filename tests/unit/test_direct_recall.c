@@ -76,6 +76,58 @@ static void test_released_key(void **state)
 	assert_ended(&d);
 }
 
+/* Release by the token that a queue was opened with. */
+static uint16_t release_by(struct host_queue *from, const uint8_t token[LH_TOKEN_BYTES],
+			   bool *no_queue)
+{
+	struct lh_admin_command *cmd = (void *)host_command(from, 0, LH_ADMIN_RELEASE);
+	uint16_t status;
+
+	cmd->nsid = htole32(TEST_NSID);
+	cmd->length = htole64(UINT64_MAX);
+	memcpy(cmd->token, token, sizeof(cmd->token));
+	status = host_run(from, 64);
+	*no_queue = le32toh(from->by_cid[0].dw0) == LH_RELEASED_NO_QUEUE;
+	return status;
+}
+
+/*
+ * Who has lost a queue and perhaps its controller makes sure by another one that its keys are dead:
+ * what is on its way still is not placed behind what it writes now.
+ */
+static void test_released_by_token(void **state)
+{
+	struct lh_cm_request request;
+	struct host_queue second;
+	struct lh_grant grant;
+	struct direct d;
+	uint32_t generation;
+	uint8_t unknown[LH_TOKEN_BYTES] = {1};
+	bool no_queue;
+
+	(void)state;
+	(void)host_admin(&rig, &second);
+	take_token(&admin, &request, cntlid);
+	assert_int_equal(connect_with(&d, &request), 0);
+	post_type(&d, LH_MSG_HELLO, 0);
+	grant = acquire(&d, 0, MIB(1), &generation);
+	post_write(&d, &grant, 0, 0x11, 512);
+	assert_int_equal(commit(&d, generation, 0, 512), NVME_SC_SUCCESS);
+	assert_int_equal(release_by(&second, unknown, &no_queue), NVME_SC_SUCCESS);
+	assert_true(no_queue);
+	post_write(&d, &grant, 0, 0x22, 512);
+	assert_int_equal(commit(&d, generation, 0, 512), NVME_SC_SUCCESS);
+	assert_byte(0, 0x22);
+	assert_int_equal(release_by(&second, request.token, &no_queue), NVME_SC_SUCCESS);
+	assert_false(no_queue);
+	post_write(&d, &grant, 0, 0x33, 512);
+	assert_true(turn_until(&d, &d.q.dead, STEP_MS));
+	assert_byte(0, 0x22);
+	assert_ended(&d);
+	assert_int_equal(release_by(&second, request.token, &no_queue), NVME_SC_SUCCESS);
+	host_close(&second);
+}
+
 /* The landlord waits for a Commit that is at work, though its client has given back everything. */
 static void test_recall_waits(void **state)
 {
@@ -181,6 +233,7 @@ static int run(const char *where)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_recall, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_released_key, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_released_by_token, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_recall_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fence, setup_strict, teardown),
 		cmocka_unit_test_setup_teardown(test_fence_commit, setup_strict, teardown),

@@ -2,7 +2,7 @@
 /* Exports: which files may be served, by whom, under which identity. */
 #include "test_export_rig.h"
 
-#include "tenure/tenure.h"
+#include "tenure/lease.h"
 
 #define WAIT_MS 10000
 
@@ -209,7 +209,7 @@ static void test_twice(void **state)
 	make_file("a", MIB(1));
 	make_file("b", MIB(1));
 	e = must_open(&config);
-	assert_int_equal(tenure_take(export_fd(e)), 0);
+	assert_int_equal(lease_take(export_fd(e)), 0);
 	config.name = "again";
 	must_fail(&config, -EBUSY, "served already by this daemon as export disk");
 	assert_int_equal(link(in_dir("a"), in_dir("hard")), 0);
@@ -218,7 +218,7 @@ static void test_twice(void **state)
 	assert_int_equal(symlink(in_dir("a"), in_dir("soft")), 0);
 	config.path = in_dir("soft");
 	must_fail(&config, -EBUSY, "as export disk");
-	assert_int_equal(tenure_check(export_fd(e)), TENURE_HELD); /* refused before the open */
+	assert_int_equal(lease_check(export_fd(e)), TENURE_HELD); /* refused before the open */
 	other = open_file("b");
 	assert_int_equal(lock_files(), 2);
 	export_close(other);
@@ -235,10 +235,10 @@ static void server(int in, int out, const void *arg)
 	struct export_config config = *(const struct export_config *)arg;
 	struct export *e;
 
-	if (export_open(&config, &e, NULL) || tenure_take(export_fd(e)))
+	if (export_open(&config, &e, NULL) || lease_take(export_fd(e)))
 		_exit(1);
 	for (;;) {
-		say(out, tenure_check(export_fd(e)) == TENURE_HELD ? 'h' : 'b');
+		say(out, lease_check(export_fd(e)) == TENURE_HELD ? 'h' : 'b');
 		hear(in);
 	}
 }
@@ -270,7 +270,7 @@ static void leaser(int in, int out, const void *arg)
 {
 	int fd = open(arg, O_RDWR);
 
-	say(out, tenure_take(fd) ? 'e' : 'l');
+	say(out, lease_take(fd) ? 'e' : 'l');
 	hear(in);
 }
 
@@ -348,7 +348,7 @@ static void test_holders_apart(void **state)
 	child_start(&c, mapper, in_dir("a"));
 	assert_int_equal(child_get(&c, WAIT_MS), 'o');
 	e = open_file("a");
-	assert_int_equal(tenure_take(export_fd(e)), dir_is_overlay() ? 0 : -EAGAIN);
+	assert_int_equal(lease_take(export_fd(e)), dir_is_overlay() ? 0 : -EAGAIN);
 	assert_int_equal(export_holders(e, text, sizeof(text)), 1);
 	child_stop(&c);
 	export_close(e);
@@ -356,13 +356,13 @@ static void test_holders_apart(void **state)
 	child_start(&c, holder, in_dir("a"));
 	assert_int_equal(child_get(&c, WAIT_MS), 'o');
 	e = open_file("a");
-	assert_int_equal(tenure_take(export_fd(e)), -EAGAIN);
+	assert_int_equal(lease_take(export_fd(e)), -EAGAIN);
 	assert_int_equal(export_holders(e, text, sizeof(text)), 1);
 	child_stop(&c);
 	/* Looking broke nothing. */
-	assert_int_equal(tenure_take(export_fd(e)), 0);
+	assert_int_equal(lease_take(export_fd(e)), 0);
 	assert_int_equal(export_holders(e, text, sizeof(text)), 0);
-	assert_int_equal(tenure_check(export_fd(e)), TENURE_HELD);
+	assert_int_equal(lease_check(export_fd(e)), TENURE_HELD);
 	export_close(e);
 }
 

@@ -10,7 +10,7 @@
 #include <sys/statvfs.h>
 
 #include "export/extents.h" /* the room's own: what the file is before and after */
-#include "tenure/tenure.h"
+#include "tenure/lease.h"
 
 #define PAGE	  KIB(4)
 #define SIZE	  MIB(8)
@@ -78,7 +78,7 @@ static void up(unsigned int reserve_percent)
 	config = config_of("a");
 	config.allocate_reserve_percent = reserve_percent;
 	view = must_view(must_open(&config));
-	assert_int_equal(tenure_take(export_fd(view->export)), 0);
+	assert_int_equal(lease_take(export_fd(view->export)), 0);
 }
 
 static void down(void)
@@ -232,7 +232,7 @@ static void test_not_ours_any_more(void **state)
 		down();
 		skip(); /* tmpfs gives back itself */
 	}
-	tenure_release(export_fd(view->export));
+	lease_release(export_fd(view->export));
 	got_bytes = GOT;
 	assert_int_equal(allocate(0, SIZE, &err), -ENOSPC);
 	assert_non_null(strstr(err.text, "it keeps what it got"));

@@ -125,6 +125,29 @@ static void test_release(void **state)
 	down();
 }
 
+/* A release waits for what it kills, several batches, not for what is granted meanwhile. */
+static void test_release_overtaken(void **state)
+{
+	const struct grant_want want = {.offset = MIB(1), .length = KIB(4), .access = read_write};
+	struct grant_answer answer;
+	uint16_t released;
+
+	(void)state;
+	make_full_file();
+	up(&rig_defaults);
+	for (unsigned int i = 0; i < 400; i++) {
+		answer = rig_acquire(&one, i % 256 * KIB(4), KIB(4), read_write);
+		(void)only(&answer);
+	}
+	answer = rig_acquire_and_release(&one, &want, &released);
+	assert_int_equal(released, NVME_SC_SUCCESS);
+	(void)only(&answer);
+	assert_int_equal(rig_status(&rig).grants, 1);
+	assert_int_equal(rig_release(&one, 0, UINT64_MAX, 0), NVME_SC_SUCCESS);
+	assert_int_equal(rig_status(&rig).grants, 0);
+	down();
+}
+
 /* Each adapter has its own rung and its own keys over the same bytes. */
 static void test_two_devices(void **state)
 {
@@ -493,6 +516,7 @@ static int run_group(const char *where)
 	const struct CMUnitTest tests[] = {
 		leaks_test(test_use),
 		leaks_test(test_release),
+		leaks_test(test_release_overtaken),
 		leaks_test(test_two_devices),
 		leaks_test(test_bad_requests),
 		leaks_test(test_read_only),

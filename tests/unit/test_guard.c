@@ -96,6 +96,15 @@ static void test_in_out(void **state)
 			assert_memory_equal(rig->x, rig->view->base + off, len);
 		}
 	}
+	/* Under tenure, over what is backed. */
+	for (uint64_t off = 100; off < MIB(4) - KIB(64); off += MIB(1) + 77) {
+		assert_int_equal(view_stage_in(rig->view, off, rig->x, KIB(64)), 0);
+		assert_int_equal(pread(rig->fd, rig->y, KIB(64), (off_t)off), KIB(64));
+		assert_memory_equal(rig->x, rig->y, KIB(64));
+		memset(rig->y, 0, KIB(64));
+		assert_int_equal(view_stage_out(rig->view, off, rig->y, KIB(64)), 0);
+		assert_memory_equal(rig->x, rig->y, KIB(64));
+	}
 	/* Outside the view, whatever the file. */
 	assert_int_equal(view_copy_in(rig->view, MIB(4), rig->x, 1), -ERANGE);
 	assert_int_equal(view_copy_in(rig->view, MIB(4) - 1, rig->x, 2), -ERANGE);
@@ -147,6 +156,9 @@ static void test_cut(void **state)
 	assert_int_equal(view_copy_in(rig->view, MIB(1) - KIB(32), rig->x, KIB(64)), -ERANGE);
 	assert_int_equal(view_copy_in(rig->view, MIB(1), rig->x, 100), 0);
 	assert_int_equal(view_copy_out(rig->view, MIB(2), rig->y, 512), -ERANGE);
+	/* The lease broken by force: no look at the file, but no fault either. */
+	assert_int_equal(view_stage_in(rig->view, MIB(2), rig->x, 512), -ERANGE);
+	assert_int_equal(view_stage_out(rig->view, MIB(2), rig->y, 512), -ERANGE);
 	assert_int_equal(view_copy_out(rig->view, MIB(1), rig->y, 512), -ERANGE);
 	assert_int_equal(view_copy_out(rig->view, MIB(1) - 512, rig->y, 512), 0);
 	/* Whether a flush faults is the CPU's affair (the testbed's emulated one lets it pass). */

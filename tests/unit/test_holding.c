@@ -354,8 +354,9 @@ static void test_deleted_is_said(void **state)
 	status = rig_status(&rig);
 	assert_true(status.deleted);
 	assert_int_equal(status.state, HOLDING_SERVING);
-	(void)must_acquire(&one, 0, KIB(4));
+	/* Before the loop hears of us again, which orders it before the close. */
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", export_fd(holding_export(rig.h)));
+	(void)must_acquire(&one, 0, KIB(4));
 	rig_landlord_start(&landlord, path, landlord_open_close, 0);
 	(void)rig_landlord_join(&landlord);
 	status = rig_wait(&rig, HOLDING_OFFLINE, 1);
@@ -387,7 +388,10 @@ static void test_renamed_is_said(void **state)
 	down();
 }
 
-/* Holes are being filled, and who served the old view is slow to let go of it. */
+/*
+ * Holes were filled, and who serves the old view does not let go of it: a host that does not answer.
+ * Its keys go all the same, since nothing is in flight on them, and the landlord does not wait.
+ */
 static void test_recall_while_growing(void **state)
 {
 	struct grant_want want = {.length = MIB(4), .access = read_write, .allocate = true};
@@ -400,12 +404,9 @@ static void test_recall_while_growing(void **state)
 	atomic_store(&rig.hold_publish, true);
 	assert_int_equal(rig_acquire_want(&one, &want).status, NVME_SC_SUCCESS);
 	rig_landlord_start(&landlord, in_dir("file"), landlord_truncate, MIB(2));
-	(void)usleep(100000);
-	/* The keys of the view before are counted still: the landlord waits. */
-	assert_int_equal(rig_status(&rig).state, HOLDING_RECALLING);
-	rig_release_publish(&rig);
 	(void)rig_landlord_join(&landlord);
 	assert_int_equal(rig_wait(&rig, HOLDING_SERVING, 2).backed_bytes, MIB(2));
+	rig_release_publish(&rig);
 	down();
 }
 
@@ -596,7 +597,7 @@ static void test_start_errors(void **state)
 	rig_down(&rig);
 
 	/* No kind of registration is there. (A real adapter can always pin tmpfs.) */
-	options.software_pinned = true;
+	options.software_memory = IWARP_MEMORY_PINNED;
 	options.registration = rig_is_verbs() ? REGION_PINNED : REGION_ODP;
 	if (!rig_is_verbs() || !dir_is_memory()) {
 		rig_up(&rig, &options);

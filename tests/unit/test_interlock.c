@@ -158,6 +158,81 @@ static void test_wide(void **state)
 	leave(&n2);
 }
 
+/* Only what it has of its range is in others' way, and once each. */
+static void test_parts(void **state)
+{
+	const struct interlock_part parts[] = {
+		{GIB(2), GIB(2) + 8192}, {0, 4096}, {MIB(1), MIB(1) + KIB(300)}};
+	const struct interlock_part others[] = {{4096, 8192}, {GIB(2), GIB(2) + 512}};
+	struct one a = range(0, GIB(2) + 8192, true), between = range(4096, MIB(1) - 4096, true);
+	struct one long_between = range(MIB(2), GIB(1), true), first = range(4095, 1, false);
+	struct one over_two = range(0, MIB(3), false), last = range(GIB(2) + 4096, 4096, true);
+	struct one b = range(4096, GIB(2) - 4096 + 512, true);
+
+	(void)state;
+	a.node.parts = parts;
+	a.node.nr_parts = 3;
+	b.node.parts = others;
+	b.node.nr_parts = 2;
+	assert_true(take(&a));
+	assert_true(take(&between));
+	assert_true(take(&long_between));
+	assert_false(take(&first));
+	assert_false(take(&last));
+	leave(&between);
+	leave(&long_between);
+	assert_false(take(&b));
+	assert_false(take(&over_two));
+	leave(&a);
+	assert_int_equal(first.granted, 1);
+	assert_int_equal(last.granted, 1);
+	assert_int_equal(b.granted, 1);
+	assert_int_equal(over_two.granted, 0); /* b has some of it */
+	leave(&b);
+	assert_int_equal(over_two.granted, 1);
+	leave(&first);
+	leave(&last);
+	leave(&over_two);
+	/* It comes later than what is in its way. */
+	a.granted = first.granted = 0;
+	assert_true(take(&first));
+	assert_false(take(&a));
+	leave(&first);
+	assert_int_equal(a.granted, 1);
+	leave(&a);
+}
+
+static void test_cover(void **state)
+{
+	struct interlock_part parts[3];
+	unsigned int nr = 0;
+
+	(void)state;
+	nr = interlock_cover(parts, nr, 3, (struct interlock_part){100, 200});
+	nr = interlock_cover(parts, nr, 3, (struct interlock_part){200, 300}); /* touches */
+	nr = interlock_cover(parts, nr, 3, (struct interlock_part){150, 160}); /* within */
+	assert_int_equal(nr, 1);
+	assert_int_equal(parts[0].offset, 100);
+	assert_int_equal(parts[0].end, 300);
+	nr = interlock_cover(parts, nr, 3, (struct interlock_part){1000, 1100});
+	nr = interlock_cover(parts, nr, 3, (struct interlock_part){0, 99});
+	assert_int_equal(nr, 3);
+	/* No room: the next one, whichever side it lies. */
+	nr = interlock_cover(parts, nr, 3, (struct interlock_part){900, 910});
+	nr = interlock_cover(parts, nr, 3, (struct interlock_part){400, 410});
+	assert_int_equal(nr, 3);
+	assert_int_equal(parts[1].offset, 900);
+	assert_int_equal(parts[1].end, 1100);
+	assert_int_equal(parts[0].offset, 100);
+	assert_int_equal(parts[0].end, 410);
+	assert_int_equal(parts[2].offset, 0);
+	assert_int_equal(parts[2].end, 99);
+	assert_int_equal(
+		interlock_cover(parts, 1, 1, (struct interlock_part){UINT64_MAX - 1, UINT64_MAX}),
+		1);
+	assert_int_equal(parts[0].end, UINT64_MAX);
+}
+
 static void test_cancel(void **state)
 {
 	struct one a = range(0, 4096, true), b = range(0, 4096, true), c = range(0, 4096, true);
@@ -226,6 +301,7 @@ static void check_cells(struct worker *w, unsigned int from, unsigned int n, boo
 
 static void *work(void *arg)
 {
+	struct interlock_part parts[2];
 	struct worker *w = arg;
 
 	for (int i = 0; i < ROUNDS && !w->bad; i++) {
@@ -238,6 +314,16 @@ static void *work(void *arg)
 		from = (unsigned int)rand_r(&w->seed) % (CELLS - n);
 		w->one = range(from * CELL, n * CELL, exclusive);
 		w->one.node.granted = wake;
+		if (rand_r(&w->seed) % 64 == 0) {
+			/* Two parts, of which the second is not looked at: wherever the threads are. */
+			parts[0] = (struct interlock_part){w->one.node.offset, w->one.node.end};
+			parts[1].offset = (unsigned int)rand_r(&w->seed) % CELLS * CELL;
+			parts[1].end = parts[1].offset + CELL;
+			w->one.node.offset = min_u64(parts[0].offset, parts[1].offset);
+			w->one.node.end = max_u64(parts[0].end, parts[1].end);
+			w->one.node.parts = parts;
+			w->one.node.nr_parts = 2;
+		}
 		if (!interlock_lock(il, &w->one.node)) {
 			w->waited++;
 			if (rand_r(&w->seed) % 4 == 0 && interlock_cancel(il, &w->one.node)) {
@@ -300,6 +386,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_long, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wide, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_parts, setup, teardown),
+		cmocka_unit_test(test_cover),
 		cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cost, setup, teardown),

@@ -214,7 +214,7 @@ static void test_accept_enhanced(void **state)
 static void test_accept_rtr_write(void **state)
 {
 	struct rig *rig = *state;
-	struct iw_tagged rtr = rig_write_header(0, 0);
+	struct iw_tagged rtr = unit_write_header(0, 0);
 	struct fabric_send_wr wr = {.op = FABRIC_OP_SEND};
 
 	request_and_reply(rig, "MPA ID Req Frame\x10\2\0\4\x80\5\xc0\7", 24,
@@ -235,7 +235,7 @@ static void test_accept_rtr_write(void **state)
 static void test_accept_rtr_read(void **state)
 {
 	struct rig *rig = *state;
-	struct iw_read_request rtr = rig_read_header(1, 0, 0, 0);
+	struct iw_read_request rtr = unit_read_header(1, 0, 0, 0);
 	uint8_t unit[20];
 
 	request_and_reply(rig, "MPA ID Req Frame\x10\2\0\4\x80\5\x40\7", 24,
@@ -484,6 +484,7 @@ static void test_kinds_of_memory(void **state)
 		{IWARP_MEMORY_ANY, true, 0, 0, 0, 0},
 		{IWARP_MEMORY_PINNED, false, 0, -EOPNOTSUPP, 0, -EOPNOTSUPP},
 		{IWARP_MEMORY_ODP, true, -EOPNOTSUPP, 0, 0, 0},
+		{IWARP_MEMORY_NONE, false, -EOPNOTSUPP, -EOPNOTSUPP, 0, -EOPNOTSUPP},
 	};
 	FILE *file = tmpfile();
 	void *map, *anon;

@@ -93,14 +93,14 @@ static void say_send(struct rig *rig, const struct iw_untagged *h, size_t len)
 
 static void send_no_receive(struct rig *rig)
 {
-	struct iw_untagged h = rig_send_header(3, 1, 0);
+	struct iw_untagged h = unit_send_header(3, 1, 0);
 
 	say_send(rig, &h, 100);
 }
 
 static void send_too_long(struct rig *rig)
 {
-	struct iw_untagged h = rig_send_header(3, 1, 0);
+	struct iw_untagged h = unit_send_header(3, 1, 0);
 
 	rig_receive(rig, 99);
 	say_send(rig, &h, 100);
@@ -108,7 +108,7 @@ static void send_too_long(struct rig *rig)
 
 static void send_msn_ahead(struct rig *rig)
 {
-	struct iw_untagged h = rig_send_header(3, 2, 0);
+	struct iw_untagged h = unit_send_header(3, 2, 0);
 
 	rig_receive(rig, 200);
 	say_send(rig, &h, 100);
@@ -116,7 +116,7 @@ static void send_msn_ahead(struct rig *rig)
 
 static void send_msn_zero(struct rig *rig)
 {
-	struct iw_untagged h = rig_send_header(3, 0, 0);
+	struct iw_untagged h = unit_send_header(3, 0, 0);
 
 	rig_receive(rig, 200);
 	say_send(rig, &h, 100);
@@ -124,7 +124,7 @@ static void send_msn_zero(struct rig *rig)
 
 static void send_offset(struct rig *rig)
 {
-	struct iw_untagged h = rig_send_header(3, 1, 8);
+	struct iw_untagged h = unit_send_header(3, 1, 8);
 
 	rig_receive(rig, 200);
 	say_send(rig, &h, 100);
@@ -132,19 +132,19 @@ static void send_offset(struct rig *rig)
 
 static void send_gap(struct rig *rig)
 {
-	struct iw_untagged h = rig_send_header(3, 1, 0);
+	struct iw_untagged h = unit_send_header(3, 1, 0);
 
 	rig_receive(rig, 0);
 	/* Not the last; then one that leaves a hole. */
 	h.ctrl.ddp = 0x01;
 	say_send(rig, &h, 0);
-	h = rig_send_header(3, 1, 50);
+	h = unit_send_header(3, 1, 50);
 	say_send(rig, &h, 50);
 }
 
 static void send_wrong_queue(struct rig *rig)
 {
-	struct iw_untagged h = rig_send_header(3, 1, 0);
+	struct iw_untagged h = unit_send_header(3, 1, 0);
 
 	rig_receive(rig, 200);
 	h.queue = htobe32(1);
@@ -153,7 +153,7 @@ static void send_wrong_queue(struct rig *rig)
 
 static void send_queue_seven(struct rig *rig)
 {
-	struct iw_untagged h = rig_send_header(3, 1, 0);
+	struct iw_untagged h = unit_send_header(3, 1, 0);
 
 	rig_receive(rig, 200);
 	h.queue = htobe32(7);
@@ -162,7 +162,7 @@ static void send_queue_seven(struct rig *rig)
 
 static void send_tagged(struct rig *rig)
 {
-	struct iw_tagged h = rig_write_header(rig->mr->rkey, rig_at(rig));
+	struct iw_tagged h = unit_write_header(rig->mr->rkey, rig_at(rig));
 
 	h.ctrl.rdmap = 0x43;
 	rig_unit(rig, &h, sizeof(h), "abcd", 4);
@@ -170,7 +170,7 @@ static void send_tagged(struct rig *rig)
 
 static void write_untagged(struct rig *rig)
 {
-	struct iw_untagged h = rig_send_header(0, 1, 0);
+	struct iw_untagged h = unit_send_header(0, 1, 0);
 
 	rig_receive(rig, 200);
 	say_send(rig, &h, 100);
@@ -178,7 +178,7 @@ static void write_untagged(struct rig *rig)
 
 static void send_invalidates_region(struct rig *rig)
 {
-	struct iw_untagged h = rig_send_header(4, 1, 0);
+	struct iw_untagged h = unit_send_header(4, 1, 0);
 
 	rig_receive(rig, 0);
 	h.inv_stag = htobe32(rig->mr->rkey);
@@ -187,7 +187,7 @@ static void send_invalidates_region(struct rig *rig)
 
 static void send_invalidates_nothing(struct rig *rig)
 {
-	struct iw_untagged h = rig_send_header(6, 1, 0);
+	struct iw_untagged h = unit_send_header(6, 1, 0);
 
 	rig_receive(rig, 0);
 	h.inv_stag = htobe32(0x77777777);
@@ -201,17 +201,17 @@ static void say_read(struct rig *rig, struct iw_read_request h)
 
 static void read_wrong_key(struct rig *rig)
 {
-	say_read(rig, rig_read_header(1, rig->mr->rkey ^ 1, rig_at(rig), 100));
+	say_read(rig, unit_read_header(1, rig->mr->rkey ^ 1, rig_at(rig), 100));
 }
 
 static void read_past_end(struct rig *rig)
 {
-	say_read(rig, rig_read_header(1, rig->mr->rkey, rig_at(rig) + RIG_MEM - 99, 100));
+	say_read(rig, unit_read_header(1, rig->mr->rkey, rig_at(rig) + RIG_MEM - 99, 100));
 }
 
 static void read_wraps(struct rig *rig)
 {
-	say_read(rig, rig_read_header(1, rig->mr->rkey, UINT64_MAX - 49, 100));
+	say_read(rig, unit_read_header(1, rig->mr->rkey, UINT64_MAX - 49, 100));
 }
 
 static void read_without_access(struct rig *rig)
@@ -221,7 +221,7 @@ static void read_without_access(struct rig *rig)
 	assert_int_equal(fabric_mr_reg(rig->pd, rig->mem, 4096, rig_at(rig),
 				       FABRIC_ACCESS_LOCAL_WRITE | FABRIC_ACCESS_REMOTE_WRITE, &mr),
 			 0);
-	say_read(rig, rig_read_header(1, mr->rkey, rig_at(rig), 100));
+	say_read(rig, unit_read_header(1, mr->rkey, rig_at(rig), 100));
 	for (int i = 0; i < 100; i++)
 		rig_pump(rig);
 	assert_int_equal(fabric_mr_dereg(mr), 0);
@@ -229,12 +229,12 @@ static void read_without_access(struct rig *rig)
 
 static void read_msn_ahead(struct rig *rig)
 {
-	say_read(rig, rig_read_header(2, rig->mr->rkey, rig_at(rig), 100));
+	say_read(rig, unit_read_header(2, rig->mr->rkey, rig_at(rig), 100));
 }
 
 static void read_offset(struct rig *rig)
 {
-	struct iw_read_request h = rig_read_header(1, rig->mr->rkey, rig_at(rig), 100);
+	struct iw_read_request h = unit_read_header(1, rig->mr->rkey, rig_at(rig), 100);
 
 	h.u.mo = htobe32(4);
 	say_read(rig, h);
@@ -242,7 +242,7 @@ static void read_offset(struct rig *rig)
 
 static void read_on_send_queue(struct rig *rig)
 {
-	struct iw_read_request h = rig_read_header(1, rig->mr->rkey, rig_at(rig), 100);
+	struct iw_read_request h = unit_read_header(1, rig->mr->rkey, rig_at(rig), 100);
 
 	h.u.queue = 0;
 	say_read(rig, h);
@@ -250,14 +250,14 @@ static void read_on_send_queue(struct rig *rig)
 
 static void read_with_payload(struct rig *rig)
 {
-	struct iw_read_request h = rig_read_header(1, rig->mr->rkey, rig_at(rig), 100);
+	struct iw_read_request h = unit_read_header(1, rig->mr->rkey, rig_at(rig), 100);
 
 	rig_unit(rig, &h, sizeof(h), "more", 4);
 }
 
 static void response_unasked(struct rig *rig)
 {
-	struct iw_tagged h = rig_write_header(rig->mr->rkey, rig_at(rig));
+	struct iw_tagged h = unit_write_header(rig->mr->rkey, rig_at(rig));
 
 	h.ctrl.rdmap = 0x42;
 	rig_unit(rig, &h, sizeof(h), "abcd", 4);
@@ -265,7 +265,7 @@ static void response_unasked(struct rig *rig)
 
 static void ddp_version(struct rig *rig)
 {
-	struct iw_tagged h = rig_write_header(rig->mr->rkey, rig_at(rig));
+	struct iw_tagged h = unit_write_header(rig->mr->rkey, rig_at(rig));
 
 	h.ctrl.ddp = 0xc2;
 	rig_unit(rig, &h, sizeof(h), "abcd", 4);
@@ -273,7 +273,7 @@ static void ddp_version(struct rig *rig)
 
 static void ddp_version_untagged(struct rig *rig)
 {
-	struct iw_untagged h = rig_send_header(3, 1, 0);
+	struct iw_untagged h = unit_send_header(3, 1, 0);
 
 	h.ctrl.ddp = 0x40;
 	say_send(rig, &h, 4);
@@ -281,7 +281,7 @@ static void ddp_version_untagged(struct rig *rig)
 
 static void rdmap_version(struct rig *rig)
 {
-	struct iw_tagged h = rig_write_header(rig->mr->rkey, rig_at(rig));
+	struct iw_tagged h = unit_write_header(rig->mr->rkey, rig_at(rig));
 
 	h.ctrl.rdmap = 0x80;
 	rig_unit(rig, &h, sizeof(h), "abcd", 4);
@@ -289,7 +289,7 @@ static void rdmap_version(struct rig *rig)
 
 static void opcode_eight(struct rig *rig)
 {
-	struct iw_untagged h = rig_send_header(8, 1, 0);
+	struct iw_untagged h = unit_send_header(8, 1, 0);
 
 	say_send(rig, &h, 4);
 }
@@ -387,7 +387,7 @@ static void test_short_send(void **state)
 static void test_terminate_quotes(void **state)
 {
 	struct rig *rig = *state;
-	struct iw_read_request h = rig_read_header(1, rig->mr->rkey ^ 1, rig_at(rig), 100);
+	struct iw_read_request h = unit_read_header(1, rig->mr->rkey ^ 1, rig_at(rig), 100);
 	uint8_t unit[20 + 4 + 48 + 4];
 
 	rig_connected(rig);
@@ -415,8 +415,8 @@ static void test_bad_sum(void **state)
 		print_message("byte %zu\n", flipped[i]);
 		assert_int_equal(rig_setup_crc((void **)&rig), 0);
 		rig_connected(rig);
-		h = rig_write_header(rig->mr->rkey, rig_at(rig));
-		len = rig_unit_build(rig, &h, sizeof(h), payload, sizeof(payload), unit);
+		h = unit_write_header(rig->mr->rkey, rig_at(rig));
+		len = unit_build(rig->crc, &h, sizeof(h), payload, sizeof(payload), unit);
 		assert_int_equal(len, 124);
 		unit[flipped[i]] ^= 0x10;
 		/* A wrong length makes it wait for more: give it more. */
@@ -453,13 +453,8 @@ static struct iw_read_request read_out(struct rig *rig, uint32_t len)
 
 static struct iw_tagged response(const struct iw_read_request *request, uint64_t off, bool last)
 {
-	struct iw_tagged h =
-		rig_write_header(be32toh(request->sink_stag), be64toh(request->sink_to) + off);
-
-	h.ctrl.rdmap = 0x42;
-	if (!last)
-		h.ctrl.ddp &= ~0x40;
-	return h;
+	return unit_response_header(be32toh(request->sink_stag), be64toh(request->sink_to) + off,
+				    last);
 }
 
 enum sink_attack {
@@ -564,7 +559,7 @@ static void test_response_in_parts(void **state)
 {
 	struct rig *rig = *state;
 	struct iw_read_request request;
-	struct iw_untagged send = rig_send_header(3, 1, 0);
+	struct iw_untagged send = unit_send_header(3, 1, 0);
 	struct iw_tagged h;
 	struct fabric_wc wc;
 

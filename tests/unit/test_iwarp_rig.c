@@ -11,19 +11,6 @@
 
 #define CANARY 0xa5
 
-/* Bit by bit, as the polynomial is written: the room's tables have no part in it. */
-static uint32_t slow_crc32c(const uint8_t *p, size_t len)
-{
-	uint32_t crc = UINT32_MAX;
-
-	while (len-- > 0) {
-		crc ^= *p++;
-		for (int i = 0; i < 8; i++)
-			crc = crc & 1 ? crc >> 1 ^ 0x82f63b78 : crc >> 1;
-	}
-	return ~crc;
-}
-
 void rig_open(struct rig *rig, const struct iwarp_options *options)
 {
 	struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -309,25 +296,6 @@ void rig_connected_out(struct rig *rig)
 
 /* ---- units ------------------------------------------------------------------------------------ */
 
-size_t rig_unit_build(const struct rig *rig, const void *header, size_t header_len,
-		      const void *payload, size_t len, uint8_t *unit)
-{
-	size_t total = header_len + len;
-	uint16_t ulpdu = htobe16((uint16_t)(total - 2));
-	uint32_t crc = 0;
-
-	memcpy(unit, header, header_len);
-	memcpy(unit, &ulpdu, sizeof(ulpdu));
-	if (len)
-		memcpy(unit + header_len, payload, len);
-	while (total % 4)
-		unit[total++] = 0;
-	if (rig->crc)
-		crc = htole32(slow_crc32c(unit, total));
-	memcpy(unit + total, &crc, sizeof(crc));
-	return total + sizeof(crc);
-}
-
 void rig_unit(struct rig *rig, const void *header, size_t header_len, const void *payload,
 	      size_t len)
 {
@@ -335,35 +303,9 @@ void rig_unit(struct rig *rig, const void *header, size_t header_len, const void
 	size_t total;
 
 	assert_non_null(unit);
-	total = rig_unit_build(rig, header, header_len, payload, len, unit);
+	total = unit_build(rig->crc, header, header_len, payload, len, unit);
 	rig_say(rig, unit, total);
 	free(unit);
-}
-
-struct iw_tagged rig_write_header(uint32_t stag, uint64_t to)
-{
-	/* Tagged, last, version 1; RDMAP version 1, opcode 0. */
-	return (struct iw_tagged){
-		.ctrl = {.ddp = 0xc1, .rdmap = 0x40}, .stag = htobe32(stag), .to = htobe64(to)};
-}
-
-struct iw_untagged rig_send_header(uint8_t opcode, uint32_t msn, uint32_t mo)
-{
-	return (struct iw_untagged){.ctrl = {.ddp = 0x41, .rdmap = 0x40 | opcode},
-				    .msn = htobe32(msn),
-				    .mo = htobe32(mo)};
-}
-
-struct iw_read_request rig_read_header(uint32_t msn, uint32_t stag, uint64_t to, uint32_t len)
-{
-	return (struct iw_read_request){.u = {.ctrl = {.ddp = 0x41, .rdmap = 0x41},
-					      .queue = htobe32(1),
-					      .msn = htobe32(msn)},
-					.sink_stag = htobe32(0x1234),
-					.sink_to = htobe64(0x5678),
-					.length = htobe32(len),
-					.source_stag = htobe32(stag),
-					.source_to = htobe64(to)};
 }
 
 void rig_receive(struct rig *rig, uint32_t len)
@@ -376,7 +318,7 @@ void rig_receive(struct rig *rig, uint32_t len)
 
 void rig_write(struct rig *rig, uint32_t stag, uint64_t to, size_t len)
 {
-	struct iw_tagged h = rig_write_header(stag, to);
+	struct iw_tagged h = unit_write_header(stag, to);
 	uint8_t *payload = calloc(1, len);
 
 	assert_non_null(payload);
@@ -407,7 +349,7 @@ void rig_terminated(struct rig *rig, uint8_t layer, uint8_t etype, uint8_t ecode
 		memcpy(unit, head, sizeof(head));
 		memcpy(unit + sizeof(head), rest, len);
 		memcpy(&crc, rest + len - 4, 4);
-		assert_int_equal(le32toh(crc), slow_crc32c(unit, sizeof(head) + len - 4));
+		assert_int_equal(le32toh(crc), unit_crc32c(unit, sizeof(head) + len - 4));
 	}
 	rig_hear_end(rig);
 	rig_event(rig, FABRIC_CM_DISCONNECTED);

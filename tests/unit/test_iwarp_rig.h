@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * One end of ours, polled by the test, against a plain TCP socket on which the test says what it
- * likes, byte by byte. Numbers on the wire are written out here from the RFCs, not taken from the
- * room, where the point is that the room has them right.
+ * likes, byte by byte, in units of raw/units.h.
  */
 #ifndef LEASEHOLD_TEST_IWARP_RIG_H
 #define LEASEHOLD_TEST_IWARP_RIG_H
@@ -11,9 +10,10 @@
 
 #include "iwarp/iwarp.h"
 #include "iwarp/iwarp_wire.h"
+#include "raw/units.h"
 
 #define RIG_BYTES KIB(256)
-#define RIG_WAIT  (5 * NS_PER_S)
+#define RIG_WAIT  (30 * NS_PER_S)
 
 struct rig {
 	struct fabric *f;
@@ -69,12 +69,6 @@ void rig_start_out(struct rig *rig, int listener, const struct sockaddr_storage 
 /** A unit with the header and payload given; pads, sums if negotiated, sends. */
 void rig_unit(struct rig *rig, const void *header, size_t header_len, const void *payload,
 	      size_t len);
-/** Builds one; returns its length. */
-size_t rig_unit_build(const struct rig *rig, const void *header, size_t header_len,
-		      const void *payload, size_t len, uint8_t *unit);
-struct iw_tagged rig_write_header(uint32_t stag, uint64_t to);
-struct iw_untagged rig_send_header(uint8_t opcode, uint32_t msn, uint32_t mo);
-struct iw_read_request rig_read_header(uint32_t msn, uint32_t stag, uint64_t to, uint32_t len);
 
 /** An RDMA Write of zeros in one unit. */
 void rig_write(struct rig *rig, uint32_t stag, uint64_t to, size_t len);

@@ -25,14 +25,14 @@ static void test_bytewise(void **state)
 	assert_true(payload && unit);
 	rig_connected(rig);
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
-		struct iw_tagged w = rig_write_header(rig->mr->rkey, rig_at(rig));
-		struct iw_untagged s = rig_send_header(3, msn++, 0);
+		struct iw_tagged w = unit_write_header(rig->mr->rkey, rig_at(rig));
+		struct iw_untagged s = unit_send_header(3, msn++, 0);
 		size_t len, step = sizes[i] > 1000 ? 37 : 1;
 
 		random_bytes(payload, sizes[i]);
 		rig_receive(rig, 0);
-		len = rig_unit_build(rig, &w, sizeof(w), payload, sizes[i], unit);
-		len += rig_unit_build(rig, &s, sizeof(s), NULL, 0, unit + len);
+		len = unit_build(rig->crc, &w, sizeof(w), payload, sizes[i], unit);
+		len += unit_build(rig->crc, &s, sizeof(s), NULL, 0, unit + len);
 		for (size_t off = 0; off < len; off += step) {
 			rig_say(rig, unit + off, step < len - off ? step : len - off);
 			if (off + step < len)
@@ -65,8 +65,8 @@ static void test_cut_off(void **state)
 		rig_connected(rig);
 		memset(payload, 0xa5, sizeof(payload));
 		rig_receive(rig, 100);
-		h = rig_write_header(rig->mr->rkey, rig_at(rig));
-		(void)rig_unit_build(rig, &h, sizeof(h), payload, sizeof(payload), unit);
+		h = unit_write_header(rig->mr->rkey, rig_at(rig));
+		(void)unit_build(rig->crc, &h, sizeof(h), payload, sizeof(payload), unit);
 		rig_say(rig, unit, cuts[i]);
 		(void)close(rig->fd);
 		rig->fd = -1;
@@ -91,8 +91,8 @@ static void test_key_dies_mid_segment(void **state)
 	assert_int_equal(
 		fabric_mr_reg(rig->pd, rig->mem, 60000, 0x10000, FABRIC_ACCESS_REMOTE_WRITE, &mr),
 		0);
-	h = rig_write_header(mr->rkey, 0x10000);
-	len = rig_unit_build(rig, &h, sizeof(h), payload, 60000, unit);
+	h = unit_write_header(mr->rkey, 0x10000);
+	len = unit_build(rig->crc, &h, sizeof(h), payload, 60000, unit);
 	rig_say(rig, unit, 30016);
 	for (int i = 0; i < 100; i++)
 		rig_pump(rig);
@@ -124,7 +124,7 @@ static void test_key_dies_mid_response(void **state)
 	rig_connected(rig);
 	assert_int_equal(fabric_mr_reg(rig->pd, big, BIG, 0x100000, FABRIC_ACCESS_REMOTE_READ, &mr),
 			 0);
-	h = rig_read_header(1, mr->rkey, 0x100000, BIG);
+	h = unit_read_header(1, mr->rkey, 0x100000, BIG);
 	rig_unit(rig, &h, sizeof(h), NULL, 0);
 	for (int i = 0; i < 1000; i++)
 		rig_pump(rig);
@@ -145,9 +145,9 @@ static void test_too_many_reads(void **state)
 
 	rig_connected(rig);
 	for (uint32_t i = 1; i <= 17; i++) {
-		struct iw_read_request h = rig_read_header(i, rig->mr->rkey, rig_at(rig), 4);
+		struct iw_read_request h = unit_read_header(i, rig->mr->rkey, rig_at(rig), 4);
 
-		len += rig_unit_build(rig, &h, sizeof(h), NULL, 0, units + len);
+		len += unit_build(rig->crc, &h, sizeof(h), NULL, 0, units + len);
 	}
 	rig_say(rig, units, len);
 	rig_terminated(rig, DDP, 2, 0x02);
@@ -239,7 +239,7 @@ static void truncated_file(bool crc, size_t write_len, bool read)
 	gone.from = map + 4096;
 	gone.len = 65536 - 4096;
 	if (read) {
-		struct iw_read_request h = rig_read_header(1, mr->rkey, 0, 60000);
+		struct iw_read_request h = unit_read_header(1, mr->rkey, 0, 60000);
 
 		rig_unit(rig, &h, sizeof(h), NULL, 0);
 		if (crc)
@@ -289,10 +289,10 @@ struct flood {
 static void *flood_main(void *arg)
 {
 	struct flood *flood = arg;
-	struct iw_tagged h = rig_write_header(flood->stag, flood->to);
+	struct iw_tagged h = unit_write_header(flood->stag, flood->to);
 	uint8_t *payload = calloc(1, flood->len), *unit = malloc(flood->len + 64);
 	size_t len = payload && unit
-			     ? rig_unit_build(flood->rig, &h, sizeof(h), payload, flood->len, unit)
+			     ? unit_build(flood->rig->crc, &h, sizeof(h), payload, flood->len, unit)
 			     : 0;
 
 	while (len > 0 && !atomic_load(&flood->stop)) {

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 
+#include "nvme/internal.h"
 #include "tenure/tenure.h"
 
 #define DNR NVME_SC_DNR
@@ -119,8 +120,17 @@ static void test_features(void **state)
 	check(&admin, NVME_FEAT_WRITE_ATOMICITY, 1, 0);
 	assert_int_equal(set(&admin, NVME_FEAT_ASYNC_EVENT, NVME_AEN_CFG_NS_ATTR), 0);
 	check(&admin, NVME_FEAT_ASYNC_EVENT, 0, NVME_AEN_CFG_NS_ATTR);
+	/* What there is not is not turned on; of endurance groups it is refused. */
+	assert_int_equal(set(&admin, NVME_FEAT_ASYNC_EVENT, ~NVME_AEN_CFG_ENDURANCE), 0);
+	check(&admin, NVME_FEAT_ASYNC_EVENT, 0,
+	      NVME_AEN_CFG_WARNINGS | NVME_AEN_CFG_NS_ATTR | NVME_AEN_CFG_ANA);
+	assert_int_equal(
+		set(&admin, NVME_FEAT_ASYNC_EVENT, NVME_AEN_CFG_ENDURANCE | NVME_AEN_CFG_NS_ATTR),
+		NVME_SC_INVALID_FIELD | DNR);
+	check(&admin, NVME_FEAT_ASYNC_EVENT, 0,
+	      NVME_AEN_CFG_WARNINGS | NVME_AEN_CFG_NS_ATTR | NVME_AEN_CFG_ANA);
 	assert_int_equal(set(&admin, NVME_FEAT_COMMAND_SET_PROFILE, 1),
-			 NVME_SC_INVALID_FIELD | DNR);
+			 NVME_SC_COMMAND_SETS_REJECTED | DNR);
 	assert_int_equal(set(&admin, NVME_FEAT_COMMAND_SET_PROFILE, 0), 0);
 	check(&admin, NVME_FEAT_COMMAND_SET_PROFILE, 0, 0);
 
@@ -140,7 +150,7 @@ static void test_features(void **state)
 
 static void test_features_of_fabrics(void **state)
 {
-	struct host_queue admin, io;
+	struct host_queue admin, io, second, third;
 	struct nvme_command *cmd;
 	uint16_t cntlid;
 
@@ -162,6 +172,14 @@ static void test_features_of_fabrics(void **state)
 	assert_int_equal(set(&admin, NVME_FEAT_QUEUES, 3 | 3u << 16),
 			 NVME_SC_COMMAND_SEQUENCE | DNR);
 	check(&admin, NVME_FEAT_QUEUES, 0, 1 | 1u << 16);
+	/* That many, and no more. */
+	assert_true(host_connect_nvme(&rig, &third, 3));
+	assert_int_equal(host_associate(&third, 3, cntlid, TEST_NQN, 0),
+			 NVME_SC_CONNECT_INVALID_PARAM | DNR);
+	assert_int_equal(dw0(&third), offsetof(struct nvmf_connect_command, qid));
+	host_close(&third);
+	connect_io(&second, 2, cntlid);
+	host_close(&second);
 
 	/* The host's identifier is Connect's. */
 	assert_int_equal(set(&admin, NVME_FEAT_HOST_ID, 1), NVME_SC_COMMAND_SEQUENCE | DNR);
@@ -477,6 +495,88 @@ static void test_temperature(void **state)
 	host_close(&admin);
 }
 
+static void hold_event(struct host_queue *q, unsigned int slot)
+{
+	(void)host_command(q, slot, NVME_ADMIN_ASYNC_EVENT);
+	host_post(q, slot, 64);
+}
+
+static bool told_of_temperature(struct host_queue *q, unsigned int slot)
+{
+	return host_wait(q, slot) == 0 &&
+	       le32toh(q->by_cid[slot].dw0) ==
+		       (NVME_AEN_SMART | NVME_AEN_SMART_TEMPERATURE << 8 | NVME_LOG_SMART << 16);
+}
+
+static void read_smart(struct host_queue *q)
+{
+	assert_int_equal(get_log(q, NVME_LOG_SMART, 0, sizeof(struct nvme_smart_log)), 0);
+}
+
+/* It becomes so warm, and the controller has heard of it. */
+static void becomes(struct host_queue *q, uint16_t k)
+{
+	const uint64_t end = now_ns() + 10 * NS_PER_S;
+
+	kelvins = k;
+	while (rig.target->warmth.temperature != k && now_ns() < end)
+		rig_turn(&rig, q);
+	assert_int_equal(rig.target->warmth.temperature, k);
+	/* What a reactor was told before a command came is done when the next one is answered. */
+	for (unsigned int i = 0; i < 2; i++) {
+		(void)host_command(q, 0, NVME_ADMIN_KEEP_ALIVE);
+		assert_int_equal(host_run(q, 64), 0);
+	}
+}
+
+/* Who wants to know is told by itself, once each time that a threshold is passed. */
+static void test_temperature_event(void **state)
+{
+	struct host_queue admin, other;
+
+	(void)state;
+	rig.target->warmth.period_ms = 20;
+	kelvins = 300;
+	(void)host_admin(&rig, &admin);
+	(void)host_admin(&rig, &other);
+	for (unsigned int slot = 1; slot <= NVME_AER_LIMIT; slot++)
+		hold_event(&admin, slot);
+	hold_event(&other, 1);
+	becomes(&admin, 358);
+	/* Nobody wants to know. */
+	assert_false(admin.has_cid[1]);
+	assert_int_equal(set(&admin, NVME_FEAT_ASYNC_EVENT, NVME_AEN_CFG_TEMPERATURE), 0);
+	assert_true(told_of_temperature(&admin, 1));
+	/* Neither hotter nor read is news. */
+	becomes(&admin, 360);
+	read_smart(&admin);
+	becomes(&admin, 361);
+	assert_false(admin.has_cid[2]);
+	becomes(&admin, 357);
+	assert_false(admin.has_cid[2]);
+	becomes(&admin, 358);
+	assert_true(told_of_temperature(&admin, 2));
+	/* The log was not read since: quiet until it is. */
+	becomes(&admin, 300);
+	becomes(&admin, 400);
+	assert_false(admin.has_cid[3]);
+	read_smart(&admin);
+	assert_true(told_of_temperature(&admin, 3));
+	becomes(&admin, 300);
+	read_smart(&admin);
+	/* A threshold that is passed by being set; it is that controller's own. */
+	assert_int_equal(set(&admin, NVME_FEAT_TEMPERATURE, 1u << 20 | 299), 0);
+	assert_false(admin.has_cid[4]);
+	assert_int_equal(set(&admin, NVME_FEAT_TEMPERATURE, 1u << 20 | 300), 0);
+	assert_true(told_of_temperature(&admin, 4));
+	assert_int_equal(set(&other, NVME_FEAT_ASYNC_EVENT, NVME_AEN_CFG_TEMPERATURE), 0);
+	/* Not measured is neither hot nor cold. */
+	becomes(&other, 0);
+	assert_false(other.has_cid[1]);
+	host_close(&other);
+	host_close(&admin);
+}
+
 static bool has_more(const struct host_queue *q)
 {
 	return le16toh(q->by_cid[0].status) >> 1 & NVME_SC_MORE;
@@ -760,6 +860,7 @@ static int run(const char *where)
 		cmocka_unit_test_setup_teardown(test_logs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_smart, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_temperature, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_temperature_event, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_error_log, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_broken, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_identify, setup, teardown),

@@ -171,6 +171,24 @@ static const struct row io_rows[] = {
 	 {{NSID, 4, NVME_NSID_ALL}},
 	 NVME_SC_INVALID_NS | DNR,
 	 4},
+	{"no key",
+	 IO,
+	 NVME_IO_RESV_ACQUIRE,
+	 {{SGL_LENGTH, 3, 0}},
+	 NVME_SC_SGL_INVALID_DATA | DNR,
+	 SGL_LENGTH},
+	{"one key",
+	 IO,
+	 NVME_IO_RESV_ACQUIRE,
+	 {{SGL_LENGTH, 3, 8}},
+	 NVME_SC_SGL_INVALID_DATA | DNR,
+	 SGL_LENGTH},
+	{"three keys",
+	 IO,
+	 NVME_IO_RESV_ACQUIRE,
+	 {{SGL_LENGTH, 3, 24}},
+	 NVME_SC_SGL_INVALID_DATA | DNR,
+	 SGL_LENGTH},
 	{"both keys and more",
 	 IO,
 	 NVME_IO_RESV_ACQUIRE,
@@ -191,6 +209,18 @@ static const struct row io_rows[] = {
 	 BIT(40, 3)},
 	{"type 0", IO, NVME_IO_RESV_ACQUIRE, {{CDW10, 4, 0}}, NVME_SC_INVALID_FIELD | DNR, 41},
 	{"type 7", IO, NVME_IO_RESV_ACQUIRE, {{CDW10, 4, 0x700}}, NVME_SC_INVALID_FIELD | DNR, 41},
+	{"no key",
+	 IO,
+	 NVME_IO_RESV_RELEASE,
+	 {{SGL_LENGTH, 3, 0}},
+	 NVME_SC_SGL_INVALID_DATA | DNR,
+	 SGL_LENGTH},
+	{"half a key",
+	 IO,
+	 NVME_IO_RESV_RELEASE,
+	 {{SGL_LENGTH, 3, 4}},
+	 NVME_SC_SGL_INVALID_DATA | DNR,
+	 SGL_LENGTH},
 	{"two keys",
 	 IO,
 	 NVME_IO_RESV_RELEASE,
@@ -333,6 +363,8 @@ static void test_lists(void **state)
 /* At the edge, and still good; and bits that mean nothing here, since there is no metadata. */
 static void test_limits(void **state)
 {
+	static const uint8_t opcodes[] = {NVME_IO_COMPARE, NVME_IO_WRITE, NVME_IO_READ,
+					  NVME_IO_COPY, NVME_IO_VERIFY};
 	static const uint32_t ignored[] = {1u << 24,  1u << 26, 7u << 26, 1u << 29,
 					   15u << 26, 1u << 30, 1u << 31};
 	struct nvme_dsm_range ranges[256] = {0};
@@ -352,11 +384,19 @@ static void test_limits(void **state)
 	assert_int_equal(rig_do(rig.io[0], &sqe, NULL, 0), 0);
 	make_good();
 	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++) {
-		sqe = good_io(NVME_IO_COMPARE);
+		for (size_t j = 0; j < ARRAY_SIZE(opcodes); j++) {
+			bool refused = opcodes[j] == NVME_IO_VERIFY && ignored[i] & NVME_RW_PRACT;
+
+			sqe = good_io(opcodes[j]);
+			sqe.cdw12 |= htole32(ignored[i]);
+			assert_int_equal(rig_do(rig.io[0], &sqe, NULL, 0),
+					 refused ? NVME_SC_INVALID_FIELD | DNR : 0);
+		}
+		/* Zeros, and what was there again. */
+		sqe = rig_blocks(NVME_IO_WRITE_ZEROES, 4, 2);
 		sqe.cdw12 |= htole32(ignored[i]);
 		assert_int_equal(rig_do(rig.io[0], &sqe, NULL, 0), 0);
 		sqe = good_io(NVME_IO_WRITE);
-		sqe.cdw12 |= htole32(ignored[i]);
 		assert_int_equal(rig_do(rig.io[0], &sqe, NULL, 0), 0);
 	}
 	/* All the ranges there may be, of no blocks. */

@@ -80,6 +80,51 @@ static void test_rejects(void **state)
 	host_close(&admin);
 }
 
+/*
+ * A host that answers no READ could send no data but in capsules; one that answers few is waited for, and
+ * how many READs it wants is never a reason: none is for it to read.
+ */
+static void test_depths(void **state)
+{
+	static const struct {
+		uint8_t ird, ord;
+	} good[] = {{1, 0}, {1, 1}, {16, 255}, {255, 255}};
+	struct nvmf_rdma_cm_request request = {.hrqsize = htole16(HOST_DEPTH),
+					       .hsqsize = htole16(HOST_DEPTH - 1)};
+	struct host_queue admin, io;
+	uint16_t cntlid;
+
+	(void)state;
+	assert_false(host_connect_depths(&rig, &admin, &request, sizeof(request), 0, 4));
+	assert_int_equal(admin.reject, NVMF_RDMA_CM_INVALID_IRD);
+	host_close(&admin);
+	cntlid = host_admin(&rig, &admin);
+	request.qid = htole16(1);
+	assert_false(host_connect_depths(&rig, &io, &request, sizeof(request), 0, 0));
+	assert_int_equal(io.reject, NVMF_RDMA_CM_INVALID_IRD);
+	host_close(&io);
+	for (unsigned int i = 0; i < ARRAY_SIZE(good); i++) {
+		request.qid = htole16((uint16_t)(1 + i));
+		assert_true(host_connect_depths(&rig, &io, &request, sizeof(request), good[i].ird,
+						good[i].ord));
+		assert_int_equal(host_associate(&io, (uint16_t)(1 + i), cntlid, TEST_NQN, 0), 0);
+		/* More READs than it answers at a time. */
+		for (unsigned int slot = 1; slot <= 20; slot++) {
+			struct nvme_command *cmd = host_command(&io, slot, NVME_IO_WRITE);
+
+			cmd->nsid = htole32(TEST_NSID);
+			cmd->cdw10 = htole32(slot * 8);
+			cmd->cdw12 = htole32(7);
+			host_keyed(&io, cmd, 8 * 512);
+			host_post(&io, slot, 64);
+		}
+		for (unsigned int slot = 1; slot <= 20; slot++)
+			assert_int_equal(host_wait(&io, slot), 0);
+		host_close(&io);
+	}
+	host_close(&admin);
+}
+
 /* ---- several controllers and hosts ------------------------------------------------------------ */
 
 static void test_several(void **state)
@@ -136,6 +181,20 @@ static uint32_t csts(struct host_queue *q)
 	return le32toh(q->by_cid[0].dw0);
 }
 
+/* What a shutdown comes to. */
+static uint32_t csts_shut(struct host_queue *q)
+{
+	for (unsigned int i = 0; i < 1000; i++) {
+		uint32_t now = csts(q);
+
+		if ((now & NVME_CSTS_SHST_MASK) != NVME_CSTS_SHST_OCCURRING ||
+		    (now & NVME_CSTS_CFS))
+			return now;
+	}
+	fail_msg("%s", "the shutdown does not end");
+	return 0;
+}
+
 #define ENABLED (NVME_CC_EN | 6u << 16 | 4u << 20)
 
 static void test_shutdown(void **state)
@@ -149,7 +208,7 @@ static void test_shutdown(void **state)
 		connect_io(&io, 1, cntlid);
 		assert_int_equal(flush(&io), 0);
 		assert_int_equal(set_cc(&admin, ENABLED | shn << 14), 0);
-		assert_int_equal(csts(&admin), NVME_CSTS_RDY | NVME_CSTS_SHST_DONE);
+		assert_int_equal(csts_shut(&admin), NVME_CSTS_RDY | NVME_CSTS_SHST_DONE);
 		assert_int_equal(flush(&io), NVME_SC_COMMAND_SEQUENCE | DNR);
 		(void)host_command(&admin, 0, NVME_ADMIN_KEEP_ALIVE);
 		assert_int_equal(host_run(&admin, 64), NVME_SC_COMMAND_SEQUENCE | DNR);
@@ -182,6 +241,7 @@ static struct nvmf_disconnect_command *disconnect(struct host_queue *q, unsigned
 static void test_disconnect(void **state)
 {
 	struct host_queue admin, io, again;
+	unsigned int answered;
 	uint16_t cntlid;
 
 	(void)state;
@@ -211,13 +271,21 @@ static void test_disconnect(void **state)
 		assert_true(io.has_cid[i]);
 		assert_int_equal(host_wait(&io, i), 0);
 	}
-	/* The queue is no more; its id is free at once, and the connection is the host's to close. */
-	assert_int_equal(flush(&io), NVME_SC_COMMAND_SEQUENCE | DNR);
-	(void)disconnect(&io, 0);
-	assert_int_equal(host_run(&io, 64), NVME_SC_COMMAND_SEQUENCE | DNR);
+	/*
+	 * The queue is no more, and nothing is answered on it; its id is free at once, and the
+	 * connection is the host's to close.
+	 */
+	answered = io.answered;
+	host_command(&io, 1, NVME_IO_FLUSH)->nsid = htole32(TEST_NSID);
+	host_post(&io, 1, 64);
+	(void)disconnect(&io, 2);
+	host_post(&io, 2, 64);
+	host_command(&io, 3, NVME_IO_FLUSH)->flags = 0; /* not even if it is no command */
+	host_post(&io, 3, 64);
 	connect_io(&again, 1, cntlid);
 	assert_int_equal(flush(&again), 0);
 	assert_true(rig_wait(&rig, &io, &io.dead, 10 * TEST_FIRST_MS));
+	assert_int_equal(io.answered, answered);
 	assert_int_equal(flush(&again), 0);
 	host_close(&io);
 	host_close(&again);
@@ -292,6 +360,7 @@ static int run(const char *where)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_rejects, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_depths, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_several, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_shutdown, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_disconnect, setup, teardown),

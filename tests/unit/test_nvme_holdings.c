@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "nvme/internal.h"
+#include "nvme/nvme_queue.h"
 
 #define REACTORS 3
 
@@ -67,10 +68,10 @@ static int teardown(void **state)
 {
 	nvme_target_free(target);
 	holding_free(holding);
-	for (unsigned int i = 0; i < REACTORS; i++)
-		reactor_free(reactors[i]);
 	pool_free(registrar);
 	pool_free(workers);
+	for (unsigned int i = 0; i < REACTORS; i++)
+		reactor_free(reactors[i]);
 	loop_free(control);
 	return leaks_teardown(state);
 }
@@ -125,6 +126,12 @@ static void put_keys(struct nvme_reactor *nr, void *arg)
 	(void)nr;
 	use->keyed--;
 	ns_check(use);
+}
+
+static void hold(struct nvme_reactor *nr, void *arg)
+{
+	(void)nr;
+	ns_get(*(struct ns_use **)arg);
 }
 
 static void put(struct nvme_reactor *nr, void *arg)
@@ -257,6 +264,30 @@ static void test_quiesce(void **state)
 	assert_false(use->quiesced || use->sealed);
 }
 
+/*
+ * Who works on what was served before, without a key of it, does not hold up a recall, and gets no key
+ * of it any more: the second half of a pair, say.
+ */
+static void test_quiesce_older(void **state)
+{
+	struct op first, second, quiet;
+	struct ns_use *older;
+
+	(void)state;
+	publish(&servings[0], &first);
+	on_reactor(1, find, &older);
+	on_reactor(1, hold, &older);
+	publish(&servings[1], &second);
+	assert_int_equal(second.done, 0);
+	quiesce(&quiet);
+	assert_int_equal(quiet.done, 1);
+	assert_true(older->quiesced);
+	assert_int_equal(second.done, 0);
+	on_reactor(1, put, &older);
+	settle();
+	assert_int_equal(second.done, 1);
+}
+
 static void test_seal(void **state)
 {
 	struct op op, quiet;
@@ -308,6 +339,137 @@ static void test_overlap(void **state)
 	on_reactor(0, put, &later);
 	settle();
 	assert_int_equal(gone.done, 1);
+}
+
+/* ---- ranges ----------------------------------------------------------------------------------- */
+
+/* A command's work request on [offset, offset + length), without a queue. */
+static struct request some_request;
+static struct lh_commit_range some_range;
+static struct ns_commit some_commit = {.ranges = &some_range, .count = 1};
+
+static void take_keyed_range(struct nvme_reactor *nr, void *arg)
+{
+	struct ns_use **use = arg;
+
+	take_keyed(nr, use);
+	list_push(&(*use)->keyed_requests, &some_request.keyed_link);
+}
+
+static void put_keyed_range(struct nvme_reactor *nr, void *arg)
+{
+	list_del(&some_request.keyed_link);
+	put_keys(nr, arg);
+}
+
+static void take_commit_range(struct nvme_reactor *nr, void *arg)
+{
+	struct ns_use **use = arg;
+
+	take_commit(nr, use);
+	list_push(&(*use)->commit_list, &some_commit.link);
+}
+
+static void put_commit_range(struct nvme_reactor *nr, void *arg)
+{
+	list_del(&some_commit.link);
+	put_commit(nr, arg);
+}
+
+typedef void range_op_fn(void *ctx, struct holding *h, uint64_t offset, uint64_t length,
+			 struct loop_msg *done, void (*fn)(struct loop_msg *));
+
+static void on_range(range_op_fn *fn, uint64_t offset, uint64_t length, struct op *op)
+{
+	op->done = 0;
+	fn(target, holding, offset, length, &op->msg, op_done);
+	settle();
+}
+
+/* Only what touches the range, and only on what was served before. */
+static void test_drain(void **state)
+{
+	struct op op, beside;
+	struct ns_use *use;
+
+	(void)state;
+	publish(&servings[0], &op);
+	some_request.range.offset = 8192;
+	some_request.range.length = 4096;
+	on_reactor(1, take_keyed_range, &use);
+	on_range(nvme_holding_ops()->drain, 0, UINT64_MAX, &op);
+	assert_int_equal(op.done, 1); /* it is on what is served last */
+	publish(&servings[1], &beside);
+	assert_int_equal(beside.done, 0);
+	on_range(nvme_holding_ops()->drain, 0, 8192, &beside);
+	assert_int_equal(beside.done, 1);
+	on_range(nvme_holding_ops()->drain, 12288, 4096, &beside);
+	assert_int_equal(beside.done, 1);
+	on_range(nvme_holding_ops()->drain, 12287, 4096, &op);
+	on_range(nvme_holding_ops()->drain, 0, UINT64_MAX, &beside);
+	assert_int_equal(op.done + beside.done, 0);
+	/* The command still uses the serving. */
+	on_reactor(1, put_keyed_range, &use);
+	settle();
+	assert_int_equal(op.done, 1);
+	assert_int_equal(beside.done, 1);
+	on_reactor(1, put, &use);
+}
+
+struct asks_sealed {
+	uint64_t offset, length;
+	bool sealed;
+};
+
+static void ask_sealed(struct nvme_reactor *nr, void *arg)
+{
+	struct asks_sealed *a = arg;
+	unsigned int slot;
+
+	(void)ns_find(nr, subsystem, 5, &slot);
+	a->sealed = ns_sealed(&nr->slots[slot], a->offset, a->length);
+}
+
+static bool sealed(unsigned int reactor, uint64_t offset, uint64_t length)
+{
+	struct asks_sealed a = {.offset = offset, .length = length};
+
+	on_reactor(reactor, ask_sealed, &a);
+	return a.sealed;
+}
+
+static void test_seal_range(void **state)
+{
+	struct op op, again, published;
+	struct ns_use *use;
+
+	(void)state;
+	publish(&servings[0], &op);
+	some_range.offset = htole64(8192);
+	some_range.length = htole64(4096);
+	on_reactor(2, take_commit_range, &use);
+	on_range(nvme_holding_ops()->seal_range, 0, 4096, &op);
+	assert_int_equal(op.done, 1);
+	on_range(nvme_holding_ops()->seal_range, 4096, 8192, &op);
+	on_range(nvme_holding_ops()->seal_range, 4096, 8192, &again);
+	assert_int_equal(op.done + again.done, 0);
+	for (unsigned int i = 0; i < REACTORS; i++) {
+		assert_true(sealed(i, 12287, 1));
+		assert_true(sealed(i, 0, 1));
+		assert_false(sealed(i, 12288, 4096));
+	}
+	on_reactor(2, put_commit_range, &use);
+	settle();
+	assert_int_equal(op.done + again.done, 2);
+	/* They outlive what is served, and are taken back one by one. */
+	publish(&servings[1], &published);
+	on_range(nvme_holding_ops()->unseal_range, 4096, 8192, &op);
+	assert_int_equal(op.done, 1);
+	assert_true(sealed(1, 4096, 1));
+	on_range(nvme_holding_ops()->unseal_range, 4096, 8192, &op);
+	assert_false(sealed(1, 4096, 1));
+	assert_true(sealed(1, 4095, 1));
+	/* What is left goes with the slot. */
 }
 
 static void test_unknown(void **state)
@@ -428,13 +590,15 @@ static void test_all_slots(void **state)
 				 i + 1 < NVME_MAX_NAMESPACES ? 0 : -ENOSPC);
 	}
 	nvme_subsystem_remove(subsystem, many[3], count_done, &removed);
-	settle();
+	settle(); /* its reservations first, … */
+	settle(); /* … then the reactors */
 	assert_int_equal(removed, 1);
 	assert_int_equal(nvme_subsystem_add(subsystem, many[NVME_MAX_NAMESPACES - 1]), 0);
 	for (unsigned int i = 0; i < NVME_MAX_NAMESPACES; i++) {
 		if (i != 3)
 			nvme_subsystem_remove(subsystem, many[i], count_done, &removed);
 	}
+	settle();
 	settle();
 	assert_int_equal(removed, NVME_MAX_NAMESPACES);
 	for (unsigned int i = 0; i < NVME_MAX_NAMESPACES; i++)
@@ -446,8 +610,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_publish, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_quiesce, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_quiesce_older, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_seal, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_overlap, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_drain, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_seal_range, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unknown, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_remove, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_all_slots, setup, teardown),

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "iwarp/iwarp.h"
+#include "util/counter.h"
 #include "util/log.h"
 
 #define DNR NVME_SC_DNR
@@ -17,6 +18,9 @@ static const struct rig_options large = {.lba_bytes = 4096, .inline_bytes = 1638
 
 static struct rig rig;
 static struct rig_queue *io;
+
+/* All of it once with registered memory, once with copies. */
+static enum region_choice registration;
 
 /* How often what was written was made durable; or why it cannot be. */
 static atomic_uint flushes;
@@ -35,13 +39,26 @@ int __wrap_export_flush(const struct export *e)
 
 static void up(const struct rig_options *options)
 {
-	rig_up(&rig, options);
+	struct rig_options with = *options;
+
+	with.registration = registration;
+	rig_up(&rig, &with);
 	io = rig.io[0];
 }
 
 static uint32_t lba(void)
 {
 	return rig.options.lba_bytes;
+}
+
+static uint64_t counted(const char *name)
+{
+	for (const struct counter *c = counter_first(); c; c = c->next) {
+		if (strcmp(c->name, name) == 0)
+			return counter_read(c);
+	}
+	fail();
+	return 0;
 }
 
 static void assert_file(uint64_t offset, uint64_t length, int byte)
@@ -110,6 +127,39 @@ static void read_write(const struct rig_options *options)
 	nvme_offset_sgl_set(&sqe.sgl, 0, options->inline_bytes);
 	assert_int_equal(rig_do(io, &sqe, inlined, options->inline_bytes), 0);
 	assert_file(32 * lba(), options->inline_bytes, 0x5a);
+	rig_down(&rig);
+}
+
+/* Which way the bytes go: not straight, and small ones of a memory file not by a worker either. */
+static void test_way(void **state)
+{
+	bool memory;
+	uint64_t before[4], after[4];
+	static const char *const names[4] = {"nvme_read_region_bytes", "nvme_write_region_bytes",
+					     "nvme_read_staged_bytes", "nvme_write_staged_bytes"};
+
+	(void)state;
+	up(&small);
+	memory = export_medium(holding_export(rig.h)) != EXPORT_PAGE_CACHE;
+	for (unsigned int i = 0; i < 4; i++)
+		before[i] = counted(names[i]);
+	for (unsigned int i = 0; i < 2; i++) {
+		struct nvme_command sqe = moving(i ? NVME_IO_READ : NVME_IO_WRITE, 8, 128);
+
+		assert_int_equal(simple(&sqe), 0);
+		sqe = moving(i ? NVME_IO_READ : NVME_IO_WRITE, 8, 129); /* too long for a reactor */
+		assert_int_equal(simple(&sqe), 0);
+	}
+	for (unsigned int i = 0; i < 4; i++) {
+		bool region = i < 2;
+		uint64_t bytes = region ? 257 * 512 : KIB(64);
+
+		after[i] = counted(names[i]) - before[i];
+		if (region ? registration == REGION_STAGED
+			   : registration != REGION_STAGED || !memory)
+			bytes = 0;
+		assert_int_equal(after[i], bytes);
+	}
 	rig_down(&rig);
 }
 
@@ -294,8 +344,8 @@ static void test_bad_key(void **state)
 
 		sqe.sgl.bytes[4] ^= 0x55;
 		slot = rig_send(rig.io[i], &sqe, NULL, 0);
-		assert_false(rig_answered(rig.io[i], slot));
-		assert_true(rig.io[i]->dead);
+		assert_true(rig_was_cut(rig.io[i]));
+		assert_false(rig.io[i]->done[slot]);
 		assert_false(rig.admin->dead);
 	}
 	assert_file(0, KIB(64), -1);
@@ -701,10 +751,15 @@ static void test_copy(void **state)
 
 /* ---- Force Unit Access ------------------------------------------------------------------------ */
 
-/* Answered when it is durable, and only then; without the bit nobody waits for that. */
+/*
+ * Answered when it is durable, and only then; without the bit nobody waits for that. What is read
+ * with the bit is what is durable.
+ */
 static void fua(const struct nvme_command *plain, const void *data, uint32_t bytes)
 {
 	const bool cached = export_volatile_cache(holding_export(rig.h));
+	const bool reads = plain->opcode == NVME_IO_READ || plain->opcode == NVME_IO_COMPARE ||
+			   plain->opcode == NVME_IO_VERIFY;
 	struct nvme_command sqe = *plain;
 
 	atomic_store(&flushes, 0);
@@ -713,7 +768,8 @@ static void fua(const struct nvme_command *plain, const void *data, uint32_t byt
 	assert_int_equal(atomic_load(&flushes), 0);
 	sqe.cdw12 |= htole32(NVME_RW_FUA);
 	if (cached)
-		assert_int_equal(rig_do(io, &sqe, data, bytes), NVME_SC_WRITE_FAULT);
+		assert_int_equal(rig_do(io, &sqe, data, bytes),
+				 reads ? NVME_SC_READ_ERROR : NVME_SC_WRITE_FAULT);
 	atomic_store(&flushes, 0);
 	atomic_store(&flush_err, 0);
 	assert_int_equal(rig_do(io, &sqe, data, bytes), 0);
@@ -744,6 +800,29 @@ static void test_fua(void **state)
 	sqe.cdw10 = htole32(8192);
 	nvme_offset_sgl_set(&sqe.sgl, 0, sizeof(from));
 	fua(&sqe, &from, sizeof(from));
+	sqe = moving(NVME_IO_READ, 8, 8);
+	fua(&sqe, NULL, 0);
+	sqe = moving(NVME_IO_COMPARE, 8, 8); /* what was read just now */
+	fua(&sqe, NULL, 0);
+	sqe = rig_blocks(NVME_IO_VERIFY, 0, RIG_BYTES / 512);
+	fua(&sqe, NULL, 0);
+	rig_down(&rig);
+}
+
+static void test_flush(void **state)
+{
+	struct nvme_command sqe = rig_command(NVME_IO_FLUSH);
+	bool cached;
+
+	(void)state;
+	up(&small);
+	cached = export_volatile_cache(holding_export(rig.h));
+	atomic_store(&flushes, 0);
+	assert_int_equal(simple(&sqe), 0);
+	assert_int_equal(atomic_load(&flushes), cached ? 1 : 0);
+	atomic_store(&flush_err, -EIO);
+	assert_int_equal(simple(&sqe), cached ? NVME_SC_WRITE_FAULT : 0);
+	atomic_store(&flush_err, 0);
 	rig_down(&rig);
 }
 
@@ -857,6 +936,7 @@ static int run_group(const char *where)
 	const struct CMUnitTest tests[] = {
 		leaks_test(test_read_write_512),
 		leaks_test(test_read_write_4096),
+		leaks_test(test_way),
 		leaks_test(test_lists),
 		leaks_test(test_invalidate),
 		leaks_test(test_bad_forms),
@@ -872,11 +952,23 @@ static int run_group(const char *where)
 		leaks_test(test_deallocate_busy),
 		leaks_test(test_copy),
 		leaks_test(test_fua),
+		leaks_test(test_flush),
 		leaks_test(test_atomic),
 		leaks_test(test_count),
 	};
 
-	return cmocka_run_group_tests_name(where, tests, NULL, NULL);
+	char name[128];
+	int failed;
+
+	registration = REGION_AUTO;
+	failed = cmocka_run_group_tests_name(where, tests, NULL, NULL);
+	/* Copies of a page-cache file are those of its holes. */
+	if (strcmp(where, "/var/tmp") != 0) {
+		registration = REGION_STAGED;
+		(void)snprintf(name, sizeof(name), "%s, staged", where);
+		failed += cmocka_run_group_tests_name(name, tests, NULL, NULL);
+	}
+	return failed;
 }
 
 int main(void)

@@ -5,7 +5,10 @@
  */
 #include "nvme_rig.h"
 
+#include <sys/stat.h>
+
 #include "iwarp/iwarp.h"
+#include "nvme/reservation.h"
 #include "util/log.h"
 
 #define NSID  2
@@ -15,6 +18,7 @@
 
 static struct rig rig;
 static struct holding *second;
+static const char *state_dir; /* of the second one */
 
 /* ---- what control is asked for ---------------------------------------------------------------- */
 
@@ -60,6 +64,7 @@ static void add_there(struct call *call)
 	struct holding_config config = {.export = config_of("second"), .nsid = NSID};
 
 	config.export.lba_bytes = LBA;
+	config.export.state_dir = state_dir;
 	call->err = holding_new(&rig.env, &config, &second);
 	if (!call->err)
 		call->err = nvme_subsystem_add(rig.subsystem, second);
@@ -85,6 +90,11 @@ static void remove_there(struct call *call)
 {
 	nvme_subsystem_detach(rig.subsystem, second);
 	holding_stop(second, stopped, call);
+}
+
+static void resize_first_there(struct call *call)
+{
+	holding_resize(rig.h, call->bytes, ended, call);
 }
 
 static void resize_there(struct call *call)
@@ -132,6 +142,28 @@ static unsigned int arm(void)
 	return rig_send(rig.admin, &sqe, NULL, 0);
 }
 
+static void read_changed(void)
+{
+	struct nvme_command sqe = rig_command(NVME_ADMIN_GET_LOG_PAGE);
+
+	sqe.nsid = htole32(NVME_NSID_ALL);
+	sqe.cdw10 = htole32(NVME_LOG_CHANGED_NS | (4096u / 4 - 1) << 16);
+	rig_keyed(&rig, &sqe, 0, 4096);
+	assert_int_equal(rig_do(rig.admin, &sqe, NULL, 0), 0);
+}
+
+/* It is in the log. */
+static void wait_changed(void)
+{
+	for (unsigned int i = 0; i < 1000; i++) {
+		read_changed();
+		if (word(0) != 0)
+			break;
+		(void)usleep(5000);
+	}
+	assert_int_equal(word(0), NSID);
+}
+
 /* The event came, points to the list, which names the second one, once. */
 static void assert_event(unsigned int slot)
 {
@@ -147,11 +179,10 @@ static void assert_event(unsigned int slot)
 	/* What was refused was not read. */
 	sqe.cdw12 = htole32(4100);
 	assert_int_equal(rig_do(rig.admin, &sqe, NULL, 0), NVME_SC_INVALID_FIELD | DNR);
-	sqe.cdw12 = 0;
-	assert_int_equal(rig_do(rig.admin, &sqe, NULL, 0), 0);
+	read_changed();
 	assert_int_equal(word(0), NSID);
 	assert_int_equal(word(1), 0);
-	assert_int_equal(rig_do(rig.admin, &sqe, NULL, 0), 0);
+	read_changed();
 	assert_int_equal(word(0), 0);
 }
 
@@ -164,18 +195,25 @@ static uint16_t rw(struct rig_queue *q, uint8_t opcode, uint32_t nsid, uint64_t 
 	return rig_do(q, &sqe, NULL, 0);
 }
 
+static void want_events(uint32_t which)
+{
+	struct nvme_command sqe = rig_command(NVME_ADMIN_SET_FEATURES);
+
+	sqe.nsid = 0;
+	sqe.cdw10 = htole32(NVME_FEAT_ASYNC_EVENT);
+	sqe.cdw11 = htole32(which);
+	assert_int_equal(rig_do(rig.admin, &sqe, NULL, 0), 0);
+}
+
 static void up(void)
 {
 	struct rig_options options = {.lba_bytes = LBA, .inline_bytes = 4096};
-	struct nvme_command sqe = rig_command(NVME_ADMIN_SET_FEATURES);
 
 	rig_up(&rig, &options);
 	make_file("second", BYTES);
 	fill_file("second", 0, BYTES);
-	sqe.nsid = 0;
-	sqe.cdw10 = htole32(NVME_FEAT_ASYNC_EVENT);
-	sqe.cdw11 = htole32(NVME_AEN_CFG_NS_ATTR);
-	assert_int_equal(rig_do(rig.admin, &sqe, NULL, 0), 0);
+	state_dir = "";
+	want_events(NVME_AEN_CFG_NS_ATTR);
 }
 
 static void down(void)
@@ -265,6 +303,13 @@ static void test_size(void **state)
 				 NVME_SC_LBA_RANGE | DNR);
 		assert_int_equal(rw(rig.io[q], NVME_IO_READ, RIG_NSID, 5), 0);
 	}
+	/* The list is in order, whatever changed first. */
+	assert_int_equal(on_control(resize_there, BYTES), 0);
+	assert_int_equal(on_control(resize_first_there, RIG_BYTES / 2), 0);
+	read_changed();
+	assert_int_equal(word(0), RIG_NSID);
+	assert_int_equal(word(1), NSID);
+	assert_int_equal(word(2), 0);
 	assert_int_equal(on_control(remove_there, 0), 0);
 	down();
 }
@@ -344,12 +389,161 @@ static void test_storm(void **state)
 	down();
 }
 
+/* A change that nobody wanted to be told of is in the log, and no event when the notice is on again. */
+static void test_notice_off(void **state)
+{
+	unsigned int event;
+
+	(void)state;
+	up();
+	/* It waits for a request when it is turned off. */
+	assert_int_equal(on_control(add_there, 0), 0);
+	wait_changed();
+	want_events(0);
+	want_events(NVME_AEN_CFG_NS_ATTR);
+	event = arm();
+	assert_false(rig_answered(rig.admin, event));
+	/* It comes while it is off. */
+	want_events(0);
+	assert_int_equal(on_control(resize_there, 2 * BYTES), 0);
+	wait_changed();
+	want_events(NVME_AEN_CFG_NS_ATTR);
+	assert_false(rig_answered(rig.admin, event));
+	/* And the next one is told. */
+	assert_int_equal(on_control(remove_there, 0), 0);
+	assert_event(event);
+	down();
+}
+
+/* ---- a reservation that is changed while its namespace goes ------------------------------------ */
+
+static atomic_bool storing_held;
+static atomic_uint stores;
+
+int __real_resv_store(const char *dir, const char *name, const uint8_t uuid[16],
+		      const struct resv_state *state);
+int __wrap_resv_store(const char *dir, const char *name, const uint8_t uuid[16],
+		      const struct resv_state *state);
+
+int __wrap_resv_store(const char *dir, const char *name, const uint8_t uuid[16],
+		      const struct resv_state *state)
+{
+	atomic_fetch_add(&stores, 1);
+	while (atomic_load(&storing_held))
+		(void)usleep(1000);
+	return __real_resv_store(dir, name, uuid, state);
+}
+
+static uint16_t reserve(uint8_t opcode, uint32_t cdw10, uint64_t first, uint64_t second_key)
+{
+	struct nvme_command sqe = rig_command(opcode);
+	const le64 keys[2] = {htole64(first), htole64(second_key)};
+
+	sqe.nsid = htole32(NSID);
+	sqe.cdw10 = htole32(cdw10);
+	memcpy(rig.memory, keys, sizeof(keys));
+	rig_keyed(&rig, &sqe, 0, sizeof(keys));
+	return rig_do(rig.io[0], &sqe, NULL, 0);
+}
+
+static unsigned int ask_persist(bool on)
+{
+	struct nvme_command sqe = rig_command(NVME_ADMIN_SET_FEATURES);
+
+	sqe.nsid = htole32(NSID);
+	sqe.cdw10 = htole32(NVME_FEAT_RESV_PERSIST);
+	sqe.cdw11 = htole32(on);
+	return rig_send(rig.admin, &sqe, NULL, 0);
+}
+
+struct look {
+	struct loop_msg msg;
+	struct nvme_reactor *nr;
+	unsigned int reserved;
+	sem_t sem;
+};
+
+static void look_there(struct loop_msg *msg)
+{
+	struct look *look = container_of(msg, struct look, msg);
+
+	for (unsigned int i = 0; i < NVME_MAX_NAMESPACES; i++)
+		look->reserved += look->nr->slots[i].reservation != NULL;
+	(void)sem_post(&look->sem);
+}
+
+/* Namespaces that a reactor takes for reserved. */
+static unsigned int reserved_at(unsigned int reactor)
+{
+	struct look look = {.nr = &rig.target->reactors[reactor]};
+
+	(void)sem_init(&look.sem, 0, 0);
+	loop_post(look.nr->loop, &look.msg, look_there);
+	while (sem_wait(&look.sem) != 0)
+		;
+	(void)sem_destroy(&look.sem);
+	return look.reserved;
+}
+
+static void test_reserved_and_gone(void **state)
+{
+	struct call removal = {.fn = remove_there};
+	unsigned int slots[4];
+	uint16_t status;
+
+	(void)state;
+	up();
+	state_dir = in_dir("state");
+	assert_int_equal(mkdir(state_dir, 0700), 0);
+	assert_int_equal(on_control(add_there, 0), 0);
+	assert_int_equal(reserve(NVME_IO_RESV_REGISTER, 0, 0, 0x11), 0);
+	assert_int_equal(reserve(NVME_IO_RESV_ACQUIRE, NVME_RESV_WRITE_EXCLUSIVE << 8, 0x11, 0), 0);
+	assert_int_equal(reserved_at(0), 1);
+	/* The first is on its way to the disk, the others wait for it, and the namespace goes. */
+	atomic_store(&stores, 0);
+	atomic_store(&storing_held, true);
+	for (unsigned int i = 0; i < ARRAY_SIZE(slots); i++)
+		slots[i] = ask_persist(i % 2 == 0);
+	while (atomic_load(&stores) == 0)
+		assert_false(rig_answered(rig.admin, slots[0]));
+	(void)sem_init(&removal.sem, 0, 0);
+	loop_post(rig.env.control, &removal.msg, on_call);
+	for (unsigned int i = 0; i < 100; i++) {
+		assert_false(rig_answered(rig.admin, slots[0]));
+		(void)usleep(1000);
+	}
+	atomic_store(&storing_held, false);
+	for (unsigned int i = 0; i < ARRAY_SIZE(slots); i++) {
+		status = rig_answer(rig.admin, slots[i]);
+		if (i > 0 && status != 0)
+			assert_true(status == NVME_SC_NS_NOT_READY ||
+				    status == (NVME_SC_INVALID_NS | DNR));
+		else
+			assert_int_equal(status, 0);
+	}
+	while (sem_trywait(&removal.sem) != 0)
+		(void)rig_answered(rig.admin, RIG_DEPTH - 1);
+	/* Nothing of it is left for whoever has its place next. */
+	for (unsigned int i = 0; i < RIG_REACTORS; i++)
+		assert_int_equal(reserved_at(i), 0);
+	state_dir = "";
+	assert_int_equal(on_control(add_there, 0), 0);
+	for (unsigned int q = 0; q < 2; q++) {
+		assert_int_equal(rw(rig.io[q], NVME_IO_READ, NSID, 0), 0);
+		assert_int_equal(rw(rig.io[q], NVME_IO_WRITE, NSID, 0), 0);
+	}
+	assert_int_equal(on_control(remove_there, 0), 0);
+	down();
+}
+
 static int run_group(const char *where)
 {
 	const struct CMUnitTest tests[] = {
+		leaks_test(test_notice_off),
 		leaks_test(test_come_and_go),
 		leaks_test(test_size),
 		leaks_test(test_storm),
+		leaks_test(test_reserved_and_gone),
 	};
 
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);

@@ -232,6 +232,14 @@ static void test_blocks(void **state)
 	sqe = (struct nvme_command){.cdw12 = htole32(1u << 20)};
 	assert_int_equal(command_parse_blocks(&sqe, 512, MIB(1), &range),
 			 NVME_SC_INVALID_FIELD | DNR);
+	/* No action on protection information for Verify; others ignore it where there is none. */
+	sqe = (struct nvme_command){.cdw12 = htole32(7 | NVME_RW_PRACT)};
+	assert_int_equal(command_parse_blocks(&sqe, 512, MIB(1), &range), 0);
+	assert_int_equal(verify_parse(&sqe, 512, MIB(1), &range),
+			 REFUSED_AT(NVME_SC_INVALID_FIELD, 51, 5));
+	sqe.cdw12 = htole32(7 | NVME_RW_FUA);
+	assert_int_equal(verify_parse(&sqe, 512, MIB(1), &range), 0);
+	assert_int_equal(range.length, 4096);
 }
 
 static void test_dsm(void **state)

@@ -309,6 +309,23 @@ static void test_report(void **state)
 			 INVALID);
 }
 
+/* Hosts of identifier 0 are no one host: they have no reservations, and obey those of others. */
+static void test_nobody(void **state)
+{
+	(void)state;
+	host_down(2);
+	rig.no_hostid = true;
+	host_up(2);
+	rig.no_hostid = false;
+	assert_int_equal(reg(2, 0x22), NVME_SC_OPERATION_DENIED | DNR);
+	assert_int_equal(acquire(2, 0, WE), NVME_SC_OPERATION_DENIED | DNR);
+	assert_int_equal(rel(2, 0, WE), NVME_SC_OPERATION_DENIED | DNR);
+	assert_int_equal(reg(1, 0x11), 0);
+	assert_int_equal(acquire(1, 0x11, WE), 0);
+	assert_int_equal(rel(2, 0x11, WE), NVME_SC_OPERATION_DENIED | DNR);
+	assert_int_equal(rw(2, NVME_IO_WRITE), CONFLICT);
+}
+
 /* Each I/O command by each host, while host 1 holds and host 2 is registered. */
 static void test_conflicts(void **state)
 {
@@ -728,6 +745,7 @@ static int group(const char *where)
 		cmocka_unit_test_setup_teardown(test_identify, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_report, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_conflicts, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_nobody, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_notices, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_features, setup, teardown),

@@ -134,19 +134,18 @@ static void test_others_are_served(void **state)
 
 static void test_cut_in_time(void **state)
 {
-	uint64_t stalls = counted("nvme_stalled_queues"), begun = now_ns(), both;
+	uint64_t stalls = counted("nvme_stalled_queues"), begun;
 
 	(void)state;
 	up(TIMEOUT_MS);
+	begun = now_ns();
 	stop_in_the_middle(&rig);
-	while (counted("nvme_stalled_queues") < stalls + 2 && now_ns() - begun < 10 * NS_PER_S)
+	while (counted("nvme_stalled_queues") < stalls + 2 && now_ns() - begun < HANGS_NS)
 		(void)rig_answered(others.admin, RIG_DEPTH - 1);
-	both = now_ns() - begun;
+	assert_true(now_ns() - begun >= TIMEOUT_NS);
 	assert_int_equal(counted("nvme_stalled_queues"), stalls + 2);
-	assert_true(both >= TIMEOUT_NS);
-	assert_true(both < 2 * TIMEOUT_NS + NS_PER_S);
 	/* It wakes up and finds its queues gone, not its controller. */
-	while ((!rig.io[0]->dead || !rig.io[1]->dead) && now_ns() - begun < 10 * NS_PER_S)
+	while ((!rig.io[0]->dead || !rig.io[1]->dead) && now_ns() - begun < 2 * HANGS_NS)
 		(void)rig_answered(rig.admin, RIG_DEPTH - 1);
 	assert_true(rig.io[0]->dead && rig.io[1]->dead);
 	assert_false(rig.admin->dead);
@@ -178,7 +177,7 @@ static void test_all_is_taken(void **state)
 	sqe = compare(&others, 4096);
 	t = took(others.io[0], &sqe, 0);
 	assert_true(t > TIMEOUT_NS / 4);
-	assert_true(t < 2 * TIMEOUT_NS);
+	assert_true(t < 4 * TIMEOUT_NS);
 	assert_true(counted("nvme_stalled_queues") > stalls);
 	for (unsigned int i = 0; i < 3; i++)
 		rig_host_down(&more[i]);

@@ -83,7 +83,7 @@ static void test_association(void **state)
 	/* A number that is taken, and one that was never given. */
 	assert_true(host_connect_nvme(&rig, &other, 1));
 	assert_int_equal(host_associate(&other, 1, cntlid, TEST_NQN, 0),
-			 NVME_SC_CONNECT_INVALID_PARAM | DNR);
+			 NVME_SC_COMMAND_SEQUENCE | DNR);
 	host_close(&other);
 	assert_false(host_connect_nvme(&rig, &other, TEST_QUEUES + 1));
 	host_close(&other);

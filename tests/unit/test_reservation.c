@@ -512,7 +512,7 @@ static void test_walk(void **state)
 
 static void test_damage(void **state)
 {
-	char text[RESV_FILE_BYTES], bad[RESV_FILE_BYTES];
+	char text[RESV_FILE_BYTES], bad[2 * RESV_FILE_BYTES];
 	struct resv_state s;
 	size_t length;
 	char *at;

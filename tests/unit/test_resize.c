@@ -213,6 +213,62 @@ static void test_open_elsewhere(void **state)
 	down();
 }
 
+static void reclaim_there(void *arg)
+{
+	holding_recall_range(rig.h, arg);
+}
+
+static void reclaim_end_there(void *arg)
+{
+	holding_recall_end(arg);
+}
+
+static atomic_uint proofs, ends;
+
+static void on_proof(struct holding_range *r)
+{
+	(void)r;
+	atomic_fetch_add(&proofs, 1);
+}
+
+static void on_end(struct holding_range *r)
+{
+	(void)r;
+	atomic_fetch_add(&ends, 1);
+}
+
+/* Nobody waits for the end of a reclaim: that may be hours. */
+static void test_while_reclaimed(void **state)
+{
+	struct holding_range all = {.tenure = true, .done = on_proof, .ended = on_end};
+	struct asked a;
+
+	(void)state;
+	atomic_store(&proofs, 0);
+	atomic_store(&ends, 0);
+	up(&rig_defaults);
+	assert_int_equal(rig_acquire(&one, 0, KIB(64), LH_GRANT_READ).status, NVME_SC_SUCCESS);
+	rig_call(&rig, reclaim_there, &all);
+	ask(&a, RIG_BYTES + MIB(1));
+	assert_int_equal(answer(&a), 0);
+	assert_non_null(strstr(a.why, "not served yet"));
+	assert_int_equal(file_bytes("file"), RIG_BYTES + MIB(1));
+	(void)rig_wait(&rig, HOLDING_RELEASED, 1);
+	/* And once it is released, too. */
+	while (atomic_load(&proofs) == 0)
+		(void)usleep(1000);
+	ask(&a, MIB(4));
+	assert_int_equal(answer(&a), 0);
+	assert_non_null(strstr(a.why, "reclaim"));
+	assert_int_equal(file_bytes("file"), MIB(4));
+	assert_int_equal(rig_status(&rig).state, HOLDING_RELEASED);
+	rig_call(&rig, reclaim_end_there, &all);
+	assert_size(MIB(4), 2);
+	while (atomic_load(&ends) == 0)
+		(void)usleep(1000);
+	down();
+}
+
 static void test_refused(void **state)
 {
 	struct rig_options options = rig_defaults;
@@ -304,9 +360,10 @@ static void test_storm(void **state)
 static int run_group(const char *where)
 {
 	const struct CMUnitTest tests[] = {
-		leaks_test(test_smaller),	 leaks_test(test_granted), leaks_test(test_larger),
-		leaks_test(test_open_elsewhere), leaks_test(test_refused), leaks_test(test_stopped),
-		leaks_test(test_storm),
+		leaks_test(test_smaller), leaks_test(test_granted),
+		leaks_test(test_larger),  leaks_test(test_open_elsewhere),
+		leaks_test(test_refused), leaks_test(test_stopped),
+		leaks_test(test_storm),	  leaks_test(test_while_reclaimed),
 	};
 
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);

@@ -5,9 +5,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "util/list.h"
 #include "util/log.h"
+#include "util/stdio_fds.h"
 #include "util/util.h"
 
 #define MAX UINT64_MAX
@@ -245,6 +247,44 @@ static void test_log_level(void **state)
 	assert_int_equal(level, LOG_LEVEL_DEBUG);
 }
 
+/* In a child without the descriptors of `closed`; its exit status. No assertion: it may have no stderr. */
+static int child_without(unsigned int closed)
+{
+	char byte = 0;
+	int pair[2];
+
+	for (int fd = 0; fd < 3; fd++) {
+		if (closed & 1u << fd)
+			(void)close(fd);
+	}
+	if (stdio_fds_secure() != 0)
+		return 1;
+	if (pipe2(pair, O_CLOEXEC) < 0 || pair[0] < 3 || pair[1] < 3)
+		return 2; /* a descriptor of ours got such a number */
+	if (closed & 1 && (read(0, &byte, 1) != -1 || errno != EBADF))
+		return 3;
+	if (closed & 2 && (write(1, &byte, 1) != -1 || errno != EBADF))
+		return 4;
+	if (closed & 4 && write(2, &byte, 1) != 1)
+		return 5;
+	return 0;
+}
+
+static void test_stdio_fds(void **state)
+{
+	(void)state;
+	for (unsigned int closed = 0; closed < 8; closed++) {
+		pid_t pid = fork();
+		int status;
+
+		assert_true(pid >= 0);
+		if (pid == 0)
+			_exit(child_without(closed));
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -253,6 +293,7 @@ int main(void)
 		leaks_test(test_uuid_text), leaks_test(test_uuid_random),
 		leaks_test(test_list),	    leaks_test(test_errtext),
 		leaks_test(test_full),	    leaks_test(test_log_level),
+		leaks_test(test_stdio_fds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

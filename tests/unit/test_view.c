@@ -9,7 +9,7 @@
 #include <sys/ioctl.h>
 
 #include "export/extents.h" /* the room's own: what it makes of any map of extents */
-#include "tenure/tenure.h"
+#include "tenure/lease.h"
 
 #define PAGE KIB(4)
 
@@ -52,9 +52,9 @@ static struct view *leased_view(struct export *e)
 {
 	struct view *view;
 
-	assert_int_equal(tenure_take(export_fd(e)), 0);
+	assert_int_equal(lease_take(export_fd(e)), 0);
 	view = must_view(e);
-	assert_int_equal(tenure_check(export_fd(e)), TENURE_HELD);
+	assert_int_equal(lease_check(export_fd(e)), TENURE_HELD);
 	return view;
 }
 
@@ -285,7 +285,7 @@ static void test_view_allocate(void **state)
 	view = leased_view(open_file("a"));
 	check_runs(view, RUNS(MIB(3), KIB(64)));
 	assert_int_equal(view_allocate(view, MIB(2) + 512, MIB(2) - 512, &more, &err), 0);
-	assert_int_equal(tenure_check(export_fd(view->export)), TENURE_HELD);
+	assert_int_equal(lease_check(export_fd(view->export)), TENURE_HELD);
 	check_runs(more, RUNS(MIB(2), MIB(2)));
 	assert_ptr_equal(more->base, view->base);
 	assert_int_equal(more->generation, view->generation);
@@ -409,15 +409,15 @@ static void test_tenure_again(void **state)
 	fill_file("a", 0, MIB(4));
 	e = open_file("a");
 	view = leased_view(e);
-	tenure_release(export_fd(e));
+	lease_release(export_fd(e));
 	assert_int_equal(truncate(in_dir("a"), MIB(2)), 0);
-	assert_int_equal(tenure_take(export_fd(e)), 0);
+	assert_int_equal(lease_take(export_fd(e)), 0);
 	assert_int_equal(view_new(e, 2, &next, &err), 0);
 	assert_int_equal(next->generation, 2);
 	assert_int_equal(next->size_bytes, MIB(2));
 	check_runs(next, RUNS(0, MIB(2)));
 	view_free(view);
-	assert_int_equal(tenure_check(export_fd(e)), TENURE_HELD);
+	assert_int_equal(lease_check(export_fd(e)), TENURE_HELD);
 	drop(next);
 	view_free(NULL);
 }

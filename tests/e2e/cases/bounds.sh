@@ -7,7 +7,7 @@ serve 4
 cp "$files/data" "$tmp/before"
 wait_serving
 rogue beyond >"$tmp/beyond.out" 2>&1 || fail "beyond: $(grep -v refused "$tmp/beyond.out" | tail -1)"
-expect "refusals" "$(grep -c '^refused' "$tmp/beyond.out")" 5
+expect "refusals" "$(grep -c '^refused' "$tmp/beyond.out")" 11
 rogue read-only >"$tmp/ro.out" 2>&1 || fail "read-only: $(tail -1 "$tmp/ro.out")"
 rogue_start owner idle 30
 wait_for 10 "a grant" grep -q granted "$tmp/owner.out"

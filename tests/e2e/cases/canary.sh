@@ -3,6 +3,8 @@
 # shellcheck disable=SC2154,SC2034 # variables of lib.sh
 # freed blocks are given to another file at once and never change, whatever the old key's owner does
 # limit: 120
+. "$E2E_LIB/blocks.sh"
+
 set_up() {
 	use d
 	make_file "$files/data" 32
@@ -13,25 +15,6 @@ set_up() {
 	set_option 'recall_deadline_ms = 500;'
 	daemon_start
 }
-# The rest of the file system is filled, so that there are no blocks for the canary but those freed.
-# Twice, since what was deleted shortly before is free only when the journal says so.
-fill_up() {
-	local step
-	: >"$files/filler"
-	for step in 256M 32M 4M 256K 4K 32M 4M 256K 4K; do
-		[ $step != 32M ] || sync -f "$files"
-		while fallocate -o "$(size_of "$files/filler")" -l $step "$files/filler" 2>/dev/null; do :; done
-	done
-}
-
-blocks_of() { filefrag -v -b4096 "$1" 2>/dev/null | sed -n 's/^ *[0-9]*: *[0-9]*\.\. *[0-9]*: *\([0-9]*\)\.\. *\([0-9]*\):.*/\1 \2/p'; }
-# How many blocks two lists of extents have in common.
-shared_blocks() {
-	awk 'NR == FNR { a[NR] = $1; b[NR] = $2; n = NR; next }
-		{ for (i = 1; i <= n; i++) { lo = $1 > a[i] ? $1 : a[i]; hi = $2 < b[i] ? $2 : b[i]; if (hi >= lo) sum += hi - lo + 1 } }
-		END { print sum + 0 }' "$1" "$2"
-}
-
 one_round() {
 	local mode=$1 begun ended last
 	[ "$full" = no ] || fill_up
@@ -64,10 +47,6 @@ one_round() {
 
 # Only in the VM is there a file system small enough to fill.
 full=${vm:-no}
-# xfs keeps blocks back that no file can fill up, and would give the canary those.
-if [ "$full" = yes ] && [ "$(stat -f -c %T "$files")" = xfs ]; then
-	xfs_io -x -c 'resblks 0' "$files" >/dev/null
-fi
 for mode in keep ignore; do
 	set_up
 	one_round "$mode"

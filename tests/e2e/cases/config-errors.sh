@@ -34,7 +34,37 @@ check ':.*"listeners" is missing' "$good_export"
 check ':.*"exports" is missing' "$good_listener"
 check ':1: nqn' 'nqn = "hello";' "$good_listener" "$good_export"
 check ':1: nqn: .*discovery' 'nqn = "nqn.2014-08.org.nvmexpress.discovery";' "$good_listener" "$good_export"
-check ':2: ' "$good_listener" 'exports = ( { name = "data" path }'
+check ':2: syntax error: expected key = value' "$good_listener" 'exports = ( { name = "data" path }'
+check ':3: exports: is there a second time' "$good_listener" "$good_export" "$good_export"
+check ':2: address "::1", port 4420: listened on already, by line 1' 'listeners = ( { fabric = "iwarp"; address = "::1"; },' '{ fabric = "iwarp"; address = "::1"; port = 4420; } );' "$good_export"
+check ':3: admin_socket: .* at most 107' "$good_listener" "$good_export" "admin_socket = \"/$(printf %0120d 1)\";"
+check ':2: .*"more" has path /data, which "data" exports already .line 2.' "$good_listener" 'exports = ( { name = "data"; path = "/data"; }, { name = "more"; path = "/data"; } );'
+# What passes --check must start, so the limits of limits are the true ones.
+check ':1: queue_depth: expected a number from 32 to 1024, not 31' 'limits = { queue_depth = 31; };' "$good_listener" "$good_export"
+check ':1: inline_bytes: expected a number from 1024 to 16384, not 0' 'limits = { inline_bytes = 0; };' "$good_listener" "$good_export"
+check ':1: mdts_bytes: expected a number from 8192 to 8388608, not 4096' 'limits = { mdts_bytes = 4096; };' "$good_listener" "$good_export"
+for key in runtime_dir state_dir mdns_dir admin_socket; do
+	check ":2: $key: expected an absolute path, not \"here/run\"" "$good_listener" "$key = \"here/run\";" "$good_export"
+done
+# A comment without an end would hide what follows.
+check ':3: a comment begins here and has no end' "$good_listener" "$good_export" '/* reactors = 2;' 'nqn = "x";'
+check ':1: a comment begins here' '/*'
+check ':4: @include "nope": No such file' "$good_listener" "$good_export" '// @include "this"' '  @include "nope"'
+check ":1: @include $tmp: is a directory" "@include \"$tmp\"" "$good_listener" "$good_export"
+printf 'reactors = 2;\n\n /* and\n' >"$tmp/inner.conf"
+printf '%s\n' "@include \"$tmp/inner.conf\"" "$good_listener" "$good_export" >"$tmp/d/conf"
+status=0
+XDG_RUNTIME_DIR=$tmp "$daemon" --check --config "$tmp/d/conf" >"$tmp/out" 2>&1 || status=$?
+expect "exit status with a comment open in what is included" "$status" 1
+expect_text "the message" "$(cat "$tmp/out")" "$tmp/inner.conf:3: a comment begins here"
+printf 'reactors = 2; /* two */ // "\n' >"$tmp/inner.conf"
+XDG_RUNTIME_DIR=$tmp "$daemon" --check --config "$tmp/d/conf" >"$tmp/out" 2>&1 || fail "--check with an @include: $(cat "$tmp/out")"
+printf '@include "%s"\n' "$tmp/inner.conf" >"$tmp/inner.conf"
+status=0
+"$daemon" --check --config "$tmp/d/conf" >"$tmp/out" 2>&1 || status=$?
+expect "exit status with a file that includes itself" "$status" 1
+expect_text "the message" "$(cat "$tmp/out")" "$tmp/inner.conf:1: "
+client_reports "$tmp/out"
 # Of a folder that cannot be made the start says so before anything is listened on or opened.
 unmakeable() {
 	local status=0

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2154,SC2034 # variables of lib.sh
 # a file that is deleted, renamed or emptied while it is served: said; after a recall it is offline
+# needs: host
+# why: it is the file's and the daemon's, not the adapter's
 # limit: 90
 serve 4
 socket=$tmp/d/admin.sock

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2154,SC2034 # variables of lib.sh
 # export add, list, resize, remove while the daemon runs; refusals in the words of the start; adopt
+# needs: host
+# why: what it asks is the daemon's, not the adapter's (live-under-load and live-resize run there), and it takes minutes
 # limit: 120
 serve 8
 socket=$tmp/d/admin.sock

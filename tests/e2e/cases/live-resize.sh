@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2154,SC2034 # variables of lib.sh
 # grow and shrink, by a landlord and by export resize, under verified load, with blocks of 512 and 4096 bytes
+# needs: host
+# why: the kernel's host sees sizes change there (interop), and it takes minutes
 # limit: 240
 use d
 make_file "$files/e512" 6

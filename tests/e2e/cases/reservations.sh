@@ -12,7 +12,9 @@ resv() {
 	expect "host $1, $2" "$got" "status $6h"
 }
 serve 32
+expect "what is reserved" "$(status .exports[0].reservation)" null
 resv 1 register 0 17 0 000
+expect "what is reserved" "$(status .exports[0].reservation.type)" none
 resv 2 register 0 34 0 000
 resv 1 acquire 99 0 1 083
 
@@ -28,6 +30,13 @@ lh_fails 'reserv' read --block "$(target data)" 0 4096
 client_end holder INT
 resv 2 read 0 0 0 083
 resv 1 write 0 0 0 000
+expect "what is reserved" "$(status .exports[0].reservation.type)" "exclusive access"
+expect "kept" "$(status .exports[0].reservation.persists)" false
+expect "registered" "$(status '.exports[0].registrants | length')" 2
+expect "holders" "$(status '.exports[0].registrants | map(select(.holds)) | length')" 1
+lh_ok status --socket "$tmp/$D/admin.sock"
+expect_text "leasehold status" "$(cat "$tmp/out")" 'reservation: type=exclusive access persists=no'
+expect_text "leasehold status" "$(cat "$tmp/out")" 'registrants: hostid=.* holds=(yes|no), hostid='
 
 # One that does not answer is fenced.
 resv 1 release 17 0 2 000
@@ -57,6 +66,8 @@ daemon_kill
 daemon_start
 resv 1 read 0 0 0 083
 resv 3 read 0 0 0 000
+expect "what is reserved" "$(status .exports[0].reservation.type)" "exclusive access"
+expect "kept" "$(status .exports[0].reservation.persists)" true
 daemon_stop
 printf x >>"$tmp/$D/state/reservations/data"
 daemon_refuses 'state/reservations/data: its checksum is wrong'

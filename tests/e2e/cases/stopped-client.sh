@@ -23,6 +23,7 @@ expect "size" "$(size_of "$files/data")" $((8 << 20))
 kill -CONT "${c_pid[writer]}"
 wait_for 30 "the client fenced" said writer '\bfenced\b'
 wait_for 30 "the client granted again" said writer '\bregranted\b'
+! said writer '\breleased\b' || fail "a client that was fenced says that it released: $(grep released "$tmp/writer.out")"
 sleep 0.5
 client_alive writer || fail "the client gave up"
 expect "size" "$(size_of "$files/data")" $((8 << 20))

@@ -18,14 +18,17 @@ goes_on() {
 }
 background writer "${helper_py[@]}" writer "$disk" $((8 << 20)) "$tmp/acknowledged"
 goes_on
-for _ in 1 2; do
+for receives in '' 1100; do
 	daemon_kill
+	# The second time its queues share their receives, of which the host has seen nothing yet.
+	LEASEHOLD_TEST_SHARED_RECEIVES=$receives
 	sleep 0.5
 	client_alive writer || fail "the writer did not wait for the target: $(tail -1 "$tmp/writer.out")"
 	daemon_start
 	wait_for 20 "the controller live" is_live "$ctrl"
 	goes_on
 done
+shared || fail "the queues share no receives: $(log | grep -i 'share' | tail -1)"
 client_end writer TERM
 disconnect
 daemon_flat

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=bash disable=SC2154,SC2034 # variables of tests/e2e/lib.sh and of the cases
+# A landlord who takes blocks of an exported file away as often as he can, and gives them to a canary at
+# once, while remote hosts write. Sourced by each case; `storm OP` is the test. The file:
+#
+#   0      4 MiB   block commands, verified: fio on the kernel's host in the testbed VM, else our client
+#   4 MiB  4 MiB   direct, verified, by our client
+#   8 MiB  12 MiB  the arena: the landlord's; and our client writes blindly whatever it can
+#   20 MiB 1 MiB   behind it
+#
+# LEASEHOLD_CANARY_SECONDS: how long each storm lasts (10).
+here=$(dirname "${BASH_SOURCE[0]}")
+. "$E2E_LIB/blocks.sh"
+seconds=${LEASEHOLD_CANARY_SECONDS:-10}
+arena=$((8 << 20)) arena_bytes=$((12 << 20))
+stress=$bin/initiator/stress/lh-stress
+
+is_xfs() { [ "$(stat -f -c %T "$files")" = xfs ]; }
+counted() { sed -n "s/.*\b$2=\([0-9]*\).*/\1/p" "$tmp/$1.out"; }
+
+# load NAME ARG...: lh-stress, until the storm is over.
+load() {
+	local name=$1
+	shift
+	"$stress" "$(target data)" 100000 "$@" >"$tmp/$name.out" 2>&1 &
+	c_pid[$name]=$!
+}
+
+kernel_host() {
+	[ -n "$vm" ] && [ "$fabric" = verbs ] && command -v nvme >/dev/null && command -v fio >/dev/null && modprobe -q nvme-rdma
+}
+steady() {
+	until [ -e "$tmp/enough" ]; do
+		fio --name=steady --filename="$1" "${fio_options[@]}" --rw=randrw --bsrange=4k-64k --size=4m --io_size=4m --iodepth=16 || return
+	done
+}
+
+start_loads() {
+	load direct 2 range 4M 4M
+	# Not where the first MiB of the arena is: collapse moves there what nobody writes.
+	load blind 2 range $((arena + (1 << 20))) $((arena_bytes - (1 << 20))) blind
+	if kernel_host; then
+		. "$here/../interop/host.sh"
+		connect -i 2
+		background steady steady "$(disk)"
+	else
+		load block 2 block range 0 4M
+	fi
+	wait_for 20 "grants" eval '[ "$(status .exports[0].grants)" -ge 2 ]'
+}
+
+end_loads() {
+	local name
+	touch "$tmp/enough"
+	for name in direct block blind; do
+		[ -n "${c_pid[$name]-}" ] || continue
+		client_alive "$name" || fail "the $name load ended before the storm did: $(tail -1 "$tmp/$name.out")"
+		client_end "$name" INT
+		[ "$(counted "$name" writes)" -gt 0 ] || fail "the $name load wrote nothing: this proves nothing"
+		[ "$name" = blind ] || [ "$(counted "$name" reads)" -gt 0 ] || fail "the $name load read nothing: this proves nothing"
+	done
+	[ "$(counted direct recalls)" -ge 2 ] || fail "the direct load saw $(counted direct recalls) recalls only"
+	[ -n "${c_pid[steady]-}" ] || return 0
+	client_end steady
+	expect "errors of fio" "$(fio_errors "$tmp/steady.out")" 0
+	disconnect
+}
+
+serve_arena() {
+	make_file "$files/data" 21
+	sync "$files/data"
+	use d
+	set_option 'recall_deadline_ms = 500;'
+	add_export data "$files/data"
+	daemon_start
+	# Some is left for what the file system notes down; more on xfs, which shares by noting down.
+	if [ -n "$vm" ]; then
+		fill_up
+		truncate -s -$(($(is_xfs && echo 8 || echo 2) << 20)) "$files/filler"
+	fi
+}
+
+# take OP GRANTS [COMMAND...]: the landlord himself, who waits for so many grants each time.
+take() {
+	local op=$1 grants=$2
+	shift 2
+	"$E2E_PYTHON" "$here/landlord.py" "$op" "$files/data" "$files/canary" "$arena" "$arena_bytes" "$seconds" \
+		"$tmp/d/admin.sock" "$grants" "$@" >"$tmp/landlord.out" 2>&1 || fail "$op: $(tail -1 "$tmp/landlord.out")"
+	echo "  $op: $(tail -1 "$tmp/landlord.out")"
+}
+
+# The canary has had the blocks that were taken away; without that nothing is shown.
+was_given() {
+	local given of
+	read -r given of < <(sed -n 's/.*given \([0-9]*\) of \([0-9]*\) blocks.*/\1 \2/p' "$tmp/landlord.out")
+	[ "$of" -gt 0 ] || fail "the landlord found no blocks: this proves nothing"
+	[ $((given * 100)) -ge $((of * $1)) ] || fail "the canary got only $given of the $of blocks taken away: this proves nothing"
+}
+
+# storm OP PERCENT: so many of the blocks taken away must have become the canary's, in the VM.
+storm() {
+	serve_arena
+	start_loads
+	take "$1" 2
+	[ -z "$vm" ] || was_given "$2"
+	end_loads
+	daemon_stop
+}

@@ -1,0 +1,29 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck disable=SC2154,SC2034 # variables of lib.sh
+# libleasehold keeps what its header promises: unconfirmed bytes are replayed or reported, holds, wrong calls
+# needs: host
+# why: nothing in it depends on the adapter or on the file system
+# limit: 180
+use d
+make_file "$files/data" 8
+make_file "$files/half" 4
+truncate -s 8M "$files/half"
+add_export data "$files/data"
+add_export half "$files/half"
+set_option 'recall_deadline_ms = 300;'
+daemon_start
+promises() {
+	local status=0
+	timeout -k 5 $((50 * slow)) "$bin/tests/e2e/promises" "$(target "$1")" "$files/$1" "$2" >"$tmp/$2.out" 2>&1 || status=$?
+	client_reports "$tmp/$2.out"
+	[ $status -eq 0 ] || fail "promises $2 ended with $status: $(tail -1 "$tmp/$2.out")"
+	wait_for 5 "its grants gone" grants_are 0
+	wait_serving 0
+	wait_serving 1
+}
+for what in replay replay-order dead dead-close dead-meanwhile made-good forgotten unhold wrong punched; do promises data $what; done
+promises half no-fallback
+make_file "$files/data" 8
+wait_serving
+promises data beyond

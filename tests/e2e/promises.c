@@ -1,0 +1,492 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * What leasehold.h promises of bytes that were written directly, of holds and of what is asked wrongly.
+ * For tests/e2e: `file` is the exported one, on this machine, so that it can be opened (which recalls)
+ * and changed behind the client's back.
+ *
+ *	promises TARGET FILE WHAT		see `all` below
+ *
+ * A fence is made here: the keeper is kept in its event for a recall until the target's patience has
+ * ended. Exit status: 0 all was kept, 1 a promise was broken, 2 usage.
+ */
+#include "leasehold.h"
+
+#include "util/util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PIECE	KIB(64)
+#define AT	KIB(256) /* of what is written */
+#define WAIT_NS (20 * NS_PER_S)
+
+static const char *uri, *path;
+static struct lh_client *client;
+static struct lh_export *ex;
+static struct lh_error err;
+static sem_t go; /* the keeper may go on */
+static _Atomic bool keep;
+static uint8_t written[PIECE], got[PIECE];
+
+static void broken(int line, const char *what)
+{
+	(void)fprintf(stderr, "promises.c:%d: not so: %s (%s)\n", line, what, err.text);
+	exit(1);
+}
+
+#define must(what)                               \
+	do {                                     \
+		if (!(what))                     \
+			broken(__LINE__, #what); \
+	} while (0)
+
+/* ---- the scene ------------------------------------------------------------------------------- */
+
+/* On the keeper's thread. */
+static void on_event(const struct lh_event *event, void *user)
+{
+	(void)user;
+	if (event->kind == LH_EVENT_TOLD && atomic_load(&keep))
+		while (sem_wait(&go) < 0 && errno == EINTR)
+			;
+}
+
+static void begin(struct lh_options options)
+{
+	must(lh_open(uri, &options, &client, &ex, &err) == 0);
+	lh_export_on_event(ex, on_event, NULL);
+}
+
+/* Returns what closing the export did. */
+static int end(void)
+{
+	int rc = lh_export_close(ex);
+
+	lh_client_close(client);
+	return rc;
+}
+
+static uint64_t stat_of(size_t field)
+{
+	struct lh_stats s;
+	uint64_t value;
+
+	lh_export_stats(ex, &s);
+	memcpy(&value, (const uint8_t *)&s + field, sizeof(value));
+	return value;
+}
+
+#define STAT(field) stat_of(offsetof(struct lh_stats, field))
+
+static void wait_stat(size_t field, uint64_t least, const char *name)
+{
+	const struct timespec ts = {.tv_nsec = 5 * (long)NS_PER_MS};
+	const uint64_t until = now_ns() + WAIT_NS;
+
+	while (stat_of(field) < least) {
+		if (now_ns() > until)
+			broken(__LINE__, name);
+		(void)nanosleep(&ts, NULL);
+	}
+}
+
+#define WAIT_STAT(field, least) wait_stat(offsetof(struct lh_stats, field), least, #field)
+
+/* Bytes that are nowhere else, and in the caller's memory only until they have left. */
+static void write_directly(uint64_t offset)
+{
+	static uint8_t passing[PIECE];
+	const uint64_t direct = STAT(direct_write_bytes), fallbacks = STAT(fallbacks);
+
+	random_bytes(written, sizeof(written));
+	memcpy(passing, written, sizeof(written));
+	must(lh_write(ex, offset, passing, sizeof(passing), &err) == 0);
+	memset(passing, 0, sizeof(passing));
+	must(STAT(direct_write_bytes) == direct + sizeof(written));
+	must(STAT(fallbacks) == fallbacks);
+}
+
+static bool is_there(uint64_t offset)
+{
+	must(lh_block_read(ex, offset, got, sizeof(got), &err) == 0);
+	return memcmp(got, written, sizeof(got)) == 0;
+}
+
+/*
+ * The grant dies with what was not confirmed: opening the file recalls, the keeper does not answer, the
+ * target fences. Then what did arrive is taken out of the file again, before the keeper hears of it:
+ * zeros in its place.
+ */
+static void fence_and_lose(uint64_t offset)
+{
+	static const uint8_t zeros[PIECE];
+	int fd;
+
+	must(STAT(fenced) == 0);
+	atomic_store(&keep, true);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	must(fd >= 0);
+	must(pwrite(fd, zeros, sizeof(zeros), (off_t)offset) == (ssize_t)sizeof(zeros));
+	must(close(fd) == 0);
+	atomic_store(&keep, false);
+	must(STAT(fenced) == 0); /* the keeper has had no turn */
+}
+
+static void go_on(void)
+{
+	must(sem_post(&go) == 0);
+	WAIT_STAT(fenced, 1);
+}
+
+static struct lh_hold *hold(uint64_t offset, uint64_t length)
+{
+	struct lh_hold *h;
+
+	must(lh_hold(ex, offset, length, LH_READ | LH_WRITE, 0, &h, &err) == 0);
+	return h;
+}
+
+static void wait_granted(struct lh_hold *h)
+{
+	const struct timespec ts = {.tv_nsec = 5 * (long)NS_PER_MS};
+	const uint64_t until = now_ns() + WAIT_NS;
+	struct lh_hold_info info;
+
+	for (lh_hold_info(h, &info); info.granted_bytes < info.length; lh_hold_info(h, &info)) {
+		must(now_ns() < until);
+		(void)nanosleep(&ts, NULL);
+	}
+}
+
+/* ---- bytes that died ------------------------------------------------------------------------- */
+
+/* What was lost is there again, and only the copies can have brought it. */
+static void test_replay(void)
+{
+	begin((struct lh_options){.replay = true});
+	(void)hold(0, LH_ALL);
+	write_directly(AT);
+	fence_and_lose(AT);
+	go_on();
+	must(lh_persist(ex, AT, PIECE, &err) == 0); /* waits for the replay */
+	must(is_there(AT));
+	must(STAT(replayed_bytes) == PIECE);
+	must(STAT(dead_bytes) == 0);
+	must(end() == 0);
+}
+
+/* Nothing is made again that was confirmed, or written over by a block command: others came after it. */
+static void test_replay_order(void)
+{
+	static const uint8_t zeros[PIECE];
+	uint8_t first[PIECE], newer[PIECE];
+
+	begin((struct lh_options){.replay = true});
+	(void)hold(0, LH_ALL);
+	write_directly(4 * AT);
+	memcpy(first, written, sizeof(first));
+	write_directly(2 * AT);
+	random_bytes(newer, sizeof(newer));
+	must(lh_block_write(ex, 2 * AT + 512, newer, sizeof(newer) - 1024, &err) == 0);
+	write_directly(AT);
+	must(lh_persist(ex, AT, PIECE, &err) == 0);
+	fence_and_lose(AT); /* a local process writes there */
+	go_on();
+	must(lh_persist(ex, 0, LH_ALL, &err) == 0);
+	(void)is_there(AT);
+	must(memcmp(got, zeros, sizeof(got)) == 0);
+	(void)is_there(2 * AT);
+	must(memcmp(got + 512, newer, sizeof(newer) - 1024) == 0);
+	(void)is_there(4 * AT);
+	must(memcmp(got, first, sizeof(got)) == 0);
+	must(STAT(replayed_bytes) == PIECE + 1024);
+	must(STAT(dead_bytes) == 0);
+	must(end() == 0);
+}
+
+/* The same without copies: it is lost, and everyone who should says so. */
+static void test_dead(void)
+{
+	struct lh_hold *other, *h;
+
+	begin((struct lh_options){0});
+	h = hold(0, MIB(1));
+	other = hold(MIB(2), MIB(1));
+	write_directly(AT);
+	fence_and_lose(AT);
+	go_on();
+	must(lh_persist(ex, AT, PIECE, &err) == -LH_EDEAD);
+	must(!is_there(AT));
+	must(STAT(dead_bytes) == PIECE);
+	must(lh_persist(ex, MIB(2), MIB(1), &err) == 0);
+	must(lh_unhold(other) == 0);
+	must(lh_unhold(h) == -LH_EDEAD);
+	must(lh_persist(ex, 0, LH_ALL, &err) == -LH_EDEAD);
+	must(end() == -LH_EDEAD);
+}
+
+/* Nobody asked before closing. */
+static void test_dead_close(void)
+{
+	begin((struct lh_options){0});
+	(void)hold(0, LH_ALL);
+	write_directly(AT);
+	fence_and_lose(AT);
+	go_on();
+	must(end() == -LH_EDEAD);
+}
+
+static void *unhold(void *arg)
+{
+	static int rc;
+
+	rc = lh_unhold(arg);
+	return &rc;
+}
+
+/* Unholding finds the keeper busy with the recall that the bytes die of. */
+static void test_dead_meanwhile(void)
+{
+	const struct timespec ts = {.tv_nsec = 100 * (long)NS_PER_MS};
+	struct lh_hold *h;
+	pthread_t thread;
+	void *rc;
+
+	begin((struct lh_options){0});
+	h = hold(0, LH_ALL);
+	write_directly(AT);
+	fence_and_lose(AT);
+	must(pthread_create(&thread, NULL, unhold, h) == 0);
+	(void)nanosleep(&ts, NULL);
+	must(sem_post(&go) == 0);
+	must(pthread_join(thread, &rc) == 0);
+	must(*(int *)rc == -LH_EDEAD);
+	must(end() == -LH_EDEAD);
+}
+
+/* Written again, or forgotten (the next): it is not said any more. */
+static void test_made_good(void)
+{
+	struct lh_hold *h;
+
+	begin((struct lh_options){0});
+	h = hold(0, LH_ALL);
+	write_directly(AT);
+	fence_and_lose(AT);
+	go_on();
+	must(lh_persist(ex, AT, PIECE, &err) == -LH_EDEAD);
+	must(lh_write(ex, AT, written, PIECE, &err) == 0);
+	must(lh_persist(ex, AT, PIECE, &err) == 0);
+	must(is_there(AT));
+	must(lh_unhold(h) == 0);
+	must(end() == 0);
+}
+
+static void test_forgotten(void)
+{
+	struct lh_hold *h;
+
+	begin((struct lh_options){0});
+	h = hold(0, LH_ALL);
+	write_directly(AT);
+	fence_and_lose(AT);
+	go_on();
+	must(lh_persist(ex, AT, PIECE, &err) == -LH_EDEAD);
+	lh_forget(ex, AT, PIECE);
+	must(lh_persist(ex, AT, PIECE, &err) == 0);
+	must(lh_unhold(h) == 0);
+	must(end() == 0);
+}
+
+/* ---- holds ----------------------------------------------------------------------------------- */
+
+/* Unholding confirms what was written and gives back what nobody else holds. */
+static void test_unhold(void)
+{
+	struct lh_hold_info info;
+	struct lh_hold *a, *b, *c;
+
+	begin((struct lh_options){0});
+	a = hold(0, MIB(1));
+	b = hold(MIB(2), MIB(1));
+	c = hold(KIB(512), KIB(512));
+	write_directly(AT);
+	must(STAT(commits) == 0);
+	must(lh_unhold(a) == 0);
+	must(STAT(commits) == 1);
+	must(is_there(AT));
+	lh_hold_info(b, &info);
+	must(info.offset == MIB(2) && info.length == MIB(1) && info.granted_bytes == MIB(1));
+	lh_hold_info(c, &info);
+	must(info.granted_bytes == KIB(512));
+	must(lh_unhold(c) == 0);
+	must(STAT(releases) >= 1);
+	must(lh_unhold(b) == 0);
+	/* Nothing is held: this goes by block commands, and is no fallback. */
+	random_bytes(written, sizeof(written));
+	must(lh_write(ex, AT, written, PIECE, &err) == 0);
+	must(STAT(block_write_bytes) == PIECE && STAT(fallbacks) == 0);
+	must(is_there(AT));
+	must(end() == 0);
+}
+
+/* A range may reach beyond the end, even begin there; it is granted when the export has grown. */
+static void test_beyond(void)
+{
+	struct lh_export_info info;
+	struct lh_hold_info held;
+	struct lh_hold *over, *behind;
+	uint64_t size;
+	int fd;
+
+	begin((struct lh_options){0});
+	must(lh_export_info(ex, true, &info, &err) == 0);
+	size = info.size_bytes;
+	over = hold(size - MIB(1), MIB(2));
+	behind = hold(size + MIB(1), MIB(1));
+	lh_hold_info(over, &held);
+	must(held.length == MIB(1) && held.granted_bytes == MIB(1));
+	lh_hold_info(behind, &held);
+	must(held.length == 0 && held.granted_bytes == 0);
+	must(lh_write(ex, size + MIB(1), written, PIECE, &err) == -ERANGE);
+	must(lh_write(ex, size - KIB(4), written, KIB(8), &err) == -ERANGE);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	must(fd >= 0);
+	must(posix_fallocate(fd, (off_t)size, (off_t)MIB(2)) == 0);
+	must(close(fd) == 0);
+	for (uint64_t until = now_ns() + WAIT_NS; held.length < MIB(1); lh_hold_info(behind, &held))
+		must(now_ns() < until);
+	wait_granted(behind);
+	wait_granted(over);
+	lh_hold_info(over, &held);
+	must(held.granted_bytes == MIB(2));
+	write_directly(size + MIB(1));
+	must(end() == 0);
+}
+
+/* ---- no fallback ----------------------------------------------------------------------------- */
+
+/* The export's second half is a hole. */
+static void test_no_fallback(void)
+{
+	struct lh_export_info info;
+	struct lh_hold *h;
+	uint64_t half, begun;
+
+	begin((struct lh_options){.no_fallback = true});
+	must(lh_export_info(ex, true, &info, &err) == 0);
+	half = info.size_bytes / 2;
+	begun = now_ns();
+	must(lh_hold(ex, 0, LH_ALL, LH_READ, 0, NULL, &err) == -ENODATA);
+	must(strstr(err.text, "holes") && strstr(err.text, "ALLOCATE"));
+	must(lh_hold(ex, half, half, LH_READ, 0, NULL, &err) == -ENODATA);
+	must(strstr(err.text, "holes") && strstr(err.text, "ALLOCATE"));
+	/* What is found out later is said by the operations. */
+	must(lh_hold(ex, half, half, LH_READ, LH_HOLD_NOWAIT, NULL, &err) == 0);
+	must(lh_read(ex, half, got, PIECE, &err) == -ENODATA);
+	must(strstr(err.text, "holes"));
+	must(now_ns() - begun < WAIT_NS);
+	h = hold(0, half);
+	write_directly(AT);
+	must(lh_unhold(h) == 0);
+	/* With ALLOCATE there is nothing left to refuse. */
+	must(lh_hold(ex, 0, LH_ALL, LH_READ | LH_WRITE, LH_HOLD_ALLOCATE, &h, &err) == 0);
+	write_directly(half);
+	must(lh_persist(ex, half, PIECE, &err) == 0);
+	must(STAT(fallbacks) == 0);
+	must(end() == 0);
+}
+
+/* What is punched out of a file that is held cannot be had any more, the rest can. */
+static void test_punched(void)
+{
+	uint64_t begun;
+	struct lh_hold *h;
+	int fd;
+
+	begin((struct lh_options){.no_fallback = true});
+	h = hold(0, MIB(4));
+	write_directly(MIB(3));
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	must(fd >= 0);
+	must(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)MIB(2)) == 0);
+	must(close(fd) == 0);
+	must(lh_read(ex, MIB(3), got, PIECE, &err) == 0); /* waits for the regrant */
+	must(memcmp(got, written, PIECE) == 0);
+	begun = now_ns();
+	must(lh_read(ex, AT, got, PIECE, &err) == -ENODATA);
+	must(strstr(err.text, "holes"));
+	must(now_ns() - begun < WAIT_NS);
+	must(STAT(fallbacks) == 0);
+	must(lh_unhold(h) == 0);
+	must(end() == 0);
+}
+
+/* ---- asked wrongly --------------------------------------------------------------------------- */
+
+static void test_wrong(void)
+{
+	struct lh_io io = {.length = KIB(4), .buf = got};
+	struct lh_hold *h = NULL;
+	struct lh_op *op = NULL;
+
+	begin((struct lh_options){0});
+	for (unsigned int bit = 0; bit < 32; bit++) {
+		io.flags = 1u << bit;
+		if (io.flags == LH_IO_WRITE || io.flags == LH_IO_BLOCK)
+			continue;
+		must(lh_submit(ex, &io, &op, &err) == -EINVAL && !op);
+		must(strstr(err.text, "LH_IO_WRITE"));
+	}
+	io.flags = 0xff;
+	must(lh_submit(ex, &io, &op, &err) == -EINVAL && !op);
+	io.flags = LH_IO_BLOCK;
+	must(lh_submit(ex, &io, &op, &err) == 0 && lh_wait(op, -1, &err) == 0);
+	must(lh_hold(ex, 0, LH_ALL, 0, 0, &h, &err) == -EINVAL && !h);
+	must(lh_hold(ex, 0, LH_ALL, LH_READ | 4, 0, &h, &err) == -EINVAL && !h);
+	must(lh_hold(ex, 0, 0, LH_READ, 0, &h, &err) == -EINVAL && !h);
+	must(lh_hold(ex, 0, LH_ALL, LH_READ, 8, &h, &err) == -EINVAL && !h);
+	must(strstr(err.text, "LH_HOLD_BRIEF"));
+	must(end() == 0);
+}
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} all[] = {
+	{"replay", test_replay},
+	{"replay-order", test_replay_order},
+	{"dead", test_dead},
+	{"dead-close", test_dead_close},
+	{"dead-meanwhile", test_dead_meanwhile},
+	{"made-good", test_made_good},
+	{"forgotten", test_forgotten},
+	{"unhold", test_unhold},
+	{"beyond", test_beyond},
+	{"no-fallback", test_no_fallback},
+	{"punched", test_punched},
+	{"wrong", test_wrong},
+};
+
+int main(int argc, char **argv)
+{
+	for (size_t i = 0; argc == 4 && i < ARRAY_SIZE(all); i++) {
+		if (strcmp(argv[3], all[i].name) != 0)
+			continue;
+		uri = argv[1];
+		path = argv[2];
+		(void)sem_init(&go, 0, 0);
+		all[i].run();
+		return 0;
+	}
+	(void)fprintf(stderr, "usage: promises TARGET FILE WHAT\n");
+	return 2;
+}

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The recall of a range: the machine of target/grant/range_recall.c, in its order, and a world around
+ * it. One range and one client stand for many: what is asked about a range concerns only what touches
+ * it, and each recall has a machine of its own; what they share is that nothing served leaves in what
+ * any of them wants, which is `out` here.
+ *
+ * The world. A client that holds a grant and answers, or not; an Acquire that was under way; block work
+ * that ends, or not; commits; the registrar; a reactor that hangs (HANG); the landlord, who may be
+ * through before he got it; a recall of the whole export at any time. Events come as their truth does,
+ * in any order.
+ */
+
+#define WAITING	  0
+#define RECALLING 1
+#define FENCED	  2
+#define INVALID	  3
+#define RELEASED  4
+#define RETURNING 5
+#define ENDED	  6
+
+byte state;
+bit narrowed, drained, keys_dead, sealed, seal_asked, escalated, over;
+byte phase; /* 0: before the deadline, 1: at it, 2: at the end of patience */
+
+/* What was asked of the world. */
+bit do_narrow, do_tell, do_drain, do_seal, do_withdraw, do_return;
+bit do_fence_client, do_fence_block, do_escalate;
+
+/* What there is. */
+bit key = 1;	 /* the client's, alive */
+bit queue = 1;	 /* the client's */
+bit making = 1;	 /* an Acquire under way: its key may come yet */
+bit work;	 /* block work that names keys of a serving that has the range */
+bit commit;	 /* at work on the range */
+bit regions = 1; /* our own keys over it */
+bit out;	 /* what is served leaves it out */
+bit refusing;	 /* commits there */
+bit held_back;	 /* no grant there */
+bit whole;	 /* the whole export is being recalled */
+bit whole_gone;	 /* … and has let go */
+bit landlord;	 /* has the range */
+byte told_landlord;
+
+#define under_way (state == RECALLING || state == FENCED || state == INVALID)
+
+#define SAFE assert(!landlord || (!key && !work && !commit && !regions))
+
+#ifdef BUG_NO_DRAIN
+#define IS_DRAINED 1
+#else
+#define IS_DRAINED drained
+#endif
+#ifdef BUG_NO_SEAL
+#define IS_SEALED 1
+#else
+#define IS_SEALED sealed
+#endif
+
+inline advance()
+{
+	if
+	:: under_way && keys_dead && !seal_asked ->
+		seal_asked = 1;
+		do_seal = 1
+	:: else
+	fi;
+	if
+	:: (state == RECALLING || state == FENCED) && narrowed && IS_DRAINED && keys_dead && IS_SEALED ->
+		state = INVALID;
+		do_withdraw = 1
+	:: else
+	fi;
+	if
+	:: state == RELEASED && over ->
+		state = RETURNING;
+		do_return = 1
+	:: else
+	fi
+}
+
+inline release()
+{
+	state = RELEASED;
+	told_landlord++;
+	assert(told_landlord == 1);
+	landlord = !over;
+	SAFE
+}
+
+inline m_begin()
+{
+	if
+	:: state == WAITING ->
+		state = RECALLING;
+		do_narrow = 1;
+		do_tell = 1
+	:: else
+	fi;
+	advance()
+}
+
+inline m_narrowed()
+{
+	if
+	:: under_way && !narrowed ->
+		narrowed = 1;
+		do_drain = 1;
+		if
+		:: state == FENCED -> do_fence_block = 1
+		:: else
+		fi
+	:: else
+	fi;
+	advance()
+}
+
+inline m_timer()
+{
+	if
+	:: under_way && phase >= 1 && state == RECALLING ->
+		state = FENCED;
+		if
+		:: !keys_dead -> do_fence_client = 1
+		:: else
+		fi;
+		if
+		:: narrowed && !drained -> do_fence_block = 1
+		:: else
+		fi
+	:: else
+	fi;
+#ifndef BUG_NO_ESCALATION
+	if
+	:: under_way && phase >= 2 && !escalated ->
+		escalated = 1;
+		do_escalate = 1
+	:: else
+	fi;
+#endif
+	advance()
+}
+
+inline m_overtaken()
+{
+	if
+	:: under_way || state == WAITING -> release()
+	:: else
+	fi;
+	advance()
+}
+
+/* ---- the world ---- */
+
+active proctype client()
+{
+	/* One that does not answer stops at the first line. */
+	do
+	:: atomic { do_tell && key && queue -> key = 0; break }
+	:: atomic { key && queue -> SAFE } /* it writes */
+	:: !key || !queue -> break
+	:: break
+	od
+}
+
+active proctype acquire()
+{
+	/* Cancelled or not, its key may be there for a moment: then it is killed. */
+	if
+	:: atomic { making && do_tell -> making = 0 }
+	:: atomic { making && !held_back && !key && queue -> making = 0; key = 1 }
+	:: atomic { making -> making = 0 }
+	fi;
+	/* And another time, or never. */
+#ifdef BUG_NOT_HELD_BACK
+end:	atomic { held_back && !key && queue -> key = 1; SAFE }
+#else
+end:	atomic { state == ENDED && !held_back -> key = 1; SAFE }
+#endif
+}
+
+active proctype host()
+{
+end:	do
+	:: atomic { !out && regions && !work && !whole && state != ENDED -> work = 1; SAFE }
+	:: atomic { work -> work = 0 }
+	:: atomic { work -> goto stuck }
+	od;
+stuck:
+#ifdef HANG
+	atomic { whole -> work = 0 }
+#else
+	atomic { do_fence_block || whole -> work = 0 }
+#endif
+}
+
+active proctype committer()
+{
+end:	do
+	:: atomic { !refusing && queue && !whole && !commit && state != ENDED -> commit = 1; SAFE }
+	:: atomic { commit -> commit = 0 }
+	od
+}
+
+active proctype clock()
+{
+	do
+#ifndef BUG_NO_DEADLINE
+	:: atomic { under_way && phase < 2 -> phase++; m_timer() }
+#endif
+	:: state >= RELEASED -> break
+	od
+}
+
+active proctype landlord_()
+{
+	/* He may be through, or have given up, before he got it. */
+	atomic { !over -> landlord = 0; over = 1; advance() }
+}
+
+/* A recall of the whole export: ours, or another landlord's. */
+active proctype whole_recall()
+{
+	bit any;
+
+#ifdef HANG
+	any = 0;
+#else
+	if
+	:: any = 1
+	:: any = 0
+	fi;
+#endif
+	if
+	:: atomic { any || do_escalate -> whole = 1 }
+	:: atomic { !any && state >= RELEASED -> goto nothing }
+	fi;
+	/* That this ends is what recall.pml shows. */
+	atomic { !work && !commit && !making -> key = 0; queue = 0; regions = 0; whole_gone = 1; out = 1; m_overtaken(); SAFE };
+nothing:
+	skip
+}
+
+active proctype control()
+{
+	held_back = 1;
+	if
+	:: atomic { m_begin() }
+	:: atomic { whole -> skip } /* WAITING: it will be overtaken */
+	fi;
+	do
+	:: atomic { do_narrow -> do_narrow = 0; out = 1; m_narrowed() }
+#ifdef BUG_NO_DRAIN
+	:: atomic { do_drain -> do_drain = 0 }
+#else
+	:: atomic { do_drain && !work -> do_drain = 0; drained = 1; advance() }
+#endif
+	:: atomic { under_way && !key && !making && !keys_dead -> keys_dead = 1; advance() }
+	:: atomic { do_seal && !refusing -> refusing = 1 }
+	:: atomic { do_seal && refusing && !commit -> do_seal = 0; sealed = 1; advance() }
+	:: atomic { do_fence_client && queue -> queue = 0 }
+	:: atomic { do_fence_client && !queue && key -> key = 0 }
+	:: atomic {
+		do_withdraw && state == INVALID ->
+		do_withdraw = 0;
+		regions = 0;
+		assert(!work);
+		release();
+		advance()
+	   }
+	:: atomic {
+		state == RETURNING && !(whole && !whole_gone) && !do_seal ->
+#ifndef BUG_RETURN_WITHOUT_END
+		assert(!landlord);
+#endif
+		regions = 1;
+		out = 0;
+		refusing = 0;
+		state = ENDED;
+		held_back = 0;
+		SAFE;
+		break
+	   }
+#ifdef BUG_RETURN_WITHOUT_END
+	:: atomic { state == RELEASED -> regions = 1; out = 0; SAFE }
+#endif
+	od
+}
+
+ltl ends { <> (state == ENDED) }

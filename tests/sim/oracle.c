@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * What a reader may see. Of every cell all writes are known: when each began, when it was over, and
+ * when it was superseded, that is when a write was acknowledged that had begun after this one was
+ * over. A reader may see any write that had begun and was not superseded when the reader asked.
+ */
+#include "sim.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct write_op {
+	struct list link;    /* all */
+	struct list pending; /* not over */
+	unsigned int cell, n;
+	uint64_t value, issued, over;
+	uint32_t key;
+	uint64_t conn;
+};
+
+struct seen {
+	struct write_op *op;
+	uint64_t superseded;
+};
+
+struct cell {
+	struct seen *seen;
+	unsigned int n, room;
+};
+
+static struct {
+	struct cell cells[FILE_MAX_PAGES * PAGE_CELLS];
+	struct list ops, pending;
+	uint64_t last_value;
+} o;
+
+void oracle_begin(void)
+{
+	memset(&o, 0, sizeof(o));
+	list_init(&o.ops);
+	list_init(&o.pending);
+	oracle_ack(oracle_issue(0, ARRAY_SIZE(o.cells), 0));
+}
+
+void oracle_end(void)
+{
+	struct list *l;
+
+	while ((l = list_pop(&o.ops)))
+		free(list_entry(l, struct write_op, link));
+	for (unsigned int i = 0; i < ARRAY_SIZE(o.cells); i++)
+		free(o.cells[i].seen);
+}
+
+uint64_t oracle_value(void)
+{
+	return ++o.last_value << 8 | 0xa5;
+}
+
+void oracle_fill(void *bytes, unsigned int n, uint64_t value)
+{
+	uint64_t *p = bytes;
+
+	for (size_t i = 0; i < (size_t)n * CELL_BYTES / sizeof(*p); i++)
+		p[i] = value;
+}
+
+static void cell_add(struct cell *c, struct write_op *op)
+{
+	if (c->n == c->room) {
+		c->room = c->room ? 2 * c->room : 4;
+		c->seen = realloc(c->seen, c->room * sizeof(*c->seen));
+		assert(c->seen);
+	}
+	c->seen[c->n++] = (struct seen){.op = op, .superseded = NEVER};
+}
+
+struct write_op *oracle_issue(unsigned int cell, unsigned int n, uint64_t value)
+{
+	struct write_op *op = calloc(1, sizeof(*op));
+
+	assert(op && cell + n <= ARRAY_SIZE(o.cells));
+	*op = (struct write_op){
+		.cell = cell,
+		.n = n,
+		.value = value,
+		.issued = sim_now,
+		.over = NEVER,
+	};
+	list_push(&o.ops, &op->link);
+	list_push(&o.pending, &op->pending);
+	for (unsigned int i = 0; i < n; i++)
+		cell_add(&o.cells[cell + i], op);
+	return op;
+}
+
+void oracle_over(struct write_op *op)
+{
+	if (op->over != NEVER)
+		return;
+	op->over = sim_now;
+	list_del(&op->pending);
+}
+
+void oracle_ack(struct write_op *op)
+{
+	for (unsigned int i = 0; i < op->n; i++) {
+		struct cell *c = &o.cells[op->cell + i];
+
+		for (unsigned int k = 0; k < c->n; k++) {
+			struct seen *seen = &c->seen[k];
+
+			if (seen->op != op && seen->op->over <= op->issued &&
+			    seen->superseded == NEVER)
+				seen->superseded = sim_now;
+		}
+	}
+	oracle_over(op);
+}
+
+void oracle_by_key(struct write_op *op, uint32_t key)
+{
+	op->key = key;
+}
+
+void oracle_by_conn(struct write_op *op, uint64_t conn)
+{
+	op->conn = conn;
+}
+
+static void over_all(uint32_t key, uint64_t conn)
+{
+	struct list *l, *next;
+
+	list_for_each_safe (l, next, &o.pending) {
+		struct write_op *op = list_entry(l, struct write_op, pending);
+
+		if ((key && op->key == key) || (conn && op->conn == conn))
+			oracle_over(op);
+	}
+}
+
+void oracle_key_dead(uint32_t key)
+{
+	over_all(key, 0);
+}
+
+void oracle_conn_dead(uint64_t conn)
+{
+	over_all(0, conn);
+}
+
+void oracle_set(unsigned int cell, unsigned int n, uint64_t value)
+{
+	if (n > 0)
+		oracle_ack(oracle_issue(cell, n, value));
+}
+
+static void explain(unsigned int cell)
+{
+	const struct cell *c = &o.cells[cell];
+
+	for (unsigned int k = 0; k < c->n; k++)
+		sim_log("  cell %u: value %llx began %.6f over %.6f superseded %.6f", cell,
+			(unsigned long long)c->seen[k].op->value,
+			(double)(c->seen[k].op->issued - w.base_ns) / 1e6,
+			c->seen[k].op->over == NEVER
+				? -1.0
+				: (double)(c->seen[k].op->over - w.base_ns) / 1e6,
+			c->seen[k].superseded == NEVER
+				? -1.0
+				: (double)(c->seen[k].superseded - w.base_ns) / 1e6);
+}
+
+static bool may_see(const struct cell *c, uint64_t value, uint64_t issued)
+{
+	for (unsigned int k = c->n; k-- > 0;)
+		if (c->seen[k].op->value == value && c->seen[k].superseded >= issued)
+			return true;
+	return false;
+}
+
+void oracle_check(unsigned int cell, unsigned int n, const void *bytes, uint64_t issued,
+		  const char *who)
+{
+	const uint64_t *p = bytes;
+
+	for (unsigned int i = 0; i < n; i++, p += CELL_BYTES / sizeof(*p)) {
+		for (unsigned int k = 1; k < CELL_BYTES / sizeof(*p); k++)
+			if (p[k] != p[0])
+				sim_fail(P_LOST, "%s sees a torn sector at byte %llu", who,
+					 (unsigned long long)(cell + i) * CELL_BYTES);
+		if (may_see(&o.cells[cell + i], p[0], issued))
+			continue;
+		explain(cell + i);
+		sim_fail(P_LOST, "%s sees %llx at byte %llu, which it may not", who,
+			 (unsigned long long)p[0], (unsigned long long)(cell + i) * CELL_BYTES);
+	}
+}

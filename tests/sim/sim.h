@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The simulator: the whole target, its hosts, its file system and its fabric in one thread, in
+ * virtual time. Every order and every delay is drawn from the seed, so a seed is a run.
+ *
+ *   sched.c    chance, the clock, events, coroutines; who runs next
+ *   threads.c  util/loop.h and util/pool.h, without threads
+ *   file.c     target/export: a file of blocks; who owns each block is known at any time
+ *   lease.c    target/tenure: the lease on it, and who waits for it to go
+ *   oracle.c   what a reader may see: every write there was, and what has superseded it
+ *   fabric.c   memory, keys, completion queues
+ *   wire.c     work requests and packets; connections
+ *   host.c     an NVMe host: its queues, its commands
+ *   block.c    hosts of the block path, good and bad
+ *   direct.c   clients of the direct path, good and bad
+ *   landlord.c truncates, punches, clones, moves blocks
+ *   world.c    one seed from the first to the last event
+ */
+#ifndef LEASEHOLD_SIM_H
+#define LEASEHOLD_SIM_H
+
+#include "fabric/fabric.h"
+#include "util/list.h"
+#include "util/loop.h"
+#include "util/util.h"
+
+#define PAGE_BYTES     4096u
+#define CELL_BYTES     512u
+#define PAGE_CELLS     (PAGE_BYTES / CELL_BYTES)
+#define FILE_MAX_PAGES 64u
+#define SIM_NSID       1u
+#define SIM_NQN	       "nqn.2026-11.org.leasehold:sim"
+#define SIM_PORT       4420
+#define NEVER	       UINT64_MAX
+
+/* Which promise was broken (docs/testing.md, "The simulator"). */
+enum promise {
+	P_REGISTERED = 1, /* no memory registered without a tenure */
+	P_RELEASED = 2,	  /* tenure released with a key alive or work in flight */
+	P_REACHED = 3,	  /* something remote reached blocks that are not the file's any more */
+	P_LATE = 4,	  /* a recall did not end in time */
+	P_LOST = 5, /* an acknowledged write is not there, or a byte is there that nobody wrote */
+	P_FOREIGN = 6, /* a key that is not what its client asked for */
+	P_HOST = 7,    /* a host that does everything right got an error, or waited too long */
+	P_UNDONE = 8,  /* remote I/O undid what the landlord did */
+	P_STUCK = 9,   /* it does not come to rest, or something is left over */
+	P_ROOM = 10,   /* the target asked a room below for what it may not */
+};
+
+/* What one seed is like; drawn at its start. */
+struct sim_options {
+	uint64_t seed;
+	bool verbose;
+};
+
+struct world {
+	/* Drawn. */
+	uint32_t deadline_ms;
+	uint32_t lba_bytes;
+	unsigned int pages; /* of the file at the start */
+	bool pinned;	    /* else on-demand paging */
+	bool random_iova;
+	bool dax;
+	bool prepare_allocate;
+	bool advisory;
+	uint32_t expiry_ms; /* of grants; 0: they do not */
+	bool faults;	    /* calls fail, connections break */
+	bool rungs;	    /* somebody changes how the file is reached */
+	bool reclaims;	    /* somebody wants parts of it back for a while */
+	bool early_done;    /* a send is done when it is sent, else when it is acknowledged */
+	unsigned int mtu;
+	uint64_t wire_ns;     /* a packet takes up to that long, sometimes much more */
+	uint64_t lull_ns;     /* a thread that is not run for that long at most */
+	uint64_t landlord_ns; /* between two of the landlord's operations, at most */
+	uint64_t end_ns;      /* then everybody goes home */
+	bool ending;
+	bool resized;		 /* the file ever got another size */
+	unsigned int slow_hosts; /* hosts of this seed that do not answer in time */
+	uint64_t base_ns;	 /* of the clock, so that 0 is no time */
+};
+extern struct world w;
+
+/* ---- sched.c ---- */
+
+extern struct sim_options sim;
+extern uint64_t sim_now;
+
+uint64_t sim_random(void);
+/** 0 … n - 1. */
+uint64_t sim_below(uint64_t n);
+static inline uint64_t sim_between(uint64_t low, uint64_t high)
+{
+	return low + sim_below(high - low + 1);
+}
+static inline bool sim_chance(unsigned int in_thousand)
+{
+	return sim_below(1000) < in_thousand;
+}
+/** Mostly short, sometimes up to `most`. */
+uint64_t sim_delay(uint64_t most);
+
+void sim_log(const char *fmt, ...) PRINTF_LIKE(1, 2);
+_Noreturn void sim_fail(enum promise promise, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/** fn(arg) in `ns` from now. */
+void sim_after(uint64_t ns, void (*fn)(void *arg), void *arg);
+
+void sched_begin(uint64_t seed);
+/** One step; false: nothing will ever happen any more, or not before `until_ns`. */
+bool sched_step(uint64_t until_ns);
+void sched_end(void);
+unsigned long sched_steps(void);
+
+/* Coroutines: a host's or the landlord's life, written as if it had a thread of its own. */
+struct co;
+struct co *co_new(const char *name, void (*fn)(void *arg), void *arg);
+/** The one that runs, or NULL. */
+struct co *co_self(void);
+void co_sleep(uint64_t ns);
+/** Until co_wake(), at most `ns`; false: nobody woke it. */
+bool co_wait(uint64_t ns);
+void co_wake(struct co *co);
+unsigned int co_alive(void);
+
+/* ---- threads.c ---- */
+
+/** A descriptor of the simulated fabric, and that there is something to read. */
+int sim_fd_new(void);
+void sim_fd_kick(int fd);
+/** Runs one thing of a random loop that has something to do; false: none has. */
+bool threads_step(void);
+unsigned int threads_ready(void);
+/** When the next of them has, or NEVER. */
+uint64_t threads_next_ns(void);
+/** Runs fn on the loop's thread, now. */
+void sim_on_loop(struct loop *loop, void (*fn)(void *arg), void *arg);
+void threads_begin(void);
+void threads_end(void);
+
+/* ---- oracle.c ---- */
+
+struct write_op;
+
+void oracle_begin(void);
+void oracle_end(void);
+/** Somebody begins to write `value` to cells [cell, cell + n). */
+struct write_op *oracle_issue(unsigned int cell, unsigned int n, uint64_t value);
+/** It was acknowledged: what was over before it began is not to be seen any more. */
+void oracle_ack(struct write_op *op);
+/** It can have no effect any more from now on; it may have had, or not. */
+void oracle_over(struct write_op *op);
+/** Whose end is to be learned otherwise: by the death of a key, or of a connection. */
+void oracle_by_key(struct write_op *op, uint32_t key);
+void oracle_by_conn(struct write_op *op, uint64_t conn);
+void oracle_key_dead(uint32_t key);
+void oracle_conn_dead(uint64_t conn);
+/** The landlord's own: at once. */
+void oracle_set(unsigned int cell, unsigned int n, uint64_t value);
+/** Bytes that were read, by somebody who asked at `issued`. */
+void oracle_check(unsigned int cell, unsigned int n, const void *bytes, uint64_t issued,
+		  const char *who);
+/** Fills cells with a value, and a fresh value. */
+void oracle_fill(void *bytes, unsigned int n, uint64_t value);
+uint64_t oracle_value(void);
+
+/* ---- file.c: the file and its blocks ---- */
+
+void file_begin(void);
+void file_end(void);
+uint64_t file_size(void);
+/** True if the address lies where views are mapped. */
+bool file_address(const void *addr);
+/** A key over file memory comes to be; fills in what the adapter remembers of it. */
+void file_register(const void *addr, uint64_t length, bool remote, uint32_t **blocks);
+/** An adapter reads or writes file memory by a key. -EFAULT: on demand, and it is not there. */
+int file_dma(const void *addr, const uint32_t *blocks, uint64_t key_offset, void *bytes,
+	     uint32_t length, bool write, const char *who);
+/** Whether the range of addresses [addr, addr + length) overlaps the file's bytes [from, to). */
+bool file_overlaps(const void *addr, uint64_t length, uint64_t from, uint64_t to);
+uint64_t file_offset(const void *addr);
+/** Everything against what may be seen. */
+void file_check(uint64_t issued);
+/** As io_uring would: bytes read, at most to the end of the file. */
+int file_pread(void *buf, uint32_t length, uint64_t offset);
+
+/* What the landlord can do; the caller has it open, or has broken the lease. */
+void file_truncate(uint64_t bytes);
+void file_punch(unsigned int page, unsigned int n);
+void file_write(unsigned int cell, unsigned int n);
+void file_clone(unsigned int page, unsigned int n);
+void file_move(unsigned int page, unsigned int n);
+/* The same by one who was given only these pages. */
+void file_punch_part(unsigned int page, unsigned int n);
+void file_move_part(unsigned int page, unsigned int n);
+
+/* ---- lease.c ---- */
+
+void lease_begin(void);
+void lease_end(void);
+bool lease_held(void);
+/** A landlord's open(2): waits for the lease to go; false: O_NONBLOCK, and it did not. */
+bool landlord_open(bool nonblock);
+void landlord_close(void);
+/** A change without an open: truncate(2). */
+void landlord_enter(void);
+void landlord_leave(void);
+/** After each change. */
+void lease_modified(void);
+
+/* ---- fabric.c, wire.c ---- */
+
+struct fabric *sim_fabric_new(void);
+/** How many objects there are. */
+unsigned int sim_fabric_objects(void);
+/** No key alive over the file's bytes [from, to), and no work of ours in flight; else it fails. */
+void fabric_check_no_key(enum promise promise, uint64_t from, uint64_t to, const char *what);
+struct client;
+/** A key over the file that is not the client's own. For liars. */
+bool fabric_guess_key(const struct client *who, uint32_t *rkey, uint64_t *address);
+
+/* Of the host's end of a connection: whose it is, and how its adapter is. */
+void sim_conn_owner(struct fabric_conn *conn, struct client *client);
+void sim_conn_freeze(struct fabric_conn *conn, bool frozen);
+void sim_conn_slow(struct fabric_conn *conn, uint64_t read_ns);
+/** The same for both ends. */
+uint64_t sim_conn_id(const struct fabric_conn *conn);
+/** Who is woken when something comes. */
+void sim_cq_owner(struct fabric_cq *cq, struct co *co);
+void sim_cm_owner(struct fabric_cm *cm, struct co *co);
+
+/* ---- hosts ---- */
+
+enum client_kind {
+	CLIENT_GOOD,
+	CLIENT_SLOW,	     /* answers, late */
+	CLIENT_DEAD,	     /* stops answering at some time */
+	CLIENT_LIAR,	     /* whatever it can think of */
+	CLIENT_RECONNECTING, /* goes away, comes again */
+	CLIENT_KINDS,
+};
+const char *client_kind_text(enum client_kind kind);
+
+/** What a client ever asked for: no key of its may be more. */
+struct asked {
+	uint64_t offset, length;
+	unsigned int access;
+	struct asked *next;
+};
+
+struct client {
+	char name[32];
+	unsigned int number;
+	enum client_kind kind;
+	bool direct;
+	struct co *co;
+	struct asked *asked;
+	unsigned long commands, errors;
+};
+void client_asked(struct client *c, uint64_t offset, uint64_t length, unsigned int access);
+bool client_may(const struct client *c, uint64_t offset, uint64_t length, unsigned int access);
+
+void block_main(void *arg);
+void direct_main(void *arg);
+void landlord_main(void *arg);
+void reclaim_main(void *arg);
+
+/* ---- world.c ---- */
+
+struct fabric *world_fabric(void);
+struct holding *world_holding(void);
+struct loop *world_control(void);
+/** Whoever runs the target gives the file another size. In a coroutine; waits for the answer. */
+void world_resize(uint64_t bytes);
+/** Runs one seed; fails, or returns. */
+void world_run(uint64_t seed);
+
+#endif
