@@ -339,6 +339,14 @@ rogue_start() {
 # A trial of an old key that costs the queue before it is answered is told as a fence, and proves nothing:
 # how many of them. Over soft-RoCE that happens at times.
 unanswered_trials() { grep -c 'could not be tried' "$tmp/$1.out" || true; }
+
+# suspend PID: SIGSTOP, and each of its threads has stopped; the signal alone is only on its way.
+suspend() {
+	kill -STOP "$1"
+	wait_for 5 "each thread of $1 stopped" all_stopped "$1"
+}
+all_stopped() { awk '/^State:/ && $2 != "T" { runs = 1 } END { exit runs }' "/proc/$1"/task/*/status; }
+
 client_alive() { kill -0 "${c_pid[$1]}" 2>/dev/null; }
 said() { grep -qE -- "$2" "$tmp/$1.out"; }
 # says_at_least NAME COUNT REGEX

@@ -41,7 +41,7 @@ for how in '' replay no-fallback; do
 	stress fences 6 3 $how
 	for _ in 1 2 3; do
 		sleep 1
-		kill -STOP "${c_pid[fences]}"
+		suspend "${c_pid[fences]}"
 		recall
 		kill -CONT "${c_pid[fences]}"
 	done
@@ -54,7 +54,7 @@ done
 for _ in 1 2 3; do
 	stress blocked 4 3 lazy
 	sleep 1.5
-	kill -STOP "${c_pid[blocked]}"
+	suspend "${c_pid[blocked]}"
 	helper hold "$files/data" $((8 * slow)) >"$tmp/opener.out" &
 	opener=$!
 	wait_for 10 "the fence" eval '[ "$(status .exports[0].last_recall.fenced_clients)" = 1 ]'

@@ -38,7 +38,7 @@ all_served
 client stopped put --block "$tmp/big" "$(target hole)"
 busy() { [ "$(stats .nvme_bytes_from_hosts)" -gt $((count * 4 + 4 << 20)) ]; }
 wait_for 15 "data from the host" busy
-kill -STOP "${c_pid[stopped]}"
+suspend "${c_pid[stopped]}"
 all_served
 kill -CONT "${c_pid[stopped]}"
 client killed put --block "$tmp/big" "$(target hole)"

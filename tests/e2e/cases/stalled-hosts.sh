@@ -18,7 +18,7 @@ truncate -s 512M "$tmp/big"
 for ((i = 0; i < count; i++)); do client "h$i" put --block "$tmp/big" "$(target data)"; done
 busy() { [ "$(stats .nvme_bytes_from_hosts)" -gt $((count << 20)) ]; }
 wait_for 15 "data from the hosts" busy
-for ((i = 0; i < count; i++)); do kill -STOP "${c_pid[h$i]}"; done
+for ((i = 0; i < count; i++)); do suspend "${c_pid[h$i]}"; done
 sleep 0.3
 begun=$(now_ns)
 lh_ok read --block "$(target other)" 0 4096

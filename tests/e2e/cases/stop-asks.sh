@@ -56,7 +56,7 @@ fi
 daemon_start
 client silent hold --write "$(target data)"
 wait_for 10 "a grant" said silent '\bgranted\b'
-kill -STOP "${c_pid[silent]}"
+suspend "${c_pid[silent]}"
 begun=$(now_ns)
 daemon_stop busy
 took=$((($(now_ns) - begun) / 1000000))

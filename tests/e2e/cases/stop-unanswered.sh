@@ -17,7 +17,7 @@ stop_while() {
 	daemon_start
 	client "$silent" hold --write "$(target data)"
 	wait_for 10 "a grant" said "$silent" '\bgranted\b'
-	kill -STOP "${c_pid[$silent]}"
+	suspend "${c_pid[$silent]}"
 	client "$asker" "$@" --socket "$tmp/d/admin.sock"
 	wait_for 2 "the recall for $*" recalling
 	client_alive "$asker" || fail "$* was answered before the stop: $(cat "$tmp/$asker.out")"

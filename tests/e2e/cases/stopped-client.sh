@@ -10,7 +10,7 @@ set_option 'recall_deadline_ms = 700;'
 daemon_start
 client writer hold --write --allocate "$(target data)"
 wait_for 10 "the first grant" said writer '\bgranted\b'
-kill -STOP "${c_pid[writer]}"
+suspend "${c_pid[writer]}"
 sleep 0.2
 read -r begun ended <<<"$(helper truncate "$files/data" $((8 << 20)))"
 took=$(((ended - begun) / 1000000))

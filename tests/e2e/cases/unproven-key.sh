@@ -23,7 +23,7 @@ client_end living
 expect_text "a trial of a key that lives" "$(cat "$tmp/living.out")" '^works'
 
 trial orphan
-kill -STOP "$(pid)"
+suspend "$(pid)"
 echo go >&7
 exec 7>&-
 sleep 0.5

@@ -10,7 +10,7 @@ set_option 'recall_deadline_ms = 700;'
 serve_watch 16
 client writer hold --write --allocate "$(target data)"
 wait_for 10 "the first grant" said writer '\bgranted\b'
-kill -STOP "${c_pid[writer]}"
+suspend "${c_pid[writer]}"
 sleep 0.2
 # Several wait at once, one is killed meanwhile; all others are let go on, none before the deadline.
 helper_start one pwrite "$files/data" 0 4096 'one '
