@@ -45,7 +45,7 @@ static int ensure_open(struct keeper *k, struct errtext *why)
 
 	if (queue_is_live(&d->q))
 		return 0;
-	if (k->fenced)
+	if (k->cleared)
 		return errtext_set(why, -EAGAIN,
 				   "%s has not said yet that the keys of the direct queue that was "
 				   "lost are dead",

@@ -272,7 +272,7 @@ static void clear_up(struct keeper *k)
 {
 	struct direct *d = &k->ex->direct;
 	uint32_t generation;
-	bool tried, granted, held;
+	bool tried, granted, held, tell;
 
 	direct_close(d);
 	(void)pthread_mutex_lock(&d->q.lock);
@@ -293,48 +293,49 @@ static void clear_up(struct keeper *k)
 	else
 		stat_add(k->ex, STAT_DEAD_BYTES, write_log_kill_dirty(&d->log));
 	k->again = k->again || (d->lost && !k->closing);
-	k->fenced = true;
-	if (d->lost && !k->closing && held && !tried) {
-		(void)pthread_mutex_unlock(&d->q.lock);
-		stat_add(k->ex, STAT_FENCED, 1);
-		emit(k, LH_EVENT_FENCED, 0, 0, UINT64_MAX, generation,
-		     "the direct queue was lost with its grants");
-		return;
-	}
+	k->cleared = true;
+	tell = d->lost && !k->closing && held && !tried;
 	(void)pthread_mutex_unlock(&d->q.lock);
+	if (!tell)
+		return;
+	stat_add(k->ex, STAT_FENCED, 1);
+	emit(k, LH_EVENT_FENCED, 0, 0, UINT64_MAX, generation,
+	     "the direct queue was lost with its grants");
 }
 
-/*
- * What was posted may be on its way still, however dead the queue is here: what is newer must wait until
- * the target has said that the keys are dead, by whichever controller. False: it cannot be asked now;
- * the next controller, or the news that there will be none, wakes us.
- */
-static bool bury(struct keeper *k)
+/* Asks once. 0: the target has answered; it may have had no memory for it, and is asked again. */
+static int ask_burial(struct keeper *k)
 {
-	struct lh_client *client = k->ex->client;
 	struct admin_call call = {.cmd = {.opcode = LH_ADMIN_RELEASE,
 					  .nsid = htole32(k->ex->nsid),
 					  .length = htole64(UINT64_MAX)}};
+	int rc;
 
 	memcpy(call.cmd.token, k->ex->direct.token, sizeof(call.cmd.token));
+	rc = keeper_call(k, &call);
+	/* Any other answer means that nothing of it is alive. */
+	k->unburied = rc < 0 || call.status == NVME_SC_INTERNAL;
+	return rc;
+}
+
+/*
+ * What was posted may be on its way still, however dead the queue is here: what is newer must wait
+ * until the target has said that the keys are dead, by whichever controller. False: it cannot be
+ * asked now; the next controller, or the news that there will be none, wakes us.
+ */
+static bool bury(struct keeper *k)
+{
 	while (k->unburied) {
-		enum client_state state = client_state(client);
+		const enum client_state state = client_state(k->ex->client);
 
 		if (state == CLIENT_LOST && !k->closing)
 			return false;
 		if (state != CLIENT_LIVE)
 			break; /* nobody to ask, and nobody to write by */
-		if (keeper_call(k, &call) < 0) {
-			if (!k->closing)
-				return false;
-			break;
-		}
-		/* Out of memory: anything else means that nothing of it is alive. */
-		if (call.status != NVME_SC_INTERNAL)
-			k->unburied = false;
-		else
+		if (ask_burial(k) < 0)
+			return k->closing;
+		if (k->unburied)
 			turn(k, BURY_AGAIN_MS);
-		atomic_store(&call.done, false);
 	}
 	return true;
 }
@@ -349,7 +350,7 @@ static void go_on(struct keeper *k)
 	(void)pthread_mutex_lock(&d->q.lock);
 	d->lost = false;
 	(void)pthread_mutex_unlock(&d->q.lock);
-	k->fenced = false;
+	k->cleared = false;
 	if (d->replay.on)
 		replay_all(k);
 	(void)pthread_mutex_lock(&d->q.lock);
@@ -382,7 +383,7 @@ void keeper_attend(struct keeper *k)
 		const bool controlled = client_state(client) == CLIENT_LIVE;
 
 		/* It gave up before it could ask. */
-		if (k->unburied && !k->fenced && controlled)
+		if (k->unburied && !k->cleared && controlled)
 			(void)bury(k);
 		(void)pthread_mutex_lock(&d->q.lock);
 		if (d->q.live && (d->epoch != epoch || !controlled))
@@ -390,7 +391,7 @@ void keeper_attend(struct keeper *k)
 		lost = d->lost;
 		recall = d->recall.pending;
 		(void)pthread_mutex_unlock(&d->q.lock);
-		if (lost && !k->fenced)
+		if (lost && !k->cleared)
 			clear_up(k);
 		if (lost && !bury(k))
 			break;

@@ -10,7 +10,7 @@ struct keeper {
 	struct lh_export *ex;
 	bool attending;	   /* to a recall or a loss: not again from inside */
 	bool unreleased;   /* the last recall's Release failed: its grants went another way */
-	bool fenced;	   /* a lost queue was cleared up, but for what follows the burial */
+	bool cleared;	   /* a lost queue was cleared up, but for what follows the burial */
 	bool unburied;	   /* keys of a lost queue may be alive at the target */
 	bool need;	   /* some hold may lack grants */
 	bool again;	   /* the next grants are a regrant */
