@@ -42,6 +42,7 @@ static const struct {
 	{NVME_SC_CONNECT_FORMAT, 0, "incompatible connect format"},
 	{NVME_SC_CONNECT_BUSY, 0, "controller busy"},
 	{NVME_SC_CONNECT_INVALID_PARAM, ENOENT, "connect invalid parameters"},
+	{NVME_SC_CONNECT_RESTART_DISCOVERY, 0, "connect restart discovery"},
 	{NVME_SC_CONNECT_INVALID_HOST, EACCES, "connect invalid host"},
 	{NVME_SC_AUTH_REQUIRED, 0, "authentication required"},
 	{NVME_SC_WRITE_FAULT, 0, "write fault"},

@@ -92,7 +92,8 @@ struct lh_options {
 	uint32_t connect_ms;   /* for one attempt at one connection; 5,000 */
 	uint32_t reconnect_ms; /* how long to try again before giving up; 60,000 */
 	uint32_t io_queues;    /* block queues; 1, at most 16 */
-	uint32_t io_depth;     /* commands in flight on each; 128 */
+	uint32_t io_depth;     /* entries of each, one more than commands in flight; 128, from 2 to
+				* 1,024; fewer where the target takes fewer */
 	uint32_t direct_depth; /* work requests in flight on a direct queue; 128 */
 	uint32_t
 		max_unconfirmed_kib; /* direct writes not yet committed before the library commits by

@@ -87,6 +87,11 @@ int admin_enable(struct lh_client *client, struct errtext *err)
 
 	if (rc < 0)
 		return rc;
+	/* CAP.MQES: 0's based, at least two entries (NVMe 2.0 §3.1.3.1). */
+	client->max_entries = (uint32_t)(cap.value & 0xffff) + 1;
+	if (client->max_entries < 2)
+		return errtext_set(err, -EPROTO, "%s: its queues hold no command (CAP.MQES is 0)",
+				   client->address);
 	rc = property(client, &cc, err);
 	if (rc < 0)
 		return rc;

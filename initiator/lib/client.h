@@ -52,6 +52,7 @@ struct lh_client {
 		uint32_t max_commit_ranges;
 		uint64_t max_grant_bytes;
 	} ext;
+	uint32_t max_entries;	     /* of an I/O queue: CAP.MQES + 1 */
 	uint32_t max_transfer_bytes; /* 0: no limit */
 	uint32_t inline_bytes;	     /* data in an I/O capsule, at most NVME_SLOT_DATA_BYTES */
 	char model[41];

@@ -6,6 +6,7 @@
 #include "libleasehold/nvme_queue.h"
 
 #include "libleasehold/client.h"
+#include "libleasehold/refusal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -411,23 +412,6 @@ static int prepare(struct queue *q, void *user)
 	return rc;
 }
 
-static const char *reject_text(uint16_t status)
-{
-	switch (status) {
-	case NVMF_RDMA_CM_INVALID_QID:
-		return "it does not accept that queue: ask for fewer I/O queues";
-	case NVMF_RDMA_CM_INVALID_HSQSIZE:
-	case NVMF_RDMA_CM_INVALID_HRQSIZE:
-		return "it does not accept queues that deep: ask for less depth";
-	case NVMF_RDMA_CM_NO_RESOURCES:
-		return "it has no room for another queue: close other clients, or raise its limits";
-	case NVMF_RDMA_CM_INVALID_CNTLID:
-		return "it does not know our controller any more: connect again";
-	default:
-		return "its reason is a protocol error: is it an NVMe over RDMA target?";
-	}
-}
-
 struct connect_args {
 	struct nvme_queue *nq;
 	uint16_t cntlid;
@@ -444,7 +428,7 @@ static void fill_connect(struct nvme_queue *nq, struct nvme_slot *slot, void *ar
 	cmd->opcode = NVME_FABRICS;
 	cmd->fctype = NVMF_CONNECT;
 	cmd->qid = htole16(nq->qid);
-	cmd->sqsize = htole16((uint16_t)(nq->depth - 1));
+	cmd->sqsize = htole16((uint16_t)(nq->entries - 1));
 	cmd->kato_ms = htole32(nq->qid == 0 ? args->kato_ms : 0);
 	memset(data, 0, sizeof(*data));
 	memcpy(data->hostid, client->host_id, sizeof(data->hostid));
@@ -452,34 +436,6 @@ static void fill_connect(struct nvme_queue *nq, struct nvme_slot *slot, void *ar
 	(void)snprintf(data->subnqn, sizeof(data->subnqn), "%s", client->uri.nqn);
 	(void)snprintf(data->hostnqn, sizeof(data->hostnqn), "%s", client->host_nqn);
 	nvme_slot_set_data(nq, slot, sizeof(*data));
-}
-
-static int explain_connect(struct nvme_queue *nq, uint16_t status, struct errtext *err)
-{
-	const struct lh_client *client = nq->client;
-
-	switch (status & 0x7ff) {
-	case NVME_SC_CONNECT_INVALID_PARAM:
-		return errtext_set(err, -ENOENT,
-				   "%s serves no subsystem %s: see `nqn` in its configuration and "
-				   "give it as ?nqn=… in the target",
-				   client->address, client->uri.nqn);
-	case NVME_SC_CONNECT_INVALID_HOST:
-		return errtext_set(err, -EACCES,
-				   "%s does not let this host (%s) use %s: have it added there",
-				   client->address, client->host_nqn, client->uri.nqn);
-	case NVME_SC_CONNECT_BUSY:
-		return errtext_set(err, -EBUSY, "%s is busy with the controller: try again",
-				   client->address);
-	case NVME_SC_AUTH_REQUIRED:
-		return errtext_set(err, -EACCES,
-				   "%s wants authentication, which this client has "
-				   "not got yet",
-				   client->address);
-	default:
-		return errtext_set(err, -EPROTO, "%s refused Connect: %s (status %03xh)",
-				   client->address, nvme_status_text(status), status);
-	}
 }
 
 static bool wants_one_shot(const struct lh_client *client)
@@ -495,10 +451,12 @@ int nvme_queue_open(struct nvme_queue *nq, unsigned int timeout_ms, uint32_t kat
 		    uint16_t *cntlid, struct errtext *err)
 {
 	const uint16_t id = *cntlid;
+	const unsigned int entries =
+		nq->qid ? (unsigned int)min_u64(nq->depth, nq->client->max_entries) : nq->depth;
 	const struct nvmf_rdma_cm_request request = {
 		.qid = htole16(nq->qid),
-		.hrqsize = htole16((uint16_t)nq->depth),
-		.hsqsize = htole16((uint16_t)(nq->depth - 1)),
+		.hrqsize = htole16((uint16_t)entries),
+		.hsqsize = htole16((uint16_t)(entries - 1)),
 		.cntlid = htole16(nq->qid == 0 ? 0 : id),
 	};
 	struct connect_args args = {.nq = nq, .cntlid = id, .kato_ms = kato_ms};
@@ -526,15 +484,17 @@ int nvme_queue_open(struct nvme_queue *nq, unsigned int timeout_ms, uint32_t kat
 
 		memcpy(&reject, param.reply, sizeof(reject));
 		return errtext_set(err, rc, "%s refused the %s: %s", nq->client->address,
-				   nq->q.name, reject_text(le16toh(reject.status)));
+				   nq->q.name, refusal_of_connection(le16toh(reject.status)));
 	}
 	if (rc < 0)
 		return rc;
 	nq->one_shot = nq->qid && wants_one_shot(nq->client);
 	memcpy(&accept, param.reply, sizeof(accept));
-	nq->limit = nq->depth - 1;
+	/* An adapter of the target's may hold fewer receives than its controllers take entries. */
+	nq->entries = entries;
 	if (le16toh(accept.crqsize) > 0)
-		nq->limit = (unsigned int)min_u64(nq->limit, le16toh(accept.crqsize));
+		nq->entries = (unsigned int)min_u64(entries, max_u64(le16toh(accept.crqsize), 2));
+	nq->limit = nq->entries - 1;
 	rc = exec(nq, true, fill_connect, &args, NULL, 0, now_ns() + timeout_ms * NS_PER_MS, &cqe);
 	if (rc < 0) {
 		nvme_queue_close(nq);
@@ -547,7 +507,7 @@ int nvme_queue_open(struct nvme_queue *nq, unsigned int timeout_ms, uint32_t kat
 	}
 	if (nvme_cqe_status(&cqe) != NVME_SC_SUCCESS) {
 		nvme_queue_close(nq);
-		return explain_connect(nq, nvme_cqe_status(&cqe), err);
+		return refusal_of_connect(nq, &cqe, err);
 	}
 	(void)pthread_mutex_lock(&nq->q.lock);
 	nq->up = nq->q.live;

@@ -44,8 +44,9 @@ struct nvme_queue {
 	struct queue q;
 	struct lh_client *client;
 	uint16_t qid;
-	unsigned int depth; /* entries; one less are in flight at most */
-	unsigned int limit; /* in flight at most, by what the target posts too */
+	unsigned int depth;   /* slots, and receives that are posted */
+	unsigned int entries; /* of this connection: `depth`, or as many as the target takes */
+	unsigned int limit;   /* in flight at most: one less */
 	unsigned int in_flight;
 	bool up; /* Connect has succeeded: commands may be sent */
 	struct nvme_slot *slots;
