@@ -283,18 +283,28 @@ static void add_export(const struct holding *h, bool removing, void *arg)
 	json_object_array_add(x->list, status_export(x->env, h, removing));
 }
 
+/* Neither takes anything but its name. */
+static int check_bare(struct json_object *request, struct errtext *err)
+{
+	static const char *const known[] = {"v", "cmd", NULL};
+
+	return request_check_keys(request, known, err);
+}
+
 static int answer_status(const struct admin_env *env, struct admin_call *call,
 			 struct json_object *request, struct json_object **result,
 			 struct errtext *err)
 {
-	struct json_object *o = json_object_new_object();
-	struct json_object *exports = json_object_new_array();
-	struct json_object *clients = json_object_new_array();
-	struct exports_list all = {.env = env, .list = exports};
+	struct json_object *o, *exports, *clients;
+	struct exports_list all = {.env = env};
+	int rc = check_bare(request, err);
 
 	(void)call;
-	(void)request;
-	(void)err;
+	if (rc < 0)
+		return rc;
+	o = json_object_new_object();
+	exports = all.list = json_object_new_array();
+	clients = json_object_new_array();
 	exports_each(env->exports, add_export, &all);
 	nvme_target_each_controller(env->target, add_controller, clients);
 	json_object_object_add(o, "daemon", daemon_json(env));
@@ -326,12 +336,14 @@ static int answer_stats(const struct admin_env *env, struct admin_call *call,
 			struct json_object *request, struct json_object **result,
 			struct errtext *err)
 {
-	struct json_object *o = json_object_new_object();
 	struct rung_counts counts = {.env = env};
+	struct json_object *o;
+	int rc = check_bare(request, err);
 
 	(void)call;
-	(void)request;
-	(void)err;
+	if (rc < 0)
+		return rc;
+	o = json_object_new_object();
 	for (const struct counter *c = counter_first(); c; c = c->next)
 		put_number(o, c->name, counter_read(c));
 	exports_each(env->exports, count_rungs, &counts);
