@@ -156,8 +156,9 @@ int cli_option(const struct verb *verb, int c, struct target_options *o)
 		return -1;
 	case OPT_IO_QUEUES:
 		n = strtoul(optarg, &end, 10);
-		if (*end || n < 1 || n > 16)
-			return cli_usage(verb, "--io-queues %s: give 1 to 16", optarg);
+		if (*end || n < 1 || n > LH_IO_QUEUES_MAX)
+			return cli_usage(verb, "--io-queues %s: give 1 to %u", optarg,
+					 LH_IO_QUEUES_MAX);
 		o->lh.io_queues = (uint32_t)n;
 		return -1;
 	case OPT_NO_FALLBACK:

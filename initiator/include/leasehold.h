@@ -85,16 +85,24 @@ enum lh_keys {
 	LH_KEYS_LASTING,  /* the key of the registration: less work per command */
 };
 
-/** Zero is the default everywhere; fill it with {0} so that new fields stay at theirs. */
+#define LH_IO_QUEUES_MAX 16
+#define LH_IO_DEPTH_MIN	 2
+#define LH_DEPTH_MAX	 1024
+
+/**
+ * Zero is the default everywhere; fill it with {0} so that new fields stay at theirs. What is beyond
+ * a limit, or no member of its enum, is refused with -EINVAL.
+ */
 struct lh_options {
 	const char *host_nqn;  /* default: /etc/nvme/hostnqn, or derived from /etc/machine-id */
 	uint32_t kato_ms;      /* keep-alive time-out; 15,000 */
 	uint32_t connect_ms;   /* for one attempt at one connection; 5,000 */
 	uint32_t reconnect_ms; /* how long to try again before giving up; 60,000 */
-	uint32_t io_queues;    /* block queues; 1, at most 16 */
-	uint32_t io_depth;     /* entries of each, one more than commands in flight; 128, from 2 to
-				* 1,024; fewer where the target takes fewer */
-	uint32_t direct_depth; /* work requests in flight on a direct queue; 128 */
+	uint32_t io_queues;    /* block queues; 1, at most LH_IO_QUEUES_MAX */
+	uint32_t io_depth;     /* entries of each, one more than commands in flight; 128, from
+				* LH_IO_DEPTH_MIN to LH_DEPTH_MAX; fewer where the target takes fewer */
+	uint32_t direct_depth; /* work requests in flight on a direct queue; 128, at most
+				* LH_DEPTH_MAX */
 	uint32_t
 		max_unconfirmed_kib; /* direct writes not yet committed before the library commits by
 				       * itself, in the background; 65,536 */
@@ -116,7 +124,8 @@ struct lh_options {
  *	rdma://HOST[:PORT][/EXPORT][?nqn=NQN]
  * HOST is a name, an IPv4 address or an IPv6 address in brackets; PORT is 4420 if not given. EXPORT
  * is not looked at here. `options` may be NULL. Starts the service thread, which keeps the
- * connection alive and, once it is lost, makes it anew. -EINVAL: the text is no such target.
+ * connection alive and, once it is lost, makes it anew. -EINVAL: the text is no such target, or an
+ * option is not in its limits.
  */
 int lh_connect(const char *uri, const struct lh_options *options, struct lh_client **client,
 	       struct lh_error *err);
@@ -249,7 +258,8 @@ void lh_free(struct lh_client *client, void *memory);
 
 /**
  * Registers memory of the caller's. It must stay mapped until lh_buf_unregister(). The target can
- * reach registered memory while it is connected.
+ * reach registered memory while it is connected. -EINVAL: no memory, or none of it; -EEXIST: part of
+ * it is registered already.
  */
 int lh_buf_register(struct lh_client *client, void *memory, size_t bytes, struct lh_buf **buf,
 		    struct lh_error *err);
@@ -323,7 +333,8 @@ int lh_flush(struct lh_export *ex, struct lh_error *err);
 
 /**
  * Makes direct writes to the range that have returned durable to the level of the grant
- * (lh_hold_info()), and waits for the target's word. Block writes are not its business.
+ * (lh_hold_info()), and waits for the target's word: at most 30 s, or till the connection is lost
+ * (kato_ms), then till it is back or reconnect_ms have passed. Block writes are not its business.
  * -LH_EDEAD: some of the bytes were written through a generation that died (recall past its
  * deadline, connection lost) before they were confirmed: write them again (either way), then persist
  * again. The error stays until they are written again or lh_forget() is called. Counted in pages of

@@ -443,7 +443,7 @@ static bool needs_reconnect(struct lh_client *client)
 
 static void serve_once(struct lh_client *client, uint64_t *next_ka, uint64_t *next_age)
 {
-	struct pollfd fds[1 + 2 * (1 + CLIENT_IO_QUEUES_MAX)] = {
+	struct pollfd fds[1 + 2 * (1 + LH_IO_QUEUES_MAX)] = {
 		{.fd = client->wake_fd, .events = POLLIN}};
 	const unsigned int io_count = client->io_count;
 	int ms = keep_alive(client, next_ka), watch_ms;
@@ -496,7 +496,28 @@ static void *service_main(void *arg)
 
 /* ---- connecting and closing ------------------------------------------------------------------ */
 
-static void set_options(struct lh_client *client, const struct lh_options *given)
+static int check_options(const struct lh_options *o, struct errtext *err)
+{
+	if (o->io_depth < LH_IO_DEPTH_MIN || o->io_depth > LH_DEPTH_MAX)
+		return errtext_set(err, -EINVAL, "io_depth %u: give %u to %u", o->io_depth,
+				   LH_IO_DEPTH_MIN, LH_DEPTH_MAX);
+	if (o->direct_depth > LH_DEPTH_MAX)
+		return errtext_set(err, -EINVAL, "direct_depth %u: give at most %u",
+				   o->direct_depth, LH_DEPTH_MAX);
+	if (o->io_queues > LH_IO_QUEUES_MAX)
+		return errtext_set(err, -EINVAL, "io_queues %u: give at most %u", o->io_queues,
+				   LH_IO_QUEUES_MAX);
+	if ((unsigned int)o->crc > LH_CRC_OFF)
+		return errtext_set(err, -EINVAL, "crc %u: that is none of enum lh_crc",
+				   (unsigned int)o->crc);
+	if ((unsigned int)o->keys > LH_KEYS_LASTING)
+		return errtext_set(err, -EINVAL, "keys %u: that is none of enum lh_keys",
+				   (unsigned int)o->keys);
+	return 0;
+}
+
+static int set_options(struct lh_client *client, const struct lh_options *given,
+		       struct errtext *err)
 {
 	struct lh_options *o = &client->opt;
 
@@ -505,10 +526,11 @@ static void set_options(struct lh_client *client, const struct lh_options *given
 	o->kato_ms = o->kato_ms ? o->kato_ms : 15000;
 	o->connect_ms = o->connect_ms ? o->connect_ms : 5000;
 	o->reconnect_ms = o->reconnect_ms ? o->reconnect_ms : 60000;
-	o->io_queues = (uint32_t)min_u64(max_u64(o->io_queues, 1), CLIENT_IO_QUEUES_MAX);
-	o->io_depth = o->io_depth ? (uint32_t)min_u64(max_u64(o->io_depth, 2), 1024) : 128;
-	o->direct_depth = o->direct_depth ? (uint32_t)min_u64(o->direct_depth, 1024) : 128;
+	o->io_queues = o->io_queues ? o->io_queues : 1;
+	o->io_depth = o->io_depth ? o->io_depth : 128;
+	o->direct_depth = o->direct_depth ? o->direct_depth : 128;
 	o->max_unconfirmed_kib = o->max_unconfirmed_kib ? o->max_unconfirmed_kib : 65536;
+	return check_options(o, err);
 }
 
 static int open_fabric(struct lh_client *client, struct errtext *err)
@@ -617,8 +639,9 @@ int client_new_for(const char *uri, const struct lh_options *options, struct lh_
 		(void)errtext_set(err, -ENOMEM, "out of memory");
 		return -ENOMEM;
 	}
-	set_options(client, options);
-	rc = target_uri_parse(uri, &client->uri, err);
+	rc = set_options(client, options, err);
+	if (rc == 0)
+		rc = target_uri_parse(uri, &client->uri, err);
 	if (rc == 0)
 		rc = host_identity(client->opt.host_nqn, client->host_nqn, client->host_id, err);
 	client->opt.host_nqn = client->host_nqn;

@@ -15,10 +15,9 @@
 
 #include <stdatomic.h>
 
-#define CLIENT_IO_QUEUES_MAX 16
-#define CLIENT_ADMIN_DEPTH   32
-#define CLIENT_COMMAND_MS    30000 /* no command may take longer; then the connection is made anew */
-#define CLIENT_NO_ANSWER     "a command was not answered within 30 s"
+#define CLIENT_ADMIN_DEPTH 32
+#define CLIENT_COMMAND_MS  30000 /* no command may take longer; then the connection is made anew */
+#define CLIENT_NO_ANSWER   "a command was not answered within 30 s"
 
 enum client_state {
 	CLIENT_LIVE,

@@ -101,6 +101,8 @@ int memory_register(struct memory *m, struct lh_client *client, void *addr, size
 	struct lh_buf *buf;
 	int rc;
 
+	if (!addr)
+		return errtext_set(err, -EINVAL, "no buffer was given to be registered");
 	if (bytes == 0)
 		return errtext_set(err, -EINVAL, "a buffer of 0 bytes cannot be registered");
 	buf = calloc(1, sizeof(*buf));

@@ -432,13 +432,29 @@ static void test_punched(void)
 
 /* ---- asked wrongly --------------------------------------------------------------------------- */
 
+static void refused(struct lh_options options, const char *says)
+{
+	must(lh_open(uri, &options, &client, &ex, &err) == -EINVAL);
+	must(strstr(err.text, says));
+}
+
 static void test_wrong(void)
 {
 	struct lh_io io = {.length = KIB(4), .buf = got};
 	struct lh_hold *h = NULL;
 	struct lh_op *op = NULL;
+	struct lh_buf *buf = NULL;
 
-	begin((struct lh_options){0});
+	refused((struct lh_options){.io_queues = LH_IO_QUEUES_MAX + 1}, "io_queues 17: give");
+	refused((struct lh_options){.io_depth = LH_DEPTH_MAX + 1}, "io_depth 1025: give 2 to 1024");
+	refused((struct lh_options){.io_depth = 1}, "io_depth 1: give 2 to 1024");
+	refused((struct lh_options){.direct_depth = UINT32_MAX}, "direct_depth 4294967295: give");
+	refused((struct lh_options){.crc = 9}, "crc 9: ");
+	refused((struct lh_options){.keys = 9}, "keys 9: ");
+	begin((struct lh_options){.io_queues = LH_IO_QUEUES_MAX, .io_depth = LH_IO_DEPTH_MIN});
+	must(lh_buf_register(client, NULL, PIECE, &buf, &err) == -EINVAL && !buf);
+	must(strstr(err.text, "no buffer"));
+	must(lh_buf_register(client, got, 0, &buf, &err) == -EINVAL && !buf);
 	for (unsigned int bit = 0; bit < 32; bit++) {
 		io.flags = 1u << bit;
 		if (io.flags == LH_IO_WRITE || io.flags == LH_IO_BLOCK)
