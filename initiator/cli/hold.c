@@ -256,7 +256,7 @@ static int parse_range(struct hold *h, const char *text)
 		return cli_usage(&verb_hold, "--range: write it as OFFSET:LENGTH");
 	memcpy(copy, text, strlen(text) + 1);
 	colon = strchr(copy, ':');
-	if (!colon)
+	if (!colon || !colon[1])
 		return cli_usage(&verb_hold, "--range %s: write it as OFFSET:LENGTH", text);
 	*colon = '\0';
 	if (cli_size(&verb_hold, "offset", copy, &h->offset) ||
@@ -423,9 +423,12 @@ static int hold(struct hold *h)
 
 	if (lh_hold(h->ex, h->offset, h->all ? LH_ALL : h->length,
 		    h->write ? LH_READ | LH_WRITE : LH_READ, h->allocate ? LH_HOLD_ALLOCATE : 0,
-		    NULL, &err) < 0)
-		return cli_fail(&err);
-	return 0;
+		    NULL, &err) == 0)
+		return 0;
+	(void)cli_fail(&err);
+	if (err.code == -ENODATA && !h->allocate)
+		cli_note("that is: give --allocate");
+	return EXIT_FAILED;
 }
 
 static int run(int argc, char **argv)

@@ -358,14 +358,14 @@ static void judge_hold(const struct keeper *k, struct lh_hold *h)
 		(void)errtext_set(
 			&a.why, 0,
 			"no byte of the range is backed by blocks of its own (it is in "
-			"holes, or shared): hold it with ALLOCATE, or use block commands");
+			"holes, or shared): have the holes filled, or use block commands");
 		settle(h, HOLD_FAILED, &a);
 	} else if (ex->client->opt.no_fallback && !k->size_is_old &&
 		   grant_map_gap(&d->map, h->offset, end, h->access, &gap, &length)) {
 		(void)errtext_set(&a.why, 0,
 				  "%llu of %llu bytes are in holes, or shared with another file, "
-				  "the first at offset %llu, and cannot be reached directly: hold "
-				  "them with ALLOCATE, or use block commands",
+				  "the first at offset %llu, and cannot be reached directly: have "
+				  "the holes filled, or use block commands",
 				  (unsigned long long)(end - h->offset - granted),
 				  (unsigned long long)(end - h->offset), (unsigned long long)gap);
 		settle(h, HOLD_FAILED, &a);

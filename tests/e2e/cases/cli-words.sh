@@ -60,6 +60,14 @@ lh_status 4 'closed the connection before it was made' discover "$rude"
 client_kill rude
 lh_status 1 'there is no export|no export' read "$(target nosuch)" 0 512
 
+# What is written wrongly is named.
+for range in 4096: :4096 4096; do
+	lh_status 2 "--range $range: write it as OFFSET:LENGTH|offset \"\" is no number" hold --range $range "$(target data)"
+done
+for seconds in 1e-9 0.0009 -1 86401 nan; do
+	lh_status 2 "--hold $seconds: give seconds, 0.001 to 86400" reclaim --hold $seconds --socket "$tmp/d/admin.sock" data
+done
+
 # Output that goes nowhere is no success.
 full() {
 	local status=0

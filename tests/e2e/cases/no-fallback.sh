@@ -33,7 +33,7 @@ refused 'that is: leave out --no-fallback' get --no-fallback "$(target half)" "$
 refused 'that is: leave out --no-fallback' read --no-fallback "$(target half)" 4M 4096
 refused 'no byte of the range' read --no-fallback "$(target half)" 4M 4096
 refused '4096 of 8192 bytes' read --no-fallback "$(target half)" $(((4 << 20) - 4096)) 8192
-refused 'ALLOCATE' hold --no-fallback --seconds 1 "$(target half)"
+refused 'give --allocate' hold --no-fallback --seconds 1 "$(target half)"
 echo hello >"$tmp/hello"
 write_hello() { refused "$1" write --no-fallback "$(target half)" 4M <"$tmp/hello"; }
 write_hello 'give --allocate, or leave out --no-fallback'
