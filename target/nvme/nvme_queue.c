@@ -157,10 +157,12 @@ static void capsule_received(struct reactor_wr *wr, const struct fabric_wc *wc)
 	queue_done_posted(q);
 }
 
+/* Those that were taken are counted, also where the rest was not. */
 static int post_receives(struct nvme_queue *nq, unsigned int first, unsigned int n)
 {
-	struct fabric_recv_wr wr[RECV_BATCH];
+	struct fabric_recv_wr wr[RECV_BATCH], *bad = NULL;
 	struct fabric_sge sge[RECV_BATCH];
+	int err;
 
 	for (unsigned int i = 0; i < n; i++) {
 		struct capsule *capsule = &nq->capsules[first + i];
@@ -177,7 +179,9 @@ static int post_receives(struct nvme_queue *nq, unsigned int first, unsigned int
 			.num_sge = 1,
 		};
 	}
-	return fabric_post_recv(nq->q.conn, wr, NULL);
+	err = fabric_post_recv(nq->q.conn, wr, &bad);
+	nq->q.posted += err ? (unsigned int)(bad - wr) : n;
+	return err;
 }
 
 void capsule_repost(struct capsule *capsule)
@@ -190,11 +194,8 @@ void capsule_repost(struct capsule *capsule)
 	}
 	if (nq->q.failed)
 		return;
-	nq->q.posted++;
-	if (post_receives(nq, (unsigned int)(capsule - nq->capsules), 1) < 0) {
-		nq->q.posted--;
+	if (post_receives(nq, (unsigned int)(capsule - nq->capsules), 1) < 0)
 		queue_fail(&nq->q, "a receive could not be posted");
-	}
 }
 
 static int nvme_queue_arm(struct queue *q)
@@ -217,12 +218,10 @@ static int nvme_queue_arm(struct queue *q)
 		unsigned int n = (unsigned int)min_u64(RECV_BATCH, nr_capsules(nq) - first);
 		int err = post_receives(nq, first, n);
 
-		/* How many of the batch were taken is not known: none will be touched after the fence. */
 		if (err) {
 			(void)fabric_conn_fence(q->conn);
 			return err;
 		}
-		q->posted += n;
 	}
 	return 0;
 }
