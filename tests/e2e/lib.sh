@@ -347,6 +347,9 @@ suspend() {
 }
 all_stopped() { awk '/^State:/ && $2 != "T" { runs = 1 } END { exit runs }' "/proc/$1"/task/*/status; }
 
+# fd_of PID FILE: the path of its descriptor, which is open on the file.
+fd_of() { find "/proc/$1/fd" -mindepth 1 -lname "$2" | head -1 | grep .; }
+
 client_alive() { kill -0 "${c_pid[$1]}" 2>/dev/null; }
 said() { grep -qE -- "$2" "$tmp/$1.out"; }
 # says_at_least NAME COUNT REGEX

@@ -8,9 +8,12 @@ features CHAR              every feature, current, default, saved and supported:
                            answer, the others are refused. Prints the features.
 bad CHAR DISK              a few commands that no host should send: each refused with the status it should have
 io CHAR read|write BLOCK [FILE]  one block of 4096 bytes to namespace 1 by this very controller
-writer DISK BYTES LOG      writes random blocks with several threads, each block with its number and a counter,
-                           until SIGTERM; then LOG has what was acknowledged last for each block, and what was
-                           tried after. Prints `N acknowledged` now and then.
+writer DISK FROM:TO LOG [FROM:TO]...
+                           writes random blocks of a range with several threads, each block with its number and a
+                           counter, and reads some back, until SIGTERM; then LOG has what was acknowledged last for
+                           each block, and what was tried after. Bytes of the ranges behind LOG may be taken away
+                           meanwhile: a command for them may fail, and they may be zeros, but never older than
+                           what was seen there. Prints `N acknowledged`, and how many were gone, now and then.
 uevents                    what the kernel tells user space of asynchronous events, one a line, until it is
                            ended: `uevent DEVICE NVME_AEN`; first `ready`
 discovery CHAR             reads the discovery log, and may then be told of the next change. Prints the generation
@@ -169,10 +172,50 @@ def count_of(block, number):
     return count
 
 
-def writer(disk, size, log):
-    blocks = size // BLOCK
-    tried, acked, stop = [0] * blocks, [0] * blocks, threading.Event()
-    errors = []
+class Gone(Exception):
+    """A command for what was taken away."""
+
+
+class Blocks:
+    """What is known of each block of a disk."""
+
+    def __init__(self, where, may_go):
+        self.numbers = range(*(int(end) // BLOCK for end in where.split(":")))
+        self.may_go = {n for r in may_go for n in range(*(int(end) // BLOCK for end in r.split(":")))}
+        self.tried = dict.fromkeys(self.numbers, 0)
+        self.acked = dict.fromkeys(self.numbers, 0)
+        self.writes = self.gone = 0
+
+    def read(self, fd, page, number):
+        if os.preadv(fd, [page], number * BLOCK) != BLOCK:
+            self.acked[number] = 0  # beyond the end: the same
+            raise Gone
+        got = count_of(page[:], number)
+        if got == 0 and number in self.may_go:
+            self.acked[number] = 0  # what was there must not come back
+        if got not in (self.acked[number], self.tried[number]):
+            sys.exit(f"block {number} reads {got}, acknowledged was {self.acked[number]}")
+        self.acked[number] = got
+
+    def write(self, fd, page, number):
+        self.tried[number] += 1
+        page[:] = block_of(number, self.tried[number])
+        if os.pwrite(fd, page, number * BLOCK) != BLOCK:
+            raise Gone
+        self.acked[number] = self.tried[number]
+        self.writes += 1
+
+    def use(self, fd, page, number, read):
+        try:
+            (self.read if read else self.write)(fd, page, number)
+        except (Gone, OSError) as error:
+            if number not in self.may_go:
+                sys.exit(f"block {number}: {error or 'beyond the end'}")
+            self.gone += 1
+
+
+def writer(disk, where, log, *may_go):
+    blocks, stop, errors = Blocks(where, may_go), threading.Event(), []
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
 
     def work(mine):
@@ -181,19 +224,9 @@ def writer(disk, size, log):
         rng = random.Random(mine)
         try:
             while not stop.is_set():
-                number = rng.randrange(mine, blocks, THREADS)
-                if acked[number] and rng.random() < 0.3:
-                    os.preadv(fd, [page], number * BLOCK)
-                    got = count_of(page[:], number)
-                    if got != acked[number]:
-                        raise OSError(f"block {number} reads {got}, acknowledged was {acked[number]}")
-                    continue
-                tried[number] += 1
-                page[:] = block_of(number, tried[number])
-                if os.pwrite(fd, page, number * BLOCK) != BLOCK:
-                    raise OSError(f"block {number}: a short write")
-                acked[number] = tried[number]
-        except (OSError, SystemExit) as error:
+                number = rng.choice(blocks.numbers[mine::THREADS])
+                blocks.use(fd, page, number, blocks.tried[number] and rng.random() < 0.3)
+        except SystemExit as error:
             errors.append(str(error))
             stop.set()
 
@@ -201,29 +234,32 @@ def writer(disk, size, log):
     for thread in threads:
         thread.start()
     while not stop.is_set():
-        print(sum(acked), "acknowledged", flush=True)
+        print(blocks.writes, "acknowledged,", blocks.gone, "gone", flush=True)
         stop.wait(0.2)
     for thread in threads:
         thread.join()
     with open(log, "w") as f:
-        json.dump({"tried": tried, "acked": acked}, f)
-    print(sum(acked), "acknowledged in all")
+        json.dump([(n, blocks.acked[n], blocks.tried[n], n in blocks.may_go) for n in blocks.numbers], f)
+    print(blocks.writes, "acknowledged in all,", blocks.gone, "gone")
     if errors:
         sys.exit("; ".join(errors))
 
 
 def written(path, log):
+    total = 0
     with open(log) as f:
         log = json.load(f)
     with open(path, "rb") as f:
-        for number, (tried, acked) in enumerate(zip(log["tried"], log["acked"])):
+        for number, acked, tried, may_go in log:
+            f.seek(number * BLOCK)
             block = f.read(BLOCK)
-            if not tried:
+            if not tried or (may_go and len(block) < BLOCK):
                 continue
             got = count_of(block, number)
-            if not acked <= got <= tried:
+            if not acked <= got <= tried and not (may_go and got == 0):
                 sys.exit(f"block {number} has count {got}; {acked} was acknowledged, {tried} tried")
-    print(sum(log["acked"]), "acknowledged writes are there")
+            total += acked > 0
+    print(total, "blocks are as they were acknowledged")
 
 
 def uevents():
@@ -254,7 +290,7 @@ def main():
     verb, args = sys.argv[1], sys.argv[2:]
     {"logs": logs, "features": features, "bad": bad, "io": io, "written": written,
      "uevents": uevents, "discovery": discovery,
-     "writer": lambda d, b, l: writer(d, int(b), l)}[verb](*args)
+     "writer": writer}[verb](*args)
 
 
 main()

@@ -16,7 +16,7 @@ sleep 0.5
 expect "recalls" "$(status .exports[0].recalls)" 1
 wait_for 10 "the client's grant" eval '[ "$(status .exports[0].grants)" -gt 0 ]'
 # Its descriptor is seen: what it does through it is a recall.
-timeout $((10 * slow)) cat "/proc/${c_pid[opener]}/fd/3" >/dev/null || fail "cat failed"
+timeout $((10 * slow)) cat "$(fd_of "${c_pid[opener]}" "$files/data")" >/dev/null || fail "cat failed"
 [ "$(status .exports[0].recalls)" -ge 2 ] || fail "reading it was no recall"
 wait_serving
 # A restart needs the file for itself, once; it says who has it.

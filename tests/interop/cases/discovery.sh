@@ -38,7 +38,7 @@ told() {
 connect
 first=$ctrl
 disk=$(disk)
-background writer "${helper_py[@]}" writer "$disk" $((8 << 20)) "$tmp/acknowledged"
+background writer "${helper_py[@]}" writer "$disk" 0:$((8 << 20)) "$tmp/acknowledged"
 wait_for 20 "the writer at work" said writer '[1-9][0-9]* acknowledged'
 
 # A listener comes: the host is told, and connects by it.

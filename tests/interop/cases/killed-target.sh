@@ -16,7 +16,7 @@ goes_on() {
 	now=$(acknowledged)
 	wait_for 20 "the writer going on" eval '[ "$(acknowledged)" -ge '$((${now:-0} + 100))' ]'
 }
-background writer "${helper_py[@]}" writer "$disk" $((8 << 20)) "$tmp/acknowledged"
+background writer "${helper_py[@]}" writer "$disk" 0:$((8 << 20)) "$tmp/acknowledged"
 goes_on
 for receives in '' 1100; do
 	daemon_kill

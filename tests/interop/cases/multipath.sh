@@ -34,7 +34,7 @@ ana() { "$leasehold" listener ana --socket "$tmp/d/admin.sock" "$addr:$1" "$2" >
 # ios PORT: I/Os that went by that path.
 ios() { path "$1" stat | awk '{ print $1 + $5 }'; }
 
-background writer "${helper_py[@]}" writer "$disk" $((8 << 20)) "$tmp/acknowledged"
+background writer "${helper_py[@]}" writer "$disk" 0:$((8 << 20)) "$tmp/acknowledged"
 wait_for 20 "the writer at work" said writer '[1-9][0-9]* acknowledged'
 # goes_by PORT OTHER: I/O goes by the one, none by the other.
 goes_by() {

@@ -12,7 +12,7 @@ daemon_start
 connect -i 1
 disk=$(disk)
 export_() { lh_ok export "$@" --socket "$tmp/d/admin.sock"; }
-background writer "${helper_py[@]}" writer "$disk" $((8 << 20)) "$tmp/acknowledged"
+background writer "${helper_py[@]}" writer "$disk" 0:$((8 << 20)) "$tmp/acknowledged"
 wait_for 20 "the writer at work" said writer '[1-9][0-9]* acknowledged'
 
 export_ add more "$files/more" --nsid 7 --lba 512
@@ -30,7 +30,7 @@ client_alive writer || fail "the writer ended: $(tail -1 "$tmp/writer.out")"
 # Removed under I/O: an error for who uses it, and only for them.
 export_ add more "$files/more" --nsid 7
 more=$(disk 7)
-background gone "${helper_py[@]}" writer "$more" $((2 << 20)) "$tmp/acknowledged2"
+background gone "${helper_py[@]}" writer "$more" 0:$((2 << 20)) "$tmp/acknowledged2"
 wait_for 20 "the second writer at work" said gone '[1-9][0-9]* acknowledged'
 export_ remove more
 wait_for 10 "the disk gone" eval '[ ! -b "$more" ]'
