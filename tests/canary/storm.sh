@@ -84,7 +84,7 @@ serve_arena() {
 take() {
 	local op=$1 grants=$2
 	shift 2
-	"$E2E_PYTHON" "$here/landlord.py" "$op" "$files/data" "$files/canary" "$arena" "$arena_bytes" "$seconds" \
+	"${python[@]}" "$here/landlord.py" "$op" "$files/data" "$files/canary" "$arena" "$arena_bytes" "$seconds" \
 		"$tmp/d/admin.sock" "$grants" "$@" >"$tmp/landlord.out" 2>&1 || fail "$op: $(tail -1 "$tmp/landlord.out")"
 	echo "  $op: $(tail -1 "$tmp/landlord.out")"
 }

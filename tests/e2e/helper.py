@@ -4,7 +4,6 @@
 
 now                              CLOCK_MONOTONIC in ns
 free-port ADDR                   a TCP port that nobody listens on
-admin SOCKET TEXT                a line to the admin socket; prints the line that comes back
 raw SOCKET                       standard input to the admin socket; prints what comes back in 2 s
 spam SOCKET COUNT SECONDS        that many connections to it that ask for status without an end; half never read
 drop SOCKET                      standard input to the admin socket, and away before an answer comes
@@ -265,8 +264,6 @@ def main(args):
         print(now())
     elif verb == "free-port":
         print(free_port(rest[0]))
-    elif verb == "admin":
-        sys.stdout.write(ask(rest[0], rest[1].encode() + b"\n", 20).decode())
     elif verb == "raw":
         data = sys.stdin.buffer.read()
         sys.stdout.write(ask(rest[0], data, 2, max(1, data.count(b"\n"))).decode(errors="replace"))

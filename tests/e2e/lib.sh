@@ -12,6 +12,8 @@ shopt -s inherit_errexit
 readonly lib=$E2E_LIB bin=$E2E_BIN leasehold=$E2E_LEASEHOLD fabric=$E2E_FABRIC addr=$E2E_ADDR
 # shellcheck disable=SC2034 # the cases use them
 readonly slow=$E2E_SLOW tmp=$E2E_TMP vm=$E2E_VM
+# Alone and without its site: in the testbed VM that is most of what it does.
+readonly python=("$E2E_PYTHON" -I -S)
 readonly daemon=$bin/target/leaseholdd rogue=$bin/tests/e2e/rogue
 files=$(mktemp -d "$E2E_BASE/case.XXXXXX")
 shm=$(mktemp -d /dev/shm/leasehold-e2e.XXXXXX)
@@ -56,13 +58,13 @@ wait_for() {
 }
 
 # The helper in Python; see its head.
-helper() { "$E2E_PYTHON" "$lib/helper.py" "$@"; }
+helper() { "${python[@]}" "$lib/helper.py" "$@"; }
 now_ns() { helper now; }
 # helper_start NAME ARG...: in the background, to be ended like a client.
 helper_start() {
 	local name=$1
 	shift
-	"$E2E_PYTHON" "$lib/helper.py" "$@" >"$tmp/$name.out" 2>&1 &
+	"${python[@]}" "$lib/helper.py" "$@" >"$tmp/$name.out" 2>&1 &
 	c_pid[$name]=$!
 }
 
@@ -249,7 +251,7 @@ daemon_kill() {
 }
 
 # admin REQUEST: one line to the admin socket, one line back.
-admin() { helper admin "$tmp/$D/admin.sock" "$1"; }
+admin() { nc -N -U -w "$((20 * slow))" "$tmp/$D/admin.sock" <<<"$1"; }
 # status JQ: a field of `status`. stats JQ: of `stats`.
 status() { admin '{"v":1,"cmd":"status"}' | jq -r ".result$1"; }
 stats() { admin '{"v":1,"cmd":"stats"}' | jq -r ".result$1"; }

@@ -19,7 +19,7 @@ modprobe -q nvme-rdma || skip "the kernel has no nvme-rdma"
 dmesg -C
 
 # The helper in Python; see its head.
-helper_py=("$E2E_PYTHON" "$here/host.py")
+helper_py=("${python[@]}" "$here/host.py")
 
 # ---- connecting ---------------------------------------------------------------------------------
 

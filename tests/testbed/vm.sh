@@ -109,6 +109,8 @@ vm_start() {
 # Time in the guest is the host's, shared with whatever else runs there: no watchdog of time makes sense.
 vm_arguments() {
 	local append='console=ttyS0 loglevel=5 panic=-1 oops=panic tsc=reliable nowatchdog hugepages=32 log_buf_len=4M'
+	# What guards against attackers: nobody attacks this kernel, and emulated it costs a tenth of the time.
+	local unguarded='mitigations=off init_on_alloc=0 hardened_usercopy=off randomize_kstack_offset=off apparmor=0 no5lvl'
 	local memory="memory-backend-ram,id=nvdimm,size=$pmem" lower=/ name
 
 	[ -z "$medium" ] || memory="memory-backend-file,id=nvdimm,size=$pmem,share=on,mem-path=${medium//,/,,}"
@@ -117,7 +119,7 @@ vm_arguments() {
 	args=(-M "pc,nvdimm=on,accel=${LEASEHOLD_TESTBED_ACCEL:-tcg}" -cpu max -smp "$smp" -m "$mem,slots=4,maxmem=64G"
 		-nodefaults -no-user-config -display none -no-reboot
 		-kernel "$(vm_kernel)" -initrd "$work/initramfs.gz"
-		-append "$append rcupdate.rcu_cpu_stall_suppress=1"
+		-append "$append $unguarded rcupdate.rcu_cpu_stall_suppress=1"
 		-object "$memory" -device nvdimm,id=nv1,memdev=nvdimm
 		-netdev user,id=n0,restrict=on -device virtio-net-pci,netdev=n0,host_mtu=9000,romfile=
 		-serial "file:${log//,/,,}" -device virtio-serial-pci)

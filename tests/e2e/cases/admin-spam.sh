@@ -35,7 +35,7 @@ grown=$(($(awk '/^VmRSS/ { print $2 }' "/proc/$(pid)/status") - rss))
 client_kill spam
 client_end writer INT
 # Nor do connections that say nothing keep anybody out: whoever comes gets the place of the oldest.
-"$E2E_PYTHON" -c '
+"${python[@]}" -c '
 import socket, sys, time
 all = []
 for _ in range(100):

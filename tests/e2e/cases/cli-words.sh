@@ -42,7 +42,7 @@ done
 
 # Exit status 4 is for no connection, whatever kept it from being made.
 lh_status 4 'no listener' list "$(scheme)://$addr:1"
-"$E2E_PYTHON" -c '
+"${python[@]}" -c '
 import socket, struct, sys
 with socket.create_server((sys.argv[1], 0)) as s:
     print(s.getsockname()[1], flush=True)

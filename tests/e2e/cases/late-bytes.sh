@@ -14,7 +14,7 @@ add_export data "$files/data"
 set_option 'recall_deadline_ms = 300;'
 daemon_start
 through=$(helper free-port "$addr")
-"$E2E_PYTHON" "$lib/proxy.py" "$addr" "$through" "$(port)" "$tmp/proxy.sock" >"$tmp/proxy.out" 2>&1 &
+"${python[@]}" "$lib/proxy.py" "$addr" "$through" "$(port)" "$tmp/proxy.sock" >"$tmp/proxy.out" 2>&1 &
 c_pid[proxy]=$!
 wait_for 10 "the proxy" said proxy '^ready'
 for what in cut cut-all recall stop; do

@@ -12,7 +12,7 @@ expect "the exit status" "$status" 2
 # answers BYTES: a server that reads what comes first and says BYTES (with Python's escapes); its port in $port.
 answers() {
 	rm -f "$tmp/port"
-	"$E2E_PYTHON" -c '
+	"${python[@]}" -c '
 import socket, sys
 with socket.create_server(("127.0.0.1", 0)) as s:
     open(sys.argv[1] + ".new", "w").write(str(s.getsockname()[1]))
@@ -33,7 +33,7 @@ lh_fails 'demands MPA markers' list "iwarp://127.0.0.1:$port"
 wait "$server" || true
 
 # The other way round: 30 at once, whose lines in the log have a limit.
-"$E2E_PYTHON" -c '
+"${python[@]}" -c '
 import socket, sys
 for i in range(30):
     with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as s:

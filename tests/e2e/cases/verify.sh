@@ -25,7 +25,7 @@ same_files "$tmp/a" "$tmp/b"
 # What differs is found: byte 3 of the copy is changed while the rest of it still comes, before it is compared.
 mkdir "$tmp/sink"
 client get get --verify --block --depth 1 "$(target large)" "$tmp/sink/copy"
-"$E2E_PYTHON" - "${c_pid[get]}" "$tmp/sink" >"$tmp/changed.out" 2>&1 <<'P'
+"${python[@]}" - "${c_pid[get]}" "$tmp/sink" >"$tmp/changed.out" 2>&1 <<'P'
 import os, signal, sys, time
 pid, sink, end = int(sys.argv[1]), sys.argv[2], time.monotonic() + 30
 while True:

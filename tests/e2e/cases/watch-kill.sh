@@ -9,7 +9,7 @@ make_round() {
 	rogue_start "$1" ignore $((4 + 2 * slow))
 	wait_for 10 "a grant" grep -q granted "$tmp/$1.out"
 	sleep 0.3
-	"$E2E_PYTHON" "$lib/helper.py" truncate "$files/data" 4096 >"$tmp/$1-truncate.out" &
+	"${python[@]}" "$lib/helper.py" truncate "$files/data" 4096 >"$tmp/$1-truncate.out" &
 	landlord=$!
 	sleep 0.5
 	kill -0 $landlord || fail "the truncate did not wait for the recall"
