@@ -202,8 +202,11 @@ void abort_execute(struct request *r);
 void event_thresholds_changed(struct controller *c);
 /** Which events the host wants, as feature 0Bh. */
 void event_configure(struct controller *c, uint32_t config);
-/** Log pages that events point to were read: what is read only once is gone. */
-void event_log_read(struct controller *c, uint8_t page);
+/**
+ * A part of a log page was made, and answered with success, since the last event arrived: unless the
+ * host retains them, its events are cleared, and what is read only once is gone.
+ */
+void event_log_read(struct controller *c, const struct log_part *part);
 /** Copies the logs that events fill: `size` bytes at most; returns how many there are in all. */
 uint32_t event_changed_ns_log(const struct controller *c, uint8_t *log);
 uint32_t event_change_log(const struct controller *c, uint8_t *log);

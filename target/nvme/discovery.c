@@ -189,12 +189,12 @@ static void log_on_control(struct request *r)
 static void log_back(struct request *r)
 {
 	const uint16_t status = r->status;
+	const struct log_part part = r->u.log; /* r may be another one's at the end */
 	struct controller *c = r->queue->controller;
-	const bool read = !status && !r->u.log.retain;
 
 	request_complete(r, status);
-	if (read)
-		event_log_read(c, NVME_LOG_DISCOVERY);
+	if (!status)
+		event_log_read(c, &part);
 }
 
 static void fill_log(struct request *r)

@@ -2,7 +2,8 @@
 /*
  * Asynchronous events (NVMe base 2.0 §5.2). They arise on control, travel by message to the reactor
  * of the admin queue, and are noted in the log they point to; a held request answers at once or
- * when one comes. Until that log is read, further events of the kind stay quiet.
+ * when one comes. Until that log is read, further events of the kind stay quiet; what is in it then
+ * has been told by it.
  */
 #include "nvme/resv.h"
 
@@ -211,26 +212,53 @@ void event_request_forget(struct controller *c, const struct request *r)
 	memmove(&a->held[i], &a->held[i + 1], (a->nr_held - i) * sizeof(a->held[0]));
 }
 
-void event_log_read(struct controller *c, uint8_t page)
+/*
+ * What came until now is in the log that was read, so it is no event any more (NVMe base 2.0 §5.2). A
+ * later part alone says nothing of what came since the beginning was read: that is still told.
+ */
+static void clear(const struct log_part *part, bool *pending, bool *masked)
 {
-	if (page == LH_LOG_RECALLS)
-		c->a.vendor_masked = false;
-	if (page == NVME_LOG_RESERVATION) {
+	*masked = false;
+	if (part->offset == 0)
+		*pending = false;
+}
+
+void event_log_read(struct controller *c, const struct log_part *part)
+{
+	struct controller_admin *a = &c->a;
+
+	if (part->retain)
+		return;
+	switch (part->page) {
+	case LH_LOG_RECALLS:
+		clear(part, &a->vendor_pending, &a->vendor_masked);
+		break;
+	case NVME_LOG_RESERVATION:
+		/* The next notice is a log page of its own. */
 		resv_notice_take(c);
-		c->a.resv_masked = false;
+		a->resv_masked = false;
+		break;
+	case NVME_LOG_SMART:
+		a->smart_masked = false;
+		if (part->offset == 0)
+			a->hot_told = a->hot;
+		break;
+	case NVME_LOG_ERROR:
+		clear(part, &a->error_pending, &a->error_masked);
+		break;
+	case NVME_LOG_CHANGED_NS:
+		a->nr_changed_ns = 0;
+		clear(part, &a->ns_pending, &a->ns_masked);
+		break;
+	case NVME_LOG_DISCOVERY:
+		clear(part, &a->discovery_pending, &a->discovery_masked);
+		break;
+	case NVME_LOG_ANA:
+		clear(part, &a->ana_pending, &a->ana_masked);
+		break;
+	default:
+		return;
 	}
-	if (page == NVME_LOG_SMART)
-		c->a.smart_masked = false;
-	if (page == NVME_LOG_ERROR)
-		c->a.error_masked = false;
-	if (page == NVME_LOG_CHANGED_NS) {
-		c->a.nr_changed_ns = 0;
-		c->a.ns_masked = false;
-	}
-	if (page == NVME_LOG_DISCOVERY)
-		c->a.discovery_masked = false;
-	if (page == NVME_LOG_ANA)
-		c->a.ana_masked = false;
 	answer_pending(c);
 }
 

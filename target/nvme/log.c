@@ -120,8 +120,7 @@ static void fill_page(struct request *r)
 	}
 	put_part(r, 0, log, bytes);
 	request_complete(r, NVME_SC_SUCCESS);
-	if (!part.retain)
-		event_log_read(c, part.page);
+	event_log_read(c, &part);
 }
 
 /* ---- SMART (control) ---------------------------------------------------------------------------- */
@@ -160,12 +159,13 @@ static void smart_on_control(struct request *r)
 
 static void smart_back(struct request *r)
 {
+	const uint16_t status = r->status;
+	const struct log_part part = r->u.log;
 	struct controller *c = r->queue->controller;
-	const bool read = !r->status && !r->u.log.retain;
 
 	answer_back(r);
-	if (read)
-		event_log_read(c, NVME_LOG_SMART);
+	if (!status)
+		event_log_read(c, &part);
 }
 
 static void measure(struct request *r)

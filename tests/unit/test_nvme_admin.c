@@ -556,11 +556,15 @@ static void test_temperature_event(void **state)
 	assert_false(admin.has_cid[2]);
 	becomes(&admin, 358);
 	assert_true(told_of_temperature(&admin, 2));
-	/* The log was not read since: quiet until it is. */
+	/* The log was not read since: quiet until it is, and for as long as it stays what was read. */
 	becomes(&admin, 300);
 	becomes(&admin, 400);
 	assert_false(admin.has_cid[3]);
 	read_smart(&admin);
+	becomes(&admin, 401);
+	assert_false(admin.has_cid[3]);
+	becomes(&admin, 300);
+	becomes(&admin, 400);
 	assert_true(told_of_temperature(&admin, 3));
 	becomes(&admin, 300);
 	read_smart(&admin);
@@ -707,6 +711,10 @@ static void test_broken(void **state)
 	assert_int_equal(low(smart->error_entries), 3);
 	assert_false(admin.has_cid[2]);
 	assert_int_equal(get_log(&admin, NVME_LOG_ERROR, 0, 64), 0);
+	assert_false(rig_wait(&rig, &admin, &admin.has_cid[2], 100));
+	broken = true;
+	assert_int_equal(run_blocks(&io, NVME_IO_WRITE_ZEROES), NVME_SC_INTERNAL);
+	broken = false;
 	assert_int_equal(host_wait(&admin, 2), 0);
 	assert_int_equal(le32toh(admin.by_cid[2].dw0), 0x010400);
 	host_close(&io);

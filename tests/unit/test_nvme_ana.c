@@ -453,8 +453,25 @@ static void test_event(void **state)
 	assert_false(told(&a, 2));
 	assert_int_equal(get_log(&a, 1u << 15, 0, LOG_BYTES), 0);
 	assert_false(told(&a, 2));
+	/* What is read is no news; the next change is. */
 	assert_int_equal(get_log(&a, 0, 0, LOG_BYTES), 0);
+	assert_false(told(&a, 2));
+	set(0, 1, NVME_ANA_INACCESSIBLE);
 	check_event(&a, 2);
+	/* The same where there was no request to answer. */
+	assert_int_equal(get_log(&a, 0, 0, LOG_BYTES), 0);
+	set(0, 1, NVME_ANA_CHANGE);
+	assert_int_equal(get_log(&a, 0, 0, LOG_BYTES), 0);
+	hold_event(&a, 3);
+	assert_false(told(&a, 3));
+	/* A later part of the log may be older than what its beginning would say now. */
+	set(0, 1, NVME_ANA_INACCESSIBLE);
+	check_event(&a, 3);
+	hold_event(&a, 4);
+	set(0, 1, NVME_ANA_OPTIMIZED);
+	assert_false(told(&a, 4));
+	assert_int_equal(get_log(&a, 0, 8, 8), 0);
+	check_event(&a, 4);
 	/* Nothing that the other would see has changed. */
 	assert_false(told(&b, 1));
 	set(1, 1, NVME_ANA_NON_OPTIMIZED); /* as it was */

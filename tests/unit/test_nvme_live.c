@@ -389,6 +389,27 @@ static void test_storm(void **state)
 	down();
 }
 
+/* A change that came while the log was not read is in it: read, it is no event any more. */
+static void test_told_by_the_log(void **state)
+{
+	unsigned int event;
+
+	(void)state;
+	up();
+	event = arm();
+	assert_int_equal(on_control(add_there, 0), 0);
+	assert_int_equal(rig_answer(rig.admin, event), 0);
+	event = arm();
+	assert_int_equal(on_control(resize_there, 2 * BYTES), 0);
+	assert_false(rig_answered(rig.admin, event));
+	read_changed();
+	assert_int_equal(word(0), NSID);
+	assert_false(rig_answered(rig.admin, event));
+	assert_int_equal(on_control(remove_there, 0), 0);
+	assert_event(event);
+	down();
+}
+
 /* A change that nobody wanted to be told of is in the log, and no event when the notice is on again. */
 static void test_notice_off(void **state)
 {
@@ -539,11 +560,9 @@ static void test_reserved_and_gone(void **state)
 static int run_group(const char *where)
 {
 	const struct CMUnitTest tests[] = {
-		leaks_test(test_notice_off),
-		leaks_test(test_come_and_go),
-		leaks_test(test_size),
-		leaks_test(test_storm),
-		leaks_test(test_reserved_and_gone),
+		leaks_test(test_told_by_the_log), leaks_test(test_notice_off),
+		leaks_test(test_come_and_go),	  leaks_test(test_size),
+		leaks_test(test_storm),		  leaks_test(test_reserved_and_gone),
 	};
 
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);
