@@ -229,6 +229,19 @@ static void test_host_behaviour(void **state)
 	assert_int_equal(admin.data[0], 0);
 	assert_int_equal(admin.data[1], 1);
 	assert_int_equal(admin.data[511], 0);
+	/* Extended LBA formats are not there to be enabled; nothing of what came with it is taken. */
+	cmd = host_command(&admin, 0, NVME_ADMIN_SET_FEATURES);
+	cmd->cdw10 = htole32(NVME_FEAT_HOST_BEHAVIOUR);
+	memset(admin.data, 0, 512);
+	admin.data[0] = admin.data[2] = 1;
+	host_keyed(&admin, cmd, 512);
+	assert_int_equal(host_run(&admin, 64), NVME_SC_INVALID_FIELD | DNR);
+	cmd->opcode = NVME_ADMIN_GET_FEATURES;
+	memset(admin.data, 0xee, 512);
+	assert_int_equal(host_run(&admin, 64), 0);
+	assert_int_equal(admin.data[0], 0);
+	assert_int_equal(admin.data[1], 1);
+	assert_int_equal(admin.data[2], 0);
 	host_close(&admin);
 }
 
