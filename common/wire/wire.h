@@ -10,7 +10,7 @@
 /** A sentence fragment for an NVMe status (DNR and more ignored), never NULL. */
 const char *nvme_status_text(uint16_t status);
 
-/** The one place where errno becomes an NVMe status, and back (0 for success). */
+/** What our own protocol says as a status, and back (0 for success); of files: nvme/io.h. */
 uint16_t nvme_status_from_errno(int err);
 int nvme_status_to_errno(uint16_t status);
 

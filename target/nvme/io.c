@@ -64,18 +64,33 @@ static const struct io_command commands[] = {
 	[NVME_IO_COPY] = {.execute = io_copy, .writes = true},
 };
 
+/* No more than what a file may say: the errors of our own protocol mean other things. */
+static const struct {
+	int err;
+	uint16_t status; /* DNR: it will be so again */
+} file_statuses[] = {
+	{0, NVME_SC_SUCCESS},
+	{-ERANGE, NVME_SC_LBA_RANGE | NVME_SC_DNR},
+	{-ENOSPC, NVME_SC_CAP_EXCEEDED | NVME_SC_DNR},
+	{-EDQUOT, NVME_SC_CAP_EXCEEDED | NVME_SC_DNR},
+	{-EFBIG, NVME_SC_CAP_EXCEEDED | NVME_SC_DNR},
+	{-EROFS, NVME_SC_NS_WRITE_PROTECTED | NVME_SC_DNR},
+	{-EPERM, NVME_SC_NS_WRITE_PROTECTED | NVME_SC_DNR}, /* immutable, or sealed */
+	{-EIO, NVME_SC_WRITE_FAULT},
+	{-ENODEV, NVME_SC_NS_NOT_READY},
+	{-EAGAIN, NVME_SC_NS_NOT_READY},
+	{-EBUSY, NVME_SC_NS_NOT_READY},
+	{-EINTR, NVME_SC_NS_NOT_READY},
+	{-ENOMEM, NVME_SC_INTERNAL},
+};
+
 uint16_t io_status(int err)
 {
-	switch (err) {
-	case 0:
-		return NVME_SC_SUCCESS;
-	case -ERANGE:
-		return NVME_SC_LBA_RANGE | NVME_SC_DNR;
-	case -EIO:
-		return NVME_SC_WRITE_FAULT;
-	default:
-		return nvme_status_from_errno(err) | NVME_SC_DNR;
+	for (size_t i = 0; i < ARRAY_SIZE(file_statuses); i++) {
+		if (file_statuses[i].err == err)
+			return file_statuses[i].status;
 	}
+	return NVME_SC_INTERNAL | NVME_SC_DNR;
 }
 
 bool io_known(uint8_t opcode, bool *writes)

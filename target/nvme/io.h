@@ -29,7 +29,7 @@ MUST_CHECK bool io_lock(struct request *r, uint64_t offset, uint64_t end, bool e
 MUST_CHECK bool io_lock_parts(struct request *r, const struct interlock_part *parts,
 			      unsigned int nr);
 
-/** What a look at the file or a change of it came to. */
+/** What a change of the file came to (0 or -errno), for the host: with DNR where it will be so again. */
 uint16_t io_status(int err);
 
 /** The end of a command that wrote: honours FUA where there is a volatile cache. */

@@ -63,7 +63,7 @@ static void deallocated(struct request *r)
 	if (r->err == 0 || r->err == -EOPNOTSUPP)
 		request_complete(r, NVME_SC_SUCCESS);
 	else
-		request_complete(r, r->err == -ENODEV ? NVME_SC_NS_NOT_READY : io_status(r->err));
+		request_complete(r, io_status(r->err));
 }
 
 static bool take_place(struct request *r, const struct export_range *ranges, unsigned int n)

@@ -65,7 +65,7 @@ static void punched(struct request *r)
 		io_begin(r);
 		return;
 	}
-	request_complete(r, r->err == -ENODEV ? NVME_SC_NS_NOT_READY : io_status(r->err));
+	request_complete(r, io_status(r->err));
 }
 
 static struct export_range whole_pages(const struct request *r)
