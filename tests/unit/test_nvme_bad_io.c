@@ -164,13 +164,6 @@ static const struct row io_rows[] = {
 	 {{CDW10, 4, 1u << 30}},
 	 NVME_SC_INVALID_FIELD | DNR,
 	 BIT(43, 6)},
-	{"no namespace", IO, NVME_IO_RESV_REGISTER, {{NSID, 4, 0}}, NVME_SC_INVALID_NS | DNR, 4},
-	{"all namespaces",
-	 IO,
-	 NVME_IO_RESV_ACQUIRE,
-	 {{NSID, 4, NVME_NSID_ALL}},
-	 NVME_SC_INVALID_NS | DNR,
-	 4},
 	{"no key",
 	 IO,
 	 NVME_IO_RESV_ACQUIRE,
@@ -269,6 +262,9 @@ static void test_io(void **state)
 {
 	static const uint8_t ranged[] = {NVME_IO_READ, NVME_IO_WRITE, NVME_IO_COMPARE,
 					 NVME_IO_WRITE_ZEROES, NVME_IO_VERIFY};
+	static const uint8_t reservations[] = {NVME_IO_RESV_REGISTER, NVME_IO_RESV_ACQUIRE,
+					       NVME_IO_RESV_RELEASE, NVME_IO_RESV_REPORT};
+	static const uint32_t nsids[] = {0, 1025, NVME_NSID_ALL};
 	static const struct {
 		const char *what;
 		struct edit edit;
@@ -312,6 +308,18 @@ static void test_io(void **state)
 				try_row(&row);
 				continue;
 			}
+			try_rows(&row, 1);
+		}
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(reservations); i++) {
+		for (size_t j = 0; j < ARRAY_SIZE(nsids); j++) {
+			const struct row row = {"a namespace that is none",
+						IO,
+						reservations[i],
+						{{NSID, 4, nsids[j]}},
+						NVME_SC_INVALID_NS | DNR,
+						4};
+
 			try_rows(&row, 1);
 		}
 	}

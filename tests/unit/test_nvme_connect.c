@@ -178,6 +178,43 @@ static void test_fields(void **state)
 	host_close(&admin);
 }
 
+/* Data that cannot be fetched ends the connection; nothing of a controller or a queue is left of it. */
+static void test_bad_keys(void **state)
+{
+	struct host_queue admin, io;
+	uint16_t cntlid = NVME_CNTLID_DYNAMIC;
+
+	(void)state;
+	for (unsigned int qid = 0; qid < 2; qid++) {
+		/* More often than there may be controllers. */
+		for (unsigned int i = 0; i < 8; i++) {
+			struct nvme_command *cmd;
+			struct host_queue q;
+
+			assert_true(host_connect_nvme(&rig, &q, (uint16_t)qid));
+			(void)good(&q, (uint16_t)qid, cntlid, false);
+			cmd = (void *)q.memory; /* send buffer 0 */
+			if (i % 2)
+				nvme_keyed_sgl_set(&cmd->sgl,
+						   (uint64_t)(uintptr_t)(q.data + HOST_DATA - 512),
+						   1024, q.mr->rkey, NVME_SGL_ADDRESS);
+			else
+				nvme_keyed_sgl_set(&cmd->sgl, (uint64_t)(uintptr_t)q.data, 1024,
+						   q.mr->rkey ^ 0x5a5a5a00, NVME_SGL_ADDRESS);
+			host_post(&q, 0, 64);
+			assert_true(rig_wait(&rig, &q, &q.dead, 10000));
+			assert_false(q.has_cid[0]);
+			host_close(&q);
+		}
+		if (qid == 0)
+			cntlid = host_admin(&rig, &admin);
+	}
+	assert_true(host_connect_nvme(&rig, &io, 1));
+	assert_int_equal(host_associate(&io, 1, cntlid, TEST_NQN, 0), 0);
+	host_close(&io);
+	host_close(&admin);
+}
+
 /* The submission queue's head: counts answers, wraps, and is all ones without flow control. */
 static void test_heads(void **state)
 {
@@ -215,6 +252,7 @@ static int run(const char *where)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_fields, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bad_keys, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_heads, setup, teardown),
 	};
 
