@@ -82,9 +82,10 @@ int refusal_of_connect(const struct nvme_queue *nq, const struct nvme_completion
 				   client->address);
 	case NVME_SC_CONNECT_BUSY:
 		return errtext_set(err, -EBUSY,
-				   "%s has no controller free: end other clients, raise its limit "
-				   "(limits.max_controllers), or try again",
-				   client->address);
+				   "%s has no controller free for this host (%s): end other "
+				   "clients, raise its limits (limits.controllers_per_host, "
+				   "limits.max_controllers), or try again",
+				   client->address, client->host_nqn);
 	case NVME_SC_CONNECT_INVALID_PARAM:
 		return invalid_parameter(nq, le32toh(cqe->dw0) & (IN_DATA | 0xffff), err);
 	case NVME_SC_CONNECT_RESTART_DISCOVERY:

@@ -143,6 +143,7 @@ static const struct key limit_keys[] = {
 	{"queue_depth", KEY_UINT, LIMITS(queue_depth), NVME_MIN_QUEUE_DEPTH, NVME_MAX_QUEUE_DEPTH},
 	{"max_io_queues", KEY_UINT, LIMITS(max_io_queues), 1, 128},
 	{"max_controllers", KEY_UINT, LIMITS(max_controllers), 1, 65519},
+	{"controllers_per_host", KEY_UINT, LIMITS(controllers_per_host), 1, 65519},
 	{"max_connections", KEY_UINT, LIMITS(max_connections), 1, 65535},
 	{"inline_bytes", KEY_UINT, LIMITS(inline_bytes), NVME_MIN_INLINE_BYTES,
 	 NVME_MAX_INLINE_BYTES},
@@ -740,6 +741,7 @@ static void set_defaults(struct daemon_config *c)
 		.queue_depth = NVME_DEFAULT_QUEUE_DEPTH,
 		.max_io_queues = NVME_DEFAULT_MAX_IO_QUEUES,
 		.max_controllers = NVME_DEFAULT_MAX_CONTROLLERS,
+		.controllers_per_host = NVME_DEFAULT_PER_HOST,
 		.max_connections = NVME_DEFAULT_MAX_CONNECTIONS,
 		.inline_bytes = NVME_DEFAULT_INLINE_BYTES,
 		.mdts_bytes = NVME_DEFAULT_MDTS_BYTES,
@@ -801,6 +803,14 @@ static int check_top(struct daemon_config *c, const config_t *file, struct errte
 		s = config_lookup(file, "limits.mdts_bytes");
 		return bad(c, s ? s : root, err, "expected a power of two, not %u",
 			   c->limits.mdts_bytes);
+	}
+	if (c->limits.controllers_per_host > c->limits.max_controllers) {
+		s = config_lookup(file, "limits.controllers_per_host");
+		if (s)
+			return bad(c, s, err,
+				   "expected at most max_controllers, which is %u, not %u",
+				   c->limits.max_controllers, c->limits.controllers_per_host);
+		c->limits.controllers_per_host = c->limits.max_controllers;
 	}
 	if (c->limits.shared_receives > 0 &&
 	    c->limits.shared_receives <= c->limits.max_connections) {

@@ -61,6 +61,8 @@ static struct json_object *daemon_json(const struct admin_env *env)
 	put_text(o, "nqn", env->config->nqn);
 	put_number(o, "reactors", env->config->reactors);
 	put_number(o, "recall_deadline_ms", env->config->recall_deadline_ms);
+	put_number(o, "max_controllers", env->config->limits.max_controllers);
+	put_number(o, "controllers_per_host", env->config->limits.controllers_per_host);
 	return o;
 }
 

@@ -17,6 +17,8 @@
 #define CNTLID_MAX 0xffef
 
 DEFINE_COUNTER(controllers_made, "nvme_controllers", "Associations that hosts made");
+DEFINE_COUNTER(controllers_refused, "nvme_controllers_refused",
+	       "Associations refused because a limit of controllers was reached");
 DEFINE_COUNTER(controllers_expired, "nvme_keep_alive_expired", "Associations ended by keep alive");
 
 struct controller *controller_find(struct nvme_target *t, uint16_t cntlid)
@@ -77,6 +79,45 @@ static void attach(struct nvme_queue *nq, struct controller *c)
 	atomic_store_explicit(&c->active, true, memory_order_relaxed);
 }
 
+static unsigned int count_of_host(const struct nvme_target *t, const char *hostnqn)
+{
+	const struct list *l;
+	unsigned int n = 0;
+
+	list_for_each (l, &t->controllers) {
+		const struct controller *c = list_entry(l, struct controller, link);
+
+		if (!c->dying && strcmp(c->hostnqn, hostnqn) == 0)
+			n++;
+	}
+	return n;
+}
+
+/* One host that connects again and again must not keep out the others. */
+static bool may_have_controller(struct nvme_target *t, const struct connect *connect)
+{
+	const struct nvme_limits *limits = &t->env.limits;
+	const bool full = t->nr_controllers >= limits->max_controllers;
+	char more[REFUSAL_MORE_BYTES];
+
+	if (!full && count_of_host(t, connect->hostnqn) < limits->controllers_per_host)
+		return true;
+	counter_add(&controllers_refused, 1);
+	if (!refusal_has_line(t, more))
+		return false;
+	if (full)
+		log_warning("host %s was refused a controller of %s: there are %u, as many as "
+			    "limits.max_controllers allows; disconnect hosts (`leasehold status` "
+			    "lists them) or raise it%s",
+			    connect->hostnqn, connect->subnqn, limits->max_controllers, more);
+	else
+		log_warning("host %s was refused a controller of %s: it has %u, as many as "
+			    "limits.controllers_per_host allows; disconnect some there (`leasehold "
+			    "status` lists them) or raise it%s",
+			    connect->hostnqn, connect->subnqn, limits->controllers_per_host, more);
+	return false;
+}
+
 static uint16_t connect_admin(struct nvme_queue *nq, const struct connect *connect,
 			      struct controller **controller, uint32_t *dw0)
 {
@@ -88,7 +129,8 @@ static uint16_t connect_admin(struct nvme_queue *nq, const struct connect *conne
 		*dw0 = CONNECT_IN_DATA(subnqn);
 		return NVME_SC_CONNECT_INVALID_PARAM | NVME_SC_DNR;
 	}
-	if (t->nr_controllers >= t->env.limits.max_controllers)
+	/* No controller is available (NVMe-oF 1.1 §3.3); later there may be one. */
+	if (!may_have_controller(t, connect))
 		return NVME_SC_CONNECT_BUSY;
 	c = calloc(1, sizeof(*c));
 	if (!c)

@@ -200,12 +200,19 @@ struct nvme_subsystem *target_find_subsystem(struct nvme_target *t, const char *
 int target_device_index(const struct nvme_target *t, const struct fabric_device *dev);
 
 /* listener.c */
+
+#define REFUSAL_MORE_BYTES 64
 /** Also one that is removed and has users; or NULL. */
 struct nvme_listener *listener_find(struct nvme_target *t, uint16_t portid);
 /** For who came in by it: it stays until the last one has put it, also if it is removed. */
 void listener_get(struct nvme_listener *listener);
 void listener_put(struct nvme_listener *listener);
 void listener_close_all(struct nvme_target *t);
+/**
+ * Whether one more refusal may have a line in the log, since strangers shall not fill it; `more` is what
+ * that line says of those that had none.
+ */
+bool refusal_has_line(struct nvme_target *t, char more[REFUSAL_MORE_BYTES]);
 /** After the last controller and queue. */
 void listener_free_all(struct nvme_target *t);
 void channel_close_all(struct nvme_target *t);

@@ -66,8 +66,7 @@ static const char *reason(bool direct, uint16_t code)
 	return code < ARRAY_SIZE(nvme) && nvme[code] ? nvme[code] : "?";
 }
 
-/* Strangers shall not fill the log. */
-static bool may_log_reject(struct nvme_target *t)
+bool refusal_has_line(struct nvme_target *t, char more[REFUSAL_MORE_BYTES])
 {
 	uint64_t now = now_ns();
 
@@ -75,28 +74,29 @@ static bool may_log_reject(struct nvme_target *t)
 		t->rejects_since_ns = now;
 		t->rejects_logged = 0;
 	}
-	if (t->rejects_logged < REJECT_LINES_PER_S) {
-		t->rejects_logged++;
-		return true;
+	if (t->rejects_logged >= REJECT_LINES_PER_S) {
+		t->rejects_unlogged++;
+		return false;
 	}
-	t->rejects_unlogged++;
-	return false;
+	t->rejects_logged++;
+	more[0] = '\0';
+	if (t->rejects_unlogged)
+		(void)snprintf(more, REFUSAL_MORE_BYTES, "; %u more were rejected before",
+			       t->rejects_unlogged);
+	t->rejects_unlogged = 0;
+	return true;
 }
 
 static void log_reject(struct nvme_target *t, const struct fabric_conn *conn, bool direct,
 		       uint16_t code, const char *why)
 {
 	struct sockaddr_storage addr;
-	char text[64] = "an unknown address", more[64] = "";
+	char text[64] = "an unknown address", more[REFUSAL_MORE_BYTES];
 
-	if (!may_log_reject(t))
+	if (!refusal_has_line(t, more))
 		return;
 	if (fabric_conn_peer(conn, &addr) == 0)
 		address_format(&addr, text, sizeof(text));
-	if (t->rejects_unlogged)
-		(void)snprintf(more, sizeof(more), "; %u more were rejected before",
-			       t->rejects_unlogged);
-	t->rejects_unlogged = 0;
 	log_notice("a connection request from %s was rejected: %s (%s code %u)%s", text, why,
 		   direct ? "direct queue" : "NVMe/RDMA", code, more);
 }

@@ -18,6 +18,7 @@
 #define NVME_DEFAULT_QUEUE_DEPTH     128
 #define NVME_DEFAULT_MAX_IO_QUEUES   32 /* per controller */
 #define NVME_DEFAULT_MAX_CONTROLLERS 256
+#define NVME_DEFAULT_PER_HOST	     128 /* controllers of one host */
 #define NVME_DEFAULT_MAX_CONNECTIONS 1024
 #define NVME_DEFAULT_INLINE_BYTES    4096 /* in-capsule data */
 #define NVME_DEFAULT_MDTS_BYTES	     MIB(1)
@@ -51,6 +52,7 @@ struct nvme_limits {
 	unsigned int queue_depth;
 	unsigned int max_io_queues;
 	unsigned int max_controllers;
+	unsigned int controllers_per_host; /* by host NQN, discovery's too; 0: max_controllers */
 	unsigned int max_connections;
 	uint32_t inline_bytes;
 	uint32_t mdts_bytes;

@@ -34,6 +34,8 @@ static int limits_check(struct nvme_limits *l)
 	if (l->shared_receives > NVME_MAX_SHARED_RECEIVES ||
 	    (l->shared_receives > 0 && l->shared_receives <= l->max_connections))
 		return -EINVAL;
+	if (l->controllers_per_host == 0)
+		l->controllers_per_host = l->max_controllers;
 	if (l->transfer_timeout_ms == 0)
 		l->transfer_timeout_ms = NVME_DEFAULT_TRANSFER_TIMEOUT_MS;
 	if (l->ana_transition_s == 0)

@@ -69,6 +69,7 @@ static void test_defaults(void **state)
 	assert_false(c->exports[0].refuse_while_granted);
 	assert_int_equal(c->listeners[0].ana_state[1], NVME_ANA_OPTIMIZED);
 	assert_int_equal(c->limits.ana_transition_s, 10);
+	assert_int_equal(c->limits.controllers_per_host, NVME_DEFAULT_PER_HOST);
 	assert_int_equal(c->recall_deadline_ms, GRANT_DEFAULT_DEADLINE_MS);
 	assert_int_equal(c->allocate_reserve_percent, EXPORT_DEFAULT_RESERVE_PERCENT);
 	assert_false(c->iwarp.no_windows);
@@ -84,7 +85,7 @@ static void test_everything_said(void **state)
 		"log_level = \"debug\"; runtime_dir = \"/tmp/r\"; state_dir = \"\";\n"
 		"iwarp = { crc = \"on\"; memory = \"odp\"; windows = false; };\n"
 		"limits = { queue_depth = 64; inline_bytes = 8192; bounce_bytes = \"64M\";\n"
-		"  shared_receives = 4096; };\n"
+		"  shared_receives = 4096; max_controllers = 64; };\n"
 		"listeners = ( { fabric = \"verbs\"; address = \"::\"; port = 4421;\n"
 		"  remote_invalidate = false; ana = \"inaccessible\";\n"
 		"  ana_groups = ( { group = 2; state = \"optimized\"; } ); } );\n"
@@ -109,6 +110,7 @@ static void test_everything_said(void **state)
 	assert_true(c->iwarp.no_windows);
 	assert_int_equal(c->limits.bounce_bytes, MIB(64));
 	assert_int_equal(c->limits.shared_receives, 4096);
+	assert_int_equal(c->limits.controllers_per_host, 64); /* no more than there are */
 	assert_false(c->listeners[0].software);
 	assert_true(c->listeners[0].no_invalidate);
 	assert_int_equal(c->listeners[0].ana_state[1], NVME_ANA_INACCESSIBLE);
@@ -154,6 +156,9 @@ static void test_mistakes_name_line_and_key(void **state)
 	       "expected a multiple of 16");
 	refuse(LISTENERS EXPORTS "limits = { queue_depth = 31; };\n",
 	       "conf:3: queue_depth: expected a number from 32 to 1024, not 31");
+	refuse(LISTENERS EXPORTS "limits = { controllers_per_host = 0; };\n", "from 1 to 65519");
+	refuse(LISTENERS EXPORTS "limits = { controllers_per_host = 257; };\n",
+	       "expected at most max_controllers, which is 256, not 257");
 	refuse(LISTENERS EXPORTS "limits = { shared_receives = 65537; };\n", "from 0 to 65536");
 	refuse(LISTENERS EXPORTS "limits = { max_connections = 500; shared_receives = 500; };\n",
 	       "conf:3: shared_receives: expected 0, or more than max_connections, which is 500");

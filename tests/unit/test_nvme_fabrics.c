@@ -159,6 +159,50 @@ static void test_several(void **state)
 	host_close(&admin[3]);
 }
 
+static void call_it(struct host_queue *q, const char *hostnqn)
+{
+	struct nvmf_connect_data *data = (void *)q->data;
+
+	(void)snprintf(data->hostnqn, sizeof(data->hostnqn), "%s", hostnqn);
+}
+
+/* Nobody can have all of them: what one host is refused the others get. */
+static void test_per_host(void **state)
+{
+	struct nvme_limits limits = rig.limits;
+	struct host_queue mine[2], third, other;
+	uint16_t status = NVME_SC_CONNECT_BUSY;
+
+	(void)state;
+	rig_stop(&rig);
+	limits.controllers_per_host = 2;
+	rig_start_wide(&rig, &limits);
+	(void)host_admin(&rig, &mine[0]);
+	/* The discovery service's is one too. */
+	assert_true(host_connect_nvme(&rig, &mine[1], 0));
+	assert_int_equal(host_associate(&mine[1], 0, NVME_CNTLID_DYNAMIC, NVME_DISCOVERY_NQN, 0),
+			 0);
+	assert_true(host_connect_nvme(&rig, &third, 0));
+	assert_int_equal(host_associate(&third, 0, NVME_CNTLID_DYNAMIC, TEST_NQN, 0),
+			 NVME_SC_CONNECT_BUSY);
+	assert_int_equal(le32toh(third.by_cid[0].dw0), 0);
+	/* Another host is no matter of this. */
+	assert_true(host_connect_nvme(&rig, &other, 0));
+	assert_int_equal(host_associate(&other, 0, NVME_CNTLID_DYNAMIC, TEST_NQN, 0),
+			 NVME_SC_CONNECT_BUSY);
+	call_it(&other, "nqn.2026-11.org.leasehold:other");
+	assert_int_equal(host_run(&other, 64), 0);
+	/* When one of its own has gone it gets another, by the same connection. */
+	host_close(&mine[1]);
+	for (uint64_t end = now_ns() + 10 * NS_PER_S;
+	     status == NVME_SC_CONNECT_BUSY && now_ns() < end;)
+		status = host_associate(&third, 0, NVME_CNTLID_DYNAMIC, TEST_NQN, 0);
+	assert_int_equal(status, 0);
+	host_close(&third);
+	host_close(&other);
+	host_close(&mine[0]);
+}
+
 /* ---- shutdown and reset ----------------------------------------------------------------------- */
 
 static uint16_t set_cc(struct host_queue *q, uint32_t cc)
@@ -362,6 +406,7 @@ static int run(const char *where)
 		cmocka_unit_test_setup_teardown(test_rejects, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_depths, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_several, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_per_host, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_shutdown, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_disconnect, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_disconnect_and_others, setup, teardown),

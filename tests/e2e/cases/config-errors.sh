@@ -43,6 +43,7 @@ check ':2: .*"more" has path /data, which "data" exports already .line 2.' "$goo
 check ':1: queue_depth: expected a number from 32 to 1024, not 31' 'limits = { queue_depth = 31; };' "$good_listener" "$good_export"
 check ':1: inline_bytes: expected a number from 1024 to 16384, not 0' 'limits = { inline_bytes = 0; };' "$good_listener" "$good_export"
 check ':1: mdts_bytes: expected a number from 8192 to 8388608, not 4096' 'limits = { mdts_bytes = 4096; };' "$good_listener" "$good_export"
+check ':1: controllers_per_host: expected at most max_controllers, which is 8, not 9' 'limits = { max_controllers = 8; controllers_per_host = 9; };' "$good_listener" "$good_export"
 for key in runtime_dir state_dir mdns_dir admin_socket; do
 	check ":2: $key: expected an absolute path, not \"here/run\"" "$good_listener" "$key = \"here/run\";" "$good_export"
 done
