@@ -65,7 +65,7 @@ client_alive steady || fail "fio ended too early to show anything: $(tail -1 "$t
 client_end steady
 expect "errors of the steady fio" "$(fio_errors "$tmp/steady.out")" 0
 # A command for what is gone fails, and the kernel says so.
-quiet_kernel 'Dev nvme.*LBA|capacity change|Rescanning|rescanning|LBA Out of Range|critical target error|beyond EOD'
+quiet_kernel 'Dev nvme.*LBA|capacity change|Rescanning|rescanning|LBA Out of Range|critical target error|beyond EOD|callbacks suppressed'
 is_live "$ctrl" || fail "the controller is not live after all"
 verified after "$disk" --rw=randrw --bs=4k --size=2m --iodepth=16
 disconnect
