@@ -54,7 +54,9 @@ static int take_hold(struct reclaim_options *o, const char *text)
 	if (end == text || *end != '\0' || !(o->hold_s >= 0 && o->hold_s <= 86400) ||
 	    (o->hold_s > 0 && o->hold_s < 0.001))
 		return cli_usage(&verb_reclaim,
-				 "--hold %s: give seconds, 0.001 to 86400 (a day), or 0", text);
+				 "--hold %s: give seconds, at least 0.001 and at most 86400 (a "
+				 "day), or 0",
+				 text);
 	o->said_hold = true;
 	return -1;
 }

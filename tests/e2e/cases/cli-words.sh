@@ -65,7 +65,7 @@ for range in 4096: :4096 4096; do
 	lh_status 2 "--range $range: write it as OFFSET:LENGTH|offset \"\" is no number" hold --range $range "$(target data)"
 done
 for seconds in 1e-9 0.0009 -1 86401 nan; do
-	lh_status 2 "--hold $seconds: give seconds, 0.001 to 86400" reclaim --hold $seconds --socket "$tmp/d/admin.sock" data
+	lh_status 2 "--hold $seconds: give seconds, at least 0.001 and at most 86400" reclaim --hold $seconds --socket "$tmp/d/admin.sock" data
 done
 
 # Output that goes nowhere is no success.
