@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * What was written directly on a queue that stalled may arrive long after the client has given the queue
- * up. It must never land over what is newer and acknowledged. For tests/e2e, with proxy.py between:
+ * What was written directly on a queue that stalled may arrive long after the client has given the
+ * queue up. It must never land over what is newer and acknowledged. For tests/e2e, with proxy.py
+ * between:
  *
  *	late TARGET THROUGH PROXY FILE PID WHAT	[replay]	see `all` below
  *
- * TARGET is the export, THROUGH the same by way of the proxy, whose socket is PROXY; FILE is the exported
- * one and PID the daemon, both on this machine. Exit status: 0 what is newer stayed, 1 not, 2 usage.
+ * TARGET is the export, THROUGH the same by way of the proxy, whose socket is PROXY; FILE is the
+ * exported one and PID the daemon, both on this machine. Exit status: 0 what is newer stayed, 1 it
+ * did not, 2 usage.
  */
 #include "leasehold.h"
 
@@ -14,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,7 +96,7 @@ static void by_cut_all(void)
 	ask("cut-all");
 }
 
-/* What is to be confirmed for a recall cannot be: the client ends the queue itself, as the target does. */
+/* What is to be confirmed for a recall cannot be: the client ends the queue, as the target does. */
 static void by_recall(void)
 {
 	int fd;
@@ -104,10 +107,50 @@ static void by_recall(void)
 	must(close(fd) == 0);
 }
 
+static void nap(void)
+{
+	const struct timespec ts = {.tv_nsec = 5 * (long)NS_PER_MS};
+
+	(void)nanosleep(&ts, NULL);
+}
+
+/* proc_pid_stat(5): the state stands behind the name. */
+static bool is_stopped(const char *stat_path)
+{
+	FILE *f = fopen(stat_path, "re");
+	char text[256], *end = NULL;
+
+	if (!f)
+		return true; /* it has ended */
+	if (fgets(text, sizeof(text), f))
+		end = strrchr(text, ')');
+	(void)fclose(f);
+	return end && end[1] == ' ' && end[2] == 'T';
+}
+
+/* Each of its threads: the signal alone is only on its way. */
+static void stop_daemon(void)
+{
+	const uint64_t until = now_ns() + WAIT_NS;
+	char pattern[64];
+	glob_t tasks;
+
+	must(kill(daemon_pid, SIGSTOP) == 0);
+	(void)snprintf(pattern, sizeof(pattern), "/proc/%d/task/*/stat", (int)daemon_pid);
+	must(glob(pattern, 0, NULL, &tasks) == 0);
+	for (size_t i = 0; i < tasks.gl_pathc; i++) {
+		while (!is_stopped(tasks.gl_pathv[i])) {
+			must(now_ns() < until);
+			nap();
+		}
+	}
+	globfree(&tasks);
+}
+
 /* The bytes wait in the daemon's socket; the client loses patience with its controller. */
 static void by_stop(void)
 {
-	must(kill(daemon_pid, SIGSTOP) == 0);
+	stop_daemon();
 	must(lh_write(ex, AT, old, sizeof(old), &err) == 0);
 }
 
@@ -115,13 +158,12 @@ static void by_stop(void)
 
 static void wait_fenced(void)
 {
-	const struct timespec ts = {.tv_nsec = 5 * (long)NS_PER_MS};
 	const uint64_t until = now_ns() + WAIT_NS;
 	struct lh_stats stats;
 
 	for (lh_export_stats(ex, &stats); stats.fenced == 0; lh_export_stats(ex, &stats)) {
 		must(now_ns() < until);
-		(void)nanosleep(&ts, NULL);
+		nap();
 	}
 	must(stats.direct_write_bytes == sizeof(old) && stats.fallbacks == 0);
 }
@@ -131,8 +173,9 @@ static void is_newer(const char *who)
 	for (size_t i = 0; i < sizeof(got); i++) {
 		if (got[i] == newer[i])
 			continue;
-		(void)fprintf(stderr, "%s: byte %zu is %s, not what was acknowledged last\n", who,
-			      i, got[i] == old[i] ? "what was written before" : "neither");
+		(void)fprintf(stderr,
+			      "read back by %s: byte %zu is %s, not what was acknowledged last\n",
+			      who, i, got[i] == old[i] ? "what was written before" : "neither");
 		exit(1);
 	}
 }
@@ -152,7 +195,7 @@ static void look(void)
 	must(fd >= 0);
 	must(pread(fd, got, sizeof(got), AT) == (ssize_t)sizeof(got));
 	must(close(fd) == 0);
-	is_newer("the file");
+	is_newer("a local process");
 }
 
 static void run(void (*lose)(void), bool replay)
