@@ -244,7 +244,7 @@ int main(int argc, char **argv)
 		target = argv[1];
 		through = argv[2];
 		path = argv[4];
-		daemon_pid = (pid_t)atoi(argv[5]);
+		daemon_pid = (pid_t)strtol(argv[5], NULL, 10);
 		connect_proxy(argv[3]);
 		run(all[i].lose, replay);
 		return 0;

@@ -444,13 +444,16 @@ static void test_wrong(void)
 	struct lh_hold *h = NULL;
 	struct lh_op *op = NULL;
 	struct lh_buf *buf = NULL;
+	struct lh_options crc = {0}, keys = {0};
 
 	refused((struct lh_options){.io_queues = LH_IO_QUEUES_MAX + 1}, "io_queues 17: give");
 	refused((struct lh_options){.io_depth = LH_DEPTH_MAX + 1}, "io_depth 1025: give 2 to 1024");
 	refused((struct lh_options){.io_depth = 1}, "io_depth 1: give 2 to 1024");
 	refused((struct lh_options){.direct_depth = UINT32_MAX}, "direct_depth 4294967295: give");
-	refused((struct lh_options){.crc = 9}, "crc 9: ");
-	refused((struct lh_options){.keys = 9}, "keys 9: ");
+	memset(&crc.crc, 0xff, sizeof(crc.crc));
+	refused(crc, "crc 4294967295: ");
+	memset(&keys.keys, 0xff, sizeof(keys.keys));
+	refused(keys, "keys 4294967295: ");
 	begin((struct lh_options){.io_queues = LH_IO_QUEUES_MAX, .io_depth = LH_IO_DEPTH_MIN});
 	must(lh_buf_register(client, NULL, PIECE, &buf, &err) == -EINVAL && !buf);
 	must(strstr(err.text, "no buffer"));
