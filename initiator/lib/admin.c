@@ -585,3 +585,45 @@ int admin_start(struct lh_client *client, struct admin_call *call)
 	(void)pthread_mutex_unlock(&nq->q.lock);
 	return rc;
 }
+
+/* ---- the keys of a lost queue ---------------------------------------------------------------- */
+
+struct lh_admin_command admin_burial(uint32_t nsid, const uint8_t token[LH_TOKEN_BYTES])
+{
+	struct lh_admin_command cmd = {
+		.opcode = LH_ADMIN_RELEASE, .nsid = htole32(nsid), .length = htole64(UINT64_MAX)};
+
+	memcpy(cmd.token, token, sizeof(cmd.token));
+	return cmd;
+}
+
+bool admin_is_buried(uint16_t status)
+{
+	/* Out of memory: it is to be asked again. Any other error: it knows nothing of the queue. */
+	return status != NVME_SC_INTERNAL;
+}
+
+static void fill_vendor(struct nvme_queue *nq, struct nvme_slot *slot, void *arg)
+{
+	(void)nq;
+	memcpy(slot->cmd, arg, sizeof(*slot->cmd));
+	nvme_slot_set_no_data(slot);
+}
+
+int admin_bury(struct lh_client *client, uint32_t nsid, const uint8_t token[LH_TOKEN_BYTES],
+	       struct errtext *err)
+{
+	struct lh_admin_command cmd = admin_burial(nsid, token);
+	struct nvme_completion cqe;
+	int rc = nvme_queue_exec(&client->admin, fill_vendor, &cmd, NULL, 0, command_deadline(),
+				 &cqe);
+
+	if (rc < 0)
+		return errtext_set(err, rc, "Release: the connection to %s was lost: %s",
+				   client->address, queue_why(&client->admin.q));
+	if (!admin_is_buried(nvme_cqe_status(&cqe)))
+		return errtext_set(err, -EAGAIN,
+				   "%s has no memory to end the direct queue that was lost",
+				   client->address);
+	return 0;
+}

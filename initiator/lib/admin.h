@@ -51,4 +51,12 @@ struct admin_call {
 /** -ENOTCONN, -EAGAIN (all slots are out), or 0: done will become true. */
 MUST_CHECK int admin_start(struct lh_client *client, struct admin_call *call);
 
+/** Release, by its token, of all that was granted on a direct queue that is lost. */
+struct lh_admin_command admin_burial(uint32_t nsid, const uint8_t token[LH_TOKEN_BYTES]);
+/** Whether that status of it means that none of the queue's keys is alive. */
+bool admin_is_buried(uint16_t status);
+/** The same at once, before there is anybody who could write. Blocks. */
+MUST_CHECK int admin_bury(struct lh_client *client, uint32_t nsid,
+			  const uint8_t token[LH_TOKEN_BYTES], struct errtext *err);
+
 #endif

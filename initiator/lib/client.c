@@ -203,6 +203,62 @@ static int open_io_queues(struct lh_client *client, unsigned int count, struct e
 	return 0;
 }
 
+/* An export whose direct queue was lost, and keys of it may be alive. */
+static bool find_unburied(struct lh_client *client, uint32_t *nsid, uint8_t token[LH_TOKEN_BYTES])
+{
+	struct list *pos;
+	bool found = false;
+
+	(void)pthread_mutex_lock(&client->lock);
+	list_for_each (pos, &client->exports) {
+		struct lh_export *ex = list_entry(pos, struct lh_export, link);
+
+		(void)pthread_mutex_lock(&ex->direct.q.lock);
+		if (ex->direct.unburied && !found) {
+			found = true;
+			*nsid = ex->nsid;
+			memcpy(token, ex->direct.token, LH_TOKEN_BYTES);
+		}
+		(void)pthread_mutex_unlock(&ex->direct.q.lock);
+	}
+	(void)pthread_mutex_unlock(&client->lock);
+	return found;
+}
+
+static void set_buried(struct lh_client *client, const uint8_t token[LH_TOKEN_BYTES])
+{
+	struct list *pos;
+
+	(void)pthread_mutex_lock(&client->lock);
+	list_for_each (pos, &client->exports) {
+		struct direct *d = &list_entry(pos, struct lh_export, link)->direct;
+
+		(void)pthread_mutex_lock(&d->q.lock);
+		if (memcmp(d->token, token, LH_TOKEN_BYTES) == 0)
+			d->unburied = false;
+		(void)pthread_mutex_unlock(&d->q.lock);
+	}
+	(void)pthread_mutex_unlock(&client->lock);
+}
+
+/*
+ * What was posted on direct queues that are lost may be on its way still: their keys are dead before
+ * anybody can write anything newer by the controller just made.
+ */
+static int bury_lost(struct lh_client *client, struct errtext *err)
+{
+	uint8_t token[LH_TOKEN_BYTES];
+	uint32_t nsid = 0;
+	int rc = 0;
+
+	while (rc == 0 && find_unburied(client, &nsid, token)) {
+		rc = admin_bury(client, nsid, token, err);
+		if (rc == 0)
+			set_buried(client, token);
+	}
+	return rc;
+}
+
 /* Makes a controller: admin queue, setup, I/O queues. Nothing is left of it on failure. */
 static int open_controller(struct lh_client *client, struct errtext *err)
 {
@@ -218,6 +274,8 @@ static int open_controller(struct lh_client *client, struct errtext *err)
 	client->change_next = 0;
 	atomic_store(&client->keep_alive_since_ns, 0);
 	rc = admin_setup(client, &io_queues, err);
+	if (rc == 0)
+		rc = bury_lost(client, err);
 	if (rc == 0)
 		rc = open_io_queues(client, io_queues, err);
 	if (rc < 0)

@@ -65,7 +65,8 @@ struct direct {
 	struct queue q;
 	struct lh_export *ex;
 	uint16_t dqid;
-	uint8_t token[LH_TOKEN_BYTES]; /* that it was opened with; the keeper's */
+	uint8_t token[LH_TOKEN_BYTES]; /* that it was opened with */
+	bool unburied;		       /* lost, and keys of it may be alive at the target */
 	uint64_t epoch;		       /* of the client's controller that it belongs to */
 	uint64_t incarnation;	       /* counts queues */
 	bool gate_closed;

@@ -281,7 +281,7 @@ static void clear_up(struct keeper *k)
 	granted = d->generation || d->map.count > 0 || d->log.dirty_pages > 0;
 	/* What ends a queue that held nothing, and on which no key was tried, is no fence. */
 	held = k->unreleased || granted || d->trial.status != FABRIC_OK;
-	k->unburied = k->unreleased || granted;
+	d->unburied = k->unreleased || granted;
 	k->unreleased = false;
 	d->trial.cost_queue = false;
 	grant_map_clear(&d->map);
@@ -303,29 +303,40 @@ static void clear_up(struct keeper *k)
 	     "the direct queue was lost with its grants");
 }
 
-/* Asks once. 0: the target has answered; it may have had no memory for it, and is asked again. */
+static bool is_unburied(struct direct *d)
+{
+	bool unburied;
+
+	(void)pthread_mutex_lock(&d->q.lock);
+	unburied = d->unburied;
+	(void)pthread_mutex_unlock(&d->q.lock);
+	return unburied;
+}
+
+/* Asks once. 0: the target has answered. */
 static int ask_burial(struct keeper *k)
 {
-	struct admin_call call = {.cmd = {.opcode = LH_ADMIN_RELEASE,
-					  .nsid = htole32(k->ex->nsid),
-					  .length = htole64(UINT64_MAX)}};
-	int rc;
+	struct direct *d = &k->ex->direct;
+	struct admin_call call = {.cmd = admin_burial(k->ex->nsid, d->token)};
+	int rc = keeper_call(k, &call);
 
-	memcpy(call.cmd.token, k->ex->direct.token, sizeof(call.cmd.token));
-	rc = keeper_call(k, &call);
-	/* Any other answer means that nothing of it is alive. */
-	k->unburied = rc < 0 || call.status == NVME_SC_INTERNAL;
+	(void)pthread_mutex_lock(&d->q.lock);
+	d->unburied = rc < 0 || !admin_is_buried(call.status);
+	(void)pthread_mutex_unlock(&d->q.lock);
 	return rc;
 }
 
 /*
  * What was posted may be on its way still, however dead the queue is here: what is newer must wait
- * until the target has said that the keys are dead, by whichever controller. False: it cannot be
- * asked now; the next controller, or the news that there will be none, wakes us.
+ * until the target has said that the keys are dead. The next controller is not ours to use before
+ * (client.c: bury_lost()); this asks the one that still stands. False: there is none now; the next
+ * one, or the news that there will be none, wakes us.
  */
 static bool bury(struct keeper *k)
 {
-	while (k->unburied) {
+	struct direct *d = &k->ex->direct;
+
+	while (is_unburied(d)) {
 		const enum client_state state = client_state(k->ex->client);
 
 		if (state == CLIENT_LOST && !k->closing)
@@ -334,7 +345,7 @@ static bool bury(struct keeper *k)
 			break; /* nobody to ask, and nobody to write by */
 		if (ask_burial(k) < 0)
 			return k->closing;
-		if (k->unburied)
+		if (is_unburied(d))
 			turn(k, BURY_AGAIN_MS);
 	}
 	return true;
@@ -382,9 +393,6 @@ void keeper_attend(struct keeper *k)
 		const uint64_t epoch = client_epoch(client);
 		const bool controlled = client_state(client) == CLIENT_LIVE;
 
-		/* It gave up before it could ask. */
-		if (k->unburied && !k->cleared && controlled)
-			(void)bury(k);
 		(void)pthread_mutex_lock(&d->q.lock);
 		if (d->q.live && (d->epoch != epoch || !controlled))
 			queue_kill(&d->q, "its controller is gone");

@@ -11,7 +11,6 @@ struct keeper {
 	bool attending;	   /* to a recall or a loss: not again from inside */
 	bool unreleased;   /* the last recall's Release failed: its grants went another way */
 	bool cleared;	   /* a lost queue was cleared up, but for what follows the burial */
-	bool unburied;	   /* keys of a lost queue may be alive at the target */
 	bool need;	   /* some hold may lack grants */
 	bool again;	   /* the next grants are a regrant */
 	bool told_waiting; /* LH_EVENT_WAITING was sent */

@@ -26,11 +26,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PAGE	KIB(4)
-#define AT	KIB(64)	    /* the page that is written again directly */
-#define NEXT	(AT + PAGE) /* by a block command */
-#define WAIT_NS (20 * NS_PER_S)
-#define KATO_MS 1000 /* of a client whose daemon stops */
+#define PAGE	   KIB(4)
+#define AT	   KIB(64)     /* the page that is written again directly */
+#define NEXT	   (AT + PAGE) /* by a block command */
+#define WAIT_NS	   (20 * NS_PER_S)
+#define KATO_MS	   1000 /* of a client whose daemon stops */
+#define GIVE_UP_MS 500	/* of one that is to give up */
 
 static const char *target, *through, *path;
 static pid_t daemon_pid;
@@ -105,6 +106,23 @@ static void by_recall(void)
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	must(fd >= 0);
 	must(close(fd) == 0);
+}
+
+/* There is no other for so long that the client gives up; then it begins again. */
+static void by_giving_up(void)
+{
+	const struct timespec given_up = {.tv_sec = 4 * GIVE_UP_MS / 1000};
+	const uint64_t until = now_ns() + WAIT_NS;
+
+	write_late();
+	ask("deny");
+	ask("cut-all");
+	/* Nobody asks it for anything till then. */
+	(void)nanosleep(&given_up, NULL);
+	must(lh_block_read(ex, 0, got, PAGE, &err) == -ENOTCONN);
+	ask("allow");
+	while (lh_block_write(ex, AT, newer, PAGE, &err) < 0)
+		must(now_ns() < until);
 }
 
 static void nap(void)
@@ -201,9 +219,12 @@ static void look(void)
 static void run(void (*lose)(void), bool replay)
 {
 	struct lh_options options = {.replay = replay};
+	bool again;
 
 	if (lose == by_stop)
 		options.kato_ms = options.connect_ms = KATO_MS;
+	if (lose == by_giving_up)
+		options.reconnect_ms = GIVE_UP_MS;
 	random_bytes(old, sizeof(old));
 	random_bytes(newer, sizeof(newer));
 	must(lh_open(through, &options, &client, &ex, &err) == 0);
@@ -213,8 +234,9 @@ static void run(void (*lose)(void), bool replay)
 	must(kill(daemon_pid, SIGCONT) == 0);
 	must(lh_write(ex, AT, newer, PAGE, &err) == 0);
 	must(lh_persist(ex, AT, PAGE, &err) == 0);
-	/* Where there is a copy it was made again; else it is said to be lost. */
-	must(lh_persist(ex, NEXT, PAGE, &err) == (replay ? 0 : -LH_EDEAD));
+	/* Where there was a copy, and a way, it was made again; else it is said to be lost. */
+	again = replay && lose != by_giving_up;
+	must(lh_persist(ex, NEXT, PAGE, &err) == (again ? 0 : -LH_EDEAD));
 	must(lh_block_write(ex, NEXT, newer + PAGE, PAGE, &err) == 0);
 	must(lh_persist(ex, AT, sizeof(newer), &err) == 0);
 	ask("release");
@@ -228,10 +250,8 @@ static const struct {
 	const char *name;
 	void (*lose)(void);
 } all[] = {
-	{"cut", by_cut},
-	{"cut-all", by_cut_all},
-	{"recall", by_recall},
-	{"stop", by_stop},
+	{"cut", by_cut},	   {"cut-all", by_cut_all}, {"recall", by_recall},
+	{"give-up", by_giving_up}, {"stop", by_stop},
 };
 
 int main(int argc, char **argv)

@@ -11,6 +11,8 @@ hold       keeps what clients send from here on, on the direct queues that are o
 kept N     waits until N bytes are kept
 cut        ends those connections towards the client, by a reset; the target is not told
 cut-all    ends all connections that are open now like that
+deny       ends new connections at once
+allow      passes them again
 release    lets the kept bytes go, waits till the target has ended those connections, at most
            LATE_S, and ends them
 """
@@ -98,8 +100,12 @@ class Link:
 class Proxy:
     def __init__(self):
         self.links = set()
+        self.denies = False
 
     async def connect(self, addr, port, client):
+        if self.denies:
+            client[1].transport.abort()
+            return
         link = Link(client, await asyncio.open_connection(addr, port))
         self.links.add(link)
         await asyncio.gather(link.forth(), link.back())
@@ -120,6 +126,8 @@ class Proxy:
         elif verb == "cut-all":
             for link in self.links:
                 link.cut()
+        elif verb in ("deny", "allow"):
+            self.denies = verb == "deny"
         elif verb == "release":
             await asyncio.gather(*(link.release() for link in held))
         else:
