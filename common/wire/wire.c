@@ -54,7 +54,7 @@ static const struct {
 	{NVME_SC_ANA_INACCESSIBLE, EHOSTUNREACH, "the namespace is inaccessible by this path"},
 	{NVME_SC_ANA_TRANSITION, 0, "access by this path is changing"},
 	{LH_SC_STALE_GENERATION, ESTALE, "the grant is of an older generation"},
-	{LH_SC_NOT_BACKED, ENODATA, "not backed: holes or shared blocks (acquire with ALLOCATE)"},
+	{LH_SC_NOT_BACKED, ENODATA, "not backed: holes or shared blocks (have the holes filled)"},
 	{LH_SC_RECALLING, EINPROGRESS, "the range is being recalled"},
 	{LH_SC_CONFLICT, EBUSY, "another client holds the range"},
 	{LH_SC_NO_DIRECT_QUEUE, ENOTCONN, "no such direct queue"},

@@ -41,6 +41,7 @@ for how in '' replay no-fallback; do
 	stress fences 6 3 $how
 	for _ in 1 2 3; do
 		sleep 1
+		client_alive fences || break
 		suspend "${c_pid[fences]}"
 		recall
 		kill -CONT "${c_pid[fences]}"
