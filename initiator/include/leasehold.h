@@ -291,8 +291,9 @@ enum lh_hold_flags {
  * -EOPNOTSUPP: no direct access here (the sentence says why; block access works). -ENODATA: not one
  * byte of it is backed. -EBUSY: another client holds it for writing. -ETIMEDOUT: not granted in that
  * time, for the reason in the sentence. -EINVAL: unknown access or flags, or a length of 0. On an
- * error nothing is held; with LH_HOLD_NOWAIT such an error comes from the operations, where there is
- * no_fallback, or not at all.
+ * error nothing is held. With LH_HOLD_NOWAIT what may pass is waited for in the background: another
+ * client's grants, holes (looked at again after the next recall); with no_fallback, and where there is
+ * no direct access at all, the operations fail with such an error, or go by block commands.
  */
 int lh_hold(struct lh_export *ex, uint64_t offset, uint64_t length, unsigned int access,
 	    unsigned int flags, struct lh_hold **hold, struct lh_error *err);

@@ -25,6 +25,7 @@ enum verdict {
 
 struct answer {
 	enum verdict verdict;
+	bool may_pass; /* REFUSED, but by what others hold */
 	int code;
 	uint64_t covered;
 	struct errtext why;
@@ -244,6 +245,7 @@ static void judge_status(struct keeper *k, const struct admin_call *call, uint64
 		break;
 	case LH_SC_CONFLICT:
 		a->verdict = REFUSED;
+		a->may_pass = true;
 		(void)errtext_set(&a->why, 0,
 				  "another client holds part of \"%s\" for writing: wait for it to "
 				  "let go, or use block commands",
@@ -256,6 +258,7 @@ static void judge_status(struct keeper *k, const struct admin_call *call, uint64
 		break;
 	case LH_SC_LIMIT:
 		a->verdict = REFUSED;
+		a->may_pass = true;
 		(void)errtext_set(&a->why, 0,
 				  "the target's limit of grants per client is reached: hold less, "
 				  "or raise it there");
@@ -354,7 +357,7 @@ static void judge_hold(const struct keeper *k, struct lh_hold *h)
 	struct answer a = {.code = -ENODATA};
 	uint64_t gap, length;
 
-	if (end > h->offset && granted == 0) {
+	if (end > h->offset && granted == 0 && !h->patient) {
 		(void)errtext_set(
 			&a.why, 0,
 			"no byte of the range is backed by blocks of its own (it is in "
@@ -417,7 +420,7 @@ static bool fill_hold(struct keeper *k, struct lh_hold *h, uint32_t access, stru
 			return true;
 		case REFUSED:
 			*why = a.why;
-			settle(h, HOLD_FAILED, &a);
+			settle(h, a.may_pass && h->patient ? HOLD_SETTLED : HOLD_FAILED, &a);
 			return h->state == HOLD_SETTLED;
 		}
 		if (at == UINT64_MAX)

@@ -367,6 +367,7 @@ int lh_hold(struct lh_export *ex, uint64_t offset, uint64_t length, unsigned int
 	h->end = end > UINT64_MAX - LH_GRANT_ALIGN ? UINT64_MAX : align_up(end, LH_GRANT_ALIGN);
 	h->access = access;
 	h->allocate = flags & LH_HOLD_ALLOCATE;
+	h->patient = (flags & LH_HOLD_NOWAIT) && !ex->client->opt.no_fallback;
 	static_assert((int)LH_READ == (int)LH_GRANT_READ && (int)LH_WRITE == (int)LH_GRANT_WRITE,
 		      "one set of bits");
 	(void)pthread_mutex_lock(&d->q.lock);

@@ -94,6 +94,7 @@ struct lh_hold {
 	uint64_t end; /* UINT64_MAX: whatever the end is */
 	uint32_t access;
 	bool allocate;
+	bool patient; /* what may pass (others' grants, holes) does not fail it */
 	enum hold_state state;
 	bool leaving;
 	bool gone;

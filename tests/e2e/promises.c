@@ -430,6 +430,29 @@ static void test_punched(void)
 	must(end() == 0);
 }
 
+/* What another client holds, and what is in holes, is granted once it may be: nobody waits for it. */
+static void test_patient(void)
+{
+	struct lh_client *other;
+	struct lh_export *same;
+	struct lh_hold *h;
+
+	must(lh_open(uri, NULL, &other, &same, &err) == 0);
+	must(lh_hold(same, 0, LH_ALL, LH_READ | LH_WRITE, 0, NULL, &err) == 0);
+	begin((struct lh_options){0});
+	must(lh_hold(ex, 0, MIB(1), LH_READ | LH_WRITE, 0, &h, &err) == -EBUSY);
+	must(lh_hold(ex, 0, MIB(1), LH_READ | LH_WRITE, LH_HOLD_NOWAIT, &h, &err) == 0);
+	random_bytes(written, sizeof(written));
+	must(lh_write(ex, AT, written, PIECE, &err) == 0);
+	must(STAT(fallbacks) == 1);
+	must(lh_export_close(same) == 0);
+	lh_client_close(other);
+	wait_granted(h);
+	write_directly(AT);
+	must(lh_unhold(h) == 0);
+	must(end() == 0);
+}
+
 /* ---- asked wrongly --------------------------------------------------------------------------- */
 
 static void refused(struct lh_options options, const char *says)
@@ -491,6 +514,7 @@ static const struct {
 	{"unhold", test_unhold},
 	{"beyond", test_beyond},
 	{"no-fallback", test_no_fallback},
+	{"patient", test_patient},
 	{"punched", test_punched},
 	{"wrong", test_wrong},
 };
