@@ -199,6 +199,7 @@ static void reset_on_control(struct request *r)
 
 static void reset_back(struct request *r)
 {
+	atomic_store_explicit(&r->queue->controller->in_reset, false, memory_order_release);
 	request_complete(r, NVME_SC_SUCCESS);
 }
 
@@ -228,6 +229,7 @@ static void property_set(struct request *r)
 		shutdown_begin(c, r->queue);
 	}
 	if (reset) {
+		atomic_store_explicit(&c->in_reset, true, memory_order_release);
 		set_ready(c, false);
 		c->a.csts = 0;
 		forget_settings(c);

@@ -91,6 +91,7 @@ struct controller {
 	char hostnqn[NVME_NQN_BYTES];
 
 	_Atomic bool ready;	 /* CSTS.RDY: written by the admin queue's reactor */
+	_Atomic bool in_reset;	 /* the same; its I/O queues end */
 	struct error_log errors; /* any reactor */
 	struct loop_msg error_msg;
 	_Atomic bool error_told; /* error_msg is on its way */

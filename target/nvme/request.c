@@ -130,6 +130,11 @@ static void execute(struct request *r)
 		fabrics_execute(r);
 		return;
 	}
+	/* What a reset has met is not answered: its queue is as good as deleted (NVMe base 2.0 §3.7.2). */
+	if (c && r->queue->qid > 0 && atomic_load_explicit(&c->in_reset, memory_order_acquire)) {
+		request_release(r);
+		return;
+	}
 	if (!c || !controller_ready(c) || r->queue->disconnected) {
 		io_fused_apart(r);
 		request_complete(r, NVME_SC_COMMAND_SEQUENCE | NVME_SC_DNR);

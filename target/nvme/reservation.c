@@ -181,7 +181,7 @@ static void do_register(struct resv_state *s, const struct resv_event *e, int me
 		if (s->registrants[me].key != e->key)
 			conflict(o);
 	} else if (s->nr == RESV_MAX_REGISTRANTS) {
-		refuse(o, NVME_SC_INTERNAL, 0);
+		o->status = NVME_SC_INTERNAL; /* others may unregister */
 	} else {
 		insert(s, e->hostid, e->key);
 	}

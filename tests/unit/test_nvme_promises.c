@@ -252,11 +252,49 @@ static void test_no_prp(void **state)
 	rig_down(&rig);
 }
 
+/* ---- a reset ---------------------------------------------------------------------------------- */
+
+#define RESETS	     10
+#define RESET_WRITES (RIG_DEPTH - 2)
+
+/* What is good and met a reset is done or unanswered; no host is told never to send it again. */
+static void test_reset_answers(void **state)
+{
+	struct nvmf_property_command disable = {.opcode = NVME_FABRICS,
+						.flags = NVME_FLAGS_SGL,
+						.fctype = NVMF_PROPERTY_SET,
+						.offset = htole32(NVME_PROP_CC)};
+
+	(void)state;
+	for (unsigned int n = 0; n < RESETS; n++) {
+		unsigned int slots[RESET_WRITES];
+		struct nvme_command sqe;
+
+		rig_up(&rig, &small);
+		for (unsigned int i = 0; i < RESET_WRITES; i++) {
+			sqe = rig_blocks(NVME_IO_WRITE, i * 8, 8);
+			rig_keyed(&rig, &sqe, i * 4096, 4096);
+			slots[i] = rig_send(rig.io[0], &sqe, NULL, 0);
+		}
+		memcpy(&sqe, &disable, sizeof(sqe));
+		nvme_keyed_sgl_set(&sqe.sgl, 0, 0, 0, NVME_SGL_ADDRESS);
+		assert_int_equal(rig_do(rig.admin, &sqe, NULL, 0), 0);
+		(void)rig_answered(rig.admin, RIG_DEPTH - 1);
+		for (unsigned int i = 0; i < RESET_WRITES; i++) {
+			if (rig.io[0]->done[slots[i]])
+				assert_int_equal(rig.io[0]->cqe[slots[i]].status, 0);
+		}
+		rig_down(&rig);
+	}
+}
+
 static int run_group(const char *where)
 {
 	const struct CMUnitTest tests[] = {
-		leaks_test(test_atomics), leaks_test(test_copy_limits), leaks_test(test_dlfeat),
-		leaks_test(test_ways),	  leaks_test(test_bad_keys),	leaks_test(test_no_prp),
+		leaks_test(test_atomics),	leaks_test(test_copy_limits),
+		leaks_test(test_dlfeat),	leaks_test(test_ways),
+		leaks_test(test_bad_keys),	leaks_test(test_no_prp),
+		leaks_test(test_reset_answers),
 	};
 
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);

@@ -268,7 +268,7 @@ static void test_full(void **state)
 	for (unsigned int i = 0; i < RESV_MAX_REGISTRANTS; i++)
 		assert_int_equal(reg((i * 37) % 128, 1), 0);
 	assert_int_equal(now.nr, RESV_MAX_REGISTRANTS);
-	assert_int_equal(reg(200, 1), NVME_SC_INTERNAL | NVME_SC_DNR);
+	assert_int_equal(reg(200, 1), NVME_SC_INTERNAL);
 	assert_int_equal(reg(100, 1), 0);
 	assert_int_equal(acquire(100, 1, EARO), 0);
 	assert_int_equal(preempt(100, 1, 1, WE, false), 0);
