@@ -175,7 +175,7 @@ part_verbs() {
 }
 
 # What the file system has a part in, and what the fabric has a part in.
-interop_xfs_cases=(commands filesystem killed-target landlord)
+interop_xfs_cases=(commands filesystem fio killed-target landlord multipath reset)
 interop_siw_cases=(identify fio reset)
 
 part_interop() {
