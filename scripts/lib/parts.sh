@@ -174,8 +174,7 @@ part_verbs() {
 	wait
 }
 
-# What the file system has a part in, and what the fabric has a part in.
-interop_xfs_cases=(commands filesystem fio killed-target landlord multipath reset)
+# What the fabric has a part in.
 interop_siw_cases=(identify fio reset)
 
 part_interop() {
@@ -183,7 +182,7 @@ part_interop() {
 	need_packages "${packages_interop[@]}"
 	prepare_vm interop || return 1
 	in_vm interop-ext4 --fs ext4 -- --cases "$cases" &
-	in_vm interop-xfs --fs xfs -- --cases "$cases" "${interop_xfs_cases[@]}"
+	in_vm interop-xfs --fs xfs -- --cases "$cases"
 	in_vm interop-siw --rdma siw -- --cases "$cases" --fabric iwarp "${interop_siw_cases[@]}"
 	wait
 }
