@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "util/text.h"
+
 static const struct {
 	const char *name;
 	const char *journal; /* sd-daemon(3) */
@@ -62,6 +64,7 @@ void log_line(enum log_level level, const char *fmt, ...)
 	va_start(ap, fmt);
 	n = vsnprintf(line + used, sizeof(line) - used - 1, fmt, ap);
 	va_end(ap);
+	text_make_plain(line + used); /* it may quote a stranger */
 	if (n > 0)
 		used = min_u64(used + (size_t)n, sizeof(line) - 2);
 	line[used++] = '\n';

@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "util/text.h"
+
 int errtext_set(struct errtext *e, int err, const char *fmt, ...)
 {
 	va_list ap;
@@ -21,6 +23,7 @@ int errtext_set(struct errtext *e, int err, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(e->text, sizeof(e->text), fmt, ap);
 	va_end(ap);
+	text_make_plain(e->text);
 	return err;
 }
 

@@ -76,7 +76,10 @@ struct errtext {
 	char text[ERRTEXT_BYTES];
 };
 
-/** Writes the sentence (cut off if too long) and returns `err`; `e` may be NULL. */
+/**
+ * Writes the sentence (cut off if too long) and returns `err`; `e` may be NULL. What it quotes is
+ * made plain (util/text.h), for it goes to logs, terminals and JSON.
+ */
 int errtext_set(struct errtext *e, int err, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /** Nanoseconds of CLOCK_MONOTONIC. */

@@ -2,6 +2,8 @@
 /* Names and conversions of what is on the wire. Pure, any thread. */
 #include "wire/wire.h"
 
+#include "util/text.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <string.h>
@@ -183,7 +185,7 @@ int nqn_check(const char *nqn, size_t size)
 		if (i == 8 ? nqn[i] != '-' : !isdigit((unsigned char)nqn[i]))
 			return -EINVAL;
 	}
-	return nqn[11] == '.' ? 0 : -EINVAL;
+	return nqn[11] == '.' && text_is_plain(nqn) ? 0 : -EINVAL;
 }
 
 int export_name_check(const char *name)

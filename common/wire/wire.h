@@ -23,7 +23,10 @@ const char *lh_rung_text(enum lh_rung rung);
 const char *lh_durability_text(enum lh_durability durability);
 const char *lh_export_state_text(enum lh_export_state state);
 
-/** An NQN as NVMe base 2.0 §4.5 wants it, NUL within `size` bytes. Returns 0 or -EINVAL. */
+/**
+ * An NQN as NVMe base 2.0 §4.5 wants it, UTF-8 with a NUL within `size` bytes, and without control
+ * characters, since it is written to logs and terminals. Returns 0 or -EINVAL.
+ */
 MUST_CHECK int nqn_check(const char *nqn, size_t size);
 
 /** An export's name: 1 to 63 of letters, digits, '-', '_', '.', first a letter or digit. */

@@ -5,6 +5,8 @@
  */
 #include "libleasehold/admin.h"
 
+#include "util/text.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -438,6 +440,8 @@ int admin_exports(struct lh_client *client, struct lh_export_entry **entries, si
 		       min_u64(le32toh(head.entry_bytes), sizeof(list[i])));
 		list[i].name[LH_NAME_BYTES - 1] = '\0';
 		list[i].rung_why[LH_RUNG_WHY_BYTES - 1] = '\0';
+		text_make_plain(list[i].name);
+		text_make_plain(list[i].rung_why);
 		/* Nothing below is to meet a block size that cannot be computed with. */
 		if (!is_pow2(le32toh(list[i].lba_bytes)) || le32toh(list[i].lba_bytes) < 512 ||
 		    le32toh(list[i].lba_bytes) > 65536)

@@ -5,6 +5,8 @@
  */
 #include "libleasehold/admin.h"
 
+#include "util/text.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
@@ -86,6 +88,10 @@ static void take_entry(const struct nvmf_discovery_entry *e, struct lh_discovery
 	out->port_id = le16toh(e->portid);
 	out->controller = le16toh(e->cntlid);
 	out->admin_entries = le16toh(e->asqsz);
+	/* It is a stranger's, and goes to a terminal. */
+	text_make_plain(out->address);
+	text_make_plain(out->service);
+	text_make_plain(out->nqn);
 	out->persistent = (le16toh(e->eflags) & NVMF_EFLAGS_PERSISTENT) != 0;
 }
 

@@ -510,6 +510,13 @@ static void test_connect_data(void **state)
 	assert_int_equal(connect_parse_data(&d, &io, &dw0), invalid);
 	assert_int_equal(dw0, 1u << 16 | 256);
 	d = connect_data(3);
+	strcat(d.hostnqn, "\xc2\x9b"); /* C1 */
+	assert_int_equal(connect_parse_data(&d, &io, &dw0), invalid);
+	assert_int_equal(dw0, 1u << 16 | 512);
+	d = connect_data(3);
+	strcat(d.hostnqn, "\xc3\xa9");
+	assert_int_equal(connect_parse_data(&d, &io, &dw0), 0);
+	d = connect_data(3);
 	memset(d.hostnqn, 0, sizeof(d.hostnqn));
 	assert_int_equal(connect_parse_data(&d, &io, &dw0), invalid);
 	assert_int_equal(dw0, 1u << 16 | 512);

@@ -87,6 +87,8 @@ static void test_bad(void **state)
 		{"rdma://h/x?crc=on", "iwarp://"},
 		{"iwarp://h/x?nqn=", "no NQN"},
 		{"iwarp://h/x?nqn=disk", "no NQN"},
+		{"iwarp://h/x?nqn=nqn.2026-11.org.example:a%1B[2J", ":a?[2J\" is no NQN"},
+		{"iwarp://h/x?nqn=nqn.2026-11.org.example:a%FF", "is no NQN"},
 		{"iwarp://h/x?nqn=%", "bad %XX"},
 		{"iwarp://h/x?nqn=%0", "bad %XX"},
 		{"iwarp://h/x?nqn=%00", "bad %XX"},

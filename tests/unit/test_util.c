@@ -10,6 +10,7 @@
 #include "util/list.h"
 #include "util/log.h"
 #include "util/stdio_fds.h"
+#include "util/text.h"
 #include "util/util.h"
 
 #define MAX UINT64_MAX
@@ -285,6 +286,57 @@ static void test_stdio_fds(void **state)
 	}
 }
 
+static void test_text(void **state)
+{
+	static const struct {
+		const char *text, *made;
+	} cases[] = {
+		{"", ""},
+		{"nqn.2026-11.org:a ~", "nqn.2026-11.org:a ~"},
+		{"\xc2\xa0\xc3\xa9\xe2\x80\xa6\xf0\x9f\x90\xb1", NULL}, /* two to four bytes */
+		{"\xed\x9f\xbf\xee\x80\x80\xf4\x8f\xbf\xbf", NULL}, /* the edges of what there is */
+		{"a\nb", "a?b"},
+		{"a\033[2Jb", "a?[2Jb"},
+		{"\x1f \x7f", "? ?"},
+		{"\xc2\x80\xc2\x9f", "????"}, /* C1 */
+		{"\x9b"
+		 "1m",
+		 "?1m"},	    /* as a byte of its own */
+		{"\xc0\xaf", "??"}, /* longer than it need be */
+		{"\xe0\x9f\xbf", "???"},
+		{"\xf0\x8f\xbf\xbf", "????"},
+		{"\xed\xa0\x80", "???"},      /* half of a pair */
+		{"\xf4\x90\x80\x80", "????"}, /* behind the last */
+		{"\xff\xfe", "??"},
+		{"caf\xc3", "caf?"}, /* cut off */
+		{"\xe2\x80x", "??x"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const char *made = cases[i].made ? cases[i].made : cases[i].text;
+		char text[64];
+
+		strcpy(text, cases[i].text);
+		assert_int_equal(text_is_plain(text), strcmp(text, made) == 0);
+		text_make_plain(text);
+		assert_string_equal(text, made);
+		assert_true(text_is_plain(text));
+	}
+}
+
+static void test_quoting(void **state)
+{
+	struct errtext err;
+
+	(void)state;
+	assert_int_equal(errtext_set(&err, -EINVAL, "\"%s\": no", "a\033c\n"), -EINVAL);
+	assert_string_equal(err.text, "\"a?c?\": no");
+	/* Cut off in the middle of a character. */
+	(void)errtext_set(&err, 0, "%0*d\xc3\xa9", ERRTEXT_BYTES - 2, 0);
+	assert_true(text_is_plain(err.text));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -293,7 +345,8 @@ int main(void)
 		leaks_test(test_uuid_text), leaks_test(test_uuid_random),
 		leaks_test(test_list),	    leaks_test(test_errtext),
 		leaks_test(test_full),	    leaks_test(test_log_level),
-		leaks_test(test_stdio_fds),
+		leaks_test(test_stdio_fds), leaks_test(test_text),
+		leaks_test(test_quoting),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,6 +64,10 @@ lh_status 1 'there is no export|no export' read "$(target nosuch)" 0 512
 for range in 4096: :4096 4096; do
 	lh_status 2 "--range $range: write it as OFFSET:LENGTH|offset \"\" is no number" hold --range $range "$(target data)"
 done
+for nqn in $'nqn.2026-11.org.example:a\e[2J' $'nqn.2026-11.org.example:a\nb' $'nqn.2026-11.org.example:\xff'; do
+	lh_status 2 'nqn.2026-11.org.example:.*\?.*is no host NQN' list --host-nqn "$nqn" "$(target)"
+	! grep -qaE $'\e|\xff' "$tmp/err" || fail "the bad bytes of an NQN are printed as they are"
+done
 for seconds in 1e-9 0.0009 -1 86401 nan; do
 	lh_status 2 "--hold $seconds: give seconds, at least 0.001 and at most 86400" reclaim --hold $seconds --socket "$tmp/d/admin.sock" data
 done

@@ -34,6 +34,7 @@ check ':.*"listeners" is missing' "$good_export"
 check ':.*"exports" is missing' "$good_listener"
 check ':1: nqn' 'nqn = "hello";' "$good_listener" "$good_export"
 check ':1: nqn: .*discovery' 'nqn = "nqn.2014-08.org.nvmexpress.discovery";' "$good_listener" "$good_export"
+check ':1: nqn: expected an NQN like .*, not "nqn.2026-11.org:a[?]b"' $'nqn = "nqn.2026-11.org:a\eb";' "$good_listener" "$good_export"
 check ':2: syntax error: expected key = value' "$good_listener" 'exports = ( { name = "data" path }'
 check ':3: exports: is there a second time' "$good_listener" "$good_export" "$good_export"
 check ':2: address "::1", port 4420: listened on already, by line 1' 'listeners = ( { fabric = "iwarp"; address = "::1"; },' '{ fabric = "iwarp"; address = "::1"; port = 4420; } );' "$good_export"
