@@ -883,7 +883,7 @@ static int parse_text(struct daemon_config *c, const char *text, size_t len, con
 		      struct errtext *err)
 {
 	const char *included;
-	char word[64];
+	char key[64];
 	FILE *stream;
 	int rc = config_text_check(c->file, text, len, err);
 
@@ -898,9 +898,9 @@ static int parse_text(struct daemon_config *c, const char *text, size_t len, con
 		return read_all(c, parsed, err);
 	included = config_error_file(parsed);
 	if (!included && strstr(config_error_text(parsed), "duplicate")) {
-		config_text_word(text, len, config_error_line(parsed), word, sizeof(word));
+		config_text_second(text, len, config_error_line(parsed), key, sizeof(key));
 		return errtext_set(err, -EINVAL, "%s:%d: %s: is there a second time", c->file,
-				   config_error_line(parsed), word);
+				   config_error_line(parsed), key);
 	}
 	return errtext_set(
 		err, -EINVAL,

@@ -2,8 +2,9 @@
 /*
  * The configuration file as text, with those that it includes: reads it, and finds what libconfig
  * does not tell: whole numbers that do not fit where it puts them, a comment that has no end, which
- * file could not be included. Knows of its grammar what comments, texts, names, numbers and @include
- * look like; everything else is libconfig's. Runs before there are threads.
+ * file could not be included, which key is there twice. Knows of its grammar what comments, texts,
+ * names, numbers, groups and @include look like; everything else is libconfig's. Runs before there
+ * are threads.
  */
 #include "control/config_text.h"
 
@@ -11,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -272,17 +274,81 @@ int config_text_check(const char *file, const char *text, size_t len, struct err
 	return check_text(&s, err);
 }
 
-void config_text_word(const char *text, size_t len, int line, char *word, size_t size)
-{
-	const char *end = text + len;
-	size_t n = 0;
+/* ---- a key that is there twice --------------------------------------------------------------- */
 
-	while (line > 1 && text < end)
-		line -= *text++ == '\n';
-	while (text < end && (*text == ' ' || *text == '\t' || *text == '{' || *text == '('))
-		text++;
-	while (text < end && n + 1 < size &&
-	       (isalnum((unsigned char)*text) || *text == '_' || *text == '-'))
-		word[n++] = *text++;
-	word[n] = '\0';
+#define A_KEY	   'k'
+#define GROUPS_MAX 64 /* that lie in each other */
+
+/* Goes behind what comes next: '{', '}' or A_KEY, which `s` then names; 0: none does. */
+static char next_mark(struct scan *s)
+{
+	while (s->at < s->end) {
+		const char *word = s->at, *behind;
+
+		if (skip_opaque(s))
+			continue;
+		while (s->at < s->end && is_name(*s->at))
+			s->at++;
+		if (s->at == word) {
+			step(s);
+			if (*word == '{' || *word == '}')
+				return *word;
+			continue;
+		}
+		behind = s->at;
+		while (behind < s->end && isspace((unsigned char)*behind))
+			behind++;
+		if (behind < s->end && (*behind == '=' || *behind == ':')) {
+			s->key = word;
+			s->key_len = (int)(s->at - word);
+			return A_KEY;
+		}
+	}
+	return 0;
+}
+
+/* Whether the group that `key` names a key of has that key before it, too. */
+static bool is_second(const char *text, const struct scan *key)
+{
+	struct scan s = {.text = text, .at = text, .end = key->end};
+	bool there[GROUPS_MAX] = {false};
+	size_t depth = 0;
+
+	for (;;) {
+		switch (next_mark(&s)) {
+		case '{':
+			if (++depth == GROUPS_MAX)
+				return false;
+			there[depth] = false;
+			break;
+		case '}':
+			depth -= depth > 0;
+			break;
+		case A_KEY:
+			if (s.key == key->key)
+				return there[depth];
+			if (s.key_len == key->key_len &&
+			    memcmp(s.key, key->key, (size_t)key->key_len) == 0)
+				there[depth] = true;
+			break;
+		default:
+			return false;
+		}
+	}
+}
+
+void config_text_second(const char *text, size_t len, int line, char *key, size_t size)
+{
+	struct scan s = {.text = text, .at = text, .end = text + len, .line = 1};
+	bool second = false;
+	char mark;
+
+	key[0] = '\0';
+	while (!second && (mark = next_mark(&s)) != 0 && s.line <= (unsigned int)line) {
+		if (mark != A_KEY || s.line < (unsigned int)line)
+			continue;
+		second = is_second(text, &s);
+		if (second || key[0] == '\0')
+			(void)snprintf(key, size, "%.*s", s.key_len, s.key);
+	}
 }

@@ -22,7 +22,10 @@ MUST_CHECK int config_text_read(const char *file, char **text, size_t *len, stru
 MUST_CHECK int config_text_check(const char *file, const char *text, size_t len,
 				 struct errtext *err);
 
-/** The name that a line (from 1 on) begins with; "" if it begins with none. Cut off at `size`. */
-void config_text_word(const char *text, size_t len, int line, char *word, size_t size);
+/**
+ * The first key of a line (from 1 on) that its group has before it, too; if none is (the other is
+ * in a file that is included), the line's first; "" if it has none. Cut off at `size`.
+ */
+void config_text_second(const char *text, size_t len, int line, char *key, size_t size);
 
 #endif

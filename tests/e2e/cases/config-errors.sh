@@ -16,6 +16,7 @@ check() {
 	expect_text "--check" "$(cat "$tmp/err" "$tmp/out")" "$tmp/d/conf$regex"
 	client_reports "$tmp/err"
 }
+echo 'reactors = 2;' >"$tmp/twice.conf"
 check ':1: .*nosuch.*unknown key' 'nosuch = 1;' "$good_listener" "$good_export"
 check ':1: reactors: expected a number from 1' 'reactors = 0;' "$good_listener" "$good_export"
 check ':1: reactors: expected a number' 'reactors = "two";' "$good_listener" "$good_export"
@@ -37,6 +38,10 @@ check ':1: nqn: .*discovery' 'nqn = "nqn.2014-08.org.nvmexpress.discovery";' "$g
 check ':1: nqn: expected an NQN like .*, not "nqn.2026-11.org:a[?]b"' $'nqn = "nqn.2026-11.org:a\eb";' "$good_listener" "$good_export"
 check ':2: syntax error: expected key = value' "$good_listener" 'exports = ( { name = "data" path }'
 check ':3: exports: is there a second time' "$good_listener" "$good_export" "$good_export"
+check ':2: path: is there a second time' "$good_listener" 'exports = ( { name = "d"; path = "/a"; path = "/b"; } );'
+check ':1: port: is there a second time' 'listeners = ( { port = 1; }, { port = 1; /* port = 1; */ address = "port = 2;"; port : 3; } );' "$good_export"
+check ':3: windows: is there a second time' "$good_listener" '# iwarp = { reactors = 1; };' 'reactors = 1; iwarp = { windows = true; crc = "on"; windows = true; }; crc = 1; reactors = 1;' "$good_export"
+check ":2: reactors: is there a second time" "@include \"$tmp/twice.conf\"" 'reactors = 3;' "$good_listener" "$good_export"
 check ':2: address "::1", port 4420: listened on already, by line 1' 'listeners = ( { fabric = "iwarp"; address = "::1"; },' '{ fabric = "iwarp"; address = "::1"; port = 4420; } );' "$good_export"
 check ':3: admin_socket: .* at most 107' "$good_listener" "$good_export" "admin_socket = \"/$(printf %0120d 1)\";"
 check ':2: .*"more" has path /data, which "data" exports already .line 2.' "$good_listener" 'exports = ( { name = "data"; path = "/data"; }, { name = "more"; path = "/data"; } );'
