@@ -200,6 +200,7 @@ static struct json_object *parse_request(const char *line, size_t len)
 
 	if (!tokener)
 		return NULL;
+	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
 	request = json_tokener_parse_ex(tokener, line, (int)len);
 	used = json_tokener_get_parse_end(tokener);
 	json_tokener_free(tokener);
@@ -234,10 +235,14 @@ static int answer(struct admin_call *call, const char *line, size_t len,
 				   "\"v\" must be the number %d, the version of this protocol",
 				   ADMIN_VERSION);
 	}
-	if (!json_object_object_get_ex(request, "cmd", &field) ||
-	    !json_object_is_type(field, json_type_string)) {
+	if (!json_object_object_get_ex(request, "cmd", &field)) {
 		json_object_put(request);
 		return errtext_set(err, -EINVAL, "\"cmd\" is missing");
+	}
+	if (!json_object_is_type(field, json_type_string)) {
+		json_object_put(request);
+		return errtext_set(err, -EINVAL,
+				   "\"cmd\" is no string: write it as \"cmd\":\"status\"");
 	}
 	name = json_object_get_string(field);
 	verb = find_verb(name);

@@ -28,13 +28,21 @@ lh_ok put --block "$tmp/a" "$(target data)"
 refuses() {
 	local got
 	got=$(printf '%b' "$1" | helper raw "$socket" | head -1)
+	iconv -f utf-8 -t utf-8 <<<"$got" >/dev/null || fail "to ${1:0:40} it says what is no UTF-8"
+	expect_text "the answer to ${1:0:40}" "$got" "${2:-error}"
 	jq -e '.v == 1 and .ok == false and (.error | length > 5)' <<<"$got" >/dev/null || fail "to ${1:0:40} it says: $got"
 }
 refuses 'hello\n'
-refuses '{"v":1}\n'
+refuses '{"v":1}\n' 'cmd.* is missing'
 refuses '{"v":2,"cmd":"status"}\n'
 refuses '{"v":1,"cmd":"explode"}\n'
-refuses '{"v":1,"cmd":7}\n'
+refuses '{"v":1,"cmd":7}\n' 'cmd.* is no string'
+refuses '{"v":1,"cmd":["status"]}\n' 'cmd.* is no string'
+refuses '{"v":1,"cmd":null}\n' 'cmd.* is no string'
+refuses "{\"v\":1,\"cmd\":'status'}\n" 'not one JSON object'
+refuses '{"v":1,"cmd":"status",}\n' 'not one JSON object'
+refuses '{"v":1,"cmd":"\xff"}\n' 'not one JSON object'
+refuses '{"v":1,"cmd":"\\u001b[2J\\u009b"}\n' 'unknown cmd ..[?][[]2J[?][?]'
 refuses '{"v":1,"cmd":"status","verbose":true}\n'
 refuses '{"v":1,"cmd":"stats","since":0}\n'
 refuses '[1,2,3]\n'
