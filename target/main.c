@@ -499,6 +499,16 @@ static void usage(FILE *out)
 		    out);
 }
 
+/* The exit status of what only prints: it must have come out. */
+static int printed(void)
+{
+	if (!ferror(stdout) && fflush(stdout) == 0)
+		return EXIT_SUCCESS;
+	(void)fprintf(stderr, "leaseholdd: standard output cannot be written: %s\n",
+		      strerror(errno));
+	return EXIT_FAILURE;
+}
+
 int main(int argc, char **argv)
 {
 	enum {
@@ -545,10 +555,10 @@ int main(int argc, char **argv)
 			break;
 		case OPT_VERSION:
 			(void)puts("leaseholdd " VERSION);
-			return EXIT_SUCCESS;
+			return printed();
 		case 'h':
 			usage(stdout);
-			return EXIT_SUCCESS;
+			return printed();
 		default:
 			usage(stderr);
 			return 2;
@@ -567,7 +577,7 @@ int main(int argc, char **argv)
 		(void)printf("%s: fine: %u export(s), %u listener(s)\n", file, config->nr_exports,
 			     config->nr_listeners);
 		config_free(config);
-		return EXIT_SUCCESS;
+		return printed();
 	}
 	log_set_level(level_given ? level : config->log_level);
 	return run(config);

@@ -73,12 +73,18 @@ for seconds in 1e-9 0.0009 -1 86401 nan; do
 done
 
 # Output that goes nowhere is no success.
-full() {
+full_of() {
 	local status=0
-	timeout $((60 * slow)) "$leasehold" "$@" >/dev/full 2>"$tmp/err" || status=$?
-	expect "the exit status of leasehold $1 to a full device" "$status" 1
-	expect_text "leasehold $1 to a full device" "$(cat "$tmp/err")" 'standard output'
+	timeout $((60 * slow)) "$@" >/dev/full 2>"$tmp/err" || status=$?
+	expect "the exit status of ${1##*/} $2 to a full device" "$status" 1
+	expect_text "${1##*/} $2 to a full device" "$(cat "$tmp/err")" 'standard output'
 }
+full() {
+	full_of "$leasehold" "$@"
+}
+for option in --help --version --check; do
+	full_of "$daemon" --config "$tmp/d/conf" $option
+done
 full list "$(target)"
 full list -o json "$(target)"
 full status --socket "$tmp/d/admin.sock"
