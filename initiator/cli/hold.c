@@ -38,6 +38,7 @@ enum {
 struct hold {
 	struct target_options o;
 	const char *uri;
+	bool ranged;
 	uint64_t offset, length;
 	uint64_t seconds; /* 0: until a signal */
 	bool write, allocate, try_old_key;
@@ -252,6 +253,8 @@ static int parse_range(struct hold *h, const char *text)
 {
 	char copy[128], *colon;
 
+	if (h->ranged)
+		return cli_usage(&verb_hold, "--range is there twice: a hold has one");
 	if (strlen(text) >= sizeof(copy))
 		return cli_usage(&verb_hold, "--range: write it as OFFSET:LENGTH");
 	memcpy(copy, text, strlen(text) + 1);
@@ -264,6 +267,7 @@ static int parse_range(struct hold *h, const char *text)
 		return EXIT_USAGE;
 	if (h->length == 0)
 		return cli_usage(&verb_hold, "--range: a length of 0 holds nothing");
+	h->ranged = true;
 	return -1;
 }
 

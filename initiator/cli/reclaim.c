@@ -27,6 +27,8 @@ static int take_range(struct reclaim_options *o, const char *text)
 	char *copy;
 	int rc;
 
+	if (o->part)
+		return cli_usage(&verb_reclaim, "--range is there twice: a reclaim has one");
 	if (!colon)
 		return cli_usage(&verb_reclaim, "--range %s: write it as OFFSET:LENGTH", text);
 	copy = strndup(text, (size_t)(colon - text));

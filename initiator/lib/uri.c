@@ -135,8 +135,15 @@ static int parse_crc(const char *value, struct target_uri *uri, struct errtext *
 	return errtext_set(err, -EINVAL, "crc=%s: say auto, on or off", value);
 }
 
+static int given_twice(const char *key, struct errtext *err)
+{
+	return errtext_set(err, -EINVAL, "%s= is there twice: leave one out", key);
+}
+
 static int parse_query(const char *from, struct target_uri *uri, struct errtext *err)
 {
+	bool named = false;
+
 	while (*from) {
 		const char *end = from + strcspn(from, "&");
 		char pair[512];
@@ -154,16 +161,21 @@ static int parse_query(const char *from, struct target_uri *uri, struct errtext 
 		if (strcmp(pair, "nqn") == 0) {
 			size_t len = strlen(value);
 
+			if (named)
+				return given_twice(pair, err);
 			if (nqn_check(value, len + 1) < 0)
 				return errtext_set(err, -EINVAL,
 						   "\"%s\" is no NQN: it looks like %s", value,
 						   LH_DEFAULT_NQN);
 			memcpy(uri->nqn, value, len + 1);
+			named = true;
 		} else if (strcmp(pair, "crc") == 0) {
 			if (uri->fabric != TARGET_IWARP)
 				return errtext_set(err, -EINVAL,
 						   "crc= is for iwarp:// targets; adapters "
 						   "always check");
+			if (uri->crc != TARGET_CRC_UNSET)
+				return given_twice(pair, err);
 			if (parse_crc(value, uri, err) < 0)
 				return -EINVAL;
 		} else {

@@ -64,6 +64,9 @@ lh_status 1 'there is no export|no export' read "$(target nosuch)" 0 512
 for range in 4096: :4096 4096; do
 	lh_status 2 "--range $range: write it as OFFSET:LENGTH|offset \"\" is no number" hold --range $range "$(target data)"
 done
+lh_status 2 '--range is there twice' hold --range 0:4k --range 4k:4k "$(target data)"
+lh_status 2 '--range is there twice' reclaim --range 0:4k --range 0:4k --socket "$tmp/d/admin.sock" data
+lh_status 2 'crc= is there twice' list "iwarp://$addr/data?crc=on&crc=off"
 for nqn in $'nqn.2026-11.org.example:a\e[2J' $'nqn.2026-11.org.example:a\nb' $'nqn.2026-11.org.example:\xff'; do
 	lh_status 2 'nqn.2026-11.org.example:.*\?.*is no host NQN' list --host-nqn "$nqn" "$(target)"
 	! grep -qaE $'\e|\xff' "$tmp/err" || fail "the bad bytes of an NQN are printed as they are"
