@@ -2,8 +2,9 @@
 /* Tells characters that can be shown from what forges lines or moves a cursor. Any thread. */
 #include "util/text.h"
 
-#include <stddef.h>
+#include <assert.h>
 #include <stdint.h>
+#include <string.h>
 
 /*
  * The bytes of the character that `s` begins with, or 0: a control character or no UTF-8. Not one
@@ -53,4 +54,28 @@ void text_make_plain(char *text)
 			*text = '?';
 		text += n ? n : 1;
 	}
+}
+
+void text_shorten(char *out, size_t size, const char *text)
+{
+	static const char dots[] = "…";
+	size_t n = strlen(text), word;
+
+	assert(size >= sizeof(dots));
+	if (n < size) {
+		memcpy(out, text, n + 1);
+		return;
+	}
+	n = size - sizeof(dots);
+	for (word = n; word > 0 && text[word] != ' ';)
+		word--;
+	while (word > 0 && text[word - 1] == ' ')
+		word--;
+	if (word > 0)
+		n = word;
+	else /* one long word: not in the middle of a character */
+		while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80)
+			n--;
+	memcpy(out, text, n);
+	memcpy(out + n, dots, sizeof(dots));
 }

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Texts of strangers: what may stand in a log line, on a terminal and in JSON. */
+/* Texts for people: what may stand in a log line, on a terminal and in JSON, and in few bytes. */
 #ifndef LEASEHOLD_UTIL_TEXT_H
 #define LEASEHOLD_UTIL_TEXT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /** True: UTF-8 (RFC 3629) without control characters (U+0000 to U+001F, U+007F to U+009F). */
 bool text_is_plain(const char *text);
 
 /** Puts a '?' in the place of each byte that text_is_plain() would refuse. */
 void text_make_plain(char *text);
+
+/** Copies `text` into `size` bytes, at least 4; if too long then cut behind a word, with a "…". */
+void text_shorten(char *out, size_t size, const char *text);
 
 #endif

@@ -5,6 +5,7 @@
  */
 #include "nvme/io.h"
 #include "nvme/resv.h"
+#include "util/text.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -222,8 +223,7 @@ static void export_entry(const struct ns_home *home, unsigned int device,
 		.backed_bytes = htole64(status.backed_bytes),
 	};
 	(void)snprintf(entry->name, sizeof(entry->name), "%s", holding_name(home->holding));
-	(void)snprintf(entry->rung_why, sizeof(entry->rung_why), "%.*s",
-		       (int)sizeof(entry->rung_why) - 1, status.probes[device].why);
+	text_shorten(entry->rung_why, sizeof(entry->rung_why), status.probes[device].why);
 	if (!e)
 		return;
 	entry->durability = (uint8_t)export_durability(e);

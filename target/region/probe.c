@@ -15,6 +15,7 @@
 #include "region/probe_run.h"
 #include "util/list.h"
 #include "util/log.h"
+#include "util/text.h"
 #include "wire/wire.h"
 
 /* Found for one kind. `result.rung` is the kind or NONE; `result.why` without the kind's name. */
@@ -194,7 +195,7 @@ int region_probe(struct fabric_device *dev, const struct export *e, enum region_
 	(void)pthread_mutex_unlock(&probe_lock);
 	if (rc)
 		return rc;
-	(void)snprintf(best.why, sizeof(best.why), "%.*s", (int)sizeof(best.why) - 1, why);
+	text_shorten(best.why, sizeof(best.why), why);
 	best.passing = passing;
 	*result = best;
 	return 0;

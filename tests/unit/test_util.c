@@ -325,6 +325,32 @@ static void test_text(void **state)
 	}
 }
 
+static void test_shorten(void **state)
+{
+	static const struct {
+		const char *text, *made;
+	} cases[] = {
+		{"", ""},
+		{"eleven byte", "eleven byte"}, /* fits */
+		{"eleven bytes", "eleven…"},
+		{"twelve b and", "twelve b…"}, /* the dots just fit */
+		{"seven   bytes", "seven…"},
+		{"unspeakable word", "unspeaka…"},
+		{"unspeak\xc3\xa9"
+		 "able",
+		 "unspeak…"},
+		{" unspeakable", " unspeak…"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char out[12];
+
+		text_shorten(out, sizeof(out), cases[i].text);
+		assert_string_equal(out, cases[i].made);
+	}
+}
+
 static void test_quoting(void **state)
 {
 	struct errtext err;
@@ -346,7 +372,7 @@ int main(void)
 		leaks_test(test_list),	    leaks_test(test_errtext),
 		leaks_test(test_full),	    leaks_test(test_log_level),
 		leaks_test(test_stdio_fds), leaks_test(test_text),
-		leaks_test(test_quoting),
+		leaks_test(test_quoting),   leaks_test(test_shorten),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
