@@ -381,6 +381,11 @@ void *fabric_conn_user(const struct fabric_conn *conn);
 struct fabric_device *fabric_conn_device(const struct fabric_conn *conn);
 int fabric_conn_peer(const struct fabric_conn *conn, struct sockaddr_storage *addr);
 int fabric_conn_local(const struct fabric_conn *conn, struct sockaddr_storage *addr);
+/**
+ * Connecting: whether the peer has taken the transport's connection, so that only its answer to
+ * fabric_connect() is missing; false where the fabric cannot tell.
+ */
+bool fabric_conn_taken(const struct fabric_conn *conn);
 /** READs that we may have in flight, as negotiated; valid once established. */
 unsigned int fabric_conn_read_depth(const struct fabric_conn *conn);
 

@@ -330,6 +330,12 @@ int verbs_conn_local(const struct fabric_conn *base, struct sockaddr_storage *ad
 	return conn->cm.id ? copy_addr(rdma_get_local_addr(conn->cm.id), addr) : -ENOTCONN;
 }
 
+bool verbs_conn_taken(const struct fabric_conn *base)
+{
+	(void)base; /* the handshake is the kernel's, as a whole */
+	return false;
+}
+
 unsigned int verbs_conn_read_depth(const struct fabric_conn *base)
 {
 	return verbs_conn(base)->initiator_depth;

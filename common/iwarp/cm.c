@@ -441,6 +441,15 @@ int iw_conn_peer(const struct fabric_conn *base, struct sockaddr_storage *addr)
 	return 0;
 }
 
+bool iw_conn_taken(const struct fabric_conn *base)
+{
+	const struct iw_conn *conn = container_of(base, const struct iw_conn, base);
+	struct sockaddr_storage addr;
+	socklen_t len = sizeof(addr);
+
+	return conn->fd >= 0 && getpeername(conn->fd, (struct sockaddr *)&addr, &len) == 0;
+}
+
 int iw_conn_local(const struct fabric_conn *base, struct sockaddr_storage *addr)
 {
 	const struct iw_conn *conn = container_of(base, const struct iw_conn, base);

@@ -73,7 +73,7 @@ static int next_event(struct fabric_cm *cm, uint64_t deadline, struct fabric_cm_
 	}
 }
 
-static int explain(const struct queue_param *p, int rc, struct errtext *err)
+static int explain(const struct queue_param *p, int rc, bool taken, struct errtext *err)
 {
 	switch (rc) {
 	case -ECONNREFUSED:
@@ -83,6 +83,12 @@ static int explain(const struct queue_param *p, int rc, struct errtext *err)
 				   "speaks this fabric (iwarp:// or rdma://)",
 				   p->address);
 	case -ETIMEDOUT:
+		if (taken)
+			return errtext_set(err, rc,
+					   "%s accepted the connection and said nothing within "
+					   "%u ms: it does not speak NVMe over iWARP, or hangs; "
+					   "another program's port?",
+					   p->address, p->timeout_ms);
 		return errtext_set(err, rc,
 				   "%s did not answer within %u ms: check the route and the "
 				   "firewall (port 4420 unless told otherwise)",
@@ -212,9 +218,11 @@ int queue_open(struct queue *q, struct fabric *f, struct queue_param *p, struct 
 	if (rc == 0)
 		rc = establish(q, p, deadline, &event);
 	if (rc < 0) {
+		const bool taken = q->conn && fabric_conn_taken(q->conn);
+
 		tear_down(q);
 		return p->rejected ? errtext_set(err, rc, "%s refused the connection", p->address)
-				   : explain(p, rc, err);
+				   : explain(p, rc, taken, err);
 	}
 	(void)!read(q->wake_fd, &drained, sizeof(drained));
 	(void)pthread_mutex_lock(&q->lock);

@@ -58,6 +58,15 @@ lh_status 4 'closed the connection before it was made' list "$rude"
 lh_status 4 'closed the connection before it was made' read "$rude/data" 0 512
 lh_status 4 'closed the connection before it was made' discover "$rude"
 client_kill rude
+"${python[@]}" -c '
+import socket, sys, time
+with socket.create_server((sys.argv[1], 0)) as s:
+    print(s.getsockname()[1], flush=True)
+    time.sleep(600)' "$addr" >"$tmp/mute.out" 2>&1 &
+c_pid[mute]=$!
+wait_for 10 "a server that says nothing" test -s "$tmp/mute.out"
+lh_status 4 'accepted the connection and said nothing within' list "iwarp://$addr:$(cat "$tmp/mute.out")"
+client_kill mute
 lh_status 1 'there is no export|no export' read "$(target nosuch)" 0 512
 
 # What is written wrongly is named.
