@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 /*
@@ -76,6 +77,5 @@ void text_shorten(char *out, size_t size, const char *text)
 	else /* one long word: not in the middle of a character */
 		while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80)
 			n--;
-	memcpy(out, text, n);
-	memcpy(out + n, dots, sizeof(dots));
+	(void)snprintf(out, size, "%.*s%s", (int)n, text, dots);
 }

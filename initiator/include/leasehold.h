@@ -85,6 +85,7 @@ enum lh_keys {
 	LH_KEYS_LASTING,  /* the key of the registration: less work per command */
 };
 
+#define LH_KATO_MIN_MS	 500
 #define LH_IO_QUEUES_MAX 16
 #define LH_IO_DEPTH_MIN	 2
 #define LH_DEPTH_MAX	 1024
@@ -95,7 +96,7 @@ enum lh_keys {
  */
 struct lh_options {
 	const char *host_nqn;  /* default: /etc/nvme/hostnqn, or derived from /etc/machine-id */
-	uint32_t kato_ms;      /* keep-alive time-out; 15,000 */
+	uint32_t kato_ms;      /* keep-alive time-out; 15,000, at least LH_KATO_MIN_MS */
 	uint32_t connect_ms;   /* for one attempt at one connection; 5,000 */
 	uint32_t reconnect_ms; /* how long to try again before giving up; 60,000 */
 	uint32_t io_queues;    /* block queues; 1, at most LH_IO_QUEUES_MAX */
@@ -317,6 +318,7 @@ void lh_hold_info(struct lh_hold *hold, struct lh_hold_info *info);
 /**
  * Directly where the range is held and granted, by block commands elsewhere. A direct write has
  * left when lh_write() returns; lh_persist() makes sure of it. The memory may be used again on return.
+ * -EINVAL: `buf` is NULL.
  */
 int lh_read(struct lh_export *ex, uint64_t offset, void *buf, uint64_t length,
 	    struct lh_error *err);

@@ -556,6 +556,9 @@ static void *service_main(void *arg)
 
 static int check_options(const struct lh_options *o, struct errtext *err)
 {
+	if (o->kato_ms < LH_KATO_MIN_MS)
+		return errtext_set(err, -EINVAL, "kato_ms %u: give at least %u", o->kato_ms,
+				   LH_KATO_MIN_MS);
 	if (o->io_depth < LH_IO_DEPTH_MIN || o->io_depth > LH_DEPTH_MAX)
 		return errtext_set(err, -EINVAL, "io_depth %u: give %u to %u", o->io_depth,
 				   LH_IO_DEPTH_MIN, LH_DEPTH_MAX);

@@ -183,6 +183,9 @@ static int route(struct lh_op *op, struct lh_error *err)
 		return finish(op, out_of_range(op, err));
 	if (op->length == 0)
 		return finish(op, 0);
+	if (!op->buf)
+		return finish(op, client_failf(err, -EINVAL, "no buffer was given for %llu bytes",
+					       (unsigned long long)op->length));
 	if (!(op->flags & LH_IO_BLOCK) && atomic_load(&ex->direct_wanted)) {
 		int rc = direct_start(&ex->direct, op, &why);
 

@@ -469,6 +469,7 @@ static void test_wrong(void)
 	struct lh_buf *buf = NULL;
 	struct lh_options crc = {0}, keys = {0};
 
+	refused((struct lh_options){.kato_ms = 1}, "kato_ms 1: give at least 500");
 	refused((struct lh_options){.io_queues = LH_IO_QUEUES_MAX + 1}, "io_queues 17: give");
 	refused((struct lh_options){.io_depth = LH_DEPTH_MAX + 1}, "io_depth 1025: give 2 to 1024");
 	refused((struct lh_options){.io_depth = 1}, "io_depth 1: give 2 to 1024");
@@ -481,6 +482,8 @@ static void test_wrong(void)
 	must(lh_buf_register(client, NULL, PIECE, &buf, &err) == -EINVAL && !buf);
 	must(strstr(err.text, "no buffer"));
 	must(lh_buf_register(client, got, 0, &buf, &err) == -EINVAL && !buf);
+	must(lh_read(ex, 0, NULL, PIECE, &err) == -EINVAL && strstr(err.text, "no buffer"));
+	must(lh_block_write(ex, 0, NULL, PIECE, &err) == -EINVAL);
 	for (unsigned int bit = 0; bit < 32; bit++) {
 		io.flags = 1u << bit;
 		if (io.flags == LH_IO_WRITE || io.flags == LH_IO_BLOCK)
