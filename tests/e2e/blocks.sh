@@ -6,10 +6,13 @@
 # The rest of the file system is filled, so that there are no blocks for the canary but those freed.
 # Twice, since what was deleted shortly before is free only when the journal says so.
 fill_up() {
-	local step
-	# xfs keeps blocks back that no file can fill up, and would give the canary those.
+	local step device
+	# Both keep blocks back that no file can fill up, and would give the canary those once others are freed.
 	if [ "$(stat -f -c %T "$files")" = xfs ]; then
 		xfs_io -x -c 'resblks 0' "$files" >/dev/null
+	else
+		device=$(findmnt -n -o SOURCE -T "$files")
+		echo 0 >"/sys/fs/ext4/${device##*/}/reserved_clusters"
 	fi
 	: >"$files/filler"
 	for step in 256M 32M 4M 256K 4K 32M 4M 256K 4K; do
