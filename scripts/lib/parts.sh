@@ -100,28 +100,19 @@ part_unit() {
 	ensure_build release && run_ctest "$root/build-release" unit -L unit
 }
 
-# in_halves NAME BUILD SLOW CASE...: end-to-end tests on this machine, every other case in a run of its
-# own: most of them wait.
-in_halves() {
-	local name=$1 run=("$root/tests/e2e/run" --retry --times --bin "$2" --slow "$3") rc=0
-	local odd=() even=()
+# on_host NAME BUILD SLOW CASE...: end-to-end tests on this machine, as many at once as there are
+# processors: most of them wait.
+on_host() {
+	local name=$1 build=$2 slow=$3
 	shift 3
-	while [ $# -gt 0 ]; do
-		odd+=("$1")
-		[ $# -lt 2 ] || even+=("$2")
-		shift $(($# < 2 ? 1 : 2))
-	done
-	run_e2e "$name-odd" "${run[@]}" "${odd[@]}" &
-	run_e2e "$name-even" "${run[@]}" "${even[@]}" || rc=1
-	wait $! || rc=1
-	return $rc
+	run_e2e "$name" "$root/tests/e2e/run" --retry --times --jobs "$(nproc)" --bin "$build" --slow "$slow" "$@"
 }
 
 part_e2e() {
 	local cases
 	ensure_build release || return 1
 	mapfile -t cases < <("$root/tests/e2e/run" --list | awk '{ print $1 }')
-	in_halves e2e "$root/build-release" 1 "${cases[@]}"
+	on_host e2e "$root/build-release" 1 "${cases[@]}"
 }
 
 # What the file system has a part in: on each of them.
@@ -174,19 +165,20 @@ part_verbs() {
 	wait
 }
 
-# What neither a file nor its file system has a part in: once.
-interop_once_cases=(discovery)
+# What the file system has a part in: on each of them. Of the others those that the second machine runs.
+interop_fs_cases=(commands filesystem fio killed-target landlord reset)
+interop_second_cases=(multipath namespaces reservations)
 # What the fabric has a part in.
 interop_siw_cases=(identify fio reset)
 
 part_interop() {
-	local cases=$root/tests/interop/cases most
+	local cases=$root/tests/interop/cases first
 	need_packages "${packages_interop[@]}"
 	prepare_vm interop || return 1
-	mapfile -t most < <("$root/tests/e2e/run" --cases "$cases" --list | awk '{ print $1 }' |
-		grep -vxF -f <(printf '%s\n' "${interop_once_cases[@]}"))
-	in_vm interop-ext4 --fs ext4 -- --cases "$cases" &
-	in_vm interop-xfs --fs xfs -- --cases "$cases" "${most[@]}"
+	mapfile -t first < <("$root/tests/e2e/run" --cases "$cases" --list | awk '{ print $1 }' |
+		grep -vxF -f <(printf '%s\n' "${interop_second_cases[@]}"))
+	in_vm interop-ext4 --fs ext4 -- --cases "$cases" "${first[@]}" &
+	in_vm interop-xfs --fs xfs -- --cases "$cases" "${interop_fs_cases[@]}" "${interop_second_cases[@]}"
 	in_vm interop-siw --rdma siw -- --cases "$cases" --fabric iwarp "${interop_siw_cases[@]}"
 	wait
 }
@@ -237,7 +229,7 @@ part_asan() {
 	run_ctest "$root/build-asan" asan -L unit
 	mapfile -t cases < <("$root/tests/e2e/run" --list | awk '{ print $1 }' |
 		grep -vxF -f <(printf '%s\n' "${waiting_cases[@]}"))
-	in_halves asan-e2e "$root/build-asan" 5 "${cases[@]}"
+	on_host asan-e2e "$root/build-asan" 5 "${cases[@]}"
 }
 
 part_adversary() {
@@ -257,16 +249,14 @@ part_fuzz() {
 	return "$rc"
 }
 
-# Every form of a command, one at a time, of one host: no threads meet that do not meet in the others.
-one_at_a_time='test_nvme_(admin|bad.*|connect|io|parse|resv|wide)'
 # Where several threads of the daemon meet.
 threaded_cases=(transfer recall-truncate recalls-and-block rungs two-clients stopped-client killed-client stop-under-load live-under-load watch-read watch-stuck-client)
 
 part_tsan() {
 	need_packages "${packages_build[@]}" "${packages_run[@]}"
 	if build_preset tsan; then pass build/tsan; else fail build/tsan "see above"; return 1; fi
-	run_ctest "$root/build-tsan" tsan -L unit -E "^$one_at_a_time\$"
-	in_halves tsan-e2e "$root/build-tsan" 10 "${threaded_cases[@]}"
+	run_ctest "$root/build-tsan" tsan -L unit
+	on_host tsan-e2e "$root/build-tsan" 10 "${threaded_cases[@]}"
 }
 
 part_model() {

@@ -299,6 +299,9 @@ bool export_can_punch(const struct export *e);
  */
 MUST_CHECK int export_guarded_copy(void *dst, const void *src, size_t length);
 
+/** Are the bytes at `a` and `b` the same? 1 yes, 0 no, or -EFAULT, as export_guarded_copy(). */
+MUST_CHECK int export_guarded_equal(const void *a, const void *b, size_t length);
+
 /** Installs the SIGBUS handler; once, before threads. Other SIGBUS still end the process. */
 MUST_CHECK int export_guard_init(void);
 

@@ -141,3 +141,33 @@ int export_guarded_copy(void *dst, const void *src, size_t length)
 
 	return guard_run(copy, &c, &fault);
 }
+
+struct comparison {
+	const void *a;
+	const void *b;
+	size_t length;
+	bool equal;
+};
+
+static void compare(void *arg)
+{
+	struct comparison *c = arg;
+#if THREAD_SANITIZER
+	/* As in guard_memcpy(). Nothing is compared, and so equal, of no bytes. */
+	__asm__ volatile("test %1, %1\n\trepe cmpsb\n\tsete %0"
+			 : "=q"(c->equal), "+c"(c->length), "+S"(c->a), "+D"(c->b)
+			 :
+			 : "memory", "cc");
+#else
+	c->equal = memcmp(c->a, c->b, c->length) == 0;
+#endif
+}
+
+int export_guarded_equal(const void *a, const void *b, size_t length)
+{
+	struct comparison c = {.a = a, .b = b, .length = length};
+	struct guard_fault fault;
+	int err = guard_run(compare, &c, &fault);
+
+	return err ? err : c.equal;
+}

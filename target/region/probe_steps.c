@@ -51,12 +51,13 @@ static int file_check(struct probe_run *run, const char *what, uint64_t offset, 
 	uint64_t begin = PROBE_MR_OFFSET + offset, end = begin + length;
 	uint64_t first = UINT64_MAX, last = 0;
 	bool elsewhere = false;
-	int err = export_guarded_copy(run->seen, run->scratch->base, run->scratch->bytes);
+	int rc = export_guarded_equal(run->scratch->base, run->want, run->scratch->bytes);
 
-	if (err)
-		return err;
-	if (memcmp(run->seen, run->want, run->scratch->bytes) == 0)
-		return 0;
+	if (rc != 0)
+		return rc < 0 ? rc : 0;
+	rc = export_guarded_copy(run->seen, run->scratch->base, run->scratch->bytes);
+	if (rc)
+		return rc;
 	for (uint64_t i = 0; i < run->scratch->bytes; i++) {
 		bool other = i < begin || i >= end;
 
@@ -70,6 +71,8 @@ static int file_check(struct probe_run *run, const char *what, uint64_t offset, 
 			first = i;
 		last = i;
 	}
+	if (first == UINT64_MAX)
+		return probe_fail(run, "%s placed bytes after it had completed", what);
 	if (length == 0)
 		return probe_fail(run, "%s changed bytes (near %lld..%lld)", what,
 				  (long long)(first - PROBE_MR_OFFSET),

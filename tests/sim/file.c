@@ -939,3 +939,8 @@ int export_guarded_copy(void *dst, const void *src, size_t length)
 	memcpy(dst, src, length);
 	return 0;
 }
+
+int export_guarded_equal(const void *a, const void *b, size_t length)
+{
+	return memcmp(a, b, length) == 0;
+}

@@ -94,8 +94,14 @@ static void test_in_out(void **state)
 			assert_int_equal(view_copy_out(rig->view, off, rig->y, len), 0);
 			assert_memory_equal(rig->x, rig->y, len);
 			assert_memory_equal(rig->x, rig->view->base + off, len);
+			assert_int_equal(export_guarded_equal(rig->x, rig->view->base + off, len),
+					 1);
+			rig->y[len - 1] ^= 1;
+			assert_int_equal(export_guarded_equal(rig->view->base + off, rig->y, len),
+					 0);
 		}
 	}
+	assert_int_equal(export_guarded_equal(rig->x, rig->view->base, 0), 1);
 	/* Under tenure, over what is backed. */
 	for (uint64_t off = 100; off < MIB(4) - KIB(64); off += MIB(1) + 77) {
 		assert_int_equal(view_stage_in(rig->view, off, rig->x, KIB(64)), 0);
@@ -171,6 +177,8 @@ static void test_cut(void **state)
 			 0); /* ends in the last page */
 	assert_int_equal(export_guarded_copy(rig->view->base + MIB(1) - KIB(56), rig->x, KIB(64)),
 			 -EFAULT);
+	assert_int_equal(export_guarded_equal(rig->view->base + MIB(2), rig->x, 512), -EFAULT);
+	assert_int_equal(export_guarded_equal(rig->x, rig->view->base + MIB(2), 512), -EFAULT);
 	/* What is before the failing page was copied, and the file did not grow. */
 	assert_int_equal(file_bytes("a"), MIB(1) + 100);
 	assert_int_equal(pread(rig->fd, rig->y, PAGE, (off_t)(MIB(1) - PAGE)), PAGE);

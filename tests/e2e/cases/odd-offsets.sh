@@ -12,7 +12,15 @@ for how in --direct --block; do
 		head -c "$length" /dev/urandom >"$tmp/piece"
 		lh_ok write "$how" "$(target data)" "$offset" <"$tmp/piece"
 		dd if="$tmp/piece" of="$tmp/model" bs=64k oflag=seek_bytes seek="$offset" conv=notrunc status=none
-		for back in --direct --block; do
+		# In the VM each command takes a second.
+		if [ -z "$vm" ]; then
+			ways=(--direct --block)
+		elif [ "$how" = --direct ]; then
+			ways=(--block)
+		else
+			ways=(--direct)
+		fi
+		for back in "${ways[@]}"; do
 			lh_ok read "$back" "$(target data)" "$offset" "$length"
 			cmp -s "$tmp/out" "$tmp/piece" || fail "write $how, read $back of $length bytes at $offset: $(cmp "$tmp/out" "$tmp/piece" 2>&1 || true)"
 		done
