@@ -166,7 +166,7 @@ part_verbs() {
 }
 
 # What the file system has a part in: on each of them. Of the others those that the second machine runs.
-interop_fs_cases=(commands filesystem fio killed-target landlord reset)
+interop_fs_cases=(filesystem fio landlord reset)
 interop_second_cases=(multipath namespaces reservations)
 # What the fabric has a part in.
 interop_siw_cases=(identify fio reset)

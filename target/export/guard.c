@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
 #define COPY_SLICE_BYTES 4096
 
@@ -41,6 +42,31 @@ static _Thread_local struct guard guard __attribute__((tls_model("initial-exec")
 static struct sigaction before;
 static atomic_bool installed;
 
+static char *put_hex(char *at, uint64_t n)
+{
+	for (int shift = 60; shift >= 0; shift -= 4) {
+		if (n >> shift || shift == 0)
+			*at++ = "0123456789abcdef"[n >> shift & 15];
+	}
+	return at;
+}
+
+/* The last thing that this process says. In a signal handler: no stdio, no log. */
+static void say_fault(const siginfo_t *info)
+{
+	static const char head[] = "fatal: SIGBUS at 0x", middle[] = ", code 0x";
+	char text[80], *at = text;
+	ssize_t n;
+
+	memcpy(at, head, sizeof(head) - 1);
+	at = put_hex(at + sizeof(head) - 1, (uint64_t)(uintptr_t)info->si_addr);
+	memcpy(at, middle, sizeof(middle) - 1);
+	at = put_hex(at + sizeof(middle) - 1, (uint64_t)(unsigned int)info->si_code);
+	*at++ = '\n';
+	n = write(STDERR_FILENO, text, (size_t)(at - text));
+	(void)n;
+}
+
 static void on_sigbus(int sig, siginfo_t *info, void *context)
 {
 	(void)context;
@@ -53,6 +79,8 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 	/* Damage found in memory of ours that nobody touches now: who does will get BUS_MCEERR_AR. */
 	if (info->si_code == BUS_MCEERR_AO)
 		return;
+	if (info->si_code > 0)
+		say_fault(info);
 	/* Not ours: with the old action back, the same access (or the raise) happens again. */
 	(void)sigaction(sig, &before, NULL);
 	if (info->si_code <= 0)

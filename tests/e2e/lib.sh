@@ -24,8 +24,13 @@ export UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=detect_leaks=1
 # ---- results ------------------------------------------------------------------------------------
 
 fail() {
+	local text=$* D
 	trap - ERR
-	[ -s "$tmp/why" ] || printf '%s\n' "$*" >"$tmp/why"
+	# Then nothing else that is missing is a wonder, nor worth another try.
+	for D in "${!d_pid[@]}"; do
+		daemon_alive || text="leaseholdd has ended by itself; $*"
+	done
+	[ -s "$tmp/why" ] || printf '%s\n' "$text" >"$tmp/why"
 	exit 1
 }
 

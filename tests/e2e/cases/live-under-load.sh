@@ -40,13 +40,13 @@ load+=($!)
 # Of files: what is anonymous comes and goes with the allocator.
 maps() { awk 'NF >= 6 && $6 ~ /^\//' "/proc/$(pid)/maps" | wc -l; }
 keys() { status '.exports | map(.keys) | add'; }
-count=$(rounds 100 12)
+count=$(rounds 100 6) early=$(rounds 10 3)
 for n in $(seq "$count"); do
 	lh_ok export add b "$files/b" --socket "$socket"
 	# Some are removed at once, some in the midst of what hosts do.
 	[ $((n % 3)) = 0 ] || sleep 0.0$((n % 7))5
 	lh_ok export remove b --socket "$socket"
-	[ "$n" != 10 ] || maps_early=$(maps)
+	[ "$n" != "$early" ] || maps_early=$(maps)
 done
 rm "$tmp/go"
 for p in "${load[@]}"; do
@@ -66,7 +66,7 @@ expect "leases" "$(lease_of "$(pid)" | wc -l)" 1
 no_map_of_b() { ! grep -q "$files/b" "/proc/$(pid)/maps"; }
 wait_for 5 "no mapping of what was removed" no_map_of_b
 maps_flat() { [ "$(maps)" -le $((maps_early + 4)) ]; }
-wait_for 10 "as few mappings as after ten rounds ($maps_early)" maps_flat
+wait_for 10 "as few mappings as after $early rounds ($maps_early)" maps_flat
 daemon_flat
 # And it is all there once more.
 lh_ok export add b "$files/b" --socket "$socket"

@@ -18,8 +18,9 @@ wait_for 10 "a grant for high" said high '\bgranted\b'
 head -c 65536 /dev/urandom >"$tmp/a"
 : >"$tmp/go"
 # Where nobody reclaims until the end.
+load_bytes=$(($(rounds 8 1) * mib))
 (while [ -e "$tmp/go" ]; do
-	"$leasehold" read --block "$(target data)" $((72 * mib)) $((8 * mib)) >/dev/null || exit 1
+	"$leasehold" read --block "$(target data)" $((72 * mib)) "$load_bytes" >/dev/null || exit 1
 	echo round
 done) >"$tmp/load.out" 2>&1 &
 load=$!
