@@ -13,9 +13,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "extents.h"
 #include "fill.h"
 #include "guard.h"
-#include "mapping.h"
 
 #define SLICE_BYTES 4096
 #define PIECE_BYTES KIB(32)
@@ -94,7 +94,7 @@ static void persist(void *arg)
 {
 	const struct persist *p = arg;
 
-	p->view->mapping->persist(p->view->base + p->offset, p->length);
+	p->view->export->persistence.persist(p->view->base + p->offset, p->length);
 }
 
 int view_persist(const struct view *view, uint64_t offset, uint64_t length)
@@ -103,11 +103,11 @@ int view_persist(const struct view *view, uint64_t offset, uint64_t length)
 
 	if (!range_ok(offset, length, view->size_bytes))
 		return -ERANGE;
-	return view->mapping->persist ? run(view, persist, &p) : 0;
+	return view->export->persistence.persist ? run(view, persist, &p) : 0;
 }
 
 struct copy_in {
-	const struct mapping *mapping;
+	const struct persistence *by;
 	uint8_t *dst;
 	const uint8_t *src;
 	uint64_t length;
@@ -117,28 +117,28 @@ struct copy_in {
 static void copy_in(void *arg)
 {
 	const struct copy_in *c = arg;
-	const struct mapping *m = c->mapping;
+	const struct persistence *by = c->by;
 	uint64_t done = 0;
 
 	while (done < c->length) {
 		uint8_t *dst = c->dst + done;
 		uint64_t n = min_u64(c->length - done, SLICE_BYTES - (uintptr_t)dst % SLICE_BYTES);
 
-		if (m->memcpy)
-			(void)m->memcpy(dst, c->src + done, n,
-					PMEM2_F_MEM_NONTEMPORAL | PMEM2_F_MEM_NODRAIN);
+		if (by->memcpy)
+			(void)by->memcpy(dst, c->src + done, n,
+					 PMEM2_F_MEM_NONTEMPORAL | PMEM2_F_MEM_NODRAIN);
 		else
 			guard_memcpy(dst, c->src + done, n);
 		done += n;
 	}
-	if (m->drain)
-		m->drain();
+	if (by->drain)
+		by->drain();
 }
 
 int view_copy_in(const struct view *view, uint64_t offset, const void *src, uint64_t length)
 {
 	struct copy_in c = {
-		.mapping = view->mapping,
+		.by = &view->export->persistence,
 		.dst = view->base + offset,
 		.src = src,
 		.length = length,
@@ -160,7 +160,7 @@ int view_copy_in(const struct view *view, uint64_t offset, const void *src, uint
 int view_stage_in(const struct view *view, uint64_t offset, const void *src, uint64_t length)
 {
 	struct copy_in c = {
-		.mapping = view->mapping,
+		.by = &view->export->persistence,
 		.dst = view->base + offset,
 		.src = src,
 		.length = length,
@@ -192,7 +192,7 @@ int view_stage_out(const struct view *view, uint64_t offset, void *dst, uint64_t
 }
 
 struct zero {
-	const struct mapping *mapping;
+	const struct persistence *by;
 	uint8_t *dst;
 	uint64_t length;
 };
@@ -201,28 +201,28 @@ static void zero(void *arg)
 {
 	static const uint8_t zeros[SLICE_BYTES];
 	const struct zero *z = arg;
-	const struct mapping *m = z->mapping;
+	const struct persistence *by = z->by;
 	uint64_t done = 0;
 
 	while (done < z->length) {
 		uint8_t *dst = z->dst + done;
 		uint64_t n = min_u64(z->length - done, SLICE_BYTES - (uintptr_t)dst % SLICE_BYTES);
 
-		if (m->memcpy)
-			(void)m->memcpy(dst, zeros, n,
-					PMEM2_F_MEM_NONTEMPORAL | PMEM2_F_MEM_NODRAIN);
+		if (by->memcpy)
+			(void)by->memcpy(dst, zeros, n,
+					 PMEM2_F_MEM_NONTEMPORAL | PMEM2_F_MEM_NODRAIN);
 		else
 			guard_memcpy(dst, zeros, n);
 		done += n;
 	}
-	if (m->drain)
-		m->drain();
+	if (by->drain)
+		by->drain();
 }
 
 int view_zero(const struct view *view, uint64_t offset, uint64_t length)
 {
 	struct zero z = {
-		.mapping = view->mapping,
+		.by = &view->export->persistence,
 		.dst = view->base + offset,
 		.length = length,
 	};

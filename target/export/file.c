@@ -189,6 +189,9 @@ int export_open(const struct export_config *config, struct export **e, struct er
 	if (ret)
 		goto free_export;
 	ret = find_medium(new, config->software_fabric_only, err);
+	if (!ret && new->medium == EXPORT_DAX)
+		ret = persistence_find(new->fd, new->path, export_page_bytes(), &new->persistence,
+				       err);
 	if (!ret)
 		ret = identity_get(config->state_dir, new->name, new->fd, config->adopt,
 				   &new->identity, &new->identity_before, err);

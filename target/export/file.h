@@ -5,6 +5,7 @@
 
 #include "export/export.h"
 #include "lockfile.h"
+#include "persistence.h"
 
 #include <pthread.h>
 
@@ -18,7 +19,8 @@ struct export
 	bool read_only;
 	bool hugetlbfs;
 	enum export_medium medium;
-	uint64_t map_align; /* of the mapping: a huge page of the medium */
+	struct persistence persistence; /* of DAX */
+	uint64_t map_align;		/* of the mapping: a huge page of the medium */
 	struct export_identity identity;
 	char *state_dir;
 	char *identity_before; /* what its file said before export_open() wrote it; NULL: it did not */

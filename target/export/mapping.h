@@ -5,7 +5,6 @@
 
 #include "extents.h"
 
-#include <libpmem2.h>
 #include <stdatomic.h>
 
 #define HUGE_PAGE_BYTES MIB(2)
@@ -13,15 +12,9 @@
 /** The whole file, mapped shared; views of one generation share it. */
 struct mapping {
 	atomic_uint references;
-	struct pmem2_map *map;
-	struct pmem2_vm_reservation *reservation; /* of addresses */
-	uint8_t *base;				  /* at export.map_align */
-	uint64_t bytes;				  /* of the file, rounded up to a page */
+	uint8_t *base;	/* at export.map_align */
+	uint64_t bytes; /* of the file, rounded up to a page */
 	bool small_pages_only;
-	/* DAX only */
-	pmem2_persist_fn persist;
-	pmem2_drain_fn drain;
-	pmem2_memcpy_fn memcpy;
 };
 
 /** Maps `file_bytes` of the export. Worker thread. */

@@ -21,6 +21,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "addresses.h"
 #include "util/log.h"
 
 #define SCRATCH_PREFIX	   ".leasehold-probe-"
@@ -116,29 +117,11 @@ static uint64_t scratch_align(int fd)
 
 static int map(const struct export *e, struct export_scratch *s, uint64_t align)
 {
-	int flags = export_medium(e) == EXPORT_DAX ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED;
-	uint64_t room = s->bytes + align;
-	uint8_t *reserved = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	uint8_t *base;
-	uint64_t before;
-	int err = 0;
+	int err = addresses_map(s->fd, s->bytes, align, export_medium(e) == EXPORT_DAX, &s->base);
 
-	if (reserved == MAP_FAILED)
-		return -errno;
-	before = align_up((uint64_t)(uintptr_t)reserved, align) - (uint64_t)(uintptr_t)reserved;
-	base = reserved + before;
-	if (mmap(base, s->bytes, PROT_READ | PROT_WRITE, flags | MAP_FIXED, s->fd, 0) ==
-	    MAP_FAILED) {
-		err = -errno;
-		(void)munmap(reserved, room);
+	if (err)
 		return err;
-	}
-	if (before > 0)
-		(void)munmap(reserved, before);
-	if (before < align)
-		(void)munmap(base + s->bytes, align - before);
-	s->base = base;
-	return madvise(base, s->bytes, MADV_POPULATE_WRITE) == 0 ? 0 : -errno;
+	return madvise(s->base, s->bytes, MADV_POPULATE_WRITE) == 0 ? 0 : -errno;
 }
 
 int export_scratch_new(const struct export *e, uint64_t bytes, struct export_scratch *scratch,

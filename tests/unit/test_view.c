@@ -5,10 +5,13 @@
 #include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 
 #include "export/extents.h" /* the room's own: what it makes of any map of extents */
+#include "export/persistence.h"
 #include "tenure/lease.h"
 
 #define PAGE KIB(4)
@@ -435,25 +438,23 @@ static void *watch_cwd(void *arg)
 	return NULL;
 }
 
-static void *map_often(void *arg)
+static void *look_often(void *arg)
 {
+	struct persistence persistence;
 	struct errtext err;
+	int ret = 0;
 
-	for (int i = 0; i < 300; i++) {
-		struct view *view;
-
-		if (view_new(arg, 1, &view, &err))
-			return arg;
-		view_free(view);
-	}
-	return NULL;
+	/* On most file systems it finds nothing, after the same way through /sys. */
+	for (int i = 0; i < 300; i++)
+		ret |= persistence_find(export_fd(arg), export_path(arg), PAGE, &persistence, &err);
+	return ret == 0 || export_medium(arg) != EXPORT_DAX ? NULL : arg;
 }
 
 /* Other threads keep their working directory (libpmem2 goes through /sys by changing it). */
 static void test_cwd(void **state)
 {
 	char before[2 * PATH_BYTES];
-	pthread_t watcher, mapper;
+	pthread_t watcher, looker;
 	struct export *e;
 	void *ret;
 
@@ -462,8 +463,8 @@ static void test_cwd(void **state)
 	e = open_file("a");
 	assert_non_null(getcwd(before, sizeof(before)));
 	assert_int_equal(pthread_create(&watcher, NULL, watch_cwd, before), 0);
-	assert_int_equal(pthread_create(&mapper, NULL, map_often, e), 0);
-	assert_int_equal(pthread_join(mapper, &ret), 0);
+	assert_int_equal(pthread_create(&looker, NULL, look_often, e), 0);
+	assert_int_equal(pthread_join(looker, &ret), 0);
 	assert_null(ret);
 	atomic_store(&cwd_end, true);
 	assert_int_equal(pthread_join(watcher, &ret), 0);
@@ -471,6 +472,66 @@ static void test_cwd(void **state)
 		print_error("sent to %s\n", (char *)ret);
 	assert_null(ret);
 	atomic_store(&cwd_end, false);
+	export_close(e);
+}
+
+/* ---- addresses ------------------------------------------------------------------------------- */
+
+#define NEIGHBOURS_FILE MIB(256)
+#define NEIGHBOURS	2
+
+static atomic_bool neighbours_end;
+
+/* Takes as much as the file, wherever it is to be had, as malloc() does. Returns what went wrong. */
+static void *be_neighbour(void *arg)
+{
+	static char no_memory[] = "no memory", over[] = "memory of a thread was mapped over";
+
+	(void)arg;
+	while (!atomic_load(&neighbours_end)) {
+		volatile uint8_t *p = mmap(NULL, NEIGHBOURS_FILE, PROT_READ | PROT_WRITE,
+					   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		bool hurt = false;
+
+		if (p == MAP_FAILED)
+			return no_memory;
+		*p = 0x5a;
+		for (int i = 0; i < 1000; i++)
+			hurt |= *p != 0x5a;
+		(void)munmap((void *)p, NEIGHBOURS_FILE);
+		if (hurt)
+			return over;
+	}
+	return NULL;
+}
+
+/* A file is mapped where nothing else is, and stays, whatever other threads map meanwhile. */
+static void test_addresses(void **state)
+{
+	pthread_t neighbours[NEIGHBOURS];
+	struct export *e;
+	void *ret;
+
+	(void)state;
+	make_file("a", NEIGHBOURS_FILE);
+	e = open_file("a");
+	atomic_store(&neighbours_end, false);
+	for (int i = 0; i < NEIGHBOURS; i++)
+		assert_int_equal(pthread_create(&neighbours[i], NULL, be_neighbour, NULL), 0);
+	for (int i = 0; i < 4000; i++) {
+		struct view *view = must_view(e);
+
+		assert_int_equal((uintptr_t)view->base % MIB(2), 0);
+		for (uint64_t at = 0; at < view->size_bytes; at += MIB(16))
+			assert_int_equal(((volatile uint8_t *)view->base)[at], 0);
+		view_free(view);
+	}
+	atomic_store(&neighbours_end, true);
+	for (int i = 0; i < NEIGHBOURS; i++) {
+		assert_int_equal(pthread_join(neighbours[i], &ret), 0);
+		if (ret)
+			fail_msg("%s", (char *)ret);
+	}
 	export_close(e);
 }
 
@@ -558,6 +619,7 @@ static int run(const char *where)
 		leaks_test(test_clone),
 		leaks_test(test_tenure_again),
 		leaks_test(test_cwd),
+		leaks_test(test_addresses),
 		leaks_test(test_hugetlbfs),
 	};
 
