@@ -295,6 +295,8 @@ static int make_target(struct daemon *d, struct errtext *err)
 	env->deadline_ms = d->config->recall_deadline_ms;
 	env->grant_expiry_ms = d->config->grant_expiry_ms;
 	env->max_grants_per_client = d->config->max_grants_per_client;
+	env->max_granted_bytes_per_client = d->config->max_granted_bytes_per_client;
+	env->max_registrations_per_second = d->config->max_registrations_per_second;
 	env->rung_retry_ms = d->config->registration_retry_ms;
 	count_start(d);
 	nvme.starts = d->starts.all;

@@ -241,6 +241,9 @@ enum lh_status {
 	LH_SC_LIMIT = 0x7c5,
 	LH_SC_NO_DIRECT =
 		0x7c6, /* this export cannot be granted on this device: use block commands */
+	/* Of one client, as LH_SC_LIMIT is of its number of grants: */
+	LH_SC_LIMIT_BYTES = 0x7c7,
+	LH_SC_LIMIT_RATE = 0x7c8, /* grants in too short a time: try again a little later */
 };
 
 /*

@@ -61,6 +61,8 @@ static const struct {
 	{LH_SC_CONFLICT, EBUSY, "another client holds the range"},
 	{LH_SC_NO_DIRECT_QUEUE, ENOTCONN, "no such direct queue"},
 	{LH_SC_LIMIT, EDQUOT, "a limit of the target is reached"},
+	{LH_SC_LIMIT_BYTES, EDQUOT, "the target's limit of bytes granted to one client is reached"},
+	{LH_SC_LIMIT_RATE, EAGAIN, "the target makes no more grants a second for one client"},
 	{LH_SC_NO_DIRECT, ENOTSUP, "no direct access to this export on this device"},
 };
 

@@ -263,6 +263,19 @@ static void judge_status(struct keeper *k, const struct admin_call *call, uint64
 				  "the target's limit of grants per client is reached: hold less, "
 				  "or raise it there");
 		break;
+	case LH_SC_LIMIT_BYTES:
+		a->verdict = REFUSED;
+		a->may_pass = true;
+		(void)errtext_set(&a->why, 0,
+				  "the target's limit of bytes granted to one client is reached: "
+				  "hold less, or raise max_granted_bytes_per_client there");
+		break;
+	case LH_SC_LIMIT_RATE:
+		a->verdict = LATER;
+		(void)errtext_set(&a->why, 0,
+				  "the target makes no more grants for one client in a second "
+				  "(max_registrations_per_second there): asked again in a while");
+		break;
 	default:
 		a->verdict = REFUSED;
 		(void)errtext_set(&a->why, 0, "the target refused the grant: %s (%03xh)",

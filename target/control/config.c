@@ -112,6 +112,9 @@ static const struct key top_keys[] = {
 	{"recall_deadline_ms", KEY_UINT, TOP(recall_deadline_ms), 1, 600000},
 	{"grant_expiry_ms", KEY_UINT, TOP(grant_expiry_ms), 1000, 86400000},
 	{"max_grants_per_client", KEY_UINT, TOP(max_grants_per_client), 1, 1u << 20},
+	{"max_granted_bytes_per_client", KEY_U64, TOP(max_granted_bytes_per_client), 0, INT64_MAX},
+	{"max_registrations_per_second", KEY_UINT, TOP(max_registrations_per_second), 0,
+	 GRANT_MAX_REGISTRATIONS},
 	{"registration_retry_ms", KEY_UINT, TOP(registration_retry_ms), 10, 300000},
 	{"allocate_reserve_percent", KEY_UINT, TOP(allocate_reserve_percent), 0,
 	 EXPORT_MAX_RESERVE_PERCENT},
@@ -735,6 +738,8 @@ static void set_defaults(struct daemon_config *c)
 	c->recall_deadline_ms = GRANT_DEFAULT_DEADLINE_MS;
 	c->grant_expiry_ms = GRANT_DEFAULT_EXPIRY_MS;
 	c->max_grants_per_client = GRANT_DEFAULT_MAX_PER_CLIENT;
+	c->max_granted_bytes_per_client = GRANT_DEFAULT_MAX_BYTES;
+	c->max_registrations_per_second = GRANT_DEFAULT_MAX_REGISTRATIONS;
 	c->registration_retry_ms = GRANT_DEFAULT_RUNG_RETRY_MS;
 	c->allocate_reserve_percent = EXPORT_DEFAULT_RESERVE_PERCENT;
 	c->limits = (struct nvme_limits){
@@ -789,6 +794,11 @@ static int check_top(struct daemon_config *c, const config_t *file, struct errte
 			   "now: raise that, or shorten the deadline",
 			   c->recall_deadline_ms, longest_ms);
 	}
+	if (c->max_granted_bytes_per_client > 0 && c->max_granted_bytes_per_client < LH_GRANT_ALIGN)
+		return bad(c, config_lookup(file, "max_granted_bytes_per_client"), err,
+			   "expected 0, for no limit, or at least %u, the smallest grant, not %llu",
+			   (unsigned int)LH_GRANT_ALIGN,
+			   (unsigned long long)c->max_granted_bytes_per_client);
 	if (nqn_check(c->nqn, sizeof(c->nqn)) != 0) {
 		s = config_lookup(file, "nqn");
 		return bad(c, s ? s : root, err,

@@ -77,6 +77,8 @@ struct daemon_config {
 	uint32_t recall_deadline_ms;
 	uint32_t grant_expiry_ms;
 	uint32_t max_grants_per_client;
+	uint64_t max_granted_bytes_per_client; /* 0: no limit */
+	uint32_t max_registrations_per_second; /* of a client; 0: no limit */
 	uint32_t registration_retry_ms;	   /* to the first attempt at a better rung; then doubled */
 	uint32_t allocate_reserve_percent; /* of a file system, that no hole is filled with */
 	struct iwarp_options iwarp;

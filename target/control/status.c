@@ -61,6 +61,9 @@ static struct json_object *daemon_json(const struct admin_env *env)
 	put_text(o, "nqn", env->config->nqn);
 	put_number(o, "reactors", env->config->reactors);
 	put_number(o, "recall_deadline_ms", env->config->recall_deadline_ms);
+	put_number(o, "max_grants_per_client", env->config->max_grants_per_client);
+	put_number(o, "max_granted_bytes_per_client", env->config->max_granted_bytes_per_client);
+	put_number(o, "max_registrations_per_second", env->config->max_registrations_per_second);
 	put_number(o, "max_controllers", env->config->limits.max_controllers);
 	put_number(o, "controllers_per_host", env->config->limits.controllers_per_host);
 	return o;

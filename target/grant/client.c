@@ -48,8 +48,9 @@ void grant_client_free(struct grant_client *client)
 {
 	if (!client)
 		return;
-	assert(client->nr_grants == 0 && !client->kill_busy && list_empty(&client->acquires) &&
-	       list_empty(&client->releases) && !client->gone_done);
+	assert(client->usage.grants == 0 && client->usage.bytes == 0 && !client->kill_busy &&
+	       list_empty(&client->acquires) && list_empty(&client->releases) &&
+	       !client->gone_done);
 	loop_timer_cancel(client->env->control, &client->expiry);
 	loop_timer_cancel(client->env->control, &client->kill_timer);
 	free(client);
@@ -71,7 +72,7 @@ static void on_gone(struct loop_msg *msg)
 
 void client_check_gone(struct grant_client *client)
 {
-	if (!client->gone || client->nr_grants > 0 || client->kill_busy ||
+	if (!client->gone || client->usage.grants > 0 || client->kill_busy ||
 	    !list_empty(&client->acquires) || !list_empty(&client->releases))
 		return;
 	client->gone = false; /* once */
@@ -116,7 +117,7 @@ struct grant *client_grant_new(struct grant_client *client, struct holding *h, u
 	list_push(&h->grants, &g->link);
 	list_push(&client->grants, &g->client_link);
 	list_init(&g->dying_link);
-	client->nr_grants++;
+	usage_add(&client->usage, length);
 	return g;
 }
 
@@ -127,7 +128,7 @@ void client_grant_free(struct grant *g)
 	list_del(&g->link);
 	list_del(&g->client_link);
 	list_del(&g->dying_link);
-	g->client->nr_grants--;
+	usage_drop(&g->client->usage, g->node.end - g->node.offset);
 	free(g);
 }
 

@@ -203,7 +203,7 @@ static void take(struct acquire *op, uint64_t length)
 {
 	struct conflict conflict = {.client = op->client, .access = op->want.access};
 	uint64_t at = op->want.offset, end, piece = key_bytes(op);
-	uint64_t pieces;
+	uint16_t status;
 
 	length = min_u64(length, piece * LH_ACQUIRE_MAX_GRANTS);
 	end = at + length;
@@ -211,9 +211,10 @@ static void take(struct acquire *op, uint64_t length)
 		finish(op, LH_SC_CONFLICT);
 		return;
 	}
-	pieces = (length + piece - 1) / piece;
-	if (op->client->nr_grants + pieces > op->h->env->max_grants_per_client) {
-		finish(op, LH_SC_LIMIT);
+	status = usage_allow(&op->client->usage, op->h->env, (length + piece - 1) / piece, length,
+			     now_ns());
+	if (status) {
+		finish(op, status);
 		return;
 	}
 	for (; at < end; at += min_u64(piece, end - at)) {

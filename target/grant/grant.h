@@ -29,8 +29,15 @@
 
 #define GRANT_DEFAULT_DEADLINE_MS    1000 /* ask first; then fence */
 #define GRANT_DEFAULT_MAX_PER_CLIENT 4096
-#define GRANT_DEFAULT_EXPIRY_MS	     60000 /* a client's grants, unless renewed */
-#define GRANT_DEFAULT_RUNG_RETRY_MS  1000  /* to the first attempt at a better rung; then doubled */
+#define GRANT_DEFAULT_MAX_BYTES	     0 /* no limit: what is granted takes no memory but the file's own */
+/*
+ * Keys that a client may have made in a second. Who waits for each answer, as libleasehold does, comes
+ * to some 10,000; more than that is somebody who keeps the registrar from others.
+ */
+#define GRANT_DEFAULT_MAX_REGISTRATIONS 100000
+#define GRANT_MAX_REGISTRATIONS		1000000
+#define GRANT_DEFAULT_EXPIRY_MS		60000 /* a client's grants, unless renewed */
+#define GRANT_DEFAULT_RUNG_RETRY_MS	1000 /* to the first attempt at a better rung; then doubled */
 
 struct holding;
 struct grant_client;
@@ -115,6 +122,8 @@ struct holding_env {
 	uint32_t deadline_ms;
 	uint32_t grant_expiry_ms;
 	uint32_t max_grants_per_client;
+	uint64_t max_granted_bytes_per_client; /* 0: no limit; what overlaps counts twice */
+	uint32_t max_registrations_per_second; /* of a client; 0: no limit */
 	uint32_t rung_retry_ms;
 };
 

@@ -24,6 +24,7 @@
 #include "grant/grant.h"
 #include "grant/recall.h"
 #include "grant/table.h"
+#include "grant/usage.h"
 #include "tenure/tenure.h"
 
 #define GRANT_ALLOCATE_BYTES MIB(256)  /* that one Acquire fills; the answer says how far it came */
@@ -413,7 +414,7 @@ struct grant_client {
 	const struct holding_env *env;
 	struct grant_client_config config;
 	struct list grants;
-	unsigned int nr_grants;
+	struct usage usage;
 	struct list acquires;
 	struct list releases;
 	bool fenced;	     /* or gone: no more grants */

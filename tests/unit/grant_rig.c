@@ -392,6 +392,8 @@ void rig_up(struct rig *rig, const struct rig_options *options)
 	rig->env.deadline_ms = options->deadline_ms;
 	rig->env.grant_expiry_ms = options->expiry_ms;
 	rig->env.max_grants_per_client = options->max_grants;
+	rig->env.max_granted_bytes_per_client = options->max_bytes;
+	rig->env.max_registrations_per_second = options->max_registrations;
 	rig->env.rung_retry_ms = options->rung_retry_ms;
 	assert_int_equal(loop_start(rig->env.control), 0);
 	rig_call(rig, make_watch, rig);

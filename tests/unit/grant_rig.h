@@ -50,7 +50,8 @@ struct rig {
 /** How the next rig_up() is configured. */
 struct rig_options {
 	const char *file; /* in the folder; made by the test */
-	uint32_t deadline_ms, expiry_ms, max_grants;
+	uint32_t deadline_ms, expiry_ms, max_grants, max_registrations;
+	uint64_t max_bytes;
 	bool wait_if_busy, read_only;
 	enum iwarp_memory software_memory;
 	uint32_t rung_retry_ms;

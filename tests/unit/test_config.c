@@ -71,6 +71,9 @@ static void test_defaults(void **state)
 	assert_int_equal(c->limits.ana_transition_s, 10);
 	assert_int_equal(c->limits.controllers_per_host, NVME_DEFAULT_PER_HOST);
 	assert_int_equal(c->recall_deadline_ms, GRANT_DEFAULT_DEADLINE_MS);
+	assert_int_equal(c->max_grants_per_client, GRANT_DEFAULT_MAX_PER_CLIENT);
+	assert_int_equal(c->max_granted_bytes_per_client, GRANT_DEFAULT_MAX_BYTES);
+	assert_int_equal(c->max_registrations_per_second, GRANT_DEFAULT_MAX_REGISTRATIONS);
 	assert_int_equal(c->allocate_reserve_percent, EXPORT_DEFAULT_RESERVE_PERCENT);
 	assert_false(c->iwarp.no_windows);
 	config_free(c);
@@ -81,7 +84,8 @@ static void test_everything_said(void **state)
 	static const char text[] =
 		"nqn = \"nqn.2026-11.org.example:x\"; reactors = 2; worker_threads = 8;\n"
 		"busy_poll_us = 0; recall_deadline_ms = 250; grant_expiry_ms = 5000;\n"
-		"allocate_reserve_percent = 0;\n"
+		"allocate_reserve_percent = 0; max_grants_per_client = 7;\n"
+		"max_granted_bytes_per_client = \"64G\"; max_registrations_per_second = 0;\n"
 		"log_level = \"debug\"; runtime_dir = \"/tmp/r\"; state_dir = \"\";\n"
 		"iwarp = { crc = \"on\"; memory = \"odp\"; windows = false; };\n"
 		"limits = { queue_depth = 64; inline_bytes = 8192; bounce_bytes = \"64M\";\n"
@@ -101,9 +105,12 @@ static void test_everything_said(void **state)
 	assert_int_equal(load(text, &c, &err), 0);
 	assert_int_equal(c->reactors, 2);
 	assert_int_equal(c->allocate_reserve_percent, 0);
+	assert_int_equal(c->max_grants_per_client, 7);
+	assert_int_equal(c->max_granted_bytes_per_client, GIB(64));
+	assert_int_equal(c->max_registrations_per_second, 0);
 	assert_int_equal(c->log_level, LOG_LEVEL_DEBUG);
 	assert_string_equal(c->admin_socket, "/tmp/r/admin.sock");
-	assert_int_equal(c->runtime_dir_line, 4);
+	assert_int_equal(c->runtime_dir_line, 5);
 	assert_string_equal(c->state_dir, "");
 	assert_int_equal(c->iwarp.crc, IWARP_CRC_ON);
 	assert_int_equal(c->iwarp.memory, IWARP_MEMORY_ODP);
@@ -136,6 +143,10 @@ static void test_mistakes_name_line_and_key(void **state)
 	refuse(LISTENERS, "\"exports\" is missing");
 	refuse(LISTENERS EXPORTS "colour = 3;\n", "conf:3: colour: unknown key; known here: nqn");
 	refuse(LISTENERS EXPORTS "reactors = \"two\";\n", "conf:3: reactors: expected a number");
+	refuse(LISTENERS EXPORTS "max_granted_bytes_per_client = 4095;\n",
+	       "conf:3: max_granted_bytes_per_client: expected 0, for no limit, or at least 4096");
+	refuse(LISTENERS EXPORTS "max_registrations_per_second = 1000001;\n",
+	       "conf:3: max_registrations_per_second: expected a number from 0 to 1000000");
 	refuse(LISTENERS EXPORTS "reactors = 0;\n",
 	       "conf:3: reactors: expected a number from 1 to");
 	refuse(LISTENERS EXPORTS "allocate_reserve_percent = 100;\n",

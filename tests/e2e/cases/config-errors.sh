@@ -50,6 +50,8 @@ check ':1: queue_depth: expected a number from 32 to 1024, not 31' 'limits = { q
 check ':1: inline_bytes: expected a number from 1024 to 16384, not 0' 'limits = { inline_bytes = 0; };' "$good_listener" "$good_export"
 check ':1: mdts_bytes: expected a number from 8192 to 8388608, not 4096' 'limits = { mdts_bytes = 4096; };' "$good_listener" "$good_export"
 check ':1: controllers_per_host: expected at most max_controllers, which is 8, not 9' 'limits = { max_controllers = 8; controllers_per_host = 9; };' "$good_listener" "$good_export"
+check ':1: max_granted_bytes_per_client: expected 0, for no limit, or at least 4096, the smallest grant, not 4095' 'max_granted_bytes_per_client = 4095;' "$good_listener" "$good_export"
+check ':1: max_registrations_per_second: expected a number from 0 to 1000000, not 1000001' 'max_registrations_per_second = 1000001;' "$good_listener" "$good_export"
 for key in runtime_dir state_dir mdns_dir admin_socket; do
 	check ":2: $key: expected an absolute path, not \"here/run\"" "$good_listener" "$key = \"here/run\";" "$good_export"
 done

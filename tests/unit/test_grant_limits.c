@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * What one client may have, given back in every way in which grants end. With the real rooms below.
+ */
+#include "grant_rig.h"
+
+#include "iwarp/iwarp.h"
+#include "util/log.h"
+
+#define MOST KIB(64)
+
+static struct rig rig;
+static struct rig_client one, two;
+
+static void up(const struct rig_options *options)
+{
+	make_file("file", RIG_BYTES);
+	fill_file("file", 0, RIG_BYTES);
+	rig_up(&rig, options);
+	rig_client_up(&rig, &one);
+	rig_client_up(&rig, &two);
+}
+
+static void up_with_bytes(uint32_t deadline_ms, uint32_t expiry_ms)
+{
+	struct rig_options options = rig_defaults;
+
+	options.max_bytes = MOST;
+	options.deadline_ms = deadline_ms;
+	options.expiry_ms = expiry_ms;
+	up(&options);
+}
+
+static void down(void)
+{
+	rig_client_down(&one);
+	rig_client_down(&two);
+	assert_int_equal(rig_status(&rig).grants, 0);
+	rig_down(&rig);
+}
+
+static uint16_t status_of(struct rig_client *c, uint64_t offset, uint64_t length)
+{
+	return rig_acquire(c, offset, length, LH_GRANT_READ).status;
+}
+
+/* ---- bytes ------------------------------------------------------------------------------------ */
+
+static void fill_up(struct rig_client *c)
+{
+	assert_int_equal(status_of(c, 0, MOST - KIB(4)), NVME_SC_SUCCESS);
+	assert_int_equal(status_of(c, MIB(1), KIB(8)), LH_SC_LIMIT_BYTES);
+	assert_int_equal(status_of(c, MIB(1), KIB(4)), NVME_SC_SUCCESS);
+	assert_int_equal(status_of(c, MIB(2), KIB(4)), LH_SC_LIMIT_BYTES);
+}
+
+static void test_bytes(void **state)
+{
+	(void)state;
+	up_with_bytes(1000, 0);
+	fill_up(&one);
+	/* The same bytes again are a key more. */
+	assert_int_equal(status_of(&one, 0, KIB(4)), LH_SC_LIMIT_BYTES);
+	/* Each has its own. */
+	fill_up(&two);
+	assert_int_equal(rig_release(&one, MIB(1), KIB(4), 1), NVME_SC_SUCCESS);
+	assert_int_equal(status_of(&one, MIB(2), KIB(8)), LH_SC_LIMIT_BYTES);
+	assert_int_equal(status_of(&one, MIB(2), KIB(4)), NVME_SC_SUCCESS);
+	assert_int_equal(rig_release(&one, 0, UINT64_MAX, 1), NVME_SC_SUCCESS);
+	fill_up(&one);
+	down();
+}
+
+static void test_bytes_of_a_recall(void **state)
+{
+	struct rig_landlord landlord;
+
+	(void)state;
+	up_with_bytes(1000, 0);
+	fill_up(&one);
+	rig_landlord_start(&landlord, in_dir("file"), landlord_open_close, 0);
+	(void)rig_landlord_join(&landlord);
+	(void)rig_wait(&rig, HOLDING_SERVING, 2);
+	fill_up(&one);
+	down();
+}
+
+/* A fenced client gets nothing more; its end finds no byte left of it, nor does who comes next. */
+static void test_bytes_of_a_fence(void **state)
+{
+	struct rig_landlord landlord;
+
+	(void)state;
+	up_with_bytes(50, 0);
+	fill_up(&one);
+	atomic_store(&one.answers, false);
+	rig_landlord_start(&landlord, in_dir("file"), landlord_open_close, 0);
+	(void)rig_landlord_join(&landlord);
+	assert_int_equal(rig_wait(&rig, HOLDING_SERVING, 2).last.fenced_clients, 1);
+	assert_int_equal(rig_status(&rig).grants, 0);
+	assert_int_equal(status_of(&one, 0, KIB(4)), LH_SC_NO_DIRECT_QUEUE);
+	rig_client_down(&one);
+	rig_client_up(&rig, &one);
+	fill_up(&one);
+	down();
+}
+
+static void test_bytes_of_an_expiry(void **state)
+{
+	const uint64_t end = now_ns() + RIG_WAIT_MS * NS_PER_MS;
+
+	(void)state;
+	up_with_bytes(1000, 100);
+	assert_int_equal(status_of(&one, 0, MOST), NVME_SC_SUCCESS);
+	/* Given back when the key is dead, a little later than it is counted as none. */
+	while (status_of(&one, MIB(1), MOST) == LH_SC_LIMIT_BYTES && now_ns() < end)
+		(void)usleep(1000);
+	assert_true(now_ns() < end);
+	down();
+}
+
+/* ---- the rate --------------------------------------------------------------------------------- */
+
+/* The clock is the machine's here: nothing is said of how fast it is. test_usage has the edges. */
+static void test_rate(void **state)
+{
+	struct rig_options options = rig_defaults;
+	const uint64_t begun = now_ns();
+	unsigned int got = 0, refused = 0;
+	uint64_t seconds;
+	uint16_t status;
+
+	(void)state;
+	options.max_grants = 4;
+	options.max_registrations = 1;
+	up(&options);
+	while (refused == 0 || got < 5) {
+		status = status_of(&one, 0, KIB(4));
+		if (status == NVME_SC_SUCCESS) {
+			got++;
+			assert_int_equal(rig_release(&one, 0, UINT64_MAX, 1), NVME_SC_SUCCESS);
+		} else {
+			assert_int_equal(status, LH_SC_LIMIT_RATE);
+			assert_in_range(got, 4, UINT32_MAX);
+			refused++;
+			(void)usleep(10000);
+		}
+		assert_true(now_ns() - begun < RIG_WAIT_MS * NS_PER_MS);
+	}
+	seconds = (now_ns() - begun) / NS_PER_S + 1;
+	assert_in_range(got, 5, 4 + seconds);
+	assert_int_equal(status_of(&two, 0, KIB(4)), NVME_SC_SUCCESS);
+	down();
+}
+
+static int run_group(const char *where)
+{
+	const struct CMUnitTest tests[] = {
+		leaks_test(test_bytes),
+		leaks_test(test_bytes_of_a_recall),
+		leaks_test(test_bytes_of_a_fence),
+		leaks_test(test_bytes_of_an_expiry),
+		leaks_test(test_rate),
+	};
+
+	return cmocka_run_group_tests_name(where, tests, NULL, NULL);
+}
+
+int main(void)
+{
+	log_set_level(LOG_LEVEL_ERROR);
+	tenure_block_signals();
+	assert_int_equal(export_guard_init(), 0);
+	iwarp_set_copy_hook(export_guarded_copy);
+	rig_warm_up();
+	return for_each_dir(run_group);
+}
