@@ -25,22 +25,6 @@ struct reclaim_call {
 	struct holding_reclaim want;
 };
 
-static int get_number(struct json_object *request, const char *key, uint64_t most, uint64_t *value,
-		      struct errtext *err)
-{
-	struct json_object *field;
-
-	if (!json_object_object_get_ex(request, key, &field))
-		return 0;
-	if (!json_object_is_type(field, json_type_int) || json_object_get_int64(field) < 0)
-		return errtext_set(err, -EINVAL, "\"%s\" must be a number, 0 or more", key);
-	*value = (uint64_t)json_object_get_int64(field);
-	if (*value > most)
-		return errtext_set(err, -EINVAL, "\"%s\" must be at most %llu", key,
-				   (unsigned long long)most);
-	return 0;
-}
-
 static int get_want(struct json_object *request, struct holding_reclaim *want, struct errtext *err)
 {
 	uint64_t hold_ms = 0;
@@ -49,14 +33,14 @@ static int get_want(struct json_object *request, struct holding_reclaim *want, s
 	want->whole = !json_object_object_get_ex(request, "offset", NULL);
 	if (want->whole && json_object_object_get_ex(request, "length", NULL))
 		return errtext_set(err, -EINVAL, "\"length\" wants an \"offset\" too");
-	rc = get_number(request, "offset", INT64_MAX, &want->offset, err);
+	rc = request_number(request, "offset", INT64_MAX, &want->offset, err);
 	if (rc == 0)
-		rc = get_number(request, "length", INT64_MAX, &want->length, err);
+		rc = request_number(request, "length", INT64_MAX, &want->length, err);
 	if (rc == 0 && want->length == 0 && json_object_object_get_ex(request, "length", NULL))
 		rc = errtext_set(err, -EINVAL,
 				 "a \"length\" of 0 is no range: leave it out to mean to the end");
 	if (rc == 0)
-		rc = get_number(request, "hold_ms", RECLAIM_MAX_HOLD_MS, &hold_ms, err);
+		rc = request_number(request, "hold_ms", RECLAIM_MAX_HOLD_MS, &hold_ms, err);
 	want->hold_ns = hold_ms * NS_PER_MS;
 	return rc;
 }

@@ -47,6 +47,22 @@ int request_bool(struct json_object *request, const char *key, bool *value, stru
 	return 0;
 }
 
+int request_number(struct json_object *request, const char *key, uint64_t most, uint64_t *value,
+		   struct errtext *err)
+{
+	struct json_object *field;
+
+	if (!json_object_object_get_ex(request, key, &field))
+		return 0;
+	if (!json_object_is_type(field, json_type_int) || json_object_get_int64(field) < 0)
+		return errtext_set(err, -EINVAL, "\"%s\" must be a number, 0 or more", key);
+	*value = (uint64_t)json_object_get_int64(field);
+	if (*value > most)
+		return errtext_set(err, -EINVAL, "\"%s\" must be at most %llu", key,
+				   (unsigned long long)most);
+	return 0;
+}
+
 /* ---- groups ----------------------------------------------------------------------------------- */
 
 static int add_value(config_setting_t *group, const char *key, struct json_object *value,

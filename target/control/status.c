@@ -376,5 +376,6 @@ const struct admin_verb admin_verbs[] = {
 	{"export rung", admin_export_rung},
 	{"export list", admin_export_list},
 	{"reclaim", admin_reclaim},
+	{"grants", admin_grants},
 	{NULL, NULL},
 };

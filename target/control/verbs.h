@@ -33,7 +33,7 @@ struct admin_verb {
 
 admin_verb_fn admin_listener_list, admin_listener_ana, admin_listener_add, admin_listener_remove;
 admin_verb_fn admin_referral_list, admin_referral_add, admin_referral_remove;
-admin_verb_fn admin_reclaim;
+admin_verb_fn admin_reclaim, admin_grants;
 admin_verb_fn admin_export_add, admin_export_remove, admin_export_resize, admin_export_list;
 admin_verb_fn admin_export_rung;
 /** Every listener, as both verbs and status show it. */
@@ -52,6 +52,9 @@ const char *request_text(struct json_object *request, const char *key);
 /** False where it is not said. */
 MUST_CHECK int request_bool(struct json_object *request, const char *key, bool *value,
 			    struct errtext *err);
+/** 0 to `most`; `value` stays where it is not said. */
+MUST_CHECK int request_number(struct json_object *request, const char *key, uint64_t most,
+			      uint64_t *value, struct errtext *err);
 /**
  * The member `key` as a group of the configuration file, which holds values and lists of groups of
  * values. `config` is to be destroyed, also after an error. `cmd` is for messages.

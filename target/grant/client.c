@@ -35,6 +35,7 @@ int grant_client_new(const struct holding_env *env, const struct grant_client_co
 	client->env = env;
 	client->config = *config;
 	client->config.name[sizeof(client->config.name) - 1] = '\0';
+	client->config.host[sizeof(client->config.host) - 1] = '\0';
 	list_init(&client->grants);
 	list_init(&client->acquires);
 	list_init(&client->releases);
@@ -111,6 +112,7 @@ struct grant *client_grant_new(struct grant_client *client, struct holding *h, u
 	g->access = access;
 	g->generation = h->generation;
 	g->id = ++h->next_id;
+	g->born_ns = now_ns();
 	g->node.offset = offset;
 	g->node.end = offset + length;
 	table_insert(&h->table, &g->node);

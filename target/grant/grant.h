@@ -182,7 +182,9 @@ struct grant_client_config {
 	struct fabric_pd *pd;
 	struct fabric_conn *conn; /* fenced at a deadline */
 	void *user;
-	char name[128]; /* host NQN and address, for status and logs */
+	char name[128]; /* host NQN and address, for logs */
+	char host[NVME_NQN_BYTES];
+	uint16_t cntlid;
 };
 
 MUST_CHECK int grant_client_new(const struct holding_env *env, const struct grant_client_config *c,
@@ -425,6 +427,35 @@ struct holding_status {
 };
 
 void holding_status(const struct holding *h, struct holding_status *status);
+
+/** One grant of one client. */
+struct grant_status {
+	const char *host; /* NQN */
+	uint16_t cntlid;
+	uint32_t id, generation;
+	uint64_t offset, length; /* bytes */
+	uint64_t serial;	 /* with the offset its place in the listing */
+	unsigned int access;	 /* enum lh_grant_access */
+	enum lh_durability durability;
+	enum lh_rung rung;
+	unsigned int device; /* index in holding_env.devices */
+	bool expires;
+	uint64_t left_ns; /* till it does, unless renewed */
+	uint64_t age_ns;
+	/**
+	 * "making": no key yet; "granted"; "recalling": the client was asked to let go; "fenced": it did
+	 * not, its queue is in error; "dying": the key is being killed.
+	 */
+	const char *state;
+};
+
+/**
+ * Every grant behind (offset, serial), by offset, until fn returns false; fn changes no grant. 0, 0: from
+ * the first on. Takes as long as what is shown, however many there are. Control loop.
+ */
+void holding_each_grant(const struct holding *h, uint64_t offset, uint64_t serial,
+			bool (*fn)(const struct grant_status *status, void *arg), void *arg);
+
 /** Sentence `i`, from 0 on, of what is worth a warning now; false behind the last. Control loop. */
 bool holding_warning(const struct holding *h, unsigned int i, char *text, size_t size);
 

@@ -15,6 +15,7 @@
  *   serve.c    generations that are or were served: publishing and burying them
  *   grant.c    Acquire and Release
  *   client.c   clients: the killing of keys, expiry, the end
+ *   listing.c  who holds what, for people
  */
 #ifndef LEASEHOLD_GRANT_INTERNAL_H
 #define LEASEHOLD_GRANT_INTERNAL_H
@@ -407,6 +408,7 @@ struct grant {
 	unsigned int access;
 	uint32_t generation;
 	uint32_t id;
+	uint64_t born_ns;
 	struct grant_key key;
 };
 

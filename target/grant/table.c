@@ -12,12 +12,15 @@ static uint32_t next_weight(struct table *table)
 	return (uint32_t)(z >> 32);
 }
 
-/* Order of nodes; equal offsets are told apart by address. */
+static bool is_before(const struct table_node *node, uint64_t offset, uint64_t serial)
+{
+	return node->offset != offset ? node->offset < offset : node->serial < serial;
+}
+
+/* Order of nodes. */
 static bool before(const struct table_node *a, const struct table_node *b)
 {
-	if (a->offset != b->offset)
-		return a->offset < b->offset;
-	return (uintptr_t)a < (uintptr_t)b;
+	return is_before(a, b->offset, b->serial);
 }
 
 static void refresh(struct table_node *node)
@@ -81,6 +84,7 @@ void table_insert(struct table *table, struct table_node *node)
 	assert(node->offset < node->end);
 	node->left = node->right = NULL;
 	node->weight = next_weight(table);
+	node->serial = ++table->last_serial;
 	table->root = insert(table->root, node);
 	table->count++;
 }
@@ -122,4 +126,21 @@ bool table_each(const struct table *table, uint64_t offset, uint64_t end,
 		bool (*fn)(struct table_node *node, void *arg), void *arg)
 {
 	return each(table->root, offset, end, fn, arg);
+}
+
+static bool each_after(struct table_node *node, uint64_t offset, uint64_t serial,
+		       bool (*fn)(struct table_node *node, void *arg), void *arg)
+{
+	if (!node)
+		return true;
+	if (is_before(node, offset, serial + 1))
+		return each_after(node->right, offset, serial, fn, arg);
+	return each_after(node->left, offset, serial, fn, arg) && fn(node, arg) &&
+	       each_after(node->right, offset, serial, fn, arg);
+}
+
+bool table_each_after(const struct table *table, uint64_t offset, uint64_t serial,
+		      bool (*fn)(struct table_node *node, void *arg), void *arg)
+{
+	return each_after(table->root, offset, serial, fn, arg);
 }

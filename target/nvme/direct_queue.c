@@ -199,10 +199,12 @@ static int dq_prepared(struct queue *q)
 		.pd = dq->pd,
 		.conn = q->conn,
 		.user = dq,
+		.cntlid = dq->owner->cntlid,
 	};
 
 	(void)snprintf(config.name, sizeof(config.name), "%.80s (%.40s)", dq->owner->hostnqn,
 		       q->address);
+	(void)snprintf(config.host, sizeof(config.host), "%s", dq->owner->hostnqn);
 	return grant_client_new(q->target->env.holdings, &config, &dq->client);
 }
 

@@ -517,6 +517,8 @@ static void make_grant_client(void *arg)
 		.conn = c->file,
 		.user = c,
 		.name = "client",
+		.host = "nqn.client",
+		.cntlid = ++c->rig->last_cntlid,
 	};
 
 	if (grant_client_new(&c->rig->env, &config, &c->grants) != 0)

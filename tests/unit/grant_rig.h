@@ -31,6 +31,7 @@ struct rig {
 	struct holding *h;
 	int start_err;
 	char start_why[ERRTEXT_BYTES];
+	uint16_t last_cntlid; /* of the clients: 1, 2, … */
 
 	/* The fake reactors: the control loop's, but for the atomic ones. */
 	const struct serving *serving;

@@ -458,6 +458,37 @@ static bool stop_at_once(struct table_node *node, void *arg)
 	return false;
 }
 
+/* Those behind a place, each behind the one before. */
+struct behind {
+	uint64_t offset, serial;
+	unsigned int found;
+};
+
+static bool count_behind(struct table_node *node, void *arg)
+{
+	struct behind *b = arg;
+
+	assert_true(node->offset > b->offset ||
+		    (node->offset == b->offset && node->serial > b->serial));
+	b->offset = node->offset;
+	b->serial = node->serial;
+	b->found++;
+	return true;
+}
+
+static void check_behind(const struct table *table, const struct table_node *nodes, const bool *in,
+			 uint64_t offset, uint64_t serial)
+{
+	struct behind b = {.offset = offset, .serial = serial};
+	unsigned int expected = 0;
+
+	for (int k = 0; k < RANGES; k++)
+		expected += in[k] && (nodes[k].offset > offset ||
+				      (nodes[k].offset == offset && nodes[k].serial > serial));
+	assert_true(table_each_after(table, offset, serial, count_behind, &b));
+	assert_int_equal(b.found, expected);
+}
+
 static void test_table(void **state)
 {
 	static struct table_node nodes[RANGES];
@@ -477,7 +508,8 @@ static void test_table(void **state)
 			table_remove(&table, &nodes[n]);
 			in[n] = false;
 		} else {
-			nodes[n].offset = next_random(&random) % 10000;
+			/* Some of them are the same. */
+			nodes[n].offset = next_random(&random) % 1000 * 10;
 			nodes[n].end = nodes[n].offset + 1 + next_random(&random) % 300;
 			table_insert(&table, &nodes[n]);
 			in[n] = true;
@@ -492,6 +524,8 @@ static void test_table(void **state)
 		assert_int_equal(table_each(&table, offset, end, stop_at_once, &first),
 				 expected == 0);
 		assert_true((first != NULL) == (expected > 0));
+		check_behind(&table, nodes, in, offset, 0);
+		check_behind(&table, nodes, in, nodes[n].offset, nodes[n].serial);
 	}
 	for (int k = 0; k < RANGES; k++) {
 		if (in[k])
