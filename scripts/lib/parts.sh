@@ -160,6 +160,7 @@ part_verbs() {
 	in_vm verbs-stock --rdma stock -- stock-refused
 	in_vm verbs-windows --rdma fixed-mw -- windows fabric-suite
 	in_vm verbs-siw --rdma siw -- --fabric iwarp siw-peer
+	in_vm verbs-device --fs devdax -- device-dax
 	in_vm verbs-xfs --fs xfs -- "${watch_cases[@]}"
 	in_vm verbs-more --fs ext4 -- "${second_verbs_cases[@]}"
 	wait

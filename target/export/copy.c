@@ -32,7 +32,7 @@ int export_fault_errno(const struct export *e, uint64_t offset, int si_code)
 		return -EIO;
 	if (offset >= align_up(bytes, export_page_bytes()))
 		return -ERANGE;
-	if (si_code == BUS_MCEERR_AR)
+	if (si_code == BUS_MCEERR_AR || e->medium == EXPORT_DEVICE)
 		return -EIO;
 	/* A block that is there and ours needs no space. */
 	ret = extents_kind_at(e->fd, align_down(offset, export_page_bytes()), &kind);
@@ -239,10 +239,13 @@ int view_zero(const struct view *view, uint64_t offset, uint64_t length)
 /* Not through the mapping: on memory file systems a read fault fills the hole. */
 int view_copy_out(const struct view *view, uint64_t offset, void *dst, uint64_t length)
 {
+	struct copy_out by_mapping = {.dst = dst, .src = view->base + offset, .length = length};
 	uint8_t *p = dst;
 
 	if (!range_ok(offset, length, view->size_bytes))
 		return -ERANGE;
+	if (export_by_mapping_only(view->export))
+		return run(view, copy_out, &by_mapping);
 	while (length > 0) {
 		ssize_t n = pread(view->export->fd, p, length, (off_t)offset);
 
@@ -321,8 +324,8 @@ int view_copy(const struct view *view, uint64_t from, uint64_t to, uint64_t leng
 
 bool export_can_punch(const struct export *e)
 {
-	/* hugetlbfs has no holes: each view gets every page. */
-	return !e->read_only && !e->hugetlbfs;
+	/* hugetlbfs has no holes: each view gets every page. Nor has a device. */
+	return !e->read_only && !e->hugetlbfs && e->medium != EXPORT_DEVICE;
 }
 
 int export_punch(const struct export *e, const struct export_range *ranges, unsigned int nr_ranges)

@@ -17,11 +17,12 @@
 
 enum export_medium {
 	EXPORT_DAX,	   /* fsdax: MAP_SYNC works; durable once persisted */
+	EXPORT_DEVICE,	   /* device-dax: no file system, so nobody takes anything back */
 	EXPORT_MEMORY,	   /* tmpfs, hugetlbfs: can be pinned; gone with the power */
 	EXPORT_PAGE_CACHE, /* any other file system; software fabric only; Flush is fdatasync */
 };
 
-/** "fsdax", "memory", "page cache". */
+/** "fsdax", "device-dax", "memory", "page cache". */
 const char *export_medium_text(enum export_medium medium);
 
 enum export_prepare {
@@ -56,12 +57,13 @@ struct export_identity {
 struct export;
 
 /**
- * Checks the path (regular file, not empty, size a multiple of the LBA or rounded down to it, see
- * EXPORT_WARN_TAIL), takes the lock file *before* open(2) (an open would recall the other owner's lease),
- * opens O_RDWR | O_NONBLOCK, reads or creates the identity. Takes no lease, keeps nothing mapped.
- * Errors, each with a sentence that says what to do: -ENOENT, -EISDIR, -EINVAL (empty, not a
- * regular file), -EBUSY (served already, by us or by another daemon: named), -EACCES,
- * -EWOULDBLOCK (another process holds a lease), -EMEDIUMTYPE (page-cache file and a listener of
+ * Checks the path (regular file or device-dax device, not empty, size a multiple of the LBA or
+ * rounded down to it, see EXPORT_WARN_TAIL), takes the lock file *before* open(2) (an open would
+ * recall the other owner's lease), opens O_RDWR | O_NONBLOCK, reads or creates the identity. Takes no
+ * lease, keeps nothing mapped.
+ * Errors, each with a sentence that says what to do: -ENOENT, -EISDIR, -EINVAL (empty, neither file
+ * nor device), -EBUSY (served already, by us or by another daemon: named; a device that the kernel
+ * uses as memory), -EACCES, -EWOULDBLOCK (another process holds a lease), -EMEDIUMTYPE (page-cache file and a listener of
  * real RDMA), -EREMCHG (another file than the one that had the identity), -ESTALE (not the `uuid`),
  * -EBADMSG (the identity file makes no sense: file and line named), others of the system. Worker thread.
  */
@@ -84,9 +86,18 @@ uint32_t export_lba_bytes(const struct export *e);
 bool export_read_only(const struct export *e);
 /** The only O_RDWR open file description of the file; the lease rides on it. */
 int export_fd(const struct export *e);
-/** What block writes and Flush mean here, for Identify: true unless the medium is DAX. */
+/** Are loads and stores those of the medium itself, past any cache of the kernel's? */
+bool export_is_dax(const struct export *e);
+/** Not what a descriptor of its own reads and writes: a device is reached by its mapping alone. */
+bool export_by_mapping_only(const struct export *e);
+/**
+ * Nobody can take its memory away, so it is served without a lease where there are none: a device, and
+ * hugetlbfs (kernel 7.2), whose pages belong to whoever holds a reference.
+ */
+bool export_needs_no_lease(const struct export *e);
+/** What block writes and Flush mean here, for Identify: true unless what is persisted is durable. */
 bool export_volatile_cache(const struct export *e);
-/** Best level a direct grant can promise: LH_DURABLE_COMMIT on DAX, else LH_DURABLE_NONE. */
+/** Best level a direct grant can promise: LH_DURABLE_NONE with a volatile cache, else LH_DURABLE_COMMIT. */
 enum lh_durability export_durability(const struct export *e);
 
 /** What the path that was configured names now. */
@@ -285,11 +296,11 @@ MUST_CHECK int export_punch(const struct export *e, const struct export_range *r
 
 /**
  * Truncates or extends the file, durably; what is added is a hole. No key may exist over what goes,
- * nor over any of a file that is pinned on DAX.
+ * nor over any of a file that is pinned on DAX. -EOPNOTSUPP: a device.
  */
 MUST_CHECK int export_resize(const struct export *e, uint64_t bytes);
 
-/** Whether a punched hole is one that nobody fills: not on hugetlbfs. Any thread. */
+/** Whether a punched hole is one that nobody fills: not on hugetlbfs or a device. Any thread. */
 bool export_can_punch(const struct export *e);
 
 /**
@@ -309,7 +320,8 @@ MUST_CHECK int export_guard_init(void);
 
 /**
  * A file of its own in the export's folder (".leasehold-probe-PID-N"), for the self-test of
- * adapters: allocated, mapped as a view is and pre-faulted. Linked until freed.
+ * adapters: allocated, mapped as a view is and pre-faulted. Linked until freed. For a device, which is not
+ * written to, other memory that can be pinned.
  */
 struct export_scratch {
 	uint8_t *base; /* at 2 MiB alignment */

@@ -30,13 +30,17 @@ uint64_t export_page_bytes(void)
 
 /* ---- is it a file to serve? ------------------------------------------------------------------ */
 
+/* Of a device `device` is filled in. */
 static int check_kind(const struct stat *st, const char *path, uint32_t lba_bytes,
-		      struct errtext *err)
+		      struct device *device, struct errtext *err)
 {
 	if (S_ISDIR(st->st_mode))
 		return errtext_set(err, -EISDIR, "%s is a directory: name a file", path);
+	if (S_ISCHR(st->st_mode))
+		return device_look(st->st_rdev, path, device, err);
 	if (!S_ISREG(st->st_mode))
-		return errtext_set(err, -EINVAL, "%s is not a regular file", path);
+		return errtext_set(err, -EINVAL,
+				   "%s is neither a regular file nor a device-dax device", path);
 	if (st->st_size == 0)
 		return errtext_set(err, -EINVAL, "%s is empty: give it a size first (truncate -s)",
 				   path);
@@ -48,8 +52,13 @@ static int check_kind(const struct stat *st, const char *path, uint32_t lba_byte
 
 static int say_open(int error, const char *path, struct errtext *err)
 {
+	int ret;
+
 	switch (error) {
 	case ENOENT:
+		ret = device_missing(path, err);
+		if (ret)
+			return ret;
 		return errtext_set(err, -ENOENT, "%s does not exist", path);
 	case EWOULDBLOCK:
 		return errtext_set(err, -EWOULDBLOCK,
@@ -67,16 +76,22 @@ static int say_open(int error, const char *path, struct errtext *err)
 /* Locks, then opens: the other order would recall the lease of who serves the file already. */
 static int open_locked(struct export *e, const struct export_config *config, struct errtext *err)
 {
-	struct stat named, opened;
+	struct stat named, opened, lock;
 	struct errtext why;
 	int ret;
 
 	if (stat(e->path, &named))
 		return say_open(errno, e->path, err);
-	ret = check_kind(&named, e->path, e->lba_bytes, err);
+	ret = check_kind(&named, e->path, e->lba_bytes, &e->device, err);
 	if (ret)
 		return ret;
-	ret = lockfile_take(config->lock_dir, &named, e->name, &e->lock, &why);
+	lock = named;
+	/* A device is the same one under whatever name. */
+	if (S_ISCHR(named.st_mode)) {
+		lock.st_dev = named.st_rdev;
+		lock.st_ino = 0;
+	}
+	ret = lockfile_take(config->lock_dir, &lock, e->name, &e->lock, &why);
 	if (ret)
 		return errtext_set(err, ret, "%s: %.400s", e->path, why.text);
 	e->fd = open(e->path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
@@ -92,9 +107,11 @@ static int open_locked(struct export *e, const struct export_config *config, str
 		ret = errtext_set(err, -EAGAIN, "%s was replaced while it was opened", e->path);
 		goto close_fd;
 	}
-	ret = check_kind(&opened, e->path, e->lba_bytes, err);
+	ret = check_kind(&opened, e->path, e->lba_bytes, &e->device, err);
 	if (ret)
 		goto close_fd;
+	if (S_ISCHR(opened.st_mode))
+		e->medium = EXPORT_DEVICE;
 	e->dev = opened.st_dev;
 	e->ino = opened.st_ino;
 	return 0;
@@ -122,6 +139,10 @@ static int find_medium(struct export *e, bool software_fabric_only, struct errte
 {
 	struct statfs fs;
 
+	if (e->medium == EXPORT_DEVICE) {
+		e->map_align = max_u64(MIB(2), e->device.align);
+		return 0;
+	}
 	if (fstatfs(e->fd, &fs))
 		return errtext_set(err, -errno, "cannot look at the file system of %s: %s", e->path,
 				   strerror(errno));
@@ -189,12 +210,13 @@ int export_open(const struct export_config *config, struct export **e, struct er
 	if (ret)
 		goto free_export;
 	ret = find_medium(new, config->software_fabric_only, err);
-	if (!ret && new->medium == EXPORT_DAX)
-		ret = persistence_find(new->fd, new->path, export_page_bytes(), &new->persistence,
-				       err);
+	if (!ret && export_is_dax(new))
+		ret = persistence_find(new->fd, new->path,
+				       max_u64(export_page_bytes(), new->device.align),
+				       &new->persistence, err);
 	if (!ret)
-		ret = identity_get(config->state_dir, new->name, new->fd, config->adopt,
-				   &new->identity, &new->identity_before, err);
+		ret = identity_get(config->state_dir, new, config->adopt, &new->identity,
+				   &new->identity_before, err);
 	if (!ret && config->uuid &&
 	    memcmp(config->uuid, new->identity.uuid, sizeof(new->identity.uuid)) != 0)
 		ret = errtext_set(err, -ESTALE,
@@ -237,6 +259,8 @@ const char *export_medium_text(enum export_medium medium)
 	switch (medium) {
 	case EXPORT_DAX:
 		return "fsdax";
+	case EXPORT_DEVICE:
+		return "device-dax";
 	case EXPORT_MEMORY:
 		return "memory";
 	case EXPORT_PAGE_CACHE:
@@ -286,20 +310,39 @@ int export_fd(const struct export *e)
 	return e->fd;
 }
 
+bool export_is_dax(const struct export *e)
+{
+	return e->medium == EXPORT_DAX || e->medium == EXPORT_DEVICE;
+}
+
+bool export_by_mapping_only(const struct export *e)
+{
+	return e->medium == EXPORT_DEVICE;
+}
+
+bool export_needs_no_lease(const struct export *e)
+{
+	return e->medium == EXPORT_DEVICE || e->medium == EXPORT_MEMORY;
+}
+
 bool export_volatile_cache(const struct export *e)
 {
-	return e->medium != EXPORT_DAX;
+	return e->medium == EXPORT_DEVICE ? !e->device.durable : e->medium != EXPORT_DAX;
 }
 
 enum lh_durability export_durability(const struct export *e)
 {
-	return e->medium == EXPORT_DAX ? LH_DURABLE_COMMIT : LH_DURABLE_NONE;
+	return export_volatile_cache(e) ? LH_DURABLE_NONE : LH_DURABLE_COMMIT;
 }
 
 int export_file_bytes(const struct export *e, uint64_t *bytes)
 {
 	struct stat st;
 
+	if (e->medium == EXPORT_DEVICE) {
+		*bytes = e->device.bytes;
+		return 0;
+	}
 	if (fstat(e->fd, &st))
 		return -errno;
 	*bytes = (uint64_t)st.st_size;
@@ -310,6 +353,10 @@ int export_size(const struct export *e, uint64_t *bytes)
 {
 	struct stat st;
 
+	if (e->medium == EXPORT_DEVICE) {
+		*bytes = align_down(e->device.bytes, e->lba_bytes);
+		return 0;
+	}
 	if (fstat(e->fd, &st))
 		return -errno;
 	if (st.st_nlink == 0)
@@ -331,6 +378,8 @@ enum export_place export_place(const struct export *e)
 
 int export_resize(const struct export *e, uint64_t bytes)
 {
+	if (e->medium == EXPORT_DEVICE)
+		return -EOPNOTSUPP;
 	while (ftruncate(e->fd, (off_t)bytes))
 		if (errno != EINTR)
 			return -errno;

@@ -4,6 +4,7 @@
 #define LEASEHOLD_EXPORT_FILE_H
 
 #include "export/export.h"
+#include "device.h"
 #include "lockfile.h"
 #include "persistence.h"
 
@@ -19,6 +20,7 @@ struct export
 	bool read_only;
 	bool hugetlbfs;
 	enum export_medium medium;
+	struct device device;		/* EXPORT_DEVICE */
 	struct persistence persistence; /* of DAX */
 	uint64_t map_align;		/* of the mapping: a huge page of the medium */
 	struct export_identity identity;

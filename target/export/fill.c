@@ -175,8 +175,11 @@ static int say(const struct export *e, int ret, int left, struct errtext *err)
 int fill_holes(struct export *e, uint64_t from, uint64_t to, struct errtext *err)
 {
 	struct extents before;
-	int ret = extents_read(e->fd, from, to, true, &before);
+	int ret;
 
+	if (e->medium == EXPORT_DEVICE)
+		return 0; /* has none */
+	ret = extents_read(e->fd, from, to, true, &before);
 	if (ret) {
 		ret = say(e, ret, 0, err);
 		goto out;

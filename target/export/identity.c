@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * An export's identity: the UUID and NGUID that hosts know it by, and the file they were given to,
- * told by file-system UUID, inode and inode generation. A host that finds another file under a UUID
+ * told by file-system UUID, inode and inode generation; of a device, its namespace's UUID and its number
+ * in it. A host that finds another file under a UUID
  * it knows would take it for its own disk, so a mismatch is an error that a person resolves.
  * Worker threads.
  *
@@ -24,6 +25,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "file.h"
 #include "util/state_file.h"
 
 #define IDENTITY_MAX_BYTES 4096
@@ -64,13 +66,30 @@ struct record {
 
 /* ---- the file as it is ----------------------------------------------------------------------- */
 
-static int look(int fd, struct record *r)
+/* Its namespace takes the file system's place; its node's inode is another after each boot. */
+static void look_device(const struct device *device, struct record *r)
+{
+	static const uint8_t none[16];
+
+	*r = (struct record){.have = 1u << KEY_FS_ID | 1u << KEY_INODE};
+	r->inode = device->number;
+	if (memcmp(device->uuid, none, sizeof(none)) != 0) {
+		memcpy(r->fs_uuid, device->uuid, sizeof(r->fs_uuid));
+		r->have |= 1u << KEY_FS_UUID;
+	}
+}
+
+static int look(const struct export *e, struct record *r)
 {
 	struct fs_uuid fs_uuid = {0};
 	struct statfs fs;
 	struct stat st;
-	int generation;
+	int fd = e->fd, generation;
 
+	if (e->medium == EXPORT_DEVICE) {
+		look_device(&e->device, r);
+		return 0;
+	}
 	if (fstat(fd, &st) || fstatfs(fd, &fs))
 		return -errno;
 	*r = (struct record){.have = 1u << KEY_FS_ID | 1u << KEY_INODE};
@@ -309,9 +328,10 @@ static void derive(const char *kind, const char *name, const struct record *r, u
 	out[8] = (uint8_t)((out[8] & 0x3f) | 0x80);
 }
 
-int identity_get(const char *state_dir, const char *name, int fd, bool adopt,
+int identity_get(const char *state_dir, const struct export *e, bool adopt,
 		 struct export_identity *identity, char **before, struct errtext *err)
 {
+	const char *name = e->name;
 	struct record now = {0};
 	char *path;
 	int dir, ret;
@@ -319,7 +339,7 @@ int identity_get(const char *state_dir, const char *name, int fd, bool adopt,
 	if (name[0] == '\0' || name[0] == '.' || strchr(name, '/') || strlen(name) >= LH_NAME_BYTES)
 		return errtext_set(err, -EINVAL, "not an export's name");
 	*before = NULL;
-	ret = look(fd, &now);
+	ret = look(e, &now);
 	if (ret)
 		return errtext_set(err, ret, "cannot tell which file it is: %s", strerror(-ret));
 	if (state_dir[0] == '\0') {

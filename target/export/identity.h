@@ -14,7 +14,7 @@
  * `*before` is what the identity file said until now, to free: NULL if it still does, "" if there was
  * none.
  */
-MUST_CHECK int identity_get(const char *state_dir, const char *name, int fd, bool adopt,
+MUST_CHECK int identity_get(const char *state_dir, const struct export *e, bool adopt,
 			    struct export_identity *identity, char **before, struct errtext *err);
 
 /** Nobody heard of the identity: the file says again what it said `before`. 0 or -errno. */

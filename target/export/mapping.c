@@ -33,7 +33,7 @@ int mapping_new(const struct export *e, uint64_t file_bytes, struct mapping **ma
 		return errtext_set(err, -ENOMEM, "out of memory");
 	atomic_init(&m->references, 1);
 	m->bytes = align_up(file_bytes, export_page_bytes());
-	ret = addresses_map(e->fd, m->bytes, e->map_align, e->medium == EXPORT_DAX, &m->base);
+	ret = addresses_map(e->fd, m->bytes, e->map_align, export_is_dax(e), &m->base);
 	if (ret) {
 		free(m);
 		return say(err, ret, e);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * Scratch files: for the self-test of adapters, on the export's own file system and prepared as its
- * own memory is. Workers. A scratch file is linked until it is freed, so that a process that dies
- * with its memory pinned leaves no unlinked one behind (the kernel would hang in its exit); who
- * comes later removes what is left: the owner's flock(2) tells the living from the dead.
+ * own memory is; for a device, in memory. Workers. A scratch file is linked until it is freed, so that
+ * a process that dies with its memory pinned leaves no unlinked one behind (the kernel would hang in
+ * its exit); who comes later removes what is left: the owner's flock(2) tells the living from the dead.
  */
 #include "export/export.h"
 
@@ -124,14 +124,37 @@ static int map(const struct export *e, struct export_scratch *s, uint64_t align)
 	return madvise(s->base, s->bytes, MADV_POPULATE_WRITE) == 0 ? 0 : -errno;
 }
 
+/* Instead of a device, which has room for nothing but its content: memory that can be pinned as well. */
+static int scratch_in_memory(const struct export *e, uint64_t bytes, struct export_scratch *scratch,
+			     struct errtext *text)
+{
+	struct export_scratch s = {.dir = -1, .bytes = align_up(bytes, SCRATCH_ALIGN)};
+	int err = 0;
+
+	s.fd = memfd_create("leasehold-probe", MFD_CLOEXEC);
+	if (s.fd < 0 || ftruncate(s.fd, (off_t)s.bytes) != 0)
+		err = -errno;
+	if (err == 0)
+		err = map(e, &s, SCRATCH_ALIGN);
+	if (err) {
+		export_scratch_free(&s);
+		return errtext_set(text, err, "no memory for the self-test: %s", strerror(-err));
+	}
+	*scratch = s;
+	return 0;
+}
+
 int export_scratch_new(const struct export *e, uint64_t bytes, struct export_scratch *scratch,
 		       struct errtext *text)
 {
 	struct export_scratch s = {.fd = -1, .dir = -1};
 	struct stat file, st;
 	uint64_t align;
-	int err = open_folder(e, &file, &s.dir);
+	int err;
 
+	if (export_medium(e) == EXPORT_DEVICE)
+		return scratch_in_memory(e, bytes, scratch, text);
+	err = open_folder(e, &file, &s.dir);
 	if (err)
 		return errtext_set(text, err, "the folder of %s cannot be opened: %s",
 				   export_path(e), strerror(-err));
@@ -168,9 +191,12 @@ void export_scratch_free(struct export_scratch *s)
 {
 	if (s->base)
 		(void)munmap(s->base, s->bytes);
-	(void)unlinkat(s->dir, s->name, 0);
-	(void)close(s->fd);
-	(void)close(s->dir);
+	if (s->dir >= 0) {
+		(void)unlinkat(s->dir, s->name, 0);
+		(void)close(s->dir);
+	}
+	if (s->fd >= 0)
+		(void)close(s->fd);
 	*s = (struct export_scratch){.fd = -1, .dir = -1};
 }
 

@@ -120,6 +120,8 @@ static int prepare(struct mapping *m, const struct export *e, uint64_t from, uin
 	*x = (struct extents){0};
 	if (e->medium == EXPORT_MEMORY && (allocate || all_there(e)))
 		ret = mapping_populate(m, e, from, to - from);
+	if (e->medium == EXPORT_DEVICE)
+		return extents_set_all(x, m->bytes);
 	if (!ret)
 		ret = extents_read(e->fd, 0, m->bytes, true, x);
 	if (ret)
@@ -130,6 +132,7 @@ static int prepare(struct mapping *m, const struct export *e, uint64_t from, uin
 	case EXPORT_PAGE_CACHE:
 		return x->seek ? prepare_seek(m, e, from, to, allocate, x) : 0;
 	case EXPORT_MEMORY:
+	case EXPORT_DEVICE:
 		break;
 	}
 	return 0;

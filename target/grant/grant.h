@@ -414,7 +414,7 @@ struct holding_status {
 	uint32_t generation;
 	enum export_medium medium;
 	enum tenure_kind tenure;
-	bool no_tenure; /* the file system has no leases, and its memory needs none (hugetlbfs) */
+	bool no_tenure; /* there are no leases, and its memory needs none (a device, hugetlbfs) */
 	uint64_t size_bytes, backed_bytes, hole_bytes, shared_bytes;
 	uint64_t reclaimed_bytes; /* of a part: neither backed nor a hole till it comes back */
 	uint64_t tail_bytes;	  /* behind size_bytes: not served */

@@ -43,6 +43,13 @@ static void open_run(struct work *work)
 		return;
 	}
 	h->work_err = h->on_open ? h->on_open(h->on_open_arg, h->opened, &h->work_text) : 0;
+	if (h->work_err == 0 && h->config.tenure == TENURE_WATCH &&
+	    export_by_mapping_only(h->opened))
+		h->work_err =
+			errtext_set(&h->work_text, -EINVAL,
+				    "%s: tenure = \"watch\" is for files: nobody asks for parts "
+				    "of the device %s",
+				    h->config.export.name, h->config.export.path);
 	if (h->work_err == 0)
 		h->work_err = ladder_test(h, h->opened, &h->work_text);
 }
@@ -188,11 +195,7 @@ static void take_run(struct work *work)
 		h->work_err = -ENODATA;
 	if (h->work_err == 0)
 		h->work_err = tenure_take(h->tenure, &said);
-	/*
-	 * hugetlbfs has no leases (kernel 7.2). Its pages belong to whoever holds a reference: a
-	 * registration keeps them from being reused, as a mapping does, so none is needed.
-	 */
-	h->take_no_leases = h->work_err == -EINVAL && export_medium(e) == EXPORT_MEMORY &&
+	h->take_no_leases = h->work_err == -EINVAL && export_needs_no_lease(e) &&
 			    h->config.tenure == TENURE_LEASE;
 	if (h->take_no_leases)
 		h->work_err = 0;
@@ -263,7 +266,7 @@ static void take_done(struct work *work)
 		tenure_release(h->tenure);
 	if (h->work_err == 0) {
 		h->no_leases = h->take_no_leases;
-		if (h->no_leases && h->generation == 0)
+		if (h->no_leases && h->generation == 0 && !export_by_mapping_only(holding_file(h)))
 			log_warning("%s: the file system of %s has no leases: a truncate is not "
 				    "noticed, and frees no memory, until the export is stopped",
 				    h->config.export.name, h->config.export.path);

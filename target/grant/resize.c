@@ -89,6 +89,9 @@ static const char *unfit(const struct holding *h, uint64_t bytes, int *err)
 	*err = -EROFS;
 	if (h->config.export.read_only)
 		return "it is read-only";
+	*err = -EOPNOTSUPP;
+	if (export_by_mapping_only(holding_file(h)))
+		return "a device has the size that it has";
 	*err = -EINVAL;
 	if (bytes == 0)
 		return "a namespace has at least one block: remove the export instead";

@@ -6,8 +6,9 @@
  *
  * Small ones under tenure, over pages that are present, are copied right here, past the caches and
  * durably on DAX. The rest takes the file-system path, which needs no tenure: reads are pread by io_uring
- * into a bounce buffer; writes are copied through the mapping by a worker. Both are guarded, so that a
- * fault past the end of a truncated file becomes an error and never extends it again.
+ * into a bounce buffer (of a device, which has no pread, copied by a worker); writes are copied through
+ * the mapping by a worker. Both are guarded, so that a fault past the end of a truncated file becomes an
+ * error and never extends it again.
  */
 #include "nvme/io.h"
 
@@ -56,13 +57,9 @@ static void read_done(struct reactor_read *read, int result)
 	}
 }
 
-static void copy_out_here(struct request *r)
+static void copied_out(struct request *r)
 {
-	const struct view *view = r->use->serving->view;
-
-	r->err = view_stage_out(view, r->range.offset, r->bounce.data, r->range.length);
 	if (r->err == 0) {
-		counter_add(&read_staged, r->range.length);
 		r->send_data = true;
 		request_complete(r, NVME_SC_SUCCESS);
 	} else if (r->err == -ERANGE) {
@@ -73,10 +70,37 @@ static void copy_out_here(struct request *r)
 	}
 }
 
+static void copy_out_here(struct request *r)
+{
+	const struct view *view = r->use->serving->view;
+
+	r->err = view_stage_out(view, r->range.offset, r->bounce.data, r->range.length);
+	if (r->err == 0)
+		counter_add(&read_staged, r->range.length);
+	copied_out(r);
+}
+
+static void read_on_worker(struct request *r)
+{
+	r->err = view_copy_out(r->use->serving->view, r->range.offset, r->bounce.data,
+			       r->range.length);
+}
+
+static void read_by_worker(struct request *r)
+{
+	if (r->err == 0)
+		counter_add(&read_bytes, r->range.length);
+	copied_out(r);
+}
+
 static void read_buffered(struct request *r)
 {
 	if (may_copy_here(r)) {
 		copy_out_here(r);
+		return;
+	}
+	if (export_by_mapping_only(r->use->serving->view->export)) {
+		request_on_worker(r, read_on_worker, read_by_worker);
 		return;
 	}
 	r->pread = (struct reactor_read){

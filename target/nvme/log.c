@@ -229,7 +229,7 @@ static void export_entry(const struct ns_home *home, unsigned int device,
 	entry->durability = (uint8_t)export_durability(e);
 	entry->flags = (uint8_t)((export_read_only(e) ? LH_EXPORT_READ_ONLY : 0) |
 				 (export_volatile_cache(e) ? LH_EXPORT_VOLATILE : 0) |
-				 (export_medium(e) == EXPORT_DAX ? LH_EXPORT_DAX : 0) |
+				 (export_is_dax(e) ? LH_EXPORT_DAX : 0) |
 				 (status.tail_bytes > 0 ? LH_EXPORT_TAIL : 0));
 	memcpy(entry->uuid, export_identity(e)->uuid, sizeof(entry->uuid));
 }

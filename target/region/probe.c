@@ -137,7 +137,10 @@ static int look(struct fabric_device *dev, const struct export *e, dev_t file_sy
 		f->file_system = file_system;
 		f->medium = export_medium(e);
 		f->kind = kind;
-		if (kind == LH_RUNG_ODP && !fabric_device_info(dev)->odp)
+		if (kind == LH_RUNG_ODP && export_medium(e) == EXPORT_DEVICE)
+			(void)snprintf(f->result.why, sizeof(f->result.why),
+				       "not for the memory of a device, which can be pinned");
+		else if (kind == LH_RUNG_ODP && !fabric_device_info(dev)->odp)
 			(void)snprintf(f->result.why, sizeof(f->result.why),
 				       "not offered by the adapter or its driver");
 		else

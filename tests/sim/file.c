@@ -520,6 +520,22 @@ enum export_medium export_medium(const struct export *e)
 	return w.dax ? EXPORT_DAX : EXPORT_MEMORY;
 }
 
+bool export_is_dax(const struct export *e)
+{
+	return export_medium(e) == EXPORT_DAX;
+}
+
+bool export_by_mapping_only(const struct export *e)
+{
+	(void)e;
+	return false;
+}
+
+bool export_needs_no_lease(const struct export *e)
+{
+	return export_medium(e) == EXPORT_MEMORY;
+}
+
 uint32_t export_lba_bytes(const struct export *e)
 {
 	return e->lba_bytes;

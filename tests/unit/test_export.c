@@ -57,9 +57,9 @@ static void test_bad_files(void **state)
 	must_fail(&config, -EISDIR, "is a directory");
 	assert_int_equal(mkfifo(in_dir("pipe"), 0600), 0);
 	config.path = in_dir("pipe");
-	must_fail(&config, -EINVAL, "not a regular file");
+	must_fail(&config, -EINVAL, "neither a regular file nor a device-dax device");
 	config.path = "/dev/null";
-	must_fail(&config, -EINVAL, "not a regular file");
+	must_fail(&config, -EINVAL, "neither a regular file nor a device-dax device");
 	config.path = make_file("empty", 0);
 	must_fail(&config, -EINVAL, "is empty");
 	config.path = make_file("tiny", 4095);

@@ -19,7 +19,7 @@ refused "$files" '[Dd]irectory|folder'
 refused "$files/empty" 'empty'
 mkfifo "$files/pipe"
 refused "$files/pipe" 'regular|plain'
-refused /dev/null 'regular|plain'
+refused /dev/null 'neither a regular file nor a device-dax device'
 ln -s "$files/missing" "$files/dangling"
 refused "$files/dangling" 'No such file|not there|missing|does not exist'
 printf x >"$files/tiny"

@@ -38,7 +38,7 @@ export_fails 'name "b" is used already' add b "$files/b"
 export_fails 'served already by this daemon as export b' add c "$files/b"
 export_fails 'does not exist' add c "$files/nothing"
 export_fails 'is a directory' add c "$files"
-export_fails 'not a regular file' add c "$files/fifo"
+export_fails 'neither a regular file nor a device-dax device' add c "$files/fifo"
 export_fails 'is empty' add c "$files/empty"
 export_fails 'nsid 2 is used already by "b"' add c "$files/empty" --nsid 2
 export_fails 'lba: expected 512 or 4096, not 1024' add c "$files/empty" --lba 1024
