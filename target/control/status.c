@@ -88,6 +88,12 @@ static struct json_object *devices_json(const struct admin_env *env)
 	return list;
 }
 
+/* What lies behind the end is recalled too, should the file grow. */
+static uint64_t length_there(const struct holding_status *s, uint64_t offset, uint64_t length)
+{
+	return offset < s->size_bytes ? min_u64(length, s->size_bytes - offset) : 0;
+}
+
 static struct json_object *timeline_json(const struct recall_timeline *t)
 {
 	struct json_object *o = json_object_new_object();
@@ -104,6 +110,21 @@ static struct json_object *timeline_json(const struct recall_timeline *t)
 	put_number(o, "keys_dead_ns", t->keys_dead_ns);
 	put_number(o, "unlocked_ns", t->unlocked_ns);
 	put_number(o, "retaken_ns", t->retaken_ns);
+	put_number(o, "serving_ns", t->serving_ns);
+	return o;
+}
+
+static struct json_object *range_timeline_json(const struct holding_status *s)
+{
+	const struct range_timeline *t = &s->last_range;
+	struct json_object *o = json_object_new_object();
+
+	put_number(o, "offset", t->offset);
+	put_number(o, "length", length_there(s, t->offset, t->end - t->offset));
+	put_number(o, "clients", t->clients);
+	put_number(o, "fenced_clients", t->fenced_clients);
+	put_number(o, "seen_ns", t->seen_ns);
+	put_number(o, "proven_ns", t->proven_ns);
 	put_number(o, "serving_ns", t->serving_ns);
 	return o;
 }
@@ -201,15 +222,11 @@ struct json_object *status_reclaimed(const struct holding *h)
 
 	holding_status(h, &s);
 	for (unsigned int i = 0; holding_reclaimed(h, i, &r); i++) {
-		/* What lies behind the end is reclaimed too, should the file grow. */
-		const uint64_t there =
-			r.offset < s.size_bytes ? min_u64(r.length, s.size_bytes - r.offset) : 0;
-
 		struct json_object *o = json_object_new_object();
 
 		put_bool(o, "whole", r.whole);
 		put_number(o, "offset", r.offset);
-		put_number(o, "length", there);
+		put_number(o, "length", length_there(&s, r.offset, r.length));
 		put_number(o, "left_ms", (r.hold_ns + NS_PER_MS - 1) / NS_PER_MS);
 		json_object_array_add(list, o);
 	}
@@ -258,6 +275,8 @@ struct json_object *status_export(const struct admin_env *env, const struct hold
 	json_object_object_add(o, "rungs", rungs_json(env, &s));
 	if (s.recalls)
 		json_object_object_add(o, "last_recall", timeline_json(&s.last));
+	if (s.range_recalls)
+		json_object_object_add(o, "last_range_recall", range_timeline_json(&s));
 	return o;
 }
 

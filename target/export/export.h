@@ -172,8 +172,9 @@ MUST_CHECK int view_allocate(const struct view *old, uint64_t offset, uint64_t l
 
 /**
  * A fresh look: the same without filling holes, of a file that somebody has changed in
- * [offset, offset + length), which alone is pre-faulted. -ERANGE: it has another size now, which
- * takes another mapping.
+ * [offset, offset + length), which alone is pre-faulted. -ERANGE: it is longer now, which takes another
+ * mapping, or it ends before a run of the old view does. One that is shorter otherwise gets a view that
+ * ends there.
  */
 MUST_CHECK int view_again(const struct view *old, uint64_t offset, uint64_t length,
 			  struct view **view, struct errtext *err);

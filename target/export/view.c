@@ -275,16 +275,17 @@ int view_again(const struct view *old, uint64_t offset, uint64_t length, struct 
 	       struct errtext *err)
 {
 	struct mapping *m = old->mapping;
-	uint64_t page = export_page_bytes(), bytes = 0, from, to;
-	int ret = look_again(old, &bytes, err);
+	uint64_t page = export_page_bytes(), bytes = 0, from, to, most;
+	int ret = look(old->export, &bytes, err);
 
 	if (ret)
 		return ret;
-	if (bytes != view_file_bytes(old))
+	most = align_up(bytes, page);
+	if (bytes > view_file_bytes(old) ||
+	    (bytes < view_file_bytes(old) && view_run_at(old, most)))
 		return errtext_set(err, -ERANGE, "%s has another size now", old->export->path);
-	from = min_u64(align_down(offset, page), m->bytes);
-	to = length < m->bytes - from ? min_u64(align_up(offset + length, page), m->bytes)
-				      : m->bytes;
+	from = min_u64(align_down(offset, page), most);
+	to = length < most - from ? min_u64(align_up(offset + length, page), most) : most;
 	ret = make(old->export, old->generation, mapping_get(m), bytes, from, to, false, view, err);
 	if (ret)
 		mapping_put(m);

@@ -371,6 +371,11 @@ void grant_grown(struct holding *h, struct acquire *op, int err)
 	(void)h;
 	/* Cancelled for something else, it is tried again. */
 	op->grown = err != -ECANCELED;
+	/* Somebody has a part and has changed the size: the look at that is yet to come. */
+	if (err == -ERANGE && !list_empty(&h->ranges) && check(op) == NVME_SC_SUCCESS) {
+		finish(op, LH_SC_RECALLING);
+		return;
+	}
 	/* What was backed before can be had still. */
 	if (err && err != -ECANCELED &&
 	    backed_from(op->h->current->view, op->want.offset, op->want.length) == 0 &&

@@ -345,6 +345,10 @@ struct holding_reclaim {
 
 #define GRANT_MAX_RECLAIMS 64 /* of an export at once */
 
+/* Under watch, parts that local operations want, of an export at once; who comes then recalls the
+ * whole. */
+#define GRANT_MAX_LOCALS 256
+
 /**
  * done(arg, err, sentence) once, later or at once: 0 with the proof; -EBUSY: too many; -ENODEV: not
  * served; -ENOMEM; -EINVAL: outside the export.
@@ -406,6 +410,15 @@ struct recall_timeline {
 	unsigned int clients, grants, fenced_clients;
 };
 
+/** The same of one recall of a range. */
+struct range_timeline {
+	uint64_t offset, end; /* bytes; INT64_MAX: with the file */
+	uint64_t seen_ns;
+	uint64_t proven_ns;
+	uint64_t serving_ns; /* it is served again */
+	unsigned int clients, fenced_clients;
+};
+
 struct holding_status {
 	const char *name, *path;
 	uint32_t nsid;
@@ -424,6 +437,7 @@ struct holding_status {
 	struct region_probe probes[GRANT_MAX_DEVICES]; /* rung in force, and why no better one */
 	enum region_choice choices[GRANT_MAX_DEVICES]; /* what each may do */
 	struct recall_timeline last;
+	struct range_timeline last_range;
 };
 
 void holding_status(const struct holding *h, struct holding_status *status);

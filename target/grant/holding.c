@@ -68,6 +68,7 @@ int holding_new(const struct holding_env *env, const struct holding_config *conf
 	list_init(&h->evictions);
 	list_init(&h->ranges);
 	list_init(&h->reclaims);
+	list_init(&h->locals);
 	list_init(&h->punch.waiting);
 	list_init(&h->punch.batch);
 	list_init(&h->grants);
@@ -93,7 +94,7 @@ void holding_free(struct holding *h)
 		return;
 	assert(h->state == HOLDING_OFFLINE && !h->work_busy && list_empty(&h->served));
 	assert(list_empty(&h->grants) && list_empty(&h->acquires) && !h->tenure);
-	assert(list_empty(&h->ranges) && list_empty(&h->reclaims));
+	assert(list_empty(&h->ranges) && list_empty(&h->reclaims) && list_empty(&h->locals));
 	free(h->name);
 	free(h->path);
 	free(h->lock_dir);
@@ -154,6 +155,7 @@ void holding_fail_start(struct holding *h, int err, const char *why)
 		holding_why(h, "%s", why);
 	}
 	reclaim_stop(h);
+	local_stop(h);
 	holding_event(h, RECALL_STOP);
 }
 
@@ -163,6 +165,7 @@ void holding_stop(struct holding *h, void (*done)(void *arg), void *arg)
 	h->stop_done = done;
 	h->stop_arg = arg;
 	reclaim_stop(h);
+	local_stop(h);
 	if (h->state == HOLDING_OFFLINE) {
 		holding_closed(h);
 		return;
@@ -175,7 +178,7 @@ void holding_check_stopped(struct holding *h)
 {
 	if (!h->stopped || h->work_busy || h->make.kind != MAKE_NOTHING || h->stepping ||
 	    h->punch.step != PUNCH_IDLE || !list_empty(&h->acquires) || !list_empty(&h->reclaims) ||
-	    h->state == HOLDING_OFFLINE)
+	    !list_empty(&h->locals) || h->state == HOLDING_OFFLINE)
 		return;
 	assert(h->recall.state == RECALL_RELEASED && list_empty(&h->grants));
 	make_unwant(h);
@@ -368,9 +371,9 @@ static void describe(const struct holding *h, char *text, size_t size)
 			(unsigned long long)view->hole_bytes,
 			(unsigned long long)view->shared_bytes);
 	if (view->left_out_bytes > 0 && used < size)
-		used += (size_t)snprintf(text + used, size - used,
-					 ", of which %llu bytes are reclaimed",
-					 (unsigned long long)view->left_out_bytes);
+		used += (size_t)snprintf(text + used, size - used, ", of which %llu bytes are %s",
+					 (unsigned long long)view->left_out_bytes,
+					 list_empty(&h->locals) ? "reclaimed" : "recalled");
 	for (unsigned int i = 0; i < h->env->nr_devices && used < size; i++)
 		used += (size_t)snprintf(text + used, size - used, "; %s: %s",
 					 fabric_device_info(h->env->devices[i])->name,
@@ -418,6 +421,14 @@ static void log_warnings(struct holding *h)
 		log_warning("%s: %s", h->config.export.name, text);
 	}
 	h->warned = found;
+}
+
+void holding_shrunk(struct holding *h)
+{
+	log_notice("%s: %s has %llu bytes now", h->config.export.name, h->config.export.path,
+		   (unsigned long long)h->current->view->size_bytes);
+	holding_changed(h, LH_CHANGE_EXPORT);
+	log_warnings(h);
 }
 
 static void publish(struct holding *h)
@@ -597,6 +608,7 @@ void holding_status(const struct holding *h, struct holding_status *status)
 		.range_recalls = h->range_recalls,
 		.deleted = e && h->look.known == EXPORT_DELETED,
 		.last = h->timeline,
+		.last_range = h->range_timeline,
 	};
 	memcpy(status->why, h->why, sizeof(status->why));
 	memcpy(status->probes, h->probes, sizeof(status->probes));

@@ -9,6 +9,7 @@
  *   resize.c   a new size, from the wish to the answer
  *   range.c    recalls of a range, while the rest is served on
  *   reclaim.c  local tools that want a range, or all of it, for a while
+ *   local.c    local operations, under watch, that want a range
  *   evict.c    grants that are forbidden from now on
  *   ladder.c   how the memory is registered with each adapter, and when that changes
  *   look.c     whether the file is still where its path says
@@ -214,9 +215,14 @@ struct holding {
 	struct list ranges;  /* struct holding_range */
 	struct list reclaims;
 	unsigned int nr_reclaims;
+	struct list locals;
+	unsigned int nr_locals;
+	struct tenure_retry *local_retry; /* while there are locals */
 	unsigned int kept; /* of the ranges: that keep the tenure from being taken again */
 	uint64_t range_recalls;
-	struct loop_timer range_timer; /* a return that failed is tried again */
+	struct range_timeline range_timeline; /* of the last one … */
+	uint64_t range_serial;		      /* … whose holding_range.serial is this */
+	struct loop_timer range_timer;	      /* a return that failed is tried again */
 	unsigned int range_failures;
 	struct list evictions;
 	bool evicting; /* we recall for ourselves: the tenure is taken again at once */
@@ -262,6 +268,8 @@ void holding_event(struct holding *h, enum recall_event event);
 void holding_why(struct holding *h, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /** Another view is served, of the same generation: says what it is. */
 void holding_describe(struct holding *h);
+/** The file was found shorter: what is served now ends there. */
+void holding_shrunk(struct holding *h);
 void holding_check_drained(struct holding *h);
 void holding_check_keys(struct holding *h);
 void holding_check_stopped(struct holding *h);
@@ -375,6 +383,14 @@ void range_withdrawn(struct holding_range *r);
 void reclaim_stop(struct holding *h);
 /** Whether one of them has `offset`. */
 bool reclaim_has(const struct holding *h, uint64_t offset);
+
+/* local.c */
+/** Whether a local operation gets EBUSY, as configured. */
+bool local_refuses(const struct holding *h, const struct tenure_ask *ask);
+/** Somebody wants a part of the file; false: he must wait for the whole. */
+bool local_wanted(struct holding *h, const struct tenure_ask *ask);
+/** The holding is being stopped. */
+void local_stop(struct holding *h);
 
 /* evict.c */
 /** A grant has gone. */

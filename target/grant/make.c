@@ -57,11 +57,12 @@ static void open_run(struct work *work)
 /* Under watch: somebody local is about to do something with the file. */
 static bool on_ask(void *arg, const struct tenure_ask *ask)
 {
-	const struct holding *h = arg;
+	return local_refuses(arg, ask);
+}
 
-	(void)ask;
-	return h->config.refuse_while_granted && h->nr_live > 0 &&
-	       h->recall.state == RECALL_GRANTED;
+static bool on_part(void *arg, const struct tenure_ask *ask)
+{
+	return local_wanted(arg, ask);
 }
 
 static void on_broken(void *arg)
@@ -96,6 +97,7 @@ static int new_tenure(struct holding *h)
 		.name = h->config.export.name,
 		.patience_ns = h->recall.limits.deadline_ns * WATCH_SHARE,
 		.broken = on_broken,
+		.part = on_part,
 		.refuse = on_ask,
 		.arg = h,
 	};
@@ -459,8 +461,12 @@ static void complete(struct holding *h)
 		return;
 	}
 	if (h->make.kind == MAKE_NARROW || h->make.kind == MAKE_RETURN) {
+		uint64_t size_bytes = h->current->view->size_bytes;
+
 		serve_publish(h, make_take_over(h));
 		holding_describe(h);
+		if (h->current->view->size_bytes != size_bytes)
+			holding_shrunk(h);
 		punch_next(h);
 		grant_grow_next(h);
 		return;

@@ -35,6 +35,12 @@ static uint64_t length_of(const struct holding_range *r)
 	return r->end - r->offset;
 }
 
+/* NULL: another one was begun since. */
+static struct range_timeline *timeline(const struct holding_range *r)
+{
+	return r->h->range_serial == r->serial ? &r->h->range_timeline : NULL;
+}
+
 /* The whole export, on our own account: nobody is waited for before it is taken again. */
 static void recall_all(struct holding *h)
 {
@@ -231,8 +237,13 @@ static void on_ended(struct loop_msg *msg)
 	list_del(&r->link);
 	if (r->tenure)
 		h->kept--;
-	if (h->state == HOLDING_SERVING)
+	if (h->state == HOLDING_SERVING) {
+		struct range_timeline *t = timeline(r);
+
+		if (t)
+			t->serving_ns = now_ns();
 		holding_changed(h, LH_CHANGE_REGRANT);
+	}
 	if (r->ended)
 		r->ended(r);
 	if (h->kept == 0 && h->state == HOLDING_RELEASED && !h->stopped) {
@@ -287,8 +298,24 @@ static void tell(struct holding_range *r)
 
 	counter_add(&range_recalls, 1);
 	r->h->range_recalls++;
+	r->h->range_serial = r->serial;
+	r->h->range_timeline = (struct range_timeline){
+		.offset = r->offset,
+		.end = r->end,
+		.seen_ns = now_ns(),
+		.clients = clients,
+	};
 	log_info("%s: bytes %llu to %llu are recalled from %u clients", r->h->config.export.name,
 		 (unsigned long long)r->offset, (unsigned long long)r->end - 1, clients);
+}
+
+static void fence_clients(struct holding_range *r)
+{
+	unsigned int clients = client_fence_range(r->h, r);
+	struct range_timeline *t = timeline(r);
+
+	if (t)
+		t->fenced_clients = clients;
 }
 
 static bool kill_one(struct table_node *node, void *arg)
@@ -300,6 +327,10 @@ static bool kill_one(struct table_node *node, void *arg)
 
 static void release(struct holding_range *r)
 {
+	struct range_timeline *t = timeline(r);
+
+	if (t)
+		t->proven_ns = now_ns();
 	loop_timer_cancel(r->h->env->control, &r->timer);
 	assert(!granted(r));
 	loop_post(r->h->env->control, &r->done_msg, on_done);
@@ -327,7 +358,7 @@ static void carry_out(struct holding_range *r, const struct range_actions *actio
 	if (mask & (RANGE_DO_FENCE_CLIENTS | RANGE_DO_FENCE_BLOCK))
 		counter_add(&range_fences, 1);
 	if (mask & RANGE_DO_FENCE_CLIENTS)
-		(void)client_fence_range(h, r);
+		fence_clients(r);
 	if (mask & RANGE_DO_FENCE_BLOCK)
 		env->ops->fence_range(env->ops_ctx, h, r->from, r->to - r->from);
 	if (mask & RANGE_DO_KILL_KEYS)

@@ -22,6 +22,7 @@ struct group_ask {
 	dev_t dev;
 	ino_t ino;
 	uint64_t since_ns;
+	bool told; /* the watch's: whoever holds the file knows of it */
 	struct tenure_ask ask;
 };
 

@@ -214,13 +214,25 @@ void tenure_retry_stand_back(struct tenure_retry *r, uint64_t ns)
 	arm(r, ns);
 }
 
+/* A file has one watch, whoever asked for it. */
+static bool watched_for_another(int wd)
+{
+	struct list *l;
+
+	list_for_each (l, &closes.retries) {
+		if (list_entry(l, struct tenure_retry, link)->wd == wd)
+			return true;
+	}
+	return false;
+}
+
 void tenure_retry_free(struct tenure_retry *r)
 {
 	if (!r)
 		return;
 	loop_timer_cancel(r->loop, &r->timer);
 	list_del(&r->link);
-	if (r->wd >= 0)
+	if (r->wd >= 0 && !watched_for_another(r->wd))
 		(void)inotify_rm_watch(closes.lfd.fd, r->wd);
 	free(r);
 }

@@ -77,3 +77,35 @@ int tenure_retry_new(struct tenure *t, void (*retry)(void *arg), void *arg, stru
 		pace = watch_pace(t->watch);
 	return retry_new(t->c.loop, t->c.fd, &pace, retry, arg, r);
 }
+
+/* ---- parts ----------------------------------------------------------------------------------- */
+
+uint64_t tenure_ask_end(const struct tenure_ask *ask)
+{
+	if (ask->length == 0 || ask->length > INT64_MAX - min_u64(ask->offset, INT64_MAX))
+		return INT64_MAX;
+	return ask->offset + ask->length;
+}
+
+void tenure_part_release(struct tenure *t, struct tenure_part *part)
+{
+	watch_part_release(t->watch, part);
+}
+
+void tenure_part_take(struct tenure *t, struct tenure_part *part)
+{
+	watch_part_take(t->watch, part);
+}
+
+bool tenure_part_settled(const struct tenure *t, const struct tenure_part *part)
+{
+	return watch_part_settled(t->watch, part);
+}
+
+int tenure_part_retry_new(struct tenure *t, void (*retry)(void *arg), void *arg,
+			  struct tenure_retry **r)
+{
+	struct retry_pace pace = watch_parts_pace(t->watch);
+
+	return retry_new(t->c.loop, t->c.fd, &pace, retry, arg, r);
+}

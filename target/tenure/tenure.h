@@ -13,6 +13,7 @@
 #ifndef LEASEHOLD_TENURE_H
 #define LEASEHOLD_TENURE_H
 
+#include "util/list.h"
 #include "util/loop.h"
 
 #include <sys/types.h>
@@ -69,6 +70,9 @@ struct tenure_ask {
 		length; /* … 0: to the end. What is moved by collapse or insert range is not named. */
 };
 
+/** Where that ends; INT64_MAX: with the file. */
+uint64_t tenure_ask_end(const struct tenure_ask *ask);
+
 struct tenure_config {
 	enum tenure_kind kind;
 	int fd;		   /* the file's only open file description of ours; outlives the tenure */
@@ -78,6 +82,9 @@ struct tenure_config {
 	uint64_t patience_ns; /* who was not let go on by then gets EBUSY */
 	/** tenure_check() is not TENURE_HELD any more. */
 	void (*broken)(void *arg);
+	/** Somebody wants a part. True: it comes, by tenure_part_release(), or the whole does. False: the
+	 *  whole is wanted. */
+	bool (*part)(void *arg, const struct tenure_ask *ask);
 	/** True: who asks gets EBUSY, and nothing is broken. */
 	bool (*refuse)(void *arg, const struct tenure_ask *ask);
 	void *arg;
@@ -128,5 +135,28 @@ MUST_CHECK int tenure_retry_new(struct tenure *t, void (*retry)(void *arg), void
 void tenure_retry_stand_back(struct tenure_retry *r, uint64_t ns);
 /** The loop's thread. */
 void tenure_retry_free(struct tenure_retry *r);
+
+/* ---- part of a watched file ------------------------------------------------------------------ */
+
+/** Bytes [offset, end) that are let go while the rest is held. Embed it. */
+struct tenure_part {
+	uint64_t offset, end;
+	struct list link; /* the room's own, as is the rest */
+	uint64_t let_go_ns;
+	uint64_t allowed_ns; /* the last one that was let go on there */
+};
+
+/* All on the loop's thread; none of them sleeps. */
+
+/** Whoever waits for nothing outside of it goes on, as does who asks from now on. */
+void tenure_part_release(struct tenure *t, struct tenure_part *part);
+/** From here on whoever asks waits. A fresh look at it comes after. Of each that was released, before
+ *  tenure_free(). */
+void tenure_part_take(struct tenure *t, struct tenure_part *part);
+/** What was let go on there has ended, as far as one can tell. */
+bool tenure_part_settled(const struct tenure *t, const struct tenure_part *part);
+/** As tenure_retry_new(): tells when it may be worth asking that. Before what it is for is released. */
+MUST_CHECK int tenure_part_retry_new(struct tenure *t, void (*retry)(void *arg), void *arg,
+				     struct tenure_retry **r);
 
 #endif

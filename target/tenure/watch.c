@@ -16,6 +16,8 @@
  *   are asked again. After WATCH_FORCE_NS it is our turn nevertheless, for a slice of time in which
  *   they wait: both get on.
  * - Who was not let go on in patience_ns gets EBUSY: never is anybody let go on without proof.
+ * - Who names a range need not wait for the whole file: a part is let go, settles and is held again in
+ *   the same way, by itself. An open(2) names none: it may carry O_TRUNC.
  *
  * The loop's thread, but for watch_take() and watch_end().
  */
@@ -44,12 +46,14 @@ struct watch {
 	ino_t ino;
 	atomic_bool alone; /* marked, and no descriptor of others is older; a worker may set it */
 	bool held;
-	bool lost;	  /* somebody was let go on without us */
-	bool told;	  /* that it is breaking */
-	struct list asks; /* who waits, the oldest first */
+	bool lost;	   /* somebody was let go on without us */
+	bool whole;	   /* somebody waits for all of it, and that was told */
+	struct list asks;  /* who waits, the oldest first */
+	struct list parts; /* struct tenure_part: let go */
 	struct loop_timer timer;
-	uint64_t begun_ns;     /* it is held since … */
-	uint64_t slice_end_ns; /* … and nobody breaks it before */
+	uint64_t begun_ns;     /* it, or a part, is held since … */
+	uint64_t slice_end_ns; /* … and nobody breaks [slice_from, slice_to) before */
+	uint64_t slice_from, slice_to;
 	uint64_t let_go_ns;
 	uint64_t allowed_ns; /* the last one that was let go on */
 	uint64_t noticed_ns; /* something was opened, changed, closed */
@@ -92,25 +96,88 @@ static void say_who(const struct watch *w, const struct tenure_ask *ask)
 		 ask->open ? "open" : "use", range);
 }
 
-/* Tells of whoever waits, once, and sees to it that nobody waits for ever. */
+static bool in_part(const struct tenure_part *part, const struct tenure_ask *ask)
+{
+	return !ask->open && ask->offset >= part->offset && tenure_ask_end(ask) <= part->end;
+}
+
+static struct tenure_part *part_of(const struct watch *w, const struct tenure_ask *ask)
+{
+	struct list *l;
+
+	list_for_each (l, &w->parts) {
+		struct tenure_part *part = list_entry(l, struct tenure_part, link);
+
+		if (in_part(part, ask))
+			return part;
+	}
+	return NULL;
+}
+
+static bool in_slice(const struct watch *w, const struct tenure_ask *ask, uint64_t now)
+{
+	return now < w->slice_end_ns &&
+	       (ask->open || (ask->offset < w->slice_to && tenure_ask_end(ask) > w->slice_from));
+}
+
+static void begin_slice(struct watch *w, uint64_t now, uint64_t from, uint64_t to)
+{
+	w->slice_end_ns = now + min_u64(WATCH_SLICE_NS, w->c.patience_ns / SLICE_SHARE);
+	w->slice_from = from;
+	w->slice_to = to;
+}
+
+/* Tells of those who wait, of each once. True: of one at least nobody knew. */
+static bool tell(struct watch *w, uint64_t now)
+{
+	bool news = false;
+	struct list *l;
+
+	list_for_each (l, &w->asks) {
+		struct group_ask *a = list_entry(l, struct group_ask, link);
+
+		if (a->told || in_slice(w, &a->ask, now))
+			continue;
+		a->told = true;
+		if (w->whole)
+			continue;
+		if (!news)
+			say_who(w, &a->ask);
+		news = true;
+		w->whole = a->ask.open || !w->c.part(w->c.arg, &a->ask);
+	}
+	return news;
+}
+
+static bool all_told(const struct watch *w)
+{
+	struct list *l;
+
+	list_for_each (l, &w->asks) {
+		if (!list_entry(l, struct group_ask, link)->told)
+			return false;
+	}
+	return true;
+}
+
+/* Tells of whoever waits, and sees to it that nobody waits for ever. */
 static void plan(struct watch *w)
 {
 	uint64_t now = now_ns(), next;
+	bool whole = w->whole;
 
-	if (!w->told && !list_empty(&w->asks) && now >= w->slice_end_ns) {
-		w->told = true;
+	if (tell(w, now))
 		w->quiet_ns = now < w->begun_ns + WATCH_BUSY_NS
 				      ? min_u64(2 * w->quiet_ns, WATCH_QUIET_MAX_NS)
 				      : WATCH_QUIET_NS;
-		say_who(w, &oldest(w)->ask);
+	if (w->whole && !whole)
 		w->c.broken(w->c.arg); /* may let them go on */
-	}
 	if (list_empty(&w->asks)) {
 		loop_timer_cancel(w->c.loop, &w->timer);
 		return;
 	}
 	next = oldest(w)->since_ns + w->c.patience_ns;
-	if (!w->told)
+	if (!all_told(w))
 		next = min_u64(next, w->slice_end_ns);
 	loop_timer_set(w->c.loop, &w->timer, next);
 }
@@ -142,6 +209,7 @@ static void lose(struct watch *w)
 
 static void on_ask(struct group_ask *a)
 {
+	struct tenure_part *part;
 	struct list *l, *next;
 	struct watch *w;
 
@@ -153,7 +221,10 @@ static void on_ask(struct group_ask *a)
 		}
 		if (w->dev != a->dev || w->ino != a->ino)
 			continue;
-		if (!w->held) {
+		part = part_of(w, &a->ask);
+		if (part)
+			part->allowed_ns = now_ns();
+		if (!w->held || part) {
 			allow(w, a);
 		} else if (w->c.refuse(w->c.arg, &a->ask)) {
 			counter_add(&watch_refused, 1);
@@ -181,6 +252,7 @@ int watch_new(const struct tenure_config *config, struct watch **result)
 	*w = (struct watch){.c = *config, .quiet_ns = WATCH_QUIET_NS};
 	w->timer.fn = on_timer;
 	list_init(&w->asks);
+	list_init(&w->parts);
 	if (fstat(config->fd, &st) != 0)
 		rc = -errno;
 	else
@@ -198,7 +270,7 @@ int watch_new(const struct tenure_config *config, struct watch **result)
 
 void watch_free(struct watch *w)
 {
-	assert(!w->held && list_empty(&w->asks));
+	assert(!w->held && list_empty(&w->asks) && list_empty(&w->parts));
 	loop_timer_cancel(w->c.loop, &w->timer);
 	list_del(&w->link);
 	free(w);
@@ -210,14 +282,13 @@ void watch_stop(void)
 	group_stop();
 }
 
-/* What was let go on may have ended. */
-static uint64_t settled_ns(const struct watch *w)
+/* What was let go on then may have ended. */
+static uint64_t settled_ns(const struct watch *w, uint64_t allowed_ns)
 {
-	if (w->allowed_ns == 0)
+	if (allowed_ns == 0)
 		return 0;
-	return w->allowed_ns + (w->noticed_ns >= w->allowed_ns
-					? w->quiet_ns
-					: max_u64(w->quiet_ns, WATCH_UNSEEN_NS));
+	return allowed_ns +
+	       (w->noticed_ns >= allowed_ns ? w->quiet_ns : max_u64(w->quiet_ns, WATCH_UNSEEN_NS));
 }
 
 void watch_begin(struct watch *w)
@@ -227,11 +298,11 @@ void watch_begin(struct watch *w)
 	if (w->held)
 		return;
 	w->held = true;
-	w->told = false;
+	w->whole = false;
 	w->begun_ns = now;
 	w->slice_end_ns = 0;
-	if (w->alone && now < settled_ns(w))
-		w->slice_end_ns = now + min_u64(WATCH_SLICE_NS, w->c.patience_ns / SLICE_SHARE);
+	if (w->alone && now < settled_ns(w, w->allowed_ns))
+		begin_slice(w, now, 0, INT64_MAX);
 }
 
 int watch_take(struct watch *w, struct errtext *err)
@@ -267,7 +338,7 @@ void watch_release(struct watch *w)
 
 	if (!w->held)
 		return;
-	w->held = w->lost = w->told = false;
+	w->held = w->lost = w->whole = false;
 	w->let_go_ns = now_ns();
 	while ((a = oldest(w)))
 		allow(w, a);
@@ -278,7 +349,7 @@ enum tenure_state watch_check(const struct watch *w)
 {
 	if (!w->held || w->lost)
 		return TENURE_NONE;
-	return list_empty(&w->asks) || now_ns() < w->slice_end_ns ? TENURE_HELD : TENURE_BREAKING;
+	return w->whole ? TENURE_BREAKING : TENURE_HELD;
 }
 
 void watch_end(struct watch *w)
@@ -295,7 +366,7 @@ static uint64_t due(void *arg)
 	const struct watch *w = arg;
 
 	/* Until it was alone once it is with a watch as with a lease. */
-	return w->alone ? min_u64(settled_ns(w), w->let_go_ns + WATCH_FORCE_NS) : 0;
+	return w->alone ? min_u64(settled_ns(w, w->allowed_ns), w->let_go_ns + WATCH_FORCE_NS) : 0;
 }
 
 static void noticed(void *arg)
@@ -308,4 +379,60 @@ static void noticed(void *arg)
 struct retry_pace watch_pace(struct watch *w)
 {
 	return (struct retry_pace){.due = due, .noticed = noticed, .arg = w};
+}
+
+/* ---- parts ----------------------------------------------------------------------------------- */
+
+void watch_part_release(struct watch *w, struct tenure_part *part)
+{
+	struct list *l, *next;
+
+	part->let_go_ns = part->allowed_ns = now_ns();
+	list_push(&w->parts, &part->link);
+	list_for_each_safe (l, next, &w->asks) {
+		struct group_ask *a = list_entry(l, struct group_ask, link);
+
+		if (in_part(part, &a->ask))
+			allow(w, a);
+	}
+	plan(w);
+}
+
+static uint64_t part_due(const struct watch *w, const struct tenure_part *part)
+{
+	return min_u64(settled_ns(w, part->allowed_ns), part->let_go_ns + WATCH_FORCE_NS);
+}
+
+bool watch_part_settled(const struct watch *w, const struct tenure_part *part)
+{
+	return now_ns() >= part_due(w, part);
+}
+
+void watch_part_take(struct watch *w, struct tenure_part *part)
+{
+	uint64_t now = now_ns();
+
+	list_del(&part->link);
+	w->begun_ns = now;
+	if (now < settled_ns(w, part->allowed_ns))
+		begin_slice(w, now, part->offset, part->end);
+}
+
+static uint64_t first_part_due(void *arg)
+{
+	const struct watch *w = arg;
+	/* Those that are to be let go are asked for then. */
+	uint64_t due = now_ns() + WATCH_QUIET_NS;
+	struct list *l;
+
+	if (!list_empty(&w->parts))
+		due = UINT64_MAX;
+	list_for_each (l, &w->parts)
+		due = min_u64(due, part_due(w, list_entry(l, struct tenure_part, link)));
+	return due;
+}
+
+struct retry_pace watch_parts_pace(struct watch *w)
+{
+	return (struct retry_pace){.due = first_part_due, .noticed = noticed, .arg = w};
 }

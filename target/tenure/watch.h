@@ -24,6 +24,10 @@ void watch_release(struct watch *w);
 enum tenure_state watch_check(const struct watch *w);
 void watch_end(struct watch *w);
 struct retry_pace watch_pace(struct watch *w);
+void watch_part_release(struct watch *w, struct tenure_part *part);
+void watch_part_take(struct watch *w, struct tenure_part *part);
+bool watch_part_settled(const struct watch *w, const struct tenure_part *part);
+struct retry_pace watch_parts_pace(struct watch *w);
 
 /** The last one is gone. */
 void watch_stop(void);

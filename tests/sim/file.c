@@ -273,6 +273,16 @@ void file_truncate(uint64_t bytes)
 	lease_modified();
 }
 
+void file_truncate_part(uint64_t bytes)
+{
+	assert(bytes > 0 && bytes < f.size);
+	fabric_check_no_key(P_REACHED, bytes, NEVER, "whoever was given the end truncated");
+	sim_log("whoever was given the end truncates from %llu to %llu", (unsigned long long)f.size,
+		(unsigned long long)bytes);
+	w.resized = true;
+	set_size(bytes);
+}
+
 static void punch(unsigned int page, unsigned int n)
 {
 	for (unsigned int i = page; i < page + n; i++)
@@ -709,7 +719,7 @@ int view_again(const struct view *old, uint64_t offset, uint64_t length, struct 
 	(void)offset;
 	(void)length;
 	need_tenure("what was recalled is looked at again");
-	if (f.size != file_bytes_of(old))
+	if (f.size > file_bytes_of(old) || view_run_at(old, align_up(f.size, PAGE_BYTES)))
 		return errtext_set(err, -ERANGE, "another size now");
 	old->mapping->references++;
 	*view = look(old->export, old->generation, old->mapping);

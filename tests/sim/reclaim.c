@@ -15,6 +15,7 @@ struct reclaim {
 	struct holding_range range;
 	struct loop_msg recall_msg, end_msg;
 	unsigned int page, n;
+	bool to_end;
 	bool proven, ended;
 	struct co *co;
 };
@@ -25,8 +26,7 @@ static void on_proven(struct holding_range *range)
 
 	r->proven = true;
 	sim_log("pages %u+%u are proven free", r->page, r->n);
-	fabric_check_no_key(P_REACHED, range->offset, range->offset + range->length,
-			    "a range was proven free");
+	fabric_check_no_key(P_REACHED, range->offset, range->end, "a range was proven free");
 	co_wake(r->co);
 }
 
@@ -61,6 +61,13 @@ static void change(const struct reclaim *r)
 {
 	unsigned int page = r->page + (unsigned int)sim_below(r->n);
 
+	if (r->to_end && sim_chance(400)) {
+		uint64_t bytes = (uint64_t)page * PAGE_BYTES + sim_below(2) * CELL_BYTES;
+
+		if (bytes >= PAGE_BYTES && bytes < file_size())
+			file_truncate_part(bytes);
+		return;
+	}
 	if ((uint64_t)(page + 1) * PAGE_BYTES > file_size())
 		return; /* somebody made it shorter */
 	if (sim_chance(500))
@@ -79,9 +86,12 @@ static void reclaim(struct reclaim *r)
 	r->co = co_self();
 	r->page = (unsigned int)sim_below(pages);
 	r->n = 1 + (unsigned int)sim_below(min_u64(pages - r->page, 8));
+	r->to_end = sim_chance(250);
+	if (r->to_end)
+		r->n = pages - r->page;
 	r->range = (struct holding_range){
 		.offset = (uint64_t)r->page * PAGE_BYTES,
-		.length = (uint64_t)r->n * PAGE_BYTES,
+		.length = r->to_end ? 0 : (uint64_t)r->n * PAGE_BYTES,
 		.done = on_proven,
 		.ended = on_ended,
 	};

@@ -189,7 +189,8 @@ void file_punch(unsigned int page, unsigned int n);
 void file_write(unsigned int cell, unsigned int n);
 void file_clone(unsigned int page, unsigned int n);
 void file_move(unsigned int page, unsigned int n);
-/* The same by one who was given only these pages. */
+/* The same by one who was given only these pages, or all from there on. */
+void file_truncate_part(uint64_t bytes);
 void file_punch_part(unsigned int page, unsigned int n);
 void file_move_part(unsigned int page, unsigned int n);
 

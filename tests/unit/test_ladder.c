@@ -510,6 +510,8 @@ static void test_watched(void **state)
 		assert_int_equal(rig_acquire(&one, 0, KIB(64), read_write).status,
 				 rungs[i] == LH_RUNG_STAGED ? LH_SC_NO_DIRECT : NVME_SC_SUCCESS);
 		expect_let_go_on(ask(FAN_PRE_ACCESS));
+		assert_int_equal(rig_status(&rig).generation, generation);
+		expect_let_go_on(ask(FAN_OPEN_PERM));
 		status = rig_wait(&rig, HOLDING_SERVING, ++generation);
 		assert_int_equal(status.generation, generation);
 		assert_int_equal(status.probes[0].rung, rungs[i]);
@@ -530,7 +532,7 @@ static void test_change_in_recall(void **state)
 	up_watched(2000);
 	assert_int_equal(rig_acquire(&one, 0, KIB(64), read_write).status, NVME_SC_SUCCESS);
 	atomic_store(&one.answers, false);
-	fd = ask(FAN_PRE_ACCESS);
+	fd = ask(FAN_OPEN_PERM);
 	(void)rig_wait(&rig, HOLDING_RECALLING, 1);
 	change_begin(&c, NULL, &staged);
 	expect_let_go_on(fd);

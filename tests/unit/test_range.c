@@ -328,19 +328,75 @@ static void test_fresh_look(void **state)
 	down();
 }
 
-/* Another size takes another mapping: a new generation, at once. */
+/* A file that is shorter by what was recalled ends there, and that is all. */
 static void test_truncated(void **state)
+{
+	struct grant_answer a;
+	struct wanted w;
+
+	(void)state;
+	up(&rig_defaults);
+	a = rig_acquire(&one, 0, MIB(1), RW);
+	assert_int_equal(a.status, 0);
+	get(&w, MIB(8), 0);
+	assert_int_equal(ftruncate(export_fd(holding_export(rig.h)), MIB(9) + 512), 0);
+	give(&w);
+	assert_int_equal(rig_status(&rig).size_bytes, MIB(9) + 512);
+	assert_int_equal(rig_status(&rig).generation, 1);
+	assert_int_equal(rig_status(&rig).recalls, 0);
+	assert_int_equal(atomic_load(&rig.changes), 2);
+	assert_served(MIB(9), true);
+	assert_served(MIB(9) + 4096, false);
+	assert_int_equal(write_to(&one, &a, 0), FABRIC_OK);
+	assert_int_equal(rig_acquire(&one, MIB(9), 4096, RW).status, 0);
+	assert_int_equal(rig_acquire(&one, MIB(9) + 4096, 4096, RW).status, NVME_SC_LBA_RANGE);
+	down();
+}
+
+/* Longer takes another mapping, and shorter by more others' keys: a new generation, at once. */
+static void test_other_size(void **state)
 {
 	struct wanted w;
 
 	(void)state;
 	up(&rig_defaults);
 	get(&w, MIB(8), 0);
-	assert_int_equal(ftruncate(export_fd(holding_export(rig.h)), MIB(9)), 0);
+	assert_int_equal(ftruncate(export_fd(holding_export(rig.h)), RIG_BYTES + MIB(1)), 0);
 	give(&w);
-	(void)rig_wait(&rig, HOLDING_SERVING, 2);
-	assert_int_equal(rig_status(&rig).size_bytes, MIB(9));
+	assert_int_equal(rig_wait(&rig, HOLDING_SERVING, 2).size_bytes, RIG_BYTES + MIB(1));
 	assert_served(MIB(8), true);
+	get(&w, MIB(8), MIB(1));
+	assert_int_equal(ftruncate(export_fd(holding_export(rig.h)), MIB(8)), 0);
+	give(&w);
+	assert_int_equal(rig_wait(&rig, HOLDING_SERVING, 3).size_bytes, MIB(8));
+	down();
+}
+
+/* Holes elsewhere cannot be filled before the look at the new size: who wants that is told to wait. */
+static void test_growth_meanwhile(void **state)
+{
+	const struct grant_want want_hole = {
+		.offset = MIB(1),
+		.length = 4096,
+		.access = RW,
+		.allocate = true,
+	};
+	struct wanted w;
+	int fd;
+
+	(void)state;
+	up(&rig_defaults);
+	fd = export_fd(holding_export(rig.h));
+	get(&w, MIB(1), MIB(1));
+	assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, MIB(1), MIB(1)),
+			 0);
+	give(&w);
+	get(&w, MIB(12), 0);
+	assert_int_equal(ftruncate(fd, MIB(13)), 0);
+	assert_int_equal(rig_acquire_want(&one, &want_hole).status, LH_SC_RECALLING);
+	give(&w);
+	assert_int_equal(rig_acquire_want(&one, &want_hole).status, NVME_SC_SUCCESS);
+	assert_int_equal(rig_status(&rig).generation, 1);
 	down();
 }
 
@@ -667,13 +723,22 @@ static void test_storm(void **state)
 static int run_group(const char *where)
 {
 	const struct CMUnitTest tests[] = {
-		leaks_test(test_half),		leaks_test(test_silent),
-		leaks_test(test_stuck),		leaks_test(test_escalates),
-		leaks_test(test_all_of_it),	leaks_test(test_fresh_look),
-		leaks_test(test_truncated),	leaks_test(test_several),
-		leaks_test(test_ended_early),	leaks_test(test_overtaken),
-		leaks_test(test_released),	leaks_test(test_stopped),
-		leaks_test(test_reclaim_whole), leaks_test(test_reclaim_part),
+		leaks_test(test_half),
+		leaks_test(test_silent),
+		leaks_test(test_stuck),
+		leaks_test(test_escalates),
+		leaks_test(test_all_of_it),
+		leaks_test(test_fresh_look),
+		leaks_test(test_truncated),
+		leaks_test(test_other_size),
+		leaks_test(test_growth_meanwhile),
+		leaks_test(test_several),
+		leaks_test(test_ended_early),
+		leaks_test(test_overtaken),
+		leaks_test(test_released),
+		leaks_test(test_stopped),
+		leaks_test(test_reclaim_whole),
+		leaks_test(test_reclaim_part),
 		leaks_test(test_storm),
 	};
 

@@ -529,6 +529,29 @@ static void test_retry_stands_back(void **state)
 	rig_stop(&rig);
 }
 
+/* Two for one file: the end of one does not make the other deaf. */
+static void test_retries_share(void **state)
+{
+	struct retry retry = {.fd = new_file("a")}, other = {.fd = retry.fd};
+	struct child c;
+	struct rig rig;
+
+	(void)state;
+	rig_start(&rig);
+	assert_int_equal(retry_new(rig.loop, retry.fd, NULL, count, &retry, &retry.r), 0);
+	assert_int_equal(retry_new(rig.loop, other.fd, NULL, count, &other, &other.r), 0);
+	tenure_retry_free(other.r);
+	tenure_retry_stand_back(retry.r, 10ull * WAIT_MS * NS_PER_MS);
+	child_start(&c, opener, in_dir("a"));
+	child_put(&c, 'g');
+	assert_int_equal(child_get(&c, WAIT_MS), 'o');
+	(void)turn_until_called(&rig, &retry);
+	child_stop(&c);
+	tenure_retry_free(retry.r);
+	(void)close(retry.fd);
+	rig_stop(&rig);
+}
+
 static void nothing(void *arg)
 {
 	(void)arg;
@@ -573,6 +596,7 @@ static int run(const char *where)
 		leaks_test(test_retry),
 		leaks_test(test_retry_opens_nothing),
 		leaks_test(test_retry_stands_back),
+		leaks_test(test_retries_share),
 	};
 
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);

@@ -21,7 +21,8 @@ struct rig {
 	struct tenure *t;
 	int fd;
 	const char *path;
-	unsigned int broken;
+	unsigned int broken, parts;
+	bool in_parts;
 	bool refuses;
 	struct tenure_ask last; /* that was to be refused or not */
 };
@@ -34,6 +35,15 @@ static void on_signals(void *arg)
 static void on_broken(void *arg)
 {
 	((struct rig *)arg)->broken++;
+}
+
+static bool on_part(void *arg, const struct tenure_ask *ask)
+{
+	struct rig *rig = arg;
+
+	(void)ask;
+	rig->parts++;
+	return rig->in_parts;
 }
 
 static bool on_refuse(void *arg, const struct tenure_ask *ask)
@@ -51,6 +61,7 @@ static void up_with(struct rig *rig, uint64_t patience_ns)
 		.name = "data",
 		.patience_ns = patience_ns,
 		.broken = on_broken,
+		.part = on_part,
 		.refuse = on_refuse,
 		.arg = rig,
 	};
@@ -118,6 +129,17 @@ static uint32_t answer_to(struct rig *rig, int fd, unsigned int ms)
 		loop_turn(rig->loop, 1);
 	}
 	return r.response;
+}
+
+static void turn_until_parts(struct rig *rig, unsigned int times)
+{
+	uint64_t end = now_ns() + WAIT_MS * NS_PER_MS;
+
+	while (rig->parts < times) {
+		assert_true(now_ns() < end);
+		loop_turn(rig->loop, 1);
+	}
+	assert_int_equal(rig->parts, times);
 }
 
 static void turn_until_broken(struct rig *rig, unsigned int times)
@@ -191,6 +213,87 @@ static void test_recall(void **state)
 	assert_int_equal(answer_to(&rig, fds[0], 50), 0);
 	tenure_release(rig.t);
 	assert_int_equal(answer_to(&rig, fds[0], WAIT_MS), FAN_ALLOW);
+	down(&rig);
+}
+
+static int event_at(struct rig *rig, uint64_t offset, uint64_t length)
+{
+	return kernel_event(&rig->kernel, rig->path, SOMEBODY, FAN_PRE_ACCESS, offset, length);
+}
+
+/* Who waits for a part goes on with it; who wants more than that, or an open, does not. */
+static void test_part(void **state)
+{
+	struct tenure_part part = {.offset = KIB(4), .end = KIB(12)};
+	struct rig rig;
+	int fds[4];
+
+	(void)state;
+	up(&rig);
+	rig.in_parts = true;
+	assert_int_equal(take(&rig), 0);
+	fds[0] = event_at(&rig, KIB(4), KIB(8));
+	turn_until_parts(&rig, 1);
+	fds[1] = event_at(&rig, KIB(8), KIB(8));
+	fds[2] = event_at(&rig, KIB(8), 0);
+	turn_until_parts(&rig, 3);
+	assert_int_equal(answer_to(&rig, fds[0], 20), 0);
+	tenure_part_release(rig.t, &part);
+	assert_int_equal(answer_to(&rig, fds[0], WAIT_MS), FAN_ALLOW);
+	assert_int_equal(answer_to(&rig, event_at(&rig, KIB(8), KIB(4)), WAIT_MS), FAN_ALLOW);
+	assert_int_equal(answer_to(&rig, fds[1], 20), 0);
+	assert_int_equal(rig.parts, 3);
+	assert_int_equal(rig.broken, 0);
+	assert_int_equal(tenure_check(rig.t), TENURE_HELD);
+	/* Held again: who asks waits. */
+	tenure_part_take(rig.t, &part);
+	fds[3] = event_at(&rig, KIB(4), KIB(4));
+	assert_int_equal(answer_to(&rig, fds[3], 20), 0);
+	fds[0] = kernel_event(&rig.kernel, rig.path, SOMEBODY, FAN_OPEN_PERM, 0, 0);
+	turn_until_broken(&rig, 1);
+	assert_int_equal(tenure_check(rig.t), TENURE_BREAKING);
+	assert_int_equal(answer_to(&rig, fds[0], 20), 0);
+	tenure_release(rig.t);
+	for (int i = 1; i < 5; i++)
+		assert_int_equal(answer_to(&rig, fds[i % 4], WAIT_MS), FAN_ALLOW);
+	down(&rig);
+}
+
+/* It settles by itself. Taken before, it is ours for a while. */
+static void test_part_settles(void **state)
+{
+	struct tenure_part part = {.offset = 0, .end = KIB(8)};
+	struct rig rig;
+	uint64_t begun;
+	int fds[2];
+
+	(void)state;
+	up(&rig);
+	rig.in_parts = true;
+	assert_int_equal(take(&rig), 0);
+	fds[0] = event_at(&rig, 0, KIB(4));
+	turn_until_parts(&rig, 1);
+	begun = now_ns();
+	tenure_part_release(rig.t, &part);
+	assert_int_equal(answer_to(&rig, fds[0], WAIT_MS), FAN_ALLOW);
+	while (!tenure_part_settled(rig.t, &part))
+		loop_turn(rig.loop, 1);
+	assert_true(now_ns() >= begun + WATCH_UNSEEN_NS);
+	tenure_part_take(rig.t, &part);
+	fds[0] = event_at(&rig, 0, KIB(4));
+	turn_until_parts(&rig, 2);
+
+	tenure_part_release(rig.t, &part);
+	assert_int_equal(answer_to(&rig, fds[0], WAIT_MS), FAN_ALLOW);
+	begun = now_ns();
+	tenure_part_take(rig.t, &part);
+	fds[0] = event_at(&rig, KIB(4), KIB(8));
+	fds[1] = event_at(&rig, KIB(8), KIB(4));
+	turn_until_parts(&rig, 4);
+	assert_true(now_ns() >= begun + WATCH_SLICE_NS);
+	tenure_release(rig.t);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(answer_to(&rig, fds[i], WAIT_MS), FAN_ALLOW);
 	down(&rig);
 }
 
@@ -522,6 +625,8 @@ static int run_group(const char *where)
 		leaks_test(test_end),
 		leaks_test(test_settles),
 		leaks_test(test_turns),
+		leaks_test(test_part),
+		leaks_test(test_part_settles),
 		leaks_test(test_words),
 	};
 

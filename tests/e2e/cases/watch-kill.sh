@@ -37,7 +37,7 @@ check_round killed
 # Nobody watches: local processes do not wait, and the next daemon takes over.
 read -r begun ended <<<"$(helper open "$files/data")"
 [ $((ended - begun)) -lt $((1000000000 * slow)) ] || fail "open(2) took $(((ended - begun) / 1000)) µs after kill -9"
-truncate -s 32M "$files/data"
+fallocate -l 32M "$files/data"
 daemon_start
 make_round stopped
 daemon_stop busy

@@ -12,15 +12,16 @@ client writer hold --write --allocate "$(target data)"
 wait_for 10 "the first grant" said writer '\bgranted\b'
 suspend "${c_pid[writer]}"
 sleep 0.2
-# Several wait at once, one is killed meanwhile; all others are let go on, none before the deadline.
-helper_start one pwrite "$files/data" 0 4096 'one '
+# Several wait at once, one is killed meanwhile; all others are let go on, none before the deadline. Who
+# opens is first: he wants all, and whoever named a part before him would have the client fenced sooner.
 helper_start two open "$files/data"
-helper_start three truncate "$files/data" $((8 << 20))
-helper_start dies pwrite "$files/data" 8192 4096 'dies '
-sleep 0.3
-client_kill dies
 wait_for 10 "the recall" eval '[ "$(status .exports[0].recalls)" -ge 1 ]'
 seen=$(status .exports[0].last_recall.seen_ns)
+helper_start one pwrite "$files/data" 0 4096 'one '
+helper_start three truncate "$files/data" $((8 << 20))
+helper_start dies pwrite "$files/data" 8192 4096 'dies '
+sleep 0.1
+client_kill dies
 for n in one two three; do
 	client_end $n
 	read -r begun ended <"$tmp/$n.out"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2154,SC2034 # variables of lib.sh
-# tenure = watch: truncate is a recall, and the freed blocks are another file's; it goes on from there
+# tenure = watch: truncate is a recall of what goes, and the freed blocks are another file's; it goes on from there
 # limit: 180
 serve_watch 32
 half=$((16 << 20)) full=$((32 << 20))
@@ -14,16 +14,22 @@ expect "size after truncate" "$(size_of "$files/data")" $half
 wait_for 10 "the client told" said writer '\btold\b'
 wait_for 10 "the client's release" said writer '\breleased\b'
 wait_serving
-timeline=$(status .exports[0].last_recall)
+wait_for 10 "the new size" eval '[ "$(status .exports[0].size_bytes)" = '$half' ]'
+wait_for 10 "the part served again" eval '[ "$(status .exports[0].last_range_recall.serving_ns)" -gt 0 ]'
+timeline=$(status .exports[0].last_range_recall)
 at() { jq -r ".$1" <<<"$timeline"; }
+expect "recalled from" "$(at offset)" $half
+expect "clients" "$(at clients)" 1
 expect "fenced clients" "$(at fenced_clients)" 0
 last=0
-for step in seen_ns told_ns released_ns keys_dead_ns unlocked_ns retaken_ns serving_ns; do
+for step in seen_ns proven_ns serving_ns; do
 	[ "$(at $step)" -ge "$last" ] || fail "$step ($(at $step)) comes before the step ahead of it: $timeline"
 	last=$(at $step)
 done
-[ "$(at unlocked_ns)" -ge "$begun" ] || fail "released before it was asked for"
-[ "$(at unlocked_ns)" -le "$ended" ] || fail "truncate returned before the file was let go"
+[ "$(at proven_ns)" -ge "$begun" ] || fail "released before it was asked for"
+[ "$(at proven_ns)" -le "$ended" ] || fail "truncate returned before the file was let go"
+expect "generation" "$(generation)" 1
+expect "recalls of the whole" "$(status .exports[0].recalls)" 0
 wait_for 10 "the client granted again" said writer '\bregranted\b'
 for _ in 1 2 3; do
 	sleep 0.2
@@ -31,11 +37,11 @@ for _ in 1 2 3; do
 done
 wait_for 10 "the old key refused" said writer '\bold key.*refused: remote access error'
 resize "$files/data" $full
-wait_for 10 "generation 3" eval '[ "$(generation)" = 3 ]'
+wait_for 10 "generation 2" eval '[ "$(generation)" = 2 ]'
 wait_serving
 client_end writer INT
 expect_text "the client's summary" "$(grep -E '\bended\b' "$tmp/writer.out")" "\\b2 recalls, $(unanswered_trials writer) fences,"
-expect "recalls" "$(status .exports[0].recalls)" 2
+expect "recalls of the whole" "$(status .exports[0].recalls)" 1
 wait_for 10 "no grant" grants_are 0
 
 # Others that change the file: each is a recall, or finds it released still.
