@@ -120,9 +120,11 @@ static bool parts_overlap(const struct interlock_node *a, const struct interlock
 	return false;
 }
 
+/* Whether `b`, which came later, waits for `a`. */
 static bool conflict(const struct interlock_node *a, const struct interlock_node *b)
 {
-	if (!(a->exclusive || b->exclusive) || a->offset >= b->end || b->offset >= a->end)
+	if (a->passive || !(a->exclusive || b->exclusive) || a->offset >= b->end ||
+	    b->offset >= a->end)
 		return false;
 	return (a->nr_parts == 0 && b->nr_parts == 0) || parts_overlap(a, b);
 }
@@ -242,13 +244,13 @@ static void leave_narrow(struct interlock *il, struct interlock_node *n, struct 
 		for (l = n->links[i].link.next; l != &s->nodes; l = l->next) {
 			struct interlock_node *other = node_of(l);
 
-			if (conflict(other, n) && meeting_place(other, n) == shard)
+			if (conflict(n, other) && meeting_place(other, n) == shard)
 				make_way(other, granted);
 		}
 		for (l = il->wide.next; i == 0 && l != &il->wide; l = l->next) {
 			struct interlock_node *other = list_entry(l, struct interlock_node, wide);
 
-			if (other->epoch > n->epoch && conflict(other, n))
+			if (other->epoch > n->epoch && conflict(n, other))
 				make_way(other, granted);
 		}
 		list_del(&n->links[i].link);
@@ -264,7 +266,7 @@ static void leave_wide(struct interlock *il, struct interlock_node *n, struct li
 	for (l = n->wide.next; l != &il->wide; l = l->next) {
 		struct interlock_node *other = list_entry(l, struct interlock_node, wide);
 
-		if (conflict(other, n))
+		if (conflict(n, other))
 			make_way(other, granted);
 	}
 	for (unsigned int i = 0; i < SHARDS; i++) {
@@ -272,7 +274,7 @@ static void leave_wide(struct interlock *il, struct interlock_node *n, struct li
 			struct interlock_node *other = node_of(l);
 
 			if (other->epoch >= n->epoch && other->links[0].shard == i &&
-			    conflict(other, n))
+			    conflict(n, other))
 				make_way(other, granted);
 		}
 	}

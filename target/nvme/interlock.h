@@ -35,12 +35,13 @@ struct interlock_node {
 	uint64_t offset;
 	uint64_t end;
 	bool exclusive;
+	bool passive; /* it waits for others, and nobody for it */
 	/** All that it has of its range, in any order; none: the whole. */
 	unsigned int nr_parts;
 	const struct interlock_part *parts;
 	/**
 	 * It waited and has the range now. Called once, on the thread that made way, with no lock
-	 * held: it posts a message.
+	 * held: it posts a message, or lets the range go at once.
 	 */
 	void (*granted)(struct interlock_node *node);
 

@@ -202,6 +202,39 @@ static void test_parts(void **state)
 	leave(&a);
 }
 
+/* Who only waits until others are gone, narrow and wide, with one of each before it and behind it. */
+static void test_passive(void **state)
+{
+	const uint64_t lengths[] = {4096, MIB(16)};
+
+	(void)state;
+	for (unsigned int i = 0; i < 8; i++) {
+		struct one before = range(0, lengths[i & 1], true);
+		struct one waits = range(0, lengths[i >> 1 & 1], false);
+		struct one reader = range(0, lengths[i & 1], false);
+		struct one behind = range(1024, lengths[i >> 2 & 1], true);
+
+		waits.node.passive = true;
+		assert_true(take(&before));
+		assert_false(take(&waits));
+		assert_false(take(&behind));
+		leave(&before);
+		assert_int_equal(waits.granted, 1);
+		assert_int_equal(behind.granted, 1);
+		leave(&behind);
+		leave(&waits);
+		assert_int_equal(behind.granted, 1);
+
+		assert_true(take(&reader));
+		assert_true(take(&waits));
+		leave(&reader);
+		assert_true(take(&behind));
+		leave(&waits);
+		leave(&behind);
+		assert_int_equal(behind.granted, 1);
+	}
+}
+
 static void test_cover(void **state)
 {
 	struct interlock_part parts[3];
@@ -387,6 +420,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_long, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wide, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_parts, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_passive, setup, teardown),
 		cmocka_unit_test(test_cover),
 		cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
