@@ -293,12 +293,14 @@ void holding_punch(struct holding *h, struct holding_punch *punch);
  * or not. Embed it; it is the room's from holding_recall_range() to `ended`.
  */
 struct holding_range {
-	uint64_t offset; /* bytes; rounded outwards to LH_GRANT_ALIGN */
-	uint64_t length; /* 0: to the end, wherever that will be */
-	bool tenure;	 /* the tenure of the whole export too: any process may open the file */
+	uint64_t offset;  /* bytes; rounded outwards to LH_GRANT_ALIGN */
+	uint64_t length;  /* 0: to the end, wherever that will be */
+	bool tenure;	  /* the tenure of the whole export too: any process may open the file */
+	bool grants_only; /* not what block commands use: they go on as they did */
 	/**
-	 * The proof, once: nothing remote reaches the range, no work request or commit of ours is under
-	 * way on it. Block commands reach it through the file system. NULL: nobody asks.
+	 * The proof, once: nothing remote reaches the range, no work request or commit of ours is
+	 * under way on it. Block commands reach it through the file system. With grants_only: no
+	 * grant touches it. NULL: nobody asks.
 	 */
 	void (*done)(struct holding_range *r);
 	/** Once, after holding_recall_end() and `done`: what is served has the range again, or nothing

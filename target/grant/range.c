@@ -54,7 +54,7 @@ static void recall_all(struct holding *h)
 
 static bool wants_narrow(const struct holding *h, const struct holding_range *r)
 {
-	return h->recall.state == RECALL_GRANTED && !r->recall.narrowed &&
+	return h->recall.state == RECALL_GRANTED && !r->recall.narrowed && !r->grants_only &&
 	       (r->recall.state == RANGE_RECALLING || r->recall.state == RANGE_FENCED);
 }
 
@@ -113,7 +113,7 @@ uint64_t range_held_length(const struct holding *h, uint64_t offset)
 
 static bool left_out(const struct holding_range *r, enum making kind)
 {
-	if (r->finishing)
+	if (r->finishing || r->grants_only)
 		return false;
 	if (kind == MAKE_RETURN)
 		return !r->coming_back;
@@ -342,9 +342,8 @@ static void carry_out(struct holding_range *r, const struct range_actions *actio
 	const struct holding_env *env = h->env;
 	unsigned int mask = actions->mask;
 
-	if (mask & RANGE_DO_NARROW)
-		grant_cancel_range(h, r->offset, r->end);
 	if (mask & RANGE_DO_TELL) {
+		grant_cancel_range(h, r->offset, r->end);
 		tell(r);
 		range_check(h);
 	}
@@ -478,6 +477,8 @@ static void begin(struct holding *h, struct holding_range *r)
 			event(r, RANGE_OVERTAKEN);
 	} else if (r->recall.state != RANGE_WAITING) {
 		return;
+	} else if (h->recall.state == RECALL_RETAKING && r->grants_only) {
+		event(r, RANGE_OVERTAKEN); /* nobody has any yet */
 	} else if (h->recall.state == RECALL_RETAKING ||
 		   (h->recall.state == RECALL_GRANTED && r->tenure)) {
 		recall_all(h);
@@ -545,6 +546,7 @@ void holding_recall_range(struct holding *h, struct holding_range *r)
 		.offset = offset,
 		.length = r->length,
 		.tenure = r->tenure,
+		.grants_only = r->grants_only,
 		.done = r->done,
 		.ended = r->ended,
 		.h = h,
@@ -556,7 +558,7 @@ void holding_recall_range(struct holding *h, struct holding_range *r)
 		ours.end = align_up(r->offset + r->length, LH_GRANT_ALIGN);
 	*r = ours;
 	r->timer.fn = on_timer;
-	range_recall_init(&r->recall, &limits);
+	range_recall_init(&r->recall, &limits, r->grants_only);
 	list_push(&h->ranges, &r->link);
 	h->kept += r->tenure;
 	range_next(h);

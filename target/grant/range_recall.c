@@ -41,9 +41,10 @@ static void set_state(struct range_recall *r, enum range_state state)
 	r->state = state;
 }
 
-void range_recall_init(struct range_recall *r, const struct range_limits *limits)
+void range_recall_init(struct range_recall *r, const struct range_limits *limits, bool grants_only)
 {
-	*r = (struct range_recall){.state = RANGE_WAITING, .limits = *limits};
+	*r = (struct range_recall){
+		.state = RANGE_WAITING, .limits = *limits, .grants_only = grants_only};
 	assert(limits->deadline_ns <= limits->patience_ns);
 }
 
@@ -59,7 +60,9 @@ static void begin(struct range_recall *r, uint64_t now, struct range_actions *ou
 	set_state(r, RANGE_RECALLING);
 	r->deadline_ns = now + r->limits.deadline_ns;
 	r->patience_ns = now + r->limits.patience_ns;
-	out->mask |= RANGE_DO_NARROW | RANGE_DO_TELL | RANGE_DO_TIMER;
+	out->mask |= RANGE_DO_TELL | RANGE_DO_TIMER;
+	if (!r->grants_only)
+		out->mask |= RANGE_DO_NARROW;
 	out->wake_ns = r->deadline_ns;
 }
 
@@ -72,6 +75,8 @@ static void release(struct range_recall *r, struct range_actions *out)
 /* Whatever the last event has made possible. */
 static void advance(struct range_recall *r, struct range_actions *out)
 {
+	if (under_way(r) && r->keys_dead && r->grants_only)
+		release(r, out);
 	if (under_way(r) && r->keys_dead && !r->seal_asked) {
 		r->seal_asked = true;
 		out->mask |= RANGE_DO_SEAL;
@@ -89,7 +94,7 @@ static void advance(struct range_recall *r, struct range_actions *out)
 
 static void narrowed(struct range_recall *r, struct range_actions *out)
 {
-	if (!under_way(r) || r->narrowed)
+	if (!under_way(r) || r->narrowed || r->grants_only)
 		return;
 	r->narrowed = true;
 	out->mask |= RANGE_DO_DRAIN;
@@ -109,7 +114,8 @@ static void timer(struct range_recall *r, uint64_t now, struct range_actions *ou
 			out->mask |= RANGE_DO_FENCE_BLOCK;
 	}
 	if (now >= r->patience_ns) {
-		if (!r->escalated)
+		/* Keys that cannot be killed would hold up the whole export just so. */
+		if (!r->escalated && !r->grants_only)
 			out->mask |= RANGE_DO_ESCALATE;
 		r->escalated = true;
 		return;

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * How part of an export's blocks are given back and got again, while the rest is served on: the pure
- * part, one machine a recall. (state, event, now) in, actions out; no clock, no I/O, no pointers.
- * range.c carries the actions out; tests/model has the same machine for spin. The recall of the whole
- * export (recall.h) goes on beside it, and overtakes it: when that has let go, so has this.
+ * How part of an export's blocks are given back and got again, while the rest is served on: the
+ * pure part, one machine a recall. (state, event, now) in, actions out; no clock, no I/O, no
+ * pointers. range.c carries the actions out; tests/model has the same machine for spin. The recall
+ * of the whole export (recall.h) goes on beside it, and overtakes it: when that has let go, so has
+ * this. Of some only the grants are wanted: block commands and our own registrations go on, so that
+ * is all there is to prove.
  *
  *   WAITING -> RECALLING -> INVALID -> RELEASED -> RETURNING -> ENDED
  *      |          |  |         ^  |       ^
  *      |          |  +> FENCED +  |       |
- *      +----------+--------+------+-------+   overtaken
+ *      +----------+--------+------+-------+   overtaken, or no grant is left and no more was wanted
  */
 #ifndef LEASEHOLD_GRANT_RANGE_RECALL_H
 #define LEASEHOLD_GRANT_RANGE_RECALL_H
@@ -65,6 +67,7 @@ struct range_limits {
 struct range_recall {
 	enum range_state state;
 	struct range_limits limits;
+	bool grants_only;
 	bool narrowed;
 	bool drained;
 	bool keys_dead;
@@ -80,7 +83,7 @@ struct range_actions {
 	uint64_t wake_ns;
 };
 
-void range_recall_init(struct range_recall *r, const struct range_limits *limits);
+void range_recall_init(struct range_recall *r, const struct range_limits *limits, bool grants_only);
 
 /** Any event in any state; those that mean nothing there do nothing. */
 void range_recall_step(struct range_recall *r, enum range_event event, uint64_t now,

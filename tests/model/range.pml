@@ -5,10 +5,11 @@
  * it, and each recall has a machine of its own; what they share is that nothing served leaves in what
  * any of them wants, which is `out` here.
  *
- * The world. A client that holds a grant and answers, or not; an Acquire that was under way; block work
- * that ends, or not; commits; the registrar; a reactor that hangs (HANG); the landlord, who may be
- * through before he got it; a recall of the whole export at any time. Events come as their truth does,
- * in any order.
+ * The world. A client that holds a grant and answers, or not; an Acquire that was under way; block
+ * work that ends, or not; commits; the registrar; a reactor that hangs (HANG); the landlord, who
+ * may be through before he got it; a recall of the whole export at any time. Events come as their
+ * truth does, in any order. GRANTS: only the grants are wanted, for a block command; block work
+ * goes on.
  */
 
 #define WAITING	  0
@@ -44,7 +45,11 @@ byte told_landlord;
 
 #define under_way (state == RECALLING || state == FENCED || state == INVALID)
 
+#ifdef GRANTS
+#define SAFE assert(!landlord || !key)
+#else
 #define SAFE assert(!landlord || (!key && !work && !commit && !regions))
+#endif
 
 #ifdef BUG_NO_DRAIN
 #define IS_DRAINED 1
@@ -57,8 +62,23 @@ byte told_landlord;
 #define IS_SEALED sealed
 #endif
 
+inline release()
+{
+	state = RELEASED;
+	told_landlord++;
+	assert(told_landlord == 1);
+	landlord = !over;
+	SAFE
+}
+
 inline advance()
 {
+#ifdef GRANTS
+	if
+	:: under_way && keys_dead -> release()
+	:: else
+	fi;
+#endif
 	if
 	:: under_way && keys_dead && !seal_asked ->
 		seal_asked = 1;
@@ -79,21 +99,14 @@ inline advance()
 	fi
 }
 
-inline release()
-{
-	state = RELEASED;
-	told_landlord++;
-	assert(told_landlord == 1);
-	landlord = !over;
-	SAFE
-}
-
 inline m_begin()
 {
 	if
 	:: state == WAITING ->
 		state = RECALLING;
+#ifndef GRANTS
 		do_narrow = 1;
+#endif
 		do_tell = 1
 	:: else
 	fi;
@@ -130,7 +143,7 @@ inline m_timer()
 		fi
 	:: else
 	fi;
-#ifndef BUG_NO_ESCALATION
+#if !defined(BUG_NO_ESCALATION) && !defined(GRANTS)
 	if
 	:: under_way && phase >= 2 && !escalated ->
 		escalated = 1;
@@ -190,6 +203,9 @@ stuck:
 #ifdef HANG
 	atomic { whole -> work = 0 }
 #else
+#ifdef GRANTS
+end_stuck: /* nobody waits for it */
+#endif
 	atomic { do_fence_block || whole -> work = 0 }
 #endif
 }

@@ -213,7 +213,7 @@ static void test_all(void **state)
 	assert_non_null(seen);
 	assert_non_null(table);
 	memset(&first, 0, sizeof(first));
-	range_recall_init(&first.machine, &limits);
+	range_recall_init(&first.machine, &limits, false);
 	add(&first);
 	for (unsigned int i = 0; i < nr_seen; i++) {
 		struct place p;
@@ -246,7 +246,7 @@ static void test_way_out(void **state)
 		struct range_recall r;
 		unsigned int x = order;
 
-		range_recall_init(&r, &limits);
+		range_recall_init(&r, &limits, false);
 		for (unsigned int i = 0; i < 6; i++, x /= 6)
 			range_recall_step(&r, kind_world[x % 6], i, &actions);
 		for (unsigned int round = 0; round < 2; round++) {
@@ -266,7 +266,7 @@ static void test_deadlines(void **state)
 	struct range_recall r;
 
 	(void)state;
-	range_recall_init(&r, &limits);
+	range_recall_init(&r, &limits, false);
 	range_recall_step(&r, RANGE_BEGIN, 100, &a);
 	assert_int_equal(a.mask, RANGE_DO_NARROW | RANGE_DO_TELL | RANGE_DO_TIMER);
 	assert_int_equal(a.wake_ns, 100 + DEADLINE);
@@ -290,12 +290,44 @@ static void test_deadlines(void **state)
 		assert_non_null(range_recall_state_text((enum range_state)e));
 }
 
+/* Where only the grants are wanted nothing of our own is touched, and the whole export never is. */
+static void test_grants_only(void **state)
+{
+	const struct range_limits limits = {.deadline_ns = DEADLINE, .patience_ns = PATIENCE};
+	const enum range_event nothing[] = {RANGE_NARROWED, RANGE_DRAINED, RANGE_SEALED,
+					    RANGE_REGIONS_GONE};
+	struct range_actions a;
+	struct range_recall r;
+
+	(void)state;
+	range_recall_init(&r, &limits, true);
+	range_recall_step(&r, RANGE_BEGIN, 100, &a);
+	assert_int_equal(a.mask, RANGE_DO_TELL | RANGE_DO_TIMER);
+	assert_int_equal(a.wake_ns, 100 + DEADLINE);
+	for (size_t i = 0; i < ARRAY_SIZE(nothing); i++) {
+		range_recall_step(&r, nothing[i], 101, &a);
+		assert_int_equal(a.mask, 0);
+	}
+	range_recall_step(&r, RANGE_TIMER, 100 + DEADLINE, &a);
+	assert_int_equal(a.mask, RANGE_DO_FENCE_CLIENTS | RANGE_DO_KILL_KEYS | RANGE_DO_TIMER);
+	range_recall_step(&r, RANGE_TIMER, 100 + PATIENCE, &a);
+	assert_int_equal(a.mask, 0);
+	assert_int_equal(r.state, RANGE_FENCED);
+	range_recall_step(&r, RANGE_KEYS_DEAD, 200, &a);
+	assert_int_equal(a.mask, RANGE_DO_RELEASE);
+	range_recall_step(&r, RANGE_END, 201, &a);
+	assert_int_equal(a.mask, RANGE_DO_RETURN);
+	range_recall_step(&r, RANGE_RETURNED, 202, &a);
+	assert_int_equal(a.mask, RANGE_DO_END);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_all),
 		cmocka_unit_test(test_way_out),
 		cmocka_unit_test(test_deadlines),
+		cmocka_unit_test(test_grants_only),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
