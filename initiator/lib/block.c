@@ -18,6 +18,7 @@ static bool is_transient(uint16_t status)
 		return false;
 	switch (status & 0x7ff) {
 	case NVME_SC_NS_NOT_READY:
+	case NVME_SC_CMD_INTERRUPTED:
 	case NVME_SC_TRANSIENT_TRANSPORT:
 	case NVME_SC_ABORT_SQ_DELETED:
 	case NVME_SC_ABORT_REQUESTED:

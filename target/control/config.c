@@ -51,6 +51,7 @@ static const char *const busy_words[] = {"refuse", "wait", NULL};
 static const char *const deallocate_words[] = {"punch", "advisory", NULL};
 static const char *const tenure_words[] = {"lease", "watch", NULL};
 static const char *const refuse_words[] = {"never", "while-granted", NULL};
+static const char *const conflict_words[] = {"recall", "deny", NULL};
 static const char *const ana_words[] = {"optimized",	   "non-optimized", "inaccessible",
 					"persistent-loss", "change",	    NULL};
 static const char *const level_words[] = {"error", "warning", "notice", "info", "debug", NULL};
@@ -88,6 +89,7 @@ struct raw_export {
 	int tenure;
 	int refuse;
 	int deallocate;
+	int grant_conflict;
 	bool read_only;
 };
 
@@ -201,6 +203,8 @@ static const struct key export_keys[] = {
 	{"refuse", KEY_ENUM, offsetof(struct raw_export, refuse), .words = refuse_words},
 	{"deallocate", KEY_ENUM, offsetof(struct raw_export, deallocate),
 	 .words = deallocate_words},
+	{"grant_conflict", KEY_ENUM, offsetof(struct raw_export, grant_conflict),
+	 .words = conflict_words},
 	{"read_only", KEY_BOOL, offsetof(struct raw_export, read_only)},
 	{NULL},
 };
@@ -617,6 +621,7 @@ static int read_export(const struct daemon_config *c, const config_setting_t *s,
 		.refuse_while_granted = raw.refuse == 1,
 		.read_only = raw.read_only,
 		.advisory_deallocate = raw.deallocate == 1,
+		.deny_conflicts = raw.grant_conflict == 1,
 		.line = config_setting_source_line(s),
 	};
 	memcpy(e->name, raw.name, sizeof(e->name));

@@ -58,6 +58,7 @@ struct config_export {
 	bool wait_if_busy;
 	enum tenure_kind tenure;
 	bool refuse_while_granted;
+	bool deny_conflicts;
 	unsigned int line;
 };
 

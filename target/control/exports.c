@@ -304,6 +304,7 @@ static int make(struct exports *x, const struct config_export *c, uint32_t nsid,
 		.tenure = c->tenure,
 		.refuse_while_granted = c->refuse_while_granted,
 		.advisory_deallocate = c->advisory_deallocate,
+		.deny_conflicts = c->deny_conflicts,
 	};
 	struct entry *e = calloc(1, sizeof(*e));
 	int rc = e ? holding_new(x->env.holdings_env, &config, &e->h) : -ENOMEM;

@@ -115,7 +115,11 @@ struct grant *client_grant_new(struct grant_client *client, struct holding *h, u
 	g->born_ns = now_ns();
 	g->node.offset = offset;
 	g->node.end = offset + length;
+	(void)pthread_mutex_lock(&h->table_lock);
 	table_insert(&h->table, &g->node);
+	(void)pthread_mutex_unlock(&h->table_lock);
+	if (access & LH_GRANT_WRITE)
+		atomic_fetch_add_explicit(&h->nr_write_grants, 1, memory_order_relaxed);
 	list_push(&h->grants, &g->link);
 	list_push(&client->grants, &g->client_link);
 	list_init(&g->dying_link);
@@ -126,7 +130,11 @@ struct grant *client_grant_new(struct grant_client *client, struct holding *h, u
 void client_grant_free(struct grant *g)
 {
 	assert(!g->key.mr && g->state != GRANT_LIVE);
+	if (g->access & LH_GRANT_WRITE)
+		atomic_fetch_sub_explicit(&g->h->nr_write_grants, 1, memory_order_relaxed);
+	(void)pthread_mutex_lock(&g->h->table_lock);
 	table_remove(&g->h->table, &g->node);
+	(void)pthread_mutex_unlock(&g->h->table_lock);
 	list_del(&g->link);
 	list_del(&g->client_link);
 	list_del(&g->dying_link);

@@ -2,8 +2,9 @@
 /*
  * Acquire and Release. An acquire takes its bytes in the table first, so that whoever comes next
  * sees them taken, then has its keys made on the registrar, one at a time; afterwards everything is
- * checked again, since a recall, or the client's end, may have come meanwhile. Holes are filled one
- * acquire after another: each gives the export a view with more runs. Control loop.
+ * checked again, since a recall, or the client's end, may have come meanwhile. Before one for
+ * writing gets a key, block commands that change the bytes and began before have ended. Holes are
+ * filled one acquire after another: each gives the export a view with more runs. Control loop.
  */
 #include "grant/internal.h"
 
@@ -16,6 +17,12 @@
 DEFINE_COUNTER(grants_made, "grants", "Grants given to direct clients");
 
 #define PAGE_BYTES KIB(4)
+
+/* Outlives an acquire that is cancelled, since what it waits for may wait for that one's grants. */
+struct settling {
+	struct loop_msg msg;
+	struct acquire *op; /* NULL: cancelled */
+};
 
 struct acquire {
 	struct loop_msg msg;
@@ -30,6 +37,7 @@ struct acquire {
 	_Atomic uint16_t cancelled; /* 0, or the status to answer as soon as nothing is under way */
 	bool making;		    /* `work` is with the registrar */
 	bool grown;		    /* its holes were filled, once */
+	struct settling *settling;  /* it waits for block commands */
 
 	struct served *served; /* whose view the keys are made over */
 	struct grant *grants[LH_ACQUIRE_MAX_GRANTS];
@@ -174,6 +182,50 @@ static void make_key(struct acquire *op)
 		    op->h->env->control);
 }
 
+static void on_unsettled(struct loop_msg *msg)
+{
+	keys_made(container_of(msg, struct acquire, msg));
+}
+
+/* Its grants are dropped; not from inside whoever walks through what it is in. */
+static void unsettle(struct acquire *op)
+{
+	if (op->settling)
+		op->settling->op = NULL;
+	op->settling = NULL;
+	loop_post(op->h->env->control, &op->msg, on_unsettled);
+}
+
+static void on_settled(struct loop_msg *msg)
+{
+	struct settling *settling = container_of(msg, struct settling, msg);
+	struct acquire *op = settling->op;
+
+	free(settling);
+	if (!op)
+		return;
+	op->settling = NULL;
+	make_key(op);
+}
+
+/* Its grants are in the table: commands that begin from now on see them. */
+static void settle(struct acquire *op)
+{
+	const struct holding_env *env = op->h->env;
+	uint64_t from = op->grants[0]->node.offset, to = op->grants[op->count - 1]->node.end;
+	struct settling *settling = calloc(1, sizeof(*settling));
+
+	if (settling && env->ops->settle(env->ops_ctx, op->h, from, to - from, &settling->msg,
+					 on_settled) == 0) {
+		settling->op = op;
+		op->settling = settling;
+		return;
+	}
+	free(settling);
+	op->err = -ENOMEM;
+	unsettle(op);
+}
+
 static uint64_t key_bytes(const struct acquire *op)
 {
 	const struct fabric_device *dev = op->h->env->devices[op->client->config.device];
@@ -231,7 +283,10 @@ static void take(struct acquire *op, uint64_t length)
 	}
 	op->served = op->h->current;
 	op->h->current->users++;
-	make_key(op);
+	if (op->want.access & LH_GRANT_WRITE)
+		settle(op);
+	else
+		make_key(op);
 }
 
 /* ---- what may be had ------------------------------------------------------------------------- */
@@ -395,6 +450,8 @@ static void cancel(struct acquire *op, uint16_t status)
 		op->cancelled = status;
 	if (waiting)
 		finish(op, op->cancelled);
+	else if (op->settling)
+		unsettle(op);
 	else if (op->making)
 		pool_hurry(op->h->env->registrar, &op->work);
 }

@@ -27,6 +27,10 @@
 
 #define GRANT_KEY_BYTES GIB(1) /* of one grant; a longer Acquire gets several */
 
+#define GRANT_HOST_BYTES 16 /* of a host's identifier */
+
+#define GRANT_CONFLICT_DEADLINES 5 /* of a recall that a block command waits for a grant to go */
+
 #define GRANT_DEFAULT_DEADLINE_MS    1000 /* ask first; then fence */
 #define GRANT_DEFAULT_MAX_PER_CLIENT 4096
 #define GRANT_DEFAULT_MAX_BYTES	     0 /* no limit: what is granted takes no memory but the file's own */
@@ -97,6 +101,13 @@ struct holding_ops {
 	void (*unseal_range)(void *ctx, struct holding *h, uint64_t offset, uint64_t length,
 			     struct loop_msg *done, void (*fn)(struct loop_msg *));
 	/**
+	 * done: block commands that change any of the range and have begun, as far as their order
+	 * goes, before this was called have ended. Those that begin later see what was done before
+	 * it was called (conflict.c). 0, or -ENOMEM: then no done.
+	 */
+	int (*settle)(void *ctx, struct holding *h, uint64_t offset, uint64_t length,
+		      struct loop_msg *done, void (*fn)(struct loop_msg *));
+	/**
 	 * Sends Recall on the client's direct queue (and rings the doorbell event): of grants that touch
 	 * the range; UINT64_MAX: to the end. Once a recall.
 	 */
@@ -136,6 +147,7 @@ struct holding_config {
 	bool wait_if_busy;	  /* else refused when another process has the file open at start */
 	enum tenure_kind tenure;
 	bool refuse_while_granted; /* under watch: while there are grants local operations get EBUSY */
+	bool deny_conflicts; /* who changes what another host may write directly gets an error */
 };
 
 enum holding_state {
@@ -184,6 +196,7 @@ struct grant_client_config {
 	void *user;
 	char name[128]; /* host NQN and address, for logs */
 	char host[NVME_NQN_BYTES];
+	uint8_t hostid[GRANT_HOST_BYTES]; /* whose it is */
 	uint16_t cntlid;
 };
 
@@ -263,6 +276,40 @@ struct holding_eviction {
  * are under way with NVME_SC_RESERVATION_CONFLICT. Later ones are the caller's to refuse.
  */
 void holding_evict(struct holding *h, struct holding_eviction *e);
+
+/* ---- block commands beside grants ------------------------------------------------------------- */
+
+/**
+ * Whether another host has, or is getting, a grant for writing that touches any of the ranges.
+ * Asked by a command that changes them and has its place in the order. One relaxed load while the
+ * export has no such grant. Any thread.
+ */
+bool holding_conflicts(struct holding *h, const uint8_t host[GRANT_HOST_BYTES],
+		       const struct export_range *ranges, unsigned int nr_ranges);
+
+/** A command that waits until the grants that it is in conflict with are gone. Embed it. */
+struct holding_conflict {
+	const struct export_range *ranges; /* valid until done, as is … */
+	unsigned int nr_ranges;
+	const uint8_t *host; /* … whose command it is */
+	/**
+	 * Control loop, once; may come before holding_recall_conflicts() returns. 0: until its
+	 * place in the order is free no other host writes there directly. -EAGAIN: they are not
+	 * gone after GRANT_CONFLICT_DEADLINES; -ENOMEM.
+	 */
+	void (*done)(struct holding_conflict *c, int err);
+	/* the room's own */
+	struct holding *h;
+	struct list link;
+	uint32_t last_id; /* later grants wait for its place, so it does not for them */
+	struct loop_timer timer;
+};
+
+/**
+ * Recalls exactly what is in conflict with it: no other grant, no registration, no tenure, no
+ * generation. Clients that do not answer are fenced at the deadline.
+ */
+void holding_recall_conflicts(struct holding *h, struct holding_conflict *c);
 
 /* ---- holes ----------------------------------------------------------------------------------- */
 

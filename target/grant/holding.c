@@ -66,6 +66,8 @@ int holding_new(const struct holding_env *env, const struct holding_config *conf
 	list_init(&h->served);
 	list_init(&h->growers);
 	list_init(&h->evictions);
+	list_init(&h->conflicts);
+	(void)pthread_mutex_init(&h->table_lock, NULL);
 	list_init(&h->ranges);
 	list_init(&h->reclaims);
 	list_init(&h->locals);
@@ -94,7 +96,9 @@ void holding_free(struct holding *h)
 		return;
 	assert(h->state == HOLDING_OFFLINE && !h->work_busy && list_empty(&h->served));
 	assert(list_empty(&h->grants) && list_empty(&h->acquires) && !h->tenure);
-	assert(list_empty(&h->ranges) && list_empty(&h->reclaims) && list_empty(&h->locals));
+	assert(list_empty(&h->ranges) && list_empty(&h->reclaims) && list_empty(&h->locals) &&
+	       list_empty(&h->conflicts));
+	(void)pthread_mutex_destroy(&h->table_lock);
 	free(h->name);
 	free(h->path);
 	free(h->lock_dir);
@@ -178,7 +182,7 @@ void holding_check_stopped(struct holding *h)
 {
 	if (!h->stopped || h->work_busy || h->make.kind != MAKE_NOTHING || h->stepping ||
 	    h->punch.step != PUNCH_IDLE || !list_empty(&h->acquires) || !list_empty(&h->reclaims) ||
-	    !list_empty(&h->locals) || h->state == HOLDING_OFFLINE)
+	    !list_empty(&h->locals) || h->conflict_recalls > 0 || h->state == HOLDING_OFFLINE)
 		return;
 	assert(h->recall.state == RECALL_RELEASED && list_empty(&h->grants));
 	make_unwant(h);
@@ -249,6 +253,7 @@ void holding_check_drained(struct holding *h)
 void holding_check_keys(struct holding *h)
 {
 	evict_check(h);
+	conflict_check(h);
 	range_check(h);
 	if (!recall_going_on(&h->recall))
 		return;

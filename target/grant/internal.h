@@ -11,6 +11,7 @@
  *   reclaim.c  local tools that want a range, or all of it, for a while
  *   local.c    local operations, under watch, that want a range
  *   evict.c    grants that are forbidden from now on
+ *   conflict.c block commands beside other hosts' grants for writing
  *   ladder.c   how the memory is registered with each adapter, and when that changes
  *   look.c     whether the file is still where its path says
  *   serve.c    generations that are or were served: publishing and burying them
@@ -21,6 +22,7 @@
 #ifndef LEASEHOLD_GRANT_INTERNAL_H
 #define LEASEHOLD_GRANT_INTERNAL_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "grant/grant.h"
@@ -178,6 +180,8 @@ struct holding {
 	struct holding_config config;
 	char *name, *path, *lock_dir, *state_dir;
 	_Atomic(struct export *) export;
+	/* In the table. Reactors look: here, where little else is written. */
+	_Atomic unsigned int nr_write_grants;
 	enum holding_state state;
 	char why[ERRTEXT_BYTES];
 	struct region_probe
@@ -247,6 +251,11 @@ struct holding {
 
 	unsigned int warned; /* enum export_warning: what is in the log already */
 
+	struct list conflicts;	       /* struct holding_conflict */
+	unsigned int conflict_recalls; /* under way for these */
+
+	/* Control writes it, under the lock; reactors read it, under the lock. */
+	pthread_mutex_t table_lock;
 	struct table table;
 	struct list grants;
 	struct list acquires;
@@ -395,6 +404,10 @@ void local_stop(struct holding *h);
 /* evict.c */
 /** A grant has gone. */
 void evict_check(struct holding *h);
+
+/* conflict.c */
+/** A grant has gone. */
+void conflict_check(struct holding *h);
 
 /* serve.c */
 bool served_has_keys(const struct served *s);

@@ -202,6 +202,7 @@ static int dq_prepared(struct queue *q)
 		.cntlid = dq->owner->cntlid,
 	};
 
+	memcpy(config.hostid, dq->owner->hostid, sizeof(config.hostid));
 	(void)snprintf(config.name, sizeof(config.name), "%.80s (%.40s)", dq->owner->hostnqn,
 		       q->address);
 	(void)snprintf(config.host, sizeof(config.host), "%s", dq->owner->hostnqn);

@@ -79,8 +79,10 @@ static bool is_logged(uint16_t status)
 	case NVME_SC_NS_NOT_READY:
 	case NVME_SC_ABORTED_PREEMPTED:
 	case NVME_SC_RESERVATION_CONFLICT:
+	case NVME_SC_CMD_INTERRUPTED:
 	case NVME_SC_TRANSIENT_TRANSPORT:
 	case NVME_SC_COMPARE_FAILED:
+	case NVME_SC_ACCESS_DENIED:
 		return false;
 	default:
 		return STATUS_TYPE(status) != STATUS_TYPE_VENDOR &&

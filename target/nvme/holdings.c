@@ -16,6 +16,7 @@
  * Attach and detach wait for nothing; all come to a reactor in the order in which they were begun.
  * A later publish starts with fresh counters, so it never holds up an earlier operation.
  */
+#include <errno.h>
 #include <stdlib.h>
 
 #include "nvme/controller.h"
@@ -613,6 +614,56 @@ static void holdings_unseal_range(void *ctx, struct holding *h, uint64_t offset,
 	start_range_op(ctx, h, OP_UNSEAL_RANGE, offset, length, done, fn);
 }
 
+/* ---- Acquires for writing --------------------------------------------------------------------- */
+
+/* A place behind the commands that are there. */
+struct settle {
+	struct interlock_node node;
+	struct nvme_target *target;
+	struct interlock *interlock;
+	struct loop_msg *done;
+	void (*fn)(struct loop_msg *);
+};
+
+/* On the thread of whoever made way. */
+static void settled(struct interlock_node *node)
+{
+	struct settle *s = container_of(node, struct settle, node);
+
+	interlock_unlock(s->interlock, node);
+	loop_post(s->target->env.control, s->done, s->fn);
+	free(s);
+}
+
+static int holdings_settle(void *ctx, struct holding *h, uint64_t offset, uint64_t length,
+			   struct loop_msg *done, void (*fn)(struct loop_msg *))
+{
+	struct nvme_target *t = ctx;
+	unsigned int slot = home_of(t, h);
+	struct settle *s;
+
+	if (slot == NVME_MAX_NAMESPACES) {
+		loop_post(t->env.control, done, fn);
+		return 0;
+	}
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	*s = (struct settle){
+		.node = {.offset = offset,
+			 .end = offset + length,
+			 .passive = true,
+			 .granted = settled},
+		.target = t,
+		.interlock = t->homes[slot].interlock,
+		.done = done,
+		.fn = fn,
+	};
+	if (interlock_lock(s->interlock, &s->node))
+		settled(&s->node);
+	return 0;
+}
+
 static void holdings_tell(void *ctx, struct grant_client *client, struct holding *h,
 			  uint64_t offset, uint64_t length, uint32_t generation,
 			  uint32_t deadline_ms)
@@ -643,6 +694,7 @@ static const struct holding_ops holding_ops = {
 	.fence_range = holdings_fence_range,
 	.seal_range = holdings_seal_range,
 	.unseal_range = holdings_unseal_range,
+	.settle = holdings_settle,
 	.tell = holdings_tell,
 	.changed = holdings_changed,
 };

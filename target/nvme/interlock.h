@@ -5,10 +5,10 @@
  *
  * Ranges are found by granule: each lies in the lists of the shards that its granules hash to. A
  * shard has a lock of its own, held for some tens of ns, so that two reactors meet only when they
- * work on the same bytes, or once in many times by accident. Uncontended it costs one exchange and a
- * look at a short list. A range of more granules than a node has links ("wide": a large Write Zeroes)
- * takes every shard's lock, and lies in a list that the holder of any one of them may read; so does a
- * node that has only some parts of its range.
+ * work on the same bytes, or once in many times by accident. Uncontended it costs one exchange and
+ * a look at a short list. A range of more granules than a node has links ("wide": a large Write
+ * Zeroes) takes every shard's lock, and lies in a list that the holder of any one of them may read;
+ * so does a node that has only some parts of its range.
  *
  * Any thread. Nothing here waits but for a shard's lock.
  */
@@ -69,8 +69,9 @@ void interlock_unlock(struct interlock *lock, struct interlock_node *node);
 MUST_CHECK bool interlock_cancel(struct interlock *lock, struct interlock_node *node);
 
 /**
- * One more to be had, beside `nr` parts of at most `max` (not 0): a part of its own, or the one that
- * grows least by it is made longer, also over what nobody asked for. Returns how many there are then.
+ * One more to be had, beside `nr` parts of at most `max` (not 0): a part of its own, or the one
+ * that grows least by it is made longer, also over what nobody asked for. Returns how many there
+ * are then.
  */
 MUST_CHECK unsigned int interlock_cover(struct interlock_part *parts, unsigned int nr,
 					unsigned int max, struct interlock_part more);

@@ -231,6 +231,7 @@ void io_begin(struct request *r)
 {
 	const struct io_command *command = &commands[r->command.opcode];
 	struct request *second = r->pair;
+	bool changes = second || command->lock == LOCK_EXCLUSIVE;
 	uint32_t status = find_namespace(r);
 
 	if (!status)
@@ -251,8 +252,9 @@ void io_begin(struct request *r)
 		}
 	}
 	if (command->lock != LOCK_NONE &&
-	    !io_lock(r, r->range.offset, r->range.offset + r->range.length,
-		     second || command->lock == LOCK_EXCLUSIVE))
+	    !io_lock(r, r->range.offset, r->range.offset + r->range.length, changes))
+		return;
+	if (changes && !io_clear_range(r))
 		return;
 	if (must_commit(r, command))
 		request_on_worker(r, commit_there, committed);

@@ -29,6 +29,16 @@ MUST_CHECK bool io_lock(struct request *r, uint64_t offset, uint64_t end, bool e
 MUST_CHECK bool io_lock_parts(struct request *r, const struct interlock_part *parts,
 			      unsigned int nr);
 
+/**
+ * For what changes bytes, when it has its place: true if no other host was granted any of them for
+ * writing. False: it waits until they are recalled, and io_begin() follows, or it was refused. The
+ * ranges stay where they are until the end.
+ */
+MUST_CHECK bool io_clear_way(struct request *r, const struct export_range *changes,
+			     unsigned int nr);
+/** The same for r->range alone. */
+MUST_CHECK bool io_clear_range(struct request *r);
+
 /** What a change of the file came to (0 or -errno), for the host: with DNR where it will be so again. */
 uint16_t io_status(int err);
 

@@ -47,7 +47,7 @@ static void run(struct request *r)
 		from = min_u64(from, s->offset);
 		end = max_u64(end, s->offset + s->length);
 	}
-	if (io_lock(r, from, end, true))
+	if (io_lock(r, from, end, true) && io_clear_range(r))
 		request_on_worker(r, copy_there, copy_done);
 }
 

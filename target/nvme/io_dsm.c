@@ -88,6 +88,9 @@ static bool take_place(struct request *r, const struct export_range *ranges, uns
 	}
 	r->u.punch.nr_parts = nr;
 	memcpy(r->u.punch.parts, parts, sizeof(parts));
+	for (unsigned int i = 0; i < nr; i++)
+		r->u.punch.changes[i] = (struct export_range){
+			.offset = parts[i].offset, .length = parts[i].end - parts[i].offset};
 	if (io_lock_parts(r, r->u.punch.parts, nr))
 		return true;
 	/* Nobody waits for his place with a buffer in his hands. */
@@ -109,7 +112,7 @@ static void ranges_ready(struct request *r)
 		request_reject(r, refused);
 		return;
 	}
-	if (take_place(r, ranges, n))
+	if (take_place(r, ranges, n) && io_clear_way(r, r->u.punch.changes, r->u.punch.nr_parts))
 		io_punch(r, ranges, n, false, deallocated);
 }
 

@@ -90,6 +90,9 @@ struct request {
 	/* Its place among those that overlap it (io.c). */
 	struct interlock_node lock;
 	bool locked;
+	struct export_range changes;	   /* of a command with one range … */
+	struct holding_conflict conflict;  /* … what others are granted of that */
+	bool way_clear;			   /* nobody is, nor will be while it has its place */
 	bool punched;			   /* a hole instead of zeros was tried, in vain */
 	bool compared;			   /* the first half of a pair: it found what it should */
 	struct request *pair;		   /* the other half, once both are here */
@@ -123,6 +126,7 @@ struct request {
 			/* Of Dataset Management: what it has of the order, until its end. */
 			unsigned int nr_parts;
 			struct interlock_part parts[NVME_DSM_MAX_PARTS];
+			struct export_range changes[NVME_DSM_MAX_PARTS]; /* the same */
 		} punch;
 		struct {
 			struct export_range sources[NVME_COPY_MAX_RANGES];

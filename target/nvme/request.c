@@ -186,7 +186,7 @@ void request_start(struct capsule *capsule)
 	r->dw0 = r->dw1 = 0;
 	r->nr_segments = 0;
 	r->send_data = false;
-	r->punched = r->compared = false;
+	r->way_clear = r->punched = r->compared = false;
 	request_set_state(r, REQUEST_PARSED);
 	nq->q.busy++;
 	/* The answer to Disconnect is the last entry of its queue (NVMe base 2.0 §3.3.2.4). */

@@ -348,26 +348,36 @@ int landlord_open(struct direct *d, unsigned int ms)
 
 /* ---- up and down ------------------------------------------------------------------------------ */
 
-static int setup_with(void **state, uint32_t deadline_ms)
+int setup_with(void **state, void (*start)(struct rig *rig))
 {
 	if (leaks_setup(state))
 		return -1;
 	memset(&persists, 0, sizeof(persists));
 	ends = (struct ends){.control = pthread_self()};
 	(void)sem_init(&persists.gate, 0, 0);
-	rig_start_deadline(&rig, deadline_ms);
+	start(&rig);
 	cntlid = host_admin(&rig, &admin);
 	return 0;
 }
 
+static void start_patient(struct rig *r)
+{
+	rig_start_deadline(r, PATIENT_MS);
+}
+
 int setup(void **state)
 {
-	return setup_with(state, PATIENT_MS);
+	return setup_with(state, start_patient);
+}
+
+static void start_strict(struct rig *r)
+{
+	rig_start_deadline(r, FENCE_MS);
 }
 
 int setup_strict(void **state)
 {
-	return setup_with(state, FENCE_MS);
+	return setup_with(state, start_strict);
 }
 
 int teardown(void **state)

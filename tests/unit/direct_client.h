@@ -67,6 +67,8 @@ extern struct ends ends;
 /** A target with a controller; clients have PATIENT_MS for a recall, or FENCE_MS. */
 int setup(void **state);
 int setup_strict(void **state);
+/** With a target that is started so. */
+int setup_with(void **state, void (*start)(struct rig *rig));
 int teardown(void **state);
 
 /* ---- its queue ---- */

@@ -204,6 +204,18 @@ static void op_unseal_range(void *ctx, struct holding *h, uint64_t offset, uint6
 	loop_post(rig->env.control, done, fn);
 }
 
+static int op_settle(void *ctx, struct holding *h, uint64_t offset, uint64_t length,
+		     struct loop_msg *done, void (*fn)(struct loop_msg *))
+{
+	struct rig *rig = ctx;
+
+	(void)h;
+	(void)offset;
+	(void)length;
+	loop_post(rig->env.control, done, fn);
+	return 0;
+}
+
 static void op_tell(void *ctx, struct grant_client *client, struct holding *h, uint64_t offset,
 		    uint64_t length, uint32_t generation, uint32_t deadline_ms)
 {
@@ -236,6 +248,7 @@ static const struct holding_ops fake_reactors = {
 	.fence_range = op_fence_range,
 	.seal_range = op_seal_range,
 	.unseal_range = op_unseal_range,
+	.settle = op_settle,
 	.tell = op_tell,
 	.changed = op_changed,
 };

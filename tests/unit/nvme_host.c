@@ -75,6 +75,7 @@ static void make_target(struct rig *rig)
 			   .state_dir = rig->state_dir},
 		.nsid = TEST_NSID,
 		.wait_if_busy = true,
+		.deny_conflicts = rig->deny_conflicts,
 	};
 
 	rig->env = (struct holding_env){
@@ -103,7 +104,7 @@ static void make_target(struct rig *rig)
 }
 
 static void start_with(struct rig *rig, unsigned int nr_reactors, const struct nvme_limits *limits,
-		       const char *state_dir, uint32_t deadline_ms)
+		       const char *state_dir, uint32_t deadline_ms, bool deny_conflicts)
 {
 	struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct nvme_listen_options options = {0};
@@ -116,6 +117,7 @@ static void start_with(struct rig *rig, unsigned int nr_reactors, const struct n
 		rig->limits.shared_receives = limits->max_connections + 1;
 	rig->state_dir = state_dir;
 	rig->deadline_ms = deadline_ms;
+	rig->deny_conflicts = deny_conflicts;
 	(void)mkdir(in_dir("run"), 0700);
 	make_file();
 	assert_int_equal(iwarp_fabric_open(NULL, &rig->fabric, &err), 0);
@@ -142,7 +144,7 @@ static void start_with(struct rig *rig, unsigned int nr_reactors, const struct n
 static void start(struct rig *rig, unsigned int nr_reactors, const struct nvme_limits *limits,
 		  const char *state_dir)
 {
-	start_with(rig, nr_reactors, limits, state_dir, 1000);
+	start_with(rig, nr_reactors, limits, state_dir, 1000, false);
 }
 
 static const struct nvme_limits usual_limits = {
@@ -163,7 +165,15 @@ void rig_start(struct rig *rig)
 
 void rig_start_deadline(struct rig *rig, uint32_t deadline_ms)
 {
-	start_with(rig, ARRAY_SIZE(rig->reactors), &usual_limits, "", deadline_ms);
+	start_with(rig, ARRAY_SIZE(rig->reactors), &usual_limits, "", deadline_ms, false);
+}
+
+void rig_start_hosts(struct rig *rig, uint32_t deadline_ms, bool deny_conflicts)
+{
+	struct nvme_limits limits = usual_limits;
+
+	limits.first_command_ms = NVME_DEFAULT_FIRST_COMMAND_MS;
+	start_with(rig, ARRAY_SIZE(rig->reactors), &limits, "", deadline_ms, deny_conflicts);
 }
 
 void rig_start_at(struct rig *rig, const char *state_dir)

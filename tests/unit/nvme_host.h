@@ -35,6 +35,7 @@ struct rig {
 	struct nvme_limits limits;
 	const char *state_dir;
 	uint32_t deadline_ms;
+	bool deny_conflicts;
 	struct holding_env env;
 	struct nvme_target *target;
 	struct nvme_subsystem *subsystem;
@@ -74,6 +75,11 @@ struct host_queue {
 void rig_start(struct rig *rig);
 /** With another time for clients to give back what they are granted. */
 void rig_start_deadline(struct rig *rig, uint32_t deadline_ms);
+/**
+ * For several hosts, with all the time that they may need for their first command; block commands in
+ * conflict with another host's grants wait, or are denied.
+ */
+void rig_start_hosts(struct rig *rig, uint32_t deadline_ms, bool deny_conflicts);
 /** With other limits, and one reactor that is sized for them. */
 void rig_start_wide(struct rig *rig, const struct nvme_limits *limits);
 /** With a state directory, and all the time that hosts may need for their first command. */

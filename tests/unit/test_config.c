@@ -97,7 +97,7 @@ static void test_everything_said(void **state)
 		"exports = ( { name = \"b\"; path = \"/b\"; nsid = 7; lba = 512;\n"
 		"  prepare = \"allocate\"; registration = \"odp\"; busy = \"wait\";\n"
 		"  ana_group = 2; tenure = \"watch\"; refuse = \"while-granted\";\n"
-		"  read_only = true; deallocate = \"advisory\"; } );\n";
+		"  read_only = true; deallocate = \"advisory\"; grant_conflict = \"deny\"; } );\n";
 	struct daemon_config *c;
 	struct errtext err;
 
@@ -126,6 +126,7 @@ static void test_everything_said(void **state)
 	assert_int_equal(c->limits.ana_transition_s, 30);
 	assert_int_equal(c->exports[0].ana_group, 2);
 	assert_true(c->exports[0].advisory_deallocate);
+	assert_true(c->exports[0].deny_conflicts);
 	assert_int_equal(c->exports[0].nsid, 7);
 	assert_int_equal(c->exports[0].prepare, EXPORT_PREPARE_ALLOCATE);
 	assert_int_equal(c->exports[0].registration, REGION_ODP);
