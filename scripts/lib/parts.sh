@@ -15,6 +15,7 @@ count() { grep -c "^$1 " "$results"; }
 
 part_descriptions=(
 	"build:the release build with gcc, warnings are errors; who includes what"
+	"docs:the manual pages: built, without a warning; whether they say what the programs say"
 	"unit:unit tests of every room"
 	"e2e:the daemon and the command line over the software fabric"
 	"vm:over verbs in the testbed VM: end to end with ODP, what the file system has a part in, on ext4 and on xfs"
@@ -94,6 +95,34 @@ part_build() {
 		return 1
 	fi
 	if "$root/tests/includes"; then pass build/includes; else fail build/includes "a header is included outside its room"; fi
+}
+
+# What man and mandoc have to say of a page. Every page of scdoc's has empty paragraphs.
+lint_page() {
+	LC_ALL=C.UTF-8 MANWIDTH=80 man --warnings -E UTF-8 -l -Tutf8 -Z "$1" 2>&1 >/dev/null
+	mandoc -Tlint -W warning "$1" | grep -v 'skipping paragraph macro: PP'
+}
+
+part_docs() {
+	local page warnings
+	need_packages "${packages_build[@]}" "${packages_run[@]}" "${packages_docs[@]}"
+	# Configures anew: scdoc may not have been there before.
+	if build_preset release; then pass docs/build; else
+		fail docs/build "see above"
+		return 1
+	fi
+	for page in "$root"/docs/man/*.scd; do
+		page=$root/build-release/docs/man/$(basename "$page" .scd)
+		warnings=$(lint_page "$page")
+		if [ -s "$page" ] && [ -z "$warnings" ]; then pass "docs/${page##*/}"; else
+			printf '%s\n' "$warnings"
+			fail "docs/${page##*/}" "see above"
+		fi
+	done
+	"$root/tests/docs/pages" --bin "$root/build-release" | tee "$work/pages.log"
+	local rc=${PIPESTATUS[0]}
+	grep -E '^(PASS|FAIL) ' "$work/pages.log" | sed 's|^\([A-Z]*\) |\1 docs/|' >>"$results"
+	return "$rc"
 }
 
 part_unit() {
