@@ -289,7 +289,7 @@ static void ask(struct keeper *k, uint64_t offset, uint64_t length, uint32_t acc
 	struct lh_export *ex = k->ex;
 	const struct lh_client *client = ex->client;
 	struct direct *d = &ex->direct;
-	const uint64_t incarnation = d->incarnation, tells = d->tells;
+	uint64_t incarnation, tells;
 	struct lh_acquire_reply reply;
 	uint8_t *buf = malloc(NVME_SLOT_DATA_BYTES);
 	struct admin_call call = {.in = buf, .in_bytes = NVME_SLOT_DATA_BYTES};
@@ -298,6 +298,10 @@ static void ask(struct keeper *k, uint64_t offset, uint64_t length, uint32_t acc
 	*a = (struct answer){.verdict = LATER};
 	if (!buf)
 		return;
+	(void)pthread_mutex_lock(&d->q.lock);
+	incarnation = d->incarnation;
+	tells = d->tells;
+	(void)pthread_mutex_unlock(&d->q.lock);
 	if (client->ext.max_grant_bytes >= LH_GRANT_ALIGN)
 		length = min_u64(length, align_down(client->ext.max_grant_bytes, LH_GRANT_ALIGN));
 	call.cmd = (struct lh_admin_command){
