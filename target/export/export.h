@@ -155,10 +155,11 @@ MUST_CHECK int export_size(const struct export *e, uint64_t *bytes);
  * Under tenure. -ENODATA: size 0 now; -ENOLINK: deleted. On memory file systems nothing is shared
  * and SEEK_HOLE tells the holes (hugetlbfs has none: every page is got here). Page-cache files are
  * not pre-faulted and keep their unwritten extents, which count as backed. A view of nothing but
- * holes has no runs and is no error.
+ * holes has no runs and is no error. `before`, or NULL: the view of an earlier generation, whose mapping
+ * is used again if the file has the same pages still.
  */
-MUST_CHECK int view_new(struct export *e, uint32_t generation, struct view **view,
-			struct errtext *err);
+MUST_CHECK int view_new(struct export *e, uint32_t generation, const struct view *before,
+			struct view **view, struct errtext *err);
 void view_free(struct view *view);
 
 /**

@@ -104,12 +104,10 @@ int mapping_keep_holes(struct mapping *m, const struct export *e, const struct r
 	uint64_t pos = 0;
 	int ret = 0;
 
-	if (e->medium != EXPORT_DAX || m->small_pages_only)
+	if (e->medium != EXPORT_DAX)
 		return 0;
-	if (runs->nr > MAX_ADVISED_PIECES) {
-		m->small_pages_only = true;
+	if (runs->nr > MAX_ADVISED_PIECES)
 		return advise(m, 0, m->bytes, MADV_NOHUGEPAGE);
-	}
 	for (unsigned int i = 0; !ret && i < runs->nr; i++) {
 		const struct export_run *r = &runs->list[i];
 		uint64_t from = align_up(r->offset, HUGE_PAGE_BYTES);

@@ -14,7 +14,6 @@ struct mapping {
 	atomic_uint references;
 	uint8_t *base;	/* at export.map_align */
 	uint64_t bytes; /* of the file, rounded up to a page */
-	bool small_pages_only;
 };
 
 /** Maps `file_bytes` of the export. Worker thread. */

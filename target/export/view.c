@@ -218,7 +218,19 @@ static int look(const struct export *e, uint64_t *file_bytes, struct errtext *er
 	return 0;
 }
 
-int view_new(struct export *e, uint32_t generation, struct view **view, struct errtext *err)
+/* What lies in the file's place is seen through any mapping, so one that is as long will do. */
+static int map(struct export *e, uint64_t file_bytes, const struct view *before,
+	       struct mapping **mapping, struct errtext *err)
+{
+	if (!before || before->export != e ||
+	    before->mapping->bytes != align_up(file_bytes, export_page_bytes()))
+		return mapping_new(e, file_bytes, mapping, err);
+	*mapping = mapping_get(before->mapping);
+	return 0;
+}
+
+int view_new(struct export *e, uint32_t generation, const struct view *before, struct view **view,
+	     struct errtext *err)
 {
 	struct mapping *m = NULL;
 	uint64_t bytes = 0;
@@ -226,7 +238,7 @@ int view_new(struct export *e, uint32_t generation, struct view **view, struct e
 
 	ret = look(e, &bytes, err);
 	if (!ret)
-		ret = mapping_new(e, bytes, &m, err);
+		ret = map(e, bytes, before, &m, err);
 	if (ret)
 		return ret;
 	/* Once, when it is added: what the landlord or a host punches later stays a hole. */

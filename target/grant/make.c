@@ -584,7 +584,7 @@ static int look(struct holding *h, struct view **view)
 	case MAKE_RETURN:
 		return view_again(old, make->offset, make->length, view, &make->text);
 	default:
-		return view_new(holding_file(h), h->generation + 1, view, &make->text);
+		return view_new(holding_file(h), h->generation + 1, old, view, &make->text);
 	}
 }
 

@@ -169,7 +169,7 @@ static void test_looks_first_at_start(void **state)
 	e = must_open(&config);
 	free_bytes = SIZE - PAGE;
 	fills = 0;
-	assert_int_equal(view_new(e, 1, &none, &err), -ENOSPC);
+	assert_int_equal(view_new(e, 1, NULL, &none, &err), -ENOSPC);
 	assert_null(none);
 	assert_int_equal(fills, 0);
 	assert_int_equal(allocated_bytes("a"), before);

@@ -129,7 +129,7 @@ static void test_shrunk_to_nothing(void **state)
 	make_file("a", MIB(1));
 	e = open_file("a");
 	assert_int_equal(ftruncate(export_fd(e), 511), 0);
-	assert_int_equal(view_new(e, 1, &view, &err), -ENODATA);
+	assert_int_equal(view_new(e, 1, NULL, &view, &err), -ENODATA);
 	export_close(e);
 }
 
@@ -406,6 +406,7 @@ static void test_tenure_again(void **state)
 	struct export *e;
 	struct view *view, *next;
 	struct errtext err;
+	int fd;
 
 	(void)state;
 	make_file("a", MIB(4));
@@ -415,13 +416,26 @@ static void test_tenure_again(void **state)
 	lease_release(export_fd(e));
 	assert_int_equal(truncate(in_dir("a"), MIB(2)), 0);
 	assert_int_equal(lease_take(export_fd(e)), 0);
-	assert_int_equal(view_new(e, 2, &next, &err), 0);
+	assert_int_equal(view_new(e, 2, view, &next, &err), 0);
 	assert_int_equal(next->generation, 2);
 	assert_int_equal(next->size_bytes, MIB(2));
+	assert_ptr_not_equal(next->base, view->base);
 	check_runs(next, RUNS(0, MIB(2)));
 	view_free(view);
 	assert_int_equal(lease_check(export_fd(e)), TENURE_HELD);
-	drop(next);
+	/* Of the same size it is the same mapping, in which what came meanwhile is seen. */
+	lease_release(export_fd(e));
+	fd = open(in_dir("a"), O_WRONLY | O_CLOEXEC);
+	assert_int_equal(pwrite(fd, "other", 5, MIB(1)), 5);
+	(void)close(fd);
+	assert_int_equal(lease_take(export_fd(e)), 0);
+	assert_int_equal(view_new(e, 3, next, &view, &err), 0);
+	assert_ptr_equal(view->base, next->base);
+	assert_int_equal(view->generation, 3);
+	view_free(next);
+	check_runs(view, RUNS(0, MIB(2)));
+	assert_memory_equal(view->base + MIB(1), "other", 5);
+	drop(view);
 	view_free(NULL);
 }
 
