@@ -247,6 +247,8 @@ void holding_check_drained(struct holding *h)
 		return;
 	if (h->state == HOLDING_RECALLING)
 		h->timeline.drained_ns = now_ns();
+	/* Clients have keys of their own: those of block commands go while they are waited for. */
+	serve_unregister_all(h);
 	holding_event(h, RECALL_DRAINED);
 }
 
