@@ -9,9 +9,10 @@
 #   20 MiB 1 MiB   behind it
 #
 # LEASEHOLD_CANARY_SECONDS: how long each storm lasts (10).
+# LEASEHOLD_CANARY_RUNG: odp, pinned or staged (what the adapter is best on); staged has no direct clients.
 here=$(dirname "${BASH_SOURCE[0]}")
 . "$E2E_LIB/blocks.sh"
-seconds=${LEASEHOLD_CANARY_SECONDS:-10}
+seconds=${LEASEHOLD_CANARY_SECONDS:-10} rung=${LEASEHOLD_CANARY_RUNG-}
 arena=$((8 << 20)) arena_bytes=$((12 << 20))
 stress=$bin/initiator/stress/lh-stress
 
@@ -36,9 +37,13 @@ steady() {
 }
 
 start_loads() {
-	load direct 2 range 4M 4M
-	# Not where the first MiB of the arena is: collapse moves there what nobody writes.
-	load blind 2 range $((arena + (1 << 20))) $((arena_bytes - (1 << 20))) blind
+	if [ "$rung" != staged ]; then
+		load direct 2 range 4M 4M
+		# Not where the first MiB of the arena is: collapse moves there what nobody writes.
+		load blind 2 range $((arena + (1 << 20))) $((arena_bytes - (1 << 20))) blind
+	else
+		load blind 2 block range $((arena + (1 << 20))) $((arena_bytes - (1 << 20))) blind
+	fi
 	if kernel_host; then
 		. "$here/../interop/host.sh"
 		connect -i 2
@@ -46,7 +51,7 @@ start_loads() {
 	else
 		load block 2 block range 0 4M
 	fi
-	wait_for 20 "grants" eval '[ "$(status .exports[0].grants)" -ge 2 ]'
+	[ "$rung" = staged ] || wait_for 20 "grants" eval '[ "$(status .exports[0].grants)" -ge 2 ]'
 }
 
 end_loads() {
@@ -59,7 +64,7 @@ end_loads() {
 		[ "$(counted "$name" writes)" -gt 0 ] || fail "the $name load wrote nothing: this proves nothing"
 		[ "$name" = blind ] || [ "$(counted "$name" reads)" -gt 0 ] || fail "the $name load read nothing: this proves nothing"
 	done
-	[ "$(counted direct recalls)" -ge 2 ] || fail "the direct load saw $(counted direct recalls) recalls only"
+	[ "$rung" = staged ] || [ "$(counted direct recalls)" -ge 2 ] || fail "the direct load saw $(counted direct recalls) recalls only"
 	[ -n "${c_pid[steady]-}" ] || return 0
 	client_end steady
 	expect "errors of fio" "$(fio_errors "$tmp/steady.out")" 0
@@ -71,8 +76,9 @@ serve_arena() {
 	sync "$files/data"
 	use d
 	set_option 'recall_deadline_ms = 500;'
-	add_export data "$files/data"
+	add_export data "$files/data" "${rung:+registration = \"$rung\";}"
 	daemon_start
+	[ -z "$rung" ] || expect "the rung" "$(status '[.exports[0].rungs[].rung] | unique | join(",")')" "$rung"
 	# Some is left for what the file system notes down; more on xfs, which shares by noting down.
 	if [ -n "$vm" ]; then
 		fill_up
@@ -101,7 +107,7 @@ was_given() {
 storm() {
 	serve_arena
 	start_loads
-	take "$1" 2
+	take "$1" "$([ "$rung" = staged ] && echo 0 || echo 2)"
 	[ -z "$vm" ] || was_given "$2"
 	end_loads
 	daemon_stop
