@@ -70,6 +70,7 @@ now_ns() { helper now; }
 helper_start() {
 	local name=$1
 	shift
+	: >"$tmp/$name.out"
 	"${python[@]}" "$lib/helper.py" "$@" >"$tmp/$name.out" 2>&1 &
 	c_pid[$name]=$!
 }
@@ -324,10 +325,12 @@ client_reports() {
 	[ -z "$report" ] || fail "leasehold: $report"
 }
 
-# client NAME ARG...: in the background; output in $tmp/NAME.out.
+# client NAME ARG...: in the background; output in $tmp/NAME.out. That is emptied before: what an earlier one
+# of that name said may stand there until the new one runs.
 client() {
 	local name=$1
 	shift
+	: >"$tmp/$name.out"
 	"$leasehold" "$@" >"$tmp/$name.out" 2>&1 &
 	c_pid[$name]=$!
 }
@@ -340,6 +343,7 @@ rogue() {
 rogue_start() {
 	local name=$1
 	shift
+	: >"$tmp/$name.out"
 	ASAN_OPTIONS=detect_leaks=0 "$rogue" "$fabric" "$addr" "$(port)" "$(status .daemon.nqn)" 1 "$@" >"$tmp/$name.out" 2>&1 &
 	c_pid[$name]=$!
 }
