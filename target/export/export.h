@@ -13,6 +13,7 @@
 #include "util/util.h"
 #include "wire/direct.h"
 
+#include <stdatomic.h>
 #include <sys/types.h>
 
 enum export_medium {
@@ -156,10 +157,11 @@ MUST_CHECK int export_size(const struct export *e, uint64_t *bytes);
  * and SEEK_HOLE tells the holes (hugetlbfs has none: every page is got here). Page-cache files are
  * not pre-faulted and keep their unwritten extents, which count as backed. A view of nothing but
  * holes has no runs and is no error. `before`, or NULL: the view of an earlier generation, whose mapping
- * is used again if the file has the same pages still.
+ * is used again if the file has the same pages still. -ECANCELED: `stop`, or NULL, has become true, which
+ * is looked at every few pages; what was made ready by then stays so.
  */
 MUST_CHECK int view_new(struct export *e, uint32_t generation, const struct view *before,
-			struct view **view, struct errtext *err);
+			const atomic_bool *stop, struct view **view, struct errtext *err);
 void view_free(struct view *view);
 
 /**
@@ -169,7 +171,7 @@ void view_free(struct view *view);
  * -ENOSPC: it does not fit beside what stays for others; then no hole is filled.
  */
 MUST_CHECK int view_allocate(const struct view *old, uint64_t offset, uint64_t length,
-			     struct view **view, struct errtext *err);
+			     const atomic_bool *stop, struct view **view, struct errtext *err);
 
 /**
  * A fresh look: the same without filling holes, of a file that somebody has changed in
@@ -178,7 +180,7 @@ MUST_CHECK int view_allocate(const struct view *old, uint64_t offset, uint64_t l
  * ends there.
  */
 MUST_CHECK int view_again(const struct view *old, uint64_t offset, uint64_t length,
-			  struct view **view, struct errtext *err);
+			  const atomic_bool *stop, struct view **view, struct errtext *err);
 
 /** Bytes of an export. */
 struct export_range {

@@ -13,7 +13,8 @@
 #include "addresses.h"
 #include "file.h"
 
-#define POPULATE_SLICE_BYTES MIB(64)
+/* Between two of them it may be stopped: a page can take a millisecond. */
+#define POPULATE_SLICE_BYTES KIB(256)
 /* Pieces with advice of their own; each costs the kernel up to two areas of the 65,530. */
 #define MAX_ADVISED_PIECES 1024
 
@@ -66,12 +67,14 @@ void mapping_put(struct mapping *m)
 }
 
 int mapping_populate(const struct mapping *m, const struct export *e, uint64_t offset,
-		     uint64_t length)
+		     uint64_t length, const atomic_bool *stop)
 {
 	assert(range_ok(offset, length, m->bytes));
 	while (length > 0) {
 		uint64_t n = min_u64(length, POPULATE_SLICE_BYTES - offset % POPULATE_SLICE_BYTES);
 
+		if (stop && atomic_load_explicit(stop, memory_order_relaxed))
+			return -ECANCELED;
 		if (!madvise(m->base + offset, n, MADV_POPULATE_WRITE)) {
 			offset += n;
 			length -= n;

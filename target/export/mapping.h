@@ -24,10 +24,11 @@ void mapping_put(struct mapping *m);
 
 /**
  * Faults [offset, offset + length) in for writing, in slices. The file system allocates, zeroes and
- * converts as for a write, but no byte that is there changes. -EIO, -ENOSPC, -ERANGE, -ENOMEM.
+ * converts as for a write, but no byte that is there changes. -ECANCELED: `stop`, which may be NULL, has
+ * become true. -EIO, -ENOSPC, -ERANGE, -ENOMEM.
  */
 MUST_CHECK int mapping_populate(const struct mapping *m, const struct export *e, uint64_t offset,
-				uint64_t length);
+				uint64_t length, const atomic_bool *stop);
 
 /**
  * On DAX: huge pages only where a whole one lies inside a run. A fault for a huge page allocates

@@ -45,18 +45,32 @@ static bool all_there(const struct export *e)
 	return !fstat(e->fd, &st) && (uint64_t)st.st_blocks * 512 >= (uint64_t)st.st_size;
 }
 
-static int fill_unwritten(const struct mapping *m, const struct export *e, uint64_t from,
-			  uint64_t to, const struct extents *x, bool *filled)
+/* What a view is made of. */
+struct plan {
+	struct export *e;
+	struct mapping *m;
+	uint64_t file_bytes;
+	uint64_t from, to; /* page bounds: only what lies there is made ready */
+	bool allocate;	   /* fills the holes in it */
+	const atomic_bool *stop;
+};
+
+static int populate(const struct plan *p, uint64_t from, uint64_t to)
+{
+	return mapping_populate(p->m, p->e, from, to - from, p->stop);
+}
+
+static int fill_unwritten(const struct plan *p, const struct extents *x, bool *filled)
 {
 	for (size_t i = 0; i < x->nr; i++) {
-		uint64_t lo = max_u64(x->list[i].offset, from);
-		uint64_t hi = min_u64(x->list[i].offset + x->list[i].length, to);
+		uint64_t lo = max_u64(x->list[i].offset, p->from);
+		uint64_t hi = min_u64(x->list[i].offset + x->list[i].length, p->to);
 		int ret;
 
 		if (x->list[i].kind != EXTENT_UNWRITTEN || lo >= hi)
 			continue;
 		/* A block is a page here: DAX has no smaller ones. */
-		ret = mapping_populate(m, e, lo, hi - lo);
+		ret = populate(p, lo, hi);
 		if (ret)
 			return ret;
 		*filled = true;
@@ -64,73 +78,71 @@ static int fill_unwritten(const struct mapping *m, const struct export *e, uint6
 	return 0;
 }
 
-/* DAX: zeroes and converts the unwritten extents of [from, to) by faulting them in. */
-static int prepare_dax(struct mapping *m, const struct export *e, uint64_t from, uint64_t to,
-		       uint64_t size, struct extents *x)
+/* DAX: zeroes and converts the unwritten extents by faulting them in. */
+static int prepare_dax(const struct plan *p, struct extents *x)
 {
 	struct runs whole = {0};
 	bool filled = false;
 	int ret;
 
-	ret = runs_build(x, KIND(EXTENT_DATA) | KIND(EXTENT_UNWRITTEN), size, &whole);
+	ret = runs_build(x, KIND(EXTENT_DATA) | KIND(EXTENT_UNWRITTEN), p->file_bytes, &whole);
 	if (!ret)
-		ret = mapping_keep_holes(m, e, &whole);
+		ret = mapping_keep_holes(p->m, p->e, &whole);
 	free(whole.list);
 	if (!ret)
-		ret = fill_unwritten(m, e, from, to, x, &filled);
+		ret = fill_unwritten(p, x, &filled);
 	if (!ret && filled)
-		ret = sync_file(e);
+		ret = sync_file(p->e);
 	if (ret || !filled)
 		return ret;
 	extents_free(x);
-	return extents_read(e->fd, 0, m->bytes, true, x);
+	return extents_read(p->e->fd, 0, p->m->bytes, true, x);
 }
 
 /* A page cache without FIEMAP: only what was faulted in is seen to be allocated. */
-static int prepare_seek(struct mapping *m, const struct export *e, uint64_t from, uint64_t to,
-			bool allocate, struct extents *x)
+static int prepare_seek(const struct plan *p, struct extents *x)
 {
-	uint64_t pos = from;
+	uint64_t pos = p->from;
 	int ret = 0;
 
-	if (all_there(e))
-		return extents_set_all(x, m->bytes);
-	if (!allocate)
+	if (all_there(p->e))
+		return extents_set_all(x, p->m->bytes);
+	if (!p->allocate)
 		return 0;
-	for (size_t i = 0; !ret && i < x->nr && pos < to; i++) {
+	for (size_t i = 0; !ret && i < x->nr && pos < p->to; i++) {
 		if (x->list[i].offset > pos)
-			ret = mapping_populate(m, e, pos, min_u64(x->list[i].offset, to) - pos);
+			ret = populate(p, pos, min_u64(x->list[i].offset, p->to));
 		pos = max_u64(pos, x->list[i].offset + x->list[i].length);
 	}
-	if (!ret && pos < to)
-		ret = mapping_populate(m, e, pos, to - pos);
+	if (!ret && pos < p->to)
+		ret = populate(p, pos, p->to);
 	extents_free(x);
-	return ret ? ret : extents_read(e->fd, 0, m->bytes, true, x);
+	return ret ? ret : extents_read(p->e->fd, 0, p->m->bytes, true, x);
 }
 
 /*
- * Makes ready what there is (and, with `allocate`, what was filled) in [from, to), two page
- * bounds; leaves the extents of the whole file in `x`. The caller frees them in any case.
+ * Makes ready what there is (and what was filled) in [from, to); leaves the extents of the whole file
+ * in `x`. The caller frees them in any case.
  */
-static int prepare(struct mapping *m, const struct export *e, uint64_t from, uint64_t to,
-		   bool allocate, uint64_t size, struct extents *x)
+static int prepare(const struct plan *p, struct extents *x)
 {
+	const struct export *e = p->e;
 	int ret = 0;
 
 	*x = (struct extents){0};
-	if (e->medium == EXPORT_MEMORY && (allocate || all_there(e)))
-		ret = mapping_populate(m, e, from, to - from);
+	if (e->medium == EXPORT_MEMORY && (p->allocate || all_there(e)))
+		ret = populate(p, p->from, p->to);
 	if (e->medium == EXPORT_DEVICE)
-		return extents_set_all(x, m->bytes);
+		return extents_set_all(x, p->m->bytes);
 	if (!ret)
-		ret = extents_read(e->fd, 0, m->bytes, true, x);
+		ret = extents_read(e->fd, 0, p->m->bytes, true, x);
 	if (ret)
 		return ret;
 	switch (e->medium) {
 	case EXPORT_DAX:
-		return prepare_dax(m, e, from, to, size, x);
+		return prepare_dax(p, x);
 	case EXPORT_PAGE_CACHE:
-		return x->seek ? prepare_seek(m, e, from, to, allocate, x) : 0;
+		return x->seek ? prepare_seek(p, x) : 0;
 	case EXPORT_MEMORY:
 	case EXPORT_DEVICE:
 		break;
@@ -148,6 +160,8 @@ static int say(struct errtext *err, int ret, const struct export *e)
 		return errtext_set(err, ret, "%s shrank while it was prepared", e->path);
 	case -EIO:
 		return errtext_set(err, ret, "the memory of %s is damaged or gone", e->path);
+	case -ECANCELED:
+		return errtext_set(err, ret, "somebody wants %s while it is prepared", e->path);
 	default:
 		return errtext_set(err, ret, "cannot prepare %s: %s", e->path, strerror(-ret));
 	}
@@ -155,47 +169,46 @@ static int say(struct errtext *err, int ret, const struct export *e)
 
 /* ---- birth and end --------------------------------------------------------------------------- */
 
-/* Makes a view on `m`, which it takes over on success. Runs inside [from, to) are faulted in. */
-static int make(struct export *e, uint32_t generation, struct mapping *m, uint64_t file_bytes,
-		uint64_t from, uint64_t to, bool allocate, struct view **view, struct errtext *err)
+/* Makes a view on the plan's mapping, which it takes over on success. */
+static int make(const struct plan *p, uint32_t generation, struct view **view, struct errtext *err)
 {
 	struct view *v = calloc(1, sizeof(*v));
 	struct runs runs = {0};
 	struct extents x = {0};
-	int ret = allocate ? fill_holes(e, from, to, err) : 0;
+	int ret = p->allocate ? fill_holes(p->e, p->from, p->to, err) : 0;
 
 	if (ret) {
 		free(v);
 		return ret;
 	}
-	ret = v ? prepare(m, e, from, to, allocate, file_bytes, &x) : -ENOMEM;
+	ret = v ? prepare(p, &x) : -ENOMEM;
 	if (!ret)
-		ret = runs_build(&x, registrable(e), file_bytes, &runs);
+		ret = runs_build(&x, registrable(p->e), p->file_bytes, &runs);
 	extents_free(&x);
-	for (unsigned int i = 0; !ret && i < runs.nr && e->medium != EXPORT_PAGE_CACHE; i++) {
-		uint64_t lo = max_u64(runs.list[i].offset, from);
-		uint64_t hi = min_u64(runs.list[i].offset + runs.list[i].length, to);
+	for (unsigned int i = 0; !ret && i < runs.nr && p->e->medium != EXPORT_PAGE_CACHE; i++) {
+		uint64_t lo = max_u64(runs.list[i].offset, p->from);
+		uint64_t hi = min_u64(runs.list[i].offset + runs.list[i].length, p->to);
 
 		if (lo < hi)
-			ret = mapping_populate(m, e, lo, hi - lo);
+			ret = populate(p, lo, hi);
 	}
 	if (ret) {
 		free(runs.list);
 		free(v);
-		return say(err, ret, e);
+		return say(err, ret, p->e);
 	}
 	*v = (struct view){
-		.export = e,
+		.export = p->e,
 		.generation = generation,
-		.base = m->base,
-		.size_bytes = align_down(file_bytes, e->lba_bytes),
-		.mapped_bytes = m->bytes,
+		.base = p->m->base,
+		.size_bytes = align_down(p->file_bytes, p->e->lba_bytes),
+		.mapped_bytes = p->m->bytes,
 		.backed_bytes = runs.backed_bytes,
-		.hole_bytes = file_bytes - runs.backed_bytes - runs.shared_bytes,
+		.hole_bytes = p->file_bytes - runs.backed_bytes - runs.shared_bytes,
 		.shared_bytes = runs.shared_bytes,
 		.runs = runs.list,
 		.nr_runs = runs.nr,
-		.mapping = m,
+		.mapping = p->m,
 	};
 	*view = v;
 	return 0;
@@ -229,23 +242,25 @@ static int map(struct export *e, uint64_t file_bytes, const struct view *before,
 	return 0;
 }
 
-int view_new(struct export *e, uint32_t generation, const struct view *before, struct view **view,
-	     struct errtext *err)
+int view_new(struct export *e, uint32_t generation, const struct view *before,
+	     const atomic_bool *stop, struct view **view, struct errtext *err)
 {
-	struct mapping *m = NULL;
-	uint64_t bytes = 0;
-	int ret;
+	struct plan p = {
+		.e = e,
+		/* Once, when it is added: what the landlord or a host punches later stays a hole. */
+		.allocate = e->prepare == EXPORT_PREPARE_ALLOCATE && generation <= 1,
+		.stop = stop,
+	};
+	int ret = look(e, &p.file_bytes, err);
 
-	ret = look(e, &bytes, err);
 	if (!ret)
-		ret = map(e, bytes, before, &m, err);
+		ret = map(e, p.file_bytes, before, &p.m, err);
 	if (ret)
 		return ret;
-	/* Once, when it is added: what the landlord or a host punches later stays a hole. */
-	ret = make(e, generation, m, bytes, 0, m->bytes,
-		   e->prepare == EXPORT_PREPARE_ALLOCATE && generation <= 1, view, err);
+	p.to = p.m->bytes;
+	ret = make(&p, generation, view, err);
 	if (ret)
-		mapping_put(m);
+		mapping_put(p.m);
 	return ret;
 }
 
@@ -263,44 +278,51 @@ static int look_again(const struct view *old, uint64_t *file_bytes, struct errte
 	return 0;
 }
 
-int view_allocate(const struct view *old, uint64_t offset, uint64_t length, struct view **view,
-		  struct errtext *err)
+int view_allocate(const struct view *old, uint64_t offset, uint64_t length, const atomic_bool *stop,
+		  struct view **view, struct errtext *err)
 {
-	struct export *e = old->export;
-	struct mapping *m = old->mapping;
-	uint64_t page = export_page_bytes(), bytes = 0;
+	uint64_t page = export_page_bytes();
+	struct plan p = {
+		.e = old->export,
+		.m = old->mapping,
+		.allocate = true,
+		.stop = stop,
+	};
 	int ret;
 
 	if (length == 0 || !range_ok(offset, length, old->size_bytes))
-		return errtext_set(err, -ERANGE, "outside %s", e->path);
-	ret = look_again(old, &bytes, err);
+		return errtext_set(err, -ERANGE, "outside %s", p.e->path);
+	ret = look_again(old, &p.file_bytes, err);
 	if (ret)
 		return ret;
-	ret = make(e, old->generation, mapping_get(m), bytes, align_down(offset, page),
-		   align_up(offset + length, page), true, view, err);
+	p.from = align_down(offset, page);
+	p.to = align_up(offset + length, page);
+	(void)mapping_get(p.m);
+	ret = make(&p, old->generation, view, err);
 	if (ret)
-		mapping_put(m);
+		mapping_put(p.m);
 	return ret;
 }
 
-int view_again(const struct view *old, uint64_t offset, uint64_t length, struct view **view,
-	       struct errtext *err)
+int view_again(const struct view *old, uint64_t offset, uint64_t length, const atomic_bool *stop,
+	       struct view **view, struct errtext *err)
 {
-	struct mapping *m = old->mapping;
-	uint64_t page = export_page_bytes(), bytes = 0, from, to, most;
-	int ret = look(old->export, &bytes, err);
+	struct plan p = {.e = old->export, .m = old->mapping, .stop = stop};
+	uint64_t page = export_page_bytes(), most;
+	int ret = look(p.e, &p.file_bytes, err);
 
 	if (ret)
 		return ret;
-	most = align_up(bytes, page);
-	if (bytes > view_file_bytes(old) ||
-	    (bytes < view_file_bytes(old) && view_run_at(old, most)))
-		return errtext_set(err, -ERANGE, "%s has another size now", old->export->path);
-	from = min_u64(align_down(offset, page), most);
-	to = length < most - from ? min_u64(align_up(offset + length, page), most) : most;
-	ret = make(old->export, old->generation, mapping_get(m), bytes, from, to, false, view, err);
+	most = align_up(p.file_bytes, page);
+	if (p.file_bytes > view_file_bytes(old) ||
+	    (p.file_bytes < view_file_bytes(old) && view_run_at(old, most)))
+		return errtext_set(err, -ERANGE, "%s has another size now", p.e->path);
+	p.from = min_u64(align_down(offset, page), most);
+	p.to = length < most - p.from ? min_u64(align_up(offset + length, page), most) : most;
+	(void)mapping_get(p.m);
+	ret = make(&p, old->generation, view, err);
 	if (ret)
-		mapping_put(m);
+		mapping_put(p.m);
 	return ret;
 }
 

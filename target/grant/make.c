@@ -574,7 +574,8 @@ static int look(struct holding *h, struct view **view)
 
 	switch (make->kind) {
 	case MAKE_GROWTH:
-		return view_allocate(old, make->offset, make->length, view, &make->text);
+		return view_allocate(old, make->offset, make->length, &make->cancel, view,
+				     &make->text);
 	case MAKE_PUNCH:
 		if (h->punch.resize_to)
 			return view_cut(old, h->punch.resize_to, view);
@@ -582,9 +583,11 @@ static int look(struct holding *h, struct view **view)
 	case MAKE_NARROW:
 		return view_leave_out(old, make->left_out, make->nr_left_out, view);
 	case MAKE_RETURN:
-		return view_again(old, make->offset, make->length, view, &make->text);
+		return view_again(old, make->offset, make->length, &make->cancel, view,
+				  &make->text);
 	default:
-		return view_new(holding_file(h), h->generation + 1, old, view, &make->text);
+		return view_new(holding_file(h), h->generation + 1, old, &make->cancel, view,
+				&make->text);
 	}
 }
 

@@ -686,9 +686,10 @@ static void fill(uint64_t from, uint64_t to)
 			f.pages[i].block = get_block();
 }
 
-int view_new(struct export *e, uint32_t generation, const struct view *before, struct view **view,
-	     struct errtext *err)
+int view_new(struct export *e, uint32_t generation, const struct view *before,
+	     const atomic_bool *stop, struct view **view, struct errtext *err)
 {
+	(void)stop; /* nothing happens meanwhile */
 	need_tenure("a view is made");
 	if (w.faults && sim_chance(30))
 		return errtext_set(err, -ENOMEM, "no view, says the simulator");
@@ -703,9 +704,10 @@ int view_new(struct export *e, uint32_t generation, const struct view *before, s
 	return 0;
 }
 
-int view_allocate(const struct view *old, uint64_t offset, uint64_t length, struct view **view,
-		  struct errtext *err)
+int view_allocate(const struct view *old, uint64_t offset, uint64_t length, const atomic_bool *stop,
+		  struct view **view, struct errtext *err)
 {
+	(void)stop;
 	need_tenure("holes are filled");
 	if (length == 0 || !range_ok(offset, length, old->size_bytes))
 		return errtext_set(err, -ERANGE, "outside the file");
@@ -719,9 +721,10 @@ int view_allocate(const struct view *old, uint64_t offset, uint64_t length, stru
 	return 0;
 }
 
-int view_again(const struct view *old, uint64_t offset, uint64_t length, struct view **view,
-	       struct errtext *err)
+int view_again(const struct view *old, uint64_t offset, uint64_t length, const atomic_bool *stop,
+	       struct view **view, struct errtext *err)
 {
+	(void)stop;
 	(void)offset;
 	(void)length;
 	need_tenure("what was recalled is looked at again");

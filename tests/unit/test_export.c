@@ -138,7 +138,7 @@ static bool warns(struct export *e, const char *part)
 	struct errtext err;
 	bool found = false;
 
-	assert_int_equal(view_new(e, 1, NULL, &view, &err), 0);
+	assert_int_equal(view_new(e, 1, NULL, NULL, &view, &err), 0);
 	for (unsigned int left = export_warnings(e, view); left; left &= left - 1) {
 		export_warning_text(e, view, left & -left, text, sizeof(text));
 		found |= strstr(text, part) != NULL;
@@ -189,7 +189,7 @@ static void test_deleted(void **state)
 	e = open_file("a");
 	assert_int_equal(unlink(in_dir("a")), 0);
 	assert_int_equal(export_size(e, &bytes), -ENOLINK);
-	assert_int_equal(view_new(e, 1, NULL, &view, &err), -ENOLINK);
+	assert_int_equal(view_new(e, 1, NULL, NULL, &view, &err), -ENOLINK);
 	export_close(e);
 }
 

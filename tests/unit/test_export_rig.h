@@ -131,7 +131,7 @@ static inline struct view *must_view(struct export *e)
 {
 	struct view *view = NULL;
 	struct errtext err = {""};
-	int ret = view_new(e, 1, NULL, &view, &err);
+	int ret = view_new(e, 1, NULL, NULL, &view, &err);
 
 	if (ret)
 		print_error("view_new: %d: %s\n", ret, err.text);

@@ -118,7 +118,7 @@ static void check_data(void)
 static int allocate(uint64_t offset, uint64_t length, struct errtext *err)
 {
 	struct view *more = NULL;
-	int ret = view_allocate(view, offset, length, &more, err);
+	int ret = view_allocate(view, offset, length, NULL, &more, err);
 
 	if (ret == 0)
 		view_free(more);
@@ -169,7 +169,7 @@ static void test_looks_first_at_start(void **state)
 	e = must_open(&config);
 	free_bytes = SIZE - PAGE;
 	fills = 0;
-	assert_int_equal(view_new(e, 1, NULL, &none, &err), -ENOSPC);
+	assert_int_equal(view_new(e, 1, NULL, NULL, &none, &err), -ENOSPC);
 	assert_null(none);
 	assert_int_equal(fills, 0);
 	assert_int_equal(allocated_bytes("a"), before);

@@ -395,12 +395,12 @@ static void check_full(void)
 	fill_up("filler");
 	assert_int_equal(view_copy_in(rig->view, 0, rig->x, 512), 0);
 	assert_int_equal(view_copy_in(rig->view, MIB(1), rig->x, 512), -ENOSPC);
-	assert_int_equal(view_allocate(rig->view, MIB(1), MIB(1), &more, &err), -ENOSPC);
+	assert_int_equal(view_allocate(rig->view, MIB(1), MIB(1), NULL, &more, &err), -ENOSPC);
 	assert_non_null(strstr(err.text, "no space"));
 	/* Nothing is broken by it: with room there it works. */
 	assert_int_equal(unlink(in_dir("filler")), 0);
 	assert_int_equal(view_copy_in(rig->view, MIB(1), rig->x, 512), 0);
-	assert_int_equal(view_allocate(rig->view, MIB(1), MIB(1), &more, &err), 0);
+	assert_int_equal(view_allocate(rig->view, MIB(1), MIB(1), NULL, &more, &err), 0);
 	view_free(more);
 	rig_free(rig);
 }

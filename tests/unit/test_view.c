@@ -129,7 +129,7 @@ static void test_shrunk_to_nothing(void **state)
 	make_file("a", MIB(1));
 	e = open_file("a");
 	assert_int_equal(ftruncate(export_fd(e), 511), 0);
-	assert_int_equal(view_new(e, 1, NULL, &view, &err), -ENODATA);
+	assert_int_equal(view_new(e, 1, NULL, NULL, &view, &err), -ENODATA);
 	export_close(e);
 }
 
@@ -287,7 +287,7 @@ static void test_view_allocate(void **state)
 	fill_file("a", MIB(3), KIB(64));
 	view = leased_view(open_file("a"));
 	check_runs(view, RUNS(MIB(3), KIB(64)));
-	assert_int_equal(view_allocate(view, MIB(2) + 512, MIB(2) - 512, &more, &err), 0);
+	assert_int_equal(view_allocate(view, MIB(2) + 512, MIB(2) - 512, NULL, &more, &err), 0);
 	assert_int_equal(lease_check(export_fd(view->export)), TENURE_HELD);
 	check_runs(more, RUNS(MIB(2), MIB(2)));
 	assert_ptr_equal(more->base, view->base);
@@ -299,19 +299,19 @@ static void test_view_allocate(void **state)
 	more->base[MIB(2)] = 0;
 
 	/* Allocating twice is nothing new; the rest of the file; outside it. */
-	assert_int_equal(view_allocate(more, MIB(2), MIB(2), &view, &err), 0);
+	assert_int_equal(view_allocate(more, MIB(2), MIB(2), NULL, &view, &err), 0);
 	check_runs(view, RUNS(MIB(2), MIB(2)));
 	view_free(view);
-	assert_int_equal(view_allocate(more, 0, MIB(8), &view, &err), 0);
+	assert_int_equal(view_allocate(more, 0, MIB(8), NULL, &view, &err), 0);
 	check_runs(view, RUNS(0, MIB(8)));
 	view_free(view);
-	assert_int_equal(view_allocate(more, MIB(8), 512, &view, &err), -ERANGE);
-	assert_int_equal(view_allocate(more, 512, MIB(8), &view, &err), -ERANGE);
-	assert_int_equal(view_allocate(more, UINT64_MAX - 511, 512, &view, &err), -ERANGE);
-	assert_int_equal(view_allocate(more, 0, 0, &view, &err), -ERANGE);
+	assert_int_equal(view_allocate(more, MIB(8), 512, NULL, &view, &err), -ERANGE);
+	assert_int_equal(view_allocate(more, 512, MIB(8), NULL, &view, &err), -ERANGE);
+	assert_int_equal(view_allocate(more, UINT64_MAX - 511, 512, NULL, &view, &err), -ERANGE);
+	assert_int_equal(view_allocate(more, 0, 0, NULL, &view, &err), -ERANGE);
 	/* Cut under us (no tenure would have let that be). */
 	assert_int_equal(ftruncate(export_fd(more->export), MIB(4)), 0);
-	assert_int_equal(view_allocate(more, 0, MIB(1), &view, &err), -ERANGE);
+	assert_int_equal(view_allocate(more, 0, MIB(1), NULL, &view, &err), -ERANGE);
 	assert_int_equal(file_bytes("a"), MIB(4));
 	drop(more);
 	check_file("a", MIB(3), KIB(64), true);
@@ -380,7 +380,7 @@ static void test_clone(void **state)
 	check_runs(view, RUNS(0, MIB(1), MIB(2), MIB(2)));
 	assert_int_equal(view->shared_bytes, MIB(1));
 	assert_int_equal(view->hole_bytes, MIB(2));
-	assert_int_equal(view_allocate(view, 0, MIB(6), &more, &err), 0);
+	assert_int_equal(view_allocate(view, 0, MIB(6), NULL, &more, &err), 0);
 	check_runs(more, RUNS(0, MIB(1), MIB(2), MIB(4)));
 	assert_int_equal(more->shared_bytes, MIB(1));
 	view_free(view);
@@ -416,7 +416,7 @@ static void test_tenure_again(void **state)
 	lease_release(export_fd(e));
 	assert_int_equal(truncate(in_dir("a"), MIB(2)), 0);
 	assert_int_equal(lease_take(export_fd(e)), 0);
-	assert_int_equal(view_new(e, 2, view, &next, &err), 0);
+	assert_int_equal(view_new(e, 2, view, NULL, &next, &err), 0);
 	assert_int_equal(next->generation, 2);
 	assert_int_equal(next->size_bytes, MIB(2));
 	assert_ptr_not_equal(next->base, view->base);
@@ -429,7 +429,7 @@ static void test_tenure_again(void **state)
 	assert_int_equal(pwrite(fd, "other", 5, MIB(1)), 5);
 	(void)close(fd);
 	assert_int_equal(lease_take(export_fd(e)), 0);
-	assert_int_equal(view_new(e, 3, next, &view, &err), 0);
+	assert_int_equal(view_new(e, 3, next, NULL, &view, &err), 0);
 	assert_ptr_equal(view->base, next->base);
 	assert_int_equal(view->generation, 3);
 	view_free(next);
@@ -437,6 +437,34 @@ static void test_tenure_again(void **state)
 	assert_memory_equal(view->base + MIB(1), "other", 5);
 	drop(view);
 	view_free(NULL);
+}
+
+/* Who wants the file back does not wait until all of it has been made ready. */
+static void test_stopped_view(void **state)
+{
+	atomic_bool stop = true;
+	struct export *e;
+	struct view *view, *more;
+	struct errtext err;
+
+	(void)state;
+	make_file("a", MIB(4));
+	fill_file("a", 0, MIB(4));
+	e = open_file("a");
+	if (export_medium(e) == EXPORT_PAGE_CACHE) {
+		export_close(e);
+		skip(); /* nothing is made ready there */
+	}
+	assert_int_equal(lease_take(export_fd(e)), 0);
+	assert_int_equal(view_new(e, 1, NULL, &stop, &view, &err), -ECANCELED);
+	assert_non_null(strstr(err.text, "somebody wants"));
+	stop = false;
+	assert_int_equal(view_new(e, 1, NULL, &stop, &view, &err), 0);
+	check_runs(view, RUNS(0, MIB(4)));
+	stop = true;
+	assert_int_equal(view_allocate(view, 0, MIB(4), &stop, &more, &err), -ECANCELED);
+	assert_int_equal(view_again(view, 0, MIB(4), &stop, &more, &err), -ECANCELED);
+	drop(view);
 }
 
 static atomic_bool cwd_end;
@@ -628,6 +656,7 @@ static int run(const char *where)
 		leaks_test(test_unwritten),
 		leaks_test(test_preallocated),
 		leaks_test(test_prepare_allocate),
+		leaks_test(test_stopped_view),
 		leaks_test(test_view_allocate),
 		leaks_test(test_many_extents),
 		leaks_test(test_clone),
