@@ -165,6 +165,10 @@ int export_scratch_new(const struct export *e, uint64_t bytes, struct export_scr
 		return errtext_set(text, err, "no file for the self-test can be made beside %s: %s",
 				   export_path(e), strerror(-err));
 	}
+	/* A kernel that lets fsdax be pinned at all wants a write lease under it, as under the export.
+	 * Who opens the file waits until the test is done; we need not hear of him. */
+	if (export_medium(e) == EXPORT_DAX && fcntl(s.fd, F_SETLEASE, F_WRLCK) == 0)
+		(void)fcntl(s.fd, F_SETOWN, 0);
 	align = scratch_align(s.fd);
 	s.bytes = align_up(bytes, align);
 	if (fstat(s.fd, &st) != 0)
