@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash disable=SC2154,SC2034 # variables of tests/e2e/lib.sh and of the cases
 # A landlord who takes blocks of an exported file away as often as he can, and gives them to a canary at
-# once, while remote hosts write. Sourced by each case; `storm OP` is the test. The file:
+# once, while remote hosts write. Sourced by each case; `storm OP...` is the test. The file:
 #
 #   0      4 MiB   block commands, verified: fio on the kernel's host in the testbed VM, else our client
 #   4 MiB  4 MiB   direct, verified, by our client
@@ -10,13 +10,15 @@
 #
 # LEASEHOLD_CANARY_SECONDS: how long each storm lasts (10).
 # LEASEHOLD_CANARY_RUNG: odp, pinned or staged (what the adapter is best on); staged has no direct clients.
-here=$(dirname "${BASH_SOURCE[0]}")
+canary=$(dirname "${BASH_SOURCE[0]}")
 . "$E2E_LIB/blocks.sh"
 seconds=${LEASEHOLD_CANARY_SECONDS:-10} rung=${LEASEHOLD_CANARY_RUNG-}
 arena=$((8 << 20)) arena_bytes=$((12 << 20))
+# How many the landlord waits for each time.
+grants=2
+[ "$rung" != staged ] || grants=0
 stress=$bin/initiator/stress/lh-stress
 
-is_xfs() { [ "$(stat -f -c %T "$files")" = xfs ]; }
 counted() { sed -n "s/.*\b$2=\([0-9]*\).*/\1/p" "$tmp/$1.out"; }
 
 # load NAME ARG...: lh-stress, until the storm is over.
@@ -37,19 +39,20 @@ steady() {
 }
 
 start_loads() {
+	# First: beside the others the emulated machine takes long to find its disk.
+	if kernel_host; then
+		. "$canary/../interop/host.sh"
+		connect -i 2
+		background steady steady "$(disk)"
+	else
+		load block 2 block range 0 4M
+	fi
 	if [ "$rung" != staged ]; then
 		load direct 2 range 4M 4M
 		# Not where the first MiB of the arena is: collapse moves there what nobody writes.
 		load blind 2 range $((arena + (1 << 20))) $((arena_bytes - (1 << 20))) blind
 	else
 		load blind 2 block range $((arena + (1 << 20))) $((arena_bytes - (1 << 20))) blind
-	fi
-	if kernel_host; then
-		. "$here/../interop/host.sh"
-		connect -i 2
-		background steady steady "$(disk)"
-	else
-		load block 2 block range 0 4M
 	fi
 	[ "$rung" = staged ] || wait_for 20 "grants" eval '[ "$(status .exports[0].grants)" -ge 2 ]'
 }
@@ -78,19 +81,15 @@ serve_arena() {
 	set_option 'recall_deadline_ms = 500;'
 	add_export data "$files/data" "${rung:+registration = \"$rung\";}"
 	daemon_start
-	[ -z "$rung" ] || expect "the rung" "$(status '[.exports[0].rungs[].rung] | unique | join(",")')" "$rung"
-	# Some is left for what the file system notes down; more on xfs, which shares by noting down.
-	if [ -n "$vm" ]; then
-		fill_up
-		truncate -s -$(($(is_xfs && echo 8 || echo 2) << 20)) "$files/filler"
-	fi
+	[ -z "$rung" ] || expect "the rung" "$(status '.exports[0].rungs | map(.rung) | unique | join(",")')" "$rung"
+	[ -z "$vm" ] || fill_up
 }
 
 # take OP GRANTS [COMMAND...]: the landlord himself, who waits for so many grants each time.
 take() {
 	local op=$1 grants=$2
 	shift 2
-	"${python[@]}" "$here/landlord.py" "$op" "$files/data" "$files/canary" "$arena" "$arena_bytes" "$seconds" \
+	"${python[@]}" "$canary/landlord.py" "$op" "$files/data" "$files/canary" "$arena" "$arena_bytes" "$seconds" \
 		"$tmp/d/admin.sock" "$grants" "$@" >"$tmp/landlord.out" 2>&1 || fail "$op: $(tail -1 "$tmp/landlord.out")"
 	echo "  $op: $(tail -1 "$tmp/landlord.out")"
 }
@@ -103,12 +102,52 @@ was_given() {
 	[ $((given * 100)) -ge $((of * $1)) ] || fail "the canary got only $given of the $of blocks taken away: this proves nothing"
 }
 
-# storm OP PERCENT: so many of the blocks taken away must have become the canary's, in the VM.
+# leave BYTES: so much is free in the VM, or more, for what the file system notes down.
+leave() {
+	[ -n "${full-}" ] || full=$(size_of "$files/filler")
+	[ "$(size_of "$files/filler")" -le $((full - $1)) ] || truncate -s $((full - $1)) "$files/filler"
+}
+
+# act OP: in the VM, what is taken away must have become the canary's, but for what is written elsewhere
+# meanwhile. xfs notes down more when it shares.
+act() {
+	local op=$1 left=$((2 << 20)) percent=80
+	case $op in
+	clone-out) left=$((8 << 20)) ;;
+	clone-in) left=$(((8 << 20) + arena_bytes)) percent=95 ;; # the canary is there before
+	esac
+	[ -z "$vm" ] || leave $left
+	take "$op" "$grants"
+	[ -z "$vm" ] || was_given $percent
+}
+
+# What a local process writes is read from remote, behind the arena, where nobody else writes.
+rewritten() {
+	local half=$((seconds / 2)) how
+	for how in --direct --block; do
+		[ "$rung" != staged ] || [ $how = --block ] || continue
+		seconds=$half arena=$((20 << 20)) arena_bytes=$((64 << 10)) \
+			take rewrite "$grants" "$leasehold" read "$how" "$(target data)" $((20 << 20)) $((64 << 10))
+	done
+}
+
+# storm OP...: one after another, under the same loads.
 storm() {
+	local op
 	serve_arena
 	start_loads
-	take "$1" "$([ "$rung" = staged ] && echo 0 || echo 2)"
-	[ -z "$vm" ] || was_given "$2"
+	for op in "$@"; do
+		if [ "$op" = rewrite ]; then rewritten; else act "$op"; fi
+	done
 	end_loads
 	daemon_stop
 }
+
+clones() {
+	local status=0
+	make_file "$files/probe" 1
+	cp --reflink=always "$files/probe" "$files/probed" 2>"$tmp/probe.err" || status=1
+	rm -f "$files/probe" "$files/probed"
+	return $status
+}
+needs_clones() { clones || skip "this file system does not clone: $(cat "$tmp/probe.err")"; }

@@ -96,7 +96,8 @@ background() {
 	c_pid[$name]=$!
 }
 
-fio_options=(--ioengine=libaio --direct=1 --verify=crc32c --verify_fatal=1 --randrepeat=0 --group_reporting
+# A disk that has gone is not to be made as a file, which would be in the way of the next one.
+fio_options=(--ioengine=libaio --direct=1 --allow_file_create=0 --verify=crc32c --verify_fatal=1 --randrepeat=0 --group_reporting
 	--output-format=terse --terse-version=3)
 # verified NAME DISK FIO-OPTION...: written, read back, compared.
 verified() {

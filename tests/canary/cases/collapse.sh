@@ -1,7 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# shellcheck disable=SC2154 # variables of lib.sh
 # cut out of the middle and put back, over and over: what lies behind moves
 # limit: 600
 . "$E2E_CASES/../storm.sh"
-storm collapse 80
+storm collapse

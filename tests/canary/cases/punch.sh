@@ -1,7 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# shellcheck disable=SC2154 # variables of lib.sh
 # a hole punched and filled again, over and over
 # limit: 600
 . "$E2E_CASES/../storm.sh"
-storm punch 80
+storm punch
