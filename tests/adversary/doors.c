@@ -179,13 +179,16 @@ static void flood_once(struct adversary *a, struct link *direct, unsigned int ro
 static void take_all(struct adversary *a)
 {
 	static struct link queues[64];
+	const uint64_t end = now_ns() + PATIENCE_NS;
 	unsigned int grants = 0, opened = 0;
 	uint16_t status = 0;
 	struct raw_grant g;
 
 	must_work("a Release of everything",
 		  release_try(&a->admin, fresh_queue(a), 0, UINT64_MAX, 0) == 0);
-	while (grants < PREY_BYTES / 4096 && status == 0) {
+	/* The landlord may be at work. */
+	while (grants < PREY_BYTES / 4096 && (status == 0 || status == LH_SC_RECALLING) &&
+	       now_ns() < end) {
 		status = acquire_try(&a->admin, fresh_queue(a), BOTH,
 				     a->prey + (uint64_t)grants * 4096, 4096, &g);
 		grants += status == 0;
