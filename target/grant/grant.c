@@ -123,7 +123,8 @@ static uint16_t status_of_key(int err)
 static void keys_made(struct acquire *op)
 {
 	struct holding *h = op->h;
-	uint16_t status = op->cancelled;
+	/* A recall of other bytes, or of another export, may have fenced it meanwhile. */
+	uint16_t status = op->client->fenced ? LH_SC_NO_DIRECT_QUEUE : op->cancelled;
 
 	op->served->users--;
 	(void)drop_unmade(op);

@@ -214,6 +214,72 @@ static void test_silent(void **state)
 	down();
 }
 
+/* Keeps the registrar from everything else. */
+struct stall {
+	struct work work;
+	sem_t over;
+};
+
+static void stall(struct work *work)
+{
+	(void)sem_wait(&container_of(work, struct stall, work)->over);
+}
+
+static void *acquire_main(void *arg)
+{
+	struct grant_answer *answer = arg;
+
+	*answer = rig_acquire(&one, MIB(8), MIB(1), RW);
+	return NULL;
+}
+
+static bool is_making(const struct grant_status *status, void *arg)
+{
+	*(bool *)arg |= strcmp(status->state, "making") == 0;
+	return true;
+}
+
+static void look_for_making(void *arg)
+{
+	holding_each_grant(rig.h, 0, 0, is_making, arg);
+}
+
+/* Who is fenced gets nothing elsewhere either, not even what was under way. */
+static void test_silent_acquires(void **state)
+{
+	struct rig_options options = rig_defaults;
+	struct grant_answer answer;
+	struct stall stalled;
+	bool making = false;
+	pthread_t thread;
+	struct wanted w;
+
+	(void)state;
+	options.deadline_ms = 100;
+	up(&options);
+	atomic_store(&one.answers, false);
+	assert_int_equal(rig_acquire(&one, 0, MIB(1), RW).status, 0);
+	(void)sem_init(&stalled.over, 0, 0);
+	pool_submit(rig.env.registrar, &stalled.work, POOL_URGENT, stall, NULL, NULL);
+	assert_int_equal(pthread_create(&thread, NULL, acquire_main, &answer), 0);
+	while (!making) {
+		(void)usleep(1000);
+		rig_call(&rig, look_for_making, &making);
+	}
+	want(&w, 0, MIB(1), false);
+	while (rig_status(&rig).last_range.fenced_clients == 0)
+		(void)usleep(1000);
+	(void)sem_post(&stalled.over);
+	(void)pthread_join(thread, NULL);
+	assert_int_equal(answer.status, LH_SC_NO_DIRECT_QUEUE);
+	await(&w.proven);
+	assert_true(w.proof_was_true);
+	assert_int_equal(rig_status(&rig).grants, 0);
+	give(&w);
+	(void)sem_destroy(&stalled.over);
+	down();
+}
+
 /* Block work on it that does not end is fenced, and nothing else happens. */
 static void test_stuck(void **state)
 {
@@ -725,6 +791,7 @@ static int run_group(const char *where)
 	const struct CMUnitTest tests[] = {
 		leaks_test(test_half),
 		leaks_test(test_silent),
+		leaks_test(test_silent_acquires),
 		leaks_test(test_stuck),
 		leaks_test(test_escalates),
 		leaks_test(test_all_of_it),
