@@ -229,7 +229,7 @@ struct holding {
 	struct loop_timer range_timer;	      /* a return that failed is tried again */
 	unsigned int range_failures;
 	struct list evictions;
-	bool evicting; /* we recall for ourselves: the tenure is taken again at once */
+	bool evicting; /* we recall for ourselves: there is nothing to stand back for */
 	int (*on_open)(void *arg, const struct export *e, struct errtext *err);
 	void *on_open_arg;
 

@@ -299,6 +299,11 @@ void make_take(struct holding *h)
 {
 	if (h->work_busy || h->stopped || h->kept > 0 || h->recall.state != RECALL_RELEASED)
 		return;
+	/* Not even for ourselves: a look now would not see what they are about to do. */
+	if (!tenure_settled(h->tenure)) {
+		make_want(h);
+		return;
+	}
 	h->work_busy = true;
 	h->retry_missed = false;
 	h->opened = holding_file(h);

@@ -39,6 +39,11 @@ void tenure_free(struct tenure *t)
 	free(t);
 }
 
+bool tenure_settled(const struct tenure *t)
+{
+	return !t->watch || watch_settled(t->watch);
+}
+
 void tenure_begin(struct tenure *t)
 {
 	if (t->watch)

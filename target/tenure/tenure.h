@@ -97,6 +97,12 @@ MUST_CHECK int tenure_new(const struct tenure_config *config, struct tenure **t)
 /** It must have been ended, if it was ever taken. The loop's thread. */
 void tenure_free(struct tenure *t);
 
+/**
+ * What was let go on has ended, as far as one can tell. False: too early to take it, even for one's own
+ * sake; tenure_retry_new() tells when it is not. Always true for a lease: taking it fails instead. The
+ * loop's thread.
+ */
+bool tenure_settled(const struct tenure *t);
 /** On the loop's thread, right before a worker calls tenure_take(). From here on whoever asks waits. */
 void tenure_begin(struct tenure *t);
 /**

@@ -361,12 +361,20 @@ void watch_end(struct watch *w)
 
 /* ---- when to take it again ------------------------------------------------------------------- */
 
-static uint64_t due(void *arg)
+static uint64_t due_ns(const struct watch *w)
 {
-	const struct watch *w = arg;
-
 	/* Until it was alone once it is with a watch as with a lease. */
 	return w->alone ? min_u64(settled_ns(w, w->allowed_ns), w->let_go_ns + WATCH_FORCE_NS) : 0;
+}
+
+bool watch_settled(const struct watch *w)
+{
+	return now_ns() >= due_ns(w);
+}
+
+static uint64_t due(void *arg)
+{
+	return due_ns(arg);
 }
 
 static void noticed(void *arg)

@@ -18,6 +18,7 @@ struct watch;
 
 MUST_CHECK int watch_new(const struct tenure_config *config, struct watch **w);
 void watch_free(struct watch *w);
+bool watch_settled(const struct watch *w);
 void watch_begin(struct watch *w);
 MUST_CHECK int watch_take(struct watch *w, struct errtext *err);
 void watch_release(struct watch *w);

@@ -7,6 +7,7 @@
 #include "watch_rig.h"
 
 #include "iwarp/iwarp.h"
+#include "tenure/watch.h"
 #include "util/log.h"
 
 static struct fake_kernel kernel;
@@ -525,6 +526,48 @@ static void test_part_reclaimed(void **state)
 	down();
 }
 
+struct resized {
+	sem_t sem;
+	int err;
+};
+
+static void on_resized(void *arg, int err, const char *why)
+{
+	struct resized *r = arg;
+
+	(void)why;
+	r->err = err;
+	(void)sem_post(&r->sem);
+}
+
+static void enlarge_there(void *arg)
+{
+	holding_resize(rig.h, 2 * RIG_BYTES, on_resized, arg);
+}
+
+/* A recall of our own, for a new size, when others were just let go on: they may not be through. */
+static void test_part_and_ours(void **state)
+{
+	struct rig_options options = watched();
+	struct resized resized;
+	uint64_t asked;
+	int fd;
+
+	(void)state;
+	up(&options);
+	asked = now_ns();
+	fd = ask_part(MIB(4), MIB(1));
+	expect_answer(fd, FAN_ALLOW);
+	(void)sem_init(&resized.sem, 0, 0);
+	rig_call(&rig, enlarge_there, &resized);
+	assert_int_equal(sem_wait(&resized.sem), 0);
+	assert_int_equal(resized.err, 0);
+	assert_true(now_ns() >= asked + WATCH_QUIET_NS);
+	assert_int_equal(wait_back(2).size_bytes, 2 * RIG_BYTES);
+	(void)sem_destroy(&resized.sem);
+	down();
+}
+
 /* More than can be let go one by one: the whole. */
 static void test_parts_crowd(void **state)
 {
@@ -607,6 +650,7 @@ static int run_group(const char *where)
 		leaks_test(test_part_and_whole), leaks_test(test_part_truncated),
 		leaks_test(test_part_collapsed), leaks_test(test_part_reclaimed),
 		leaks_test(test_parts_crowd),	 leaks_test(test_stop_part),
+		leaks_test(test_part_and_ours),
 	};
 
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);
