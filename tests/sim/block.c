@@ -48,6 +48,10 @@ static void judge(const struct block_host *b, const struct flight *f, uint16_t s
 		break;
 	case NVME_SC_CAP_EXCEEDED: /* of a file system that is full */
 		break;
+	case NVME_SC_CMD_INTERRUPTED: /* others are granted its bytes, and their keys do not die */
+		if (!w.keeps_keys && !w.faults && !w.ending)
+			sim_fail(P_HOST, "%s waited in vain for grants to go", name);
+		break;
 	default:
 		if (!w.faults && !w.ending && f->opcode != NVME_IO_DSM &&
 		    f->opcode != NVME_IO_WRITE_ZEROES)

@@ -19,6 +19,7 @@ static struct {
 	uint8_t salt[MAX_KEYS];
 	uint32_t free[MAX_KEYS];
 	unsigned int nr_free;
+	uint64_t kept_ns; /* until then the adapter gives none back */
 } keys;
 
 bool fabric_fault(unsigned int in_thousand)
@@ -135,13 +136,21 @@ static int sim_mr_reg(struct fabric_pd *pd, void *addr, uint64_t length, uint64_
 	return 0;
 }
 
+/* For longer than anybody waits. */
+static bool kept(void)
+{
+	if (sim_now >= keys.kept_ns && w.keeps_keys && !w.ending && sim_chance(20))
+		keys.kept_ns = sim_now + (1 + sim_below(5)) * w.deadline_ms * NS_PER_MS;
+	return sim_now < keys.kept_ns;
+}
+
 static int sim_mr_dereg(struct fabric_mr *base)
 {
 	struct sim_mr *mr = OF(mr, base);
 	uint32_t index = base->lkey >> 8;
 
 	if (mr->file) {
-		if (fabric_fault(20))
+		if (fabric_fault(20) || kept())
 			return -EBUSY;
 		if (wire_names(base->lkey))
 			sim_fail(P_RELEASED,
@@ -174,6 +183,20 @@ void fabric_check_no_key(enum promise promise, uint64_t from, uint64_t to, const
 				 mr->base.rkey, (unsigned long long)file_offset(mr->base.addr),
 				 (unsigned long long)mr->base.length);
 	}
+}
+
+bool fabric_granted(uint64_t from, uint64_t to)
+{
+	struct list *l;
+
+	list_for_each (l, &sf.mrs) {
+		const struct sim_mr *mr = list_entry(l, struct sim_mr, link);
+
+		if ((mr->access & (FABRIC_ACCESS_REMOTE_READ | FABRIC_ACCESS_REMOTE_WRITE)) &&
+		    file_overlaps(mr->base.addr, mr->base.length, from, to))
+			return true;
+	}
+	return false;
 }
 
 static int sim_mw_alloc(struct fabric_pd *pd, struct fabric_mw **mw)
@@ -388,6 +411,7 @@ struct fabric *sim_fabric_new(void)
 	memset(keys.mr, 0, sizeof(keys.mr));
 	memset(keys.salt, 0, sizeof(keys.salt));
 	keys.nr_free = 0;
+	keys.kept_ns = 0;
 	for (uint32_t i = MAX_KEYS; i-- > 1;)
 		keys.free[keys.nr_free++] = i;
 	list_init(&sf.mrs);

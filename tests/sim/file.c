@@ -7,6 +7,7 @@
 #include "sim.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,6 @@
 #define NO_BLOCK   UINT32_MAX
 #define SLOTS	   1024u
 #define SLOT_BYTES MIB(2)
-#define EXPORT_FD  17
 
 enum owner {
 	OWNER_OTHER, /* another file, with a pattern */
@@ -60,6 +60,7 @@ static struct {
 	uint64_t size;
 	struct mapping slots[SLOTS];
 	struct export *open;
+	int fd; /* of nothing: it has an inode */
 	uint32_t next_block;
 } f;
 
@@ -136,6 +137,8 @@ uint64_t file_size(void)
 	return f.size;
 }
 
+static void write_value(unsigned int cell, unsigned int n);
+
 static unsigned int nr_pages(uint64_t bytes)
 {
 	return (unsigned int)((bytes + PAGE_BYTES - 1) / PAGE_BYTES);
@@ -147,7 +150,8 @@ void file_begin(void)
 		f.disk = malloc((size_t)BLOCKS * PAGE_BYTES);
 		f.space = mmap(NULL, (SLOTS + 1) * SLOT_BYTES, PROT_NONE,
 			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		assert(f.disk && f.space != MAP_FAILED);
+		f.fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		assert(f.disk && f.space != MAP_FAILED && f.fd >= 0);
 		f.space = (uint8_t *)(uintptr_t)align_up((uint64_t)(uintptr_t)f.space, SLOT_BYTES);
 	}
 	f.next_block = 0;
@@ -165,7 +169,7 @@ void file_begin(void)
 		f.pages[i].block = get_block();
 		f.pages[i].shared = sim_chance(50);
 		if (sim_chance(500) && i + 1 < w.pages)
-			file_write(i * PAGE_CELLS, PAGE_CELLS);
+			write_value(i * PAGE_CELLS, PAGE_CELLS);
 	}
 }
 
@@ -216,17 +220,19 @@ static void write_file(uint64_t offset, const uint8_t *from, uint64_t length)
 	}
 }
 
+static void check_cells(unsigned int cell, unsigned int n, uint64_t issued)
+{
+	uint8_t bytes[CELL_BYTES];
+
+	for (; n > 0; cell++, n--) {
+		read_file((uint64_t)cell * CELL_BYTES, bytes, CELL_BYTES);
+		oracle_check(cell, 1, bytes, issued, "who reads the file");
+	}
+}
+
 void file_check(uint64_t issued)
 {
-	uint8_t page[PAGE_BYTES];
-
-	for (uint64_t at = 0; at < f.size; at += PAGE_BYTES) {
-		uint64_t n = min_u64(f.size - at, PAGE_BYTES);
-
-		read_file(at, page, n);
-		oracle_check((unsigned int)(at / CELL_BYTES), (unsigned int)(n / CELL_BYTES), page,
-			     issued, "who reads the file");
-	}
+	check_cells(0, (unsigned int)(f.size / CELL_BYTES), issued);
 }
 
 int file_pread(void *buf, uint32_t length, uint64_t offset)
@@ -262,15 +268,22 @@ static void set_size(uint64_t bytes)
 	oracle_set((unsigned int)(low / CELL_BYTES), (unsigned int)((high - low) / CELL_BYTES), 0);
 }
 
+/* Whoever broke the lease has all of it, whoever asked for a part or was given one, that. */
+static void check_pages(bool part, unsigned int page, unsigned int n, const char *what)
+{
+	fabric_check_no_key(P_REACHED, part ? (uint64_t)page * PAGE_BYTES : 0,
+			    part ? (uint64_t)(page + n) * PAGE_BYTES : NEVER, what);
+}
+
 void file_truncate(uint64_t bytes)
 {
 	assert(bytes > 0 && bytes <= (uint64_t)FILE_MAX_PAGES * PAGE_BYTES);
-	fabric_check_no_key(P_REACHED, 0, NEVER, "the landlord truncated");
+	fabric_check_no_key(P_REACHED, w.watch ? bytes : 0, NEVER, "the landlord truncated");
 	sim_log("the landlord truncates from %llu to %llu", (unsigned long long)f.size,
 		(unsigned long long)bytes);
 	w.resized |= bytes != f.size;
 	set_size(bytes);
-	lease_modified();
+	notice_change();
 }
 
 void file_truncate_part(uint64_t bytes)
@@ -305,24 +318,18 @@ static void punch_there(unsigned int page, unsigned int n, const char *who)
 
 void file_punch(unsigned int page, unsigned int n)
 {
-	fabric_check_no_key(P_REACHED, 0, NEVER, "the landlord punched");
+	check_pages(w.watch, page, n, "the landlord punched");
 	punch_there(page, n, "the landlord");
-	lease_modified();
-}
-
-static void check_pages(unsigned int page, unsigned int n, const char *what)
-{
-	fabric_check_no_key(P_REACHED, (uint64_t)page * PAGE_BYTES,
-			    (uint64_t)(page + n) * PAGE_BYTES, what);
+	notice_change();
 }
 
 void file_punch_part(unsigned int page, unsigned int n)
 {
-	check_pages(page, n, "whoever was given the range punched");
+	check_pages(true, page, n, "whoever was given the range punched");
 	punch_there(page, n, "whoever was given them");
 }
 
-void file_write(unsigned int cell, unsigned int n)
+static void write_value(unsigned int cell, unsigned int n)
 {
 	uint64_t value = oracle_value();
 	uint8_t bytes[CELL_BYTES];
@@ -331,12 +338,25 @@ void file_write(unsigned int cell, unsigned int n)
 	for (unsigned int i = 0; i < n; i++)
 		write_file((uint64_t)(cell + i) * CELL_BYTES, bytes, CELL_BYTES);
 	oracle_set(cell, n, value);
-	lease_modified();
+}
+
+void file_write(unsigned int cell, unsigned int n)
+{
+	check_pages(w.watch, cell / PAGE_CELLS, nr_pages((uint64_t)n * CELL_BYTES),
+		    "the landlord wrote");
+	write_value(cell, n);
+	notice_change();
+}
+
+void file_look(unsigned int page, unsigned int n)
+{
+	check_pages(w.watch, page, n, "the landlord looked");
+	check_cells(page * PAGE_CELLS, cells_of(page, n), sim_now);
 }
 
 void file_clone(unsigned int page, unsigned int n)
 {
-	fabric_check_no_key(P_REACHED, 0, NEVER, "the landlord cloned");
+	check_pages(w.watch, page, n, "the landlord cloned");
 	sim_log("the landlord clones pages %u+%u", page, n);
 	for (unsigned int i = page; i < page + n; i++)
 		f.pages[i].shared = f.pages[i].block != NO_BLOCK;
@@ -359,13 +379,13 @@ static void move_there(unsigned int page, unsigned int n, const char *who)
 
 void file_move(unsigned int page, unsigned int n)
 {
-	fabric_check_no_key(P_REACHED, 0, NEVER, "the landlord moved blocks");
+	check_pages(w.watch, page, n, "the landlord moved blocks");
 	move_there(page, n, "the landlord");
 }
 
 void file_move_part(unsigned int page, unsigned int n)
 {
-	check_pages(page, n, "whoever was given the range moved blocks");
+	check_pages(true, page, n, "whoever was given the range moved blocks");
 	move_there(page, n, "whoever was given them");
 }
 
@@ -399,8 +419,8 @@ void file_register(const void *addr, uint64_t length, bool remote, uint32_t **bl
 {
 	uint64_t offset = file_offset(addr);
 
-	if (!lease_held())
-		sim_fail(P_REGISTERED, "memory is registered without the lease");
+	if (!tenure_over(offset, offset + length))
+		sim_fail(P_REGISTERED, "memory is registered that is not held");
 	if (slot_of(addr)->references == 0)
 		sim_fail(P_ROOM, "memory is registered that no view maps");
 	if (offset % PAGE_BYTES || length % PAGE_BYTES ||
@@ -460,8 +480,8 @@ int file_dma(const void *addr, const uint32_t *blocks, uint64_t key_offset, void
 			sim_fail(P_REACHED, "%s %s block %u, which the file gave up %.3f ms ago",
 				 who, write ? "writes to" : "reads", block,
 				 (double)(sim_now - f.blocks[block].given_ns) / 1e6);
-		if (!lease_held())
-			sim_fail(P_REACHED, "%s reaches the file without a lease", who);
+		if (!tenure_over(file_offset(at), file_offset(at) + n))
+			sim_fail(P_REACHED, "%s reaches what is not held", who);
 		if (write)
 			memcpy(block_at(block) + in, data, n);
 		else
@@ -560,7 +580,7 @@ bool export_read_only(const struct export *e)
 int export_fd(const struct export *e)
 {
 	(void)e;
-	return EXPORT_FD;
+	return f.fd;
 }
 
 bool export_volatile_cache(const struct export *e)
@@ -621,8 +641,8 @@ void export_warning_text(const struct export *e, const struct view *view,
 
 static void need_tenure(const char *what)
 {
-	if (!lease_held())
-		sim_fail(P_ROOM, "%s without the lease", what);
+	if (!tenure_over(0, 0))
+		sim_fail(P_ROOM, "%s without a tenure", what);
 }
 
 static struct mapping *mapping_new(void)
@@ -713,6 +733,8 @@ int view_allocate(const struct view *old, uint64_t offset, uint64_t length, cons
 		return errtext_set(err, -ERANGE, "outside the file");
 	if (align_up(f.size, PAGE_BYTES) != align_up(file_bytes_of(old), PAGE_BYTES))
 		return errtext_set(err, -ERANGE, "another size now");
+	if (!tenure_over(offset, offset + length))
+		sim_fail(P_UNDONE, "holes are filled where the file is not held");
 	if (sim_chance(50))
 		return errtext_set(err, -ENOSPC, "no room, says the simulator");
 	fill(align_down(offset, PAGE_BYTES), offset + length);
@@ -867,8 +889,8 @@ static void check_staged(const struct view *view, uint64_t offset, uint64_t leng
 	if (!view_backed(view, offset, length))
 		sim_fail(P_ROOM, "a staged copy of bytes %llu+%llu, which are not backed",
 			 (unsigned long long)offset, (unsigned long long)length);
-	if (!lease_held())
-		sim_fail(P_RELEASED, "a staged copy without a lease");
+	if (!tenure_over(offset, offset + length))
+		sim_fail(P_RELEASED, "a staged copy of what is not held");
 }
 
 int view_stage_in(const struct view *view, uint64_t offset, const void *src, uint64_t length)
@@ -959,7 +981,7 @@ int export_resize(const struct export *e, uint64_t bytes)
 		(unsigned long long)bytes);
 	w.resized |= bytes != f.size;
 	set_size(bytes);
-	lease_modified();
+	notice_change();
 	return 0;
 }
 

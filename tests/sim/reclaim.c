@@ -57,23 +57,43 @@ static void wait_for(const bool *flag, const char *what)
 		sim_fail(P_STUCK, "%s", what);
 }
 
-static void change(const struct reclaim *r)
+struct change {
+	struct watched_op op;
+	unsigned int page;
+	uint64_t bytes; /* to cut it to; 0: the page alone */
+};
+
+static void carry_out(const struct watched_op *op)
 {
-	unsigned int page = r->page + (unsigned int)sim_below(r->n);
+	const struct change *c = container_of(op, const struct change, op);
 
-	if (r->to_end && sim_chance(400)) {
-		uint64_t bytes = (uint64_t)page * PAGE_BYTES + sim_below(2) * CELL_BYTES;
-
-		if (bytes >= PAGE_BYTES && bytes < file_size())
-			file_truncate_part(bytes);
+	if (c->bytes) {
+		if (c->bytes >= PAGE_BYTES && c->bytes < file_size())
+			file_truncate_part(c->bytes);
 		return;
 	}
-	if ((uint64_t)(page + 1) * PAGE_BYTES > file_size())
+	if ((uint64_t)(c->page + 1) * PAGE_BYTES > file_size())
 		return; /* somebody made it shorter */
 	if (sim_chance(500))
-		file_move_part(page, 1);
+		file_move_part(c->page, 1);
 	else
-		file_punch_part(page, 1);
+		file_punch_part(c->page, 1);
+}
+
+/* Who was told that it is free asks all the same, where local programs do. */
+static void change(const struct reclaim *r)
+{
+	struct change c = {.op.run = carry_out, .page = r->page + (unsigned int)sim_below(r->n)};
+	uint64_t from = (uint64_t)c.page * PAGE_BYTES;
+
+	if (r->to_end && sim_chance(400))
+		c.bytes = from + sim_below(2) * CELL_BYTES;
+	if (!w.watch)
+		carry_out(&c.op);
+	else if (c.bytes)
+		(void)watch_ask(&c.op, c.bytes, NEVER);
+	else
+		(void)watch_ask(&c.op, from, from + PAGE_BYTES);
 }
 
 static void reclaim(struct reclaim *r)

@@ -6,7 +6,10 @@
  *   sched.c    chance, the clock, events, coroutines; who runs next
  *   threads.c  util/loop.h and util/pool.h, without threads
  *   file.c     target/export: a file of blocks; who owns each block is known at any time
- *   lease.c    target/tenure: the lease on it, and who waits for it to go
+ *   tenure.c   what the target holds of it, at the door of target/tenure
+ *   lease.c    the lease, and who waits for it to go
+ *   watch.c    pre-content events, and who asks
+ *   closes.c   inotify, and when to try again
  *   oracle.c   what a reader may see: every write there was, and what has superseded it
  *   fabric.c   memory, keys, completion queues
  *   wire.c     work requests and packets; connections
@@ -32,6 +35,7 @@
 #define SIM_NQN	       "nqn.2026-11.org.leasehold:sim"
 #define SIM_PORT       4420
 #define NEVER	       UINT64_MAX
+#define SLACK_NS       (400 * NS_PER_MS) /* beyond the deadline: keys to kill, threads that lull */
 
 /* Which promise was broken (docs/testing.md, "The simulator"). */
 enum promise {
@@ -67,6 +71,9 @@ struct world {
 	bool faults;	    /* calls fail, connections break */
 	bool rungs;	    /* somebody changes how the file is reached */
 	bool reclaims;	    /* somebody wants parts of it back for a while */
+	bool watch;	    /* local programs ask before each thing they do; else a lease */
+	bool refuse;	    /* … and get EBUSY while there are grants */
+	bool keeps_keys;    /* the adapter does not give keys back for a while, now and then */
 	bool early_done;    /* a send is done when it is sent, else when it is acknowledged */
 	unsigned int mtu;
 	uint64_t wire_ns;     /* a packet takes up to that long, sometimes much more */
@@ -183,10 +190,11 @@ void file_check(uint64_t issued);
 /** As io_uring would: bytes read, at most to the end of the file. */
 int file_pread(void *buf, uint32_t length, uint64_t offset);
 
-/* What the landlord can do; the caller has it open, or has broken the lease. */
+/* What the landlord can do; the caller has broken the lease, or was let go on there. */
 void file_truncate(uint64_t bytes);
 void file_punch(unsigned int page, unsigned int n);
 void file_write(unsigned int cell, unsigned int n);
+void file_look(unsigned int page, unsigned int n);
 void file_clone(unsigned int page, unsigned int n);
 void file_move(unsigned int page, unsigned int n);
 /* The same by one who was given only these pages, or all from there on. */
@@ -194,19 +202,48 @@ void file_truncate_part(uint64_t bytes);
 void file_punch_part(unsigned int page, unsigned int n);
 void file_move_part(unsigned int page, unsigned int n);
 
+/* ---- tenure.c ---- */
+
+void tenures_begin(void);
+void tenures_end(void);
+/** The file is held, and no part of the range let go. */
+bool tenure_over(uint64_t from, uint64_t to);
+/** It is not, or the range lies in one part that was let go. */
+bool tenure_let_go(uint64_t from, uint64_t to);
+/** When what was let go may be taken back, whoever is at it still. */
+uint64_t tenure_forced_ns(uint64_t from, uint64_t to);
+
 /* ---- lease.c ---- */
 
 void lease_begin(void);
 void lease_end(void);
-bool lease_held(void);
 /** A landlord's open(2): waits for the lease to go; false: O_NONBLOCK, and it did not. */
 bool landlord_open(bool nonblock);
 void landlord_close(void);
 /** A change without an open: truncate(2). */
 void landlord_enter(void);
 void landlord_leave(void);
-/** After each change. */
-void lease_modified(void);
+
+/* ---- watch.c ---- */
+
+/** What is done with the file, as soon as that may be; maybe not by the coroutine that asked. */
+struct watched_op {
+	void (*run)(const struct watched_op *op);
+};
+void watch_begin_world(void);
+void watch_end_world(void);
+/** Asks for the range, to NEVER: to the end, and does it. -EBUSY, -EINTR: nothing was done. */
+int watch_ask(const struct watched_op *op, uint64_t from, uint64_t to);
+/** The same for an open(2), which is the caller's. */
+int watch_ask_open(void);
+
+/* ---- closes.c ---- */
+
+void closes_begin(void);
+void closes_end(void);
+/** After each open and change; after each close. */
+void notice_change(void);
+void notice_close(void);
 
 /* ---- fabric.c, wire.c ---- */
 
@@ -215,6 +252,8 @@ struct fabric *sim_fabric_new(void);
 unsigned int sim_fabric_objects(void);
 /** No key alive over the file's bytes [from, to), and no work of ours in flight; else it fails. */
 void fabric_check_no_key(enum promise promise, uint64_t from, uint64_t to, const char *what);
+/** Whether a client has a key over bytes of [from, to). */
+bool fabric_granted(uint64_t from, uint64_t to);
 struct client;
 /** A key over the file that is not the client's own. For liars. */
 bool fabric_guess_key(const struct client *who, uint32_t *rkey, uint64_t *address);

@@ -87,6 +87,13 @@ static void draw(uint64_t seed)
 		w.end_ns *= 8;
 	w.rungs = sim_chance(400);
 	w.reclaims = sim_chance(400);
+	w.watch = sim_chance(333);
+	w.refuse = w.watch && sim_chance(200);
+	w.pinned &= !w.watch; /* what is watched is never pinned */
+	if (w.watch)
+		w.end_ns *= 3; /* it is served again more slowly */
+	w.keeps_keys = w.watch && sim_chance(150);
+	w.slow_hosts = w.keeps_keys; /* who wants a hole waits for keys, too */
 }
 
 static void draw_clients(void)
@@ -212,6 +219,8 @@ static void make_holding(void)
 		.nsid = SIM_NSID,
 		.advisory_deallocate = w.advisory,
 		.wait_if_busy = true,
+		.tenure = w.watch ? TENURE_WATCH : TENURE_LEASE,
+		.refuse_while_granted = w.refuse,
 	};
 
 	if (holding_new(&x.env, &config, &x.h) != 0 || nvme_subsystem_add(x.subsystem, x.h) != 0)
@@ -483,7 +492,7 @@ static void check_serves(void)
 	w.faults = false;
 	for (;;) {
 		holding_status(x.h, &status);
-		if (status.state == HOLDING_SERVING && status.grants == 0)
+		if (status.state == HOLDING_SERVING && status.grants == 0 && tenure_over(0, NEVER))
 			return;
 		if (!sched_step(end))
 			break;
@@ -494,13 +503,16 @@ static void check_serves(void)
 
 static void let_loose(void)
 {
+	unsigned int landlords = 1 + sim_chance(200);
 	char name[24];
 
+	if (w.watch)
+		landlords += (unsigned int)sim_below(3);
 	for (unsigned int i = 0; i < x.nr_clients; i++)
 		x.clients[i].co =
 			co_new(x.clients[i].name, x.clients[i].direct ? direct_main : block_main,
 			       &x.clients[i]);
-	for (unsigned int i = 0, n = 1 + sim_chance(200); i < n; i++) {
+	for (unsigned int i = 0; i < landlords; i++) {
 		(void)snprintf(name, sizeof(name), "landlord/%u", i);
 		(void)co_new(name, landlord_main, NULL);
 	}
@@ -536,7 +548,10 @@ void world_run(uint64_t seed)
 	draw_clients();
 	threads_begin();
 	oracle_begin();
+	tenures_begin();
 	lease_begin();
+	watch_begin_world();
+	closes_begin();
 	file_begin();
 	target_up();
 	let_loose();
@@ -550,7 +565,10 @@ void world_run(uint64_t seed)
 	if (sim_fabric_objects() > 0)
 		sim_fail(P_STUCK, "%u objects of the fabric are left over", sim_fabric_objects());
 	file_end();
+	tenures_end();
 	lease_end();
+	watch_end_world();
+	closes_end();
 	threads_end();
 	sched_end();
 	oracle_end();
