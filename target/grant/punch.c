@@ -276,6 +276,7 @@ static void begin_served(struct holding *h)
 		move_all(&h->punch.batch, &done);
 		end_batch(h);
 		answer(&done, 0);
+		punch_next(h); /* those that came behind it */
 		return;
 	}
 	if (granted(h) || (bytes && (bytes > view_file_bytes(h->current->view) || pinned_dax(h)))) {

@@ -232,6 +232,40 @@ static void test_waits(void **state)
 	down();
 }
 
+static void on_resized(void *arg, int err, const char *why)
+{
+	struct asked *a = arg;
+
+	(void)why;
+	a->err = err;
+	(void)sem_post(&a->sem);
+}
+
+static void keep_size_there(void *arg)
+{
+	holding_resize(rig.h, RIG_BYTES, on_resized, arg);
+}
+
+/* Behind the wish for a size that the file has: there is nothing to do for that, and it goes on. */
+static void test_behind_a_size(void **state)
+{
+	struct asked a, size, b;
+
+	(void)state;
+	up(&rig_defaults);
+	atomic_store(&rig.hold_publish, true);
+	ask(&a, MIB(2), MIB(1));
+	(void)sem_init(&size.sem, 0, 0);
+	rig_call(&rig, keep_size_there, &size);
+	ask(&b, MIB(6), MIB(1));
+	rig_release_publish(&rig);
+	assert_int_equal(answer(&a), 0);
+	assert_int_equal(answer(&size), 0);
+	assert_int_equal(answer(&b), 0);
+	assert_hole(MIB(6), MIB(1));
+	down();
+}
+
 /* The landlord has the file open: there is no key, and no need to wait for him. */
 static void test_released(void **state)
 {
@@ -352,6 +386,7 @@ static int run_group(const char *where)
 		leaks_test(test_granted_silent), leaks_test(test_waits),
 		leaks_test(test_released),	 leaks_test(test_recalled),
 		leaks_test(test_stopped),	 leaks_test(test_storm),
+		leaks_test(test_behind_a_size),
 	};
 
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);
