@@ -9,6 +9,7 @@
 
 #include "util/list.h"
 #include "util/log.h"
+#include "util/log_rate.h"
 #include "util/stdio_fds.h"
 #include "util/text.h"
 #include "util/util.h"
@@ -363,6 +364,34 @@ static void test_quoting(void **state)
 	assert_true(text_is_plain(err.text));
 }
 
+/* Ten at once, then one a second; what was left out is told once. */
+static void test_log_rate(void **state)
+{
+	struct log_rate rate = {0};
+	uint64_t now = 5 * NS_PER_S, left_out = 99;
+
+	(void)state;
+	for (unsigned int i = 0; i < LOG_RATE_AT_ONCE; i++) {
+		assert_true(log_rate_allows(&rate, now, &left_out));
+		assert_int_equal(left_out, 0);
+	}
+	left_out = 99;
+	for (int i = 0; i < 500; i++)
+		assert_false(log_rate_allows(&rate, now + (uint64_t)i, &left_out));
+	assert_false(log_rate_allows(&rate, now + LOG_RATE_EVERY_NS - 1, &left_out));
+	assert_int_equal(left_out, 99);
+	assert_true(log_rate_allows(&rate, now + LOG_RATE_EVERY_NS, &left_out));
+	assert_int_equal(left_out, 501);
+	assert_false(log_rate_allows(&rate, now + LOG_RATE_EVERY_NS, &left_out));
+	assert_true(log_rate_allows(&rate, now + 3 * LOG_RATE_EVERY_NS, &left_out));
+	assert_int_equal(left_out, 1);
+	/* However long it was quiet, no more than those at once. */
+	now += 3600 * NS_PER_S;
+	for (unsigned int i = 0; i < LOG_RATE_AT_ONCE; i++)
+		assert_true(log_rate_allows(&rate, now, &left_out));
+	assert_false(log_rate_allows(&rate, now, &left_out));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -373,6 +402,7 @@ int main(void)
 		leaks_test(test_full),	    leaks_test(test_log_level),
 		leaks_test(test_stdio_fds), leaks_test(test_text),
 		leaks_test(test_quoting),   leaks_test(test_shorten),
+		leaks_test(test_log_rate),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
