@@ -328,6 +328,11 @@ bool fabric_conn_taken(const struct fabric_conn *conn)
 	return conn->ops->conn_taken(conn);
 }
 
+const char *fabric_conn_breach(const struct fabric_conn *conn)
+{
+	return conn->ops->conn_breach(conn);
+}
+
 unsigned int fabric_conn_read_depth(const struct fabric_conn *conn)
 {
 	return conn->ops->conn_read_depth(conn);

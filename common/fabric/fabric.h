@@ -24,6 +24,7 @@
 #define FABRIC_MAX_SGE		16 /* scatter/gather entries of one work request, any implementation */
 #define FABRIC_PRIVATE_DATA_MAX 56  /* of a connect or an accept, everywhere (RDMA CM over IB) */
 #define FABRIC_REJECT_DATA_MAX	148 /* what a reject can carry everywhere */
+#define FABRIC_WHY_BYTES	128 /* of a text that says what a peer did wrong */
 
 enum fabric_access {
 	FABRIC_ACCESS_LOCAL_WRITE = 1 << 0, /* may be a receive buffer or the sink of a READ */
@@ -301,6 +302,14 @@ enum fabric_cm_type {
 	 * only be rejected: see fabric_refusal_text().
 	 */
 	FABRIC_CM_CONNECT_REQUEST,
+	/*
+	 * Server: somebody at `peer` reached `listener` and was shown out before it had asked; `why`
+	 * is what was wrong, as a clause ("its first bytes are no …"). There is no connection. -EPROTO:
+	 * what it sent is no request; -ECONNRESET: closed before a whole one had come; -ETIMEDOUT: none
+	 * came in time; -ENOBUFS: no room for one more. Over verbs the last only: the rest is between
+	 * the peer and the adapter.
+	 */
+	FABRIC_CM_SHOWN_OUT,
 	FABRIC_CM_ESTABLISHED,
 	FABRIC_CM_REJECTED, /* client: private data is the peer's reason, if it gave one */
 	FABRIC_CM_FAILED, /* client: `error` says why (-ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH …) */
@@ -315,8 +324,10 @@ enum fabric_cm_type {
 struct fabric_cm_event {
 	enum fabric_cm_type type;
 	struct fabric_conn *conn;
-	struct fabric_listener *listener; /* CONNECT_REQUEST, DEVICE_GONE */
+	struct fabric_listener *listener; /* CONNECT_REQUEST, SHOWN_OUT, DEVICE_GONE */
 	int error;
+	struct sockaddr_storage peer; /* SHOWN_OUT */
+	char why[FABRIC_WHY_BYTES];   /* SHOWN_OUT: nothing of the peer's own words is in it */
 	uint8_t responder_resources; /* CONNECT_REQUEST, ESTABLISHED: what the peer asks for or grants */
 	uint8_t initiator_depth;
 	uint8_t private_data_len;
@@ -386,6 +397,12 @@ int fabric_conn_local(const struct fabric_conn *conn, struct sockaddr_storage *a
  * fabric_connect() is missing; false where the fabric cannot tell.
  */
 bool fabric_conn_taken(const struct fabric_conn *conn);
+/**
+ * What the peer did against the rules of the transport, or against its own word, which ended the
+ * connection, as a clause ("it sent …"); NULL: nothing, or the fabric does not say. Any thread; a
+ * constant.
+ */
+const char *fabric_conn_breach(const struct fabric_conn *conn);
 /** READs that we may have in flight, as negotiated; valid once established. */
 unsigned int fabric_conn_read_depth(const struct fabric_conn *conn);
 

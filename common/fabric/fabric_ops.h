@@ -56,6 +56,7 @@ struct fabric_ops {
 	int (*conn_peer)(const struct fabric_conn *conn, struct sockaddr_storage *addr);
 	int (*conn_local)(const struct fabric_conn *conn, struct sockaddr_storage *addr);
 	bool (*conn_taken)(const struct fabric_conn *conn);
+	const char *(*conn_breach)(const struct fabric_conn *conn);
 	unsigned int (*conn_read_depth)(const struct fabric_conn *conn);
 	int (*loopback_pair)(struct fabric_device *dev, const struct fabric_qp_attr *a,
 			     const struct fabric_qp_attr *b, struct fabric_conn **conn_a,

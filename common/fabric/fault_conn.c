@@ -265,6 +265,11 @@ bool fault_conn_taken(const struct fabric_conn *conn)
 	return fabric_conn_taken(FAULT_INNER(conn, conn));
 }
 
+const char *fault_conn_breach(const struct fabric_conn *conn)
+{
+	return fabric_conn_breach(FAULT_INNER(conn, conn));
+}
+
 unsigned int fault_conn_read_depth(const struct fabric_conn *conn)
 {
 	return fabric_conn_read_depth(FAULT_INNER(conn, conn));

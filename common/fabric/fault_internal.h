@@ -137,6 +137,7 @@ void fault_conn_destroy(struct fabric_conn *base);
 int fault_conn_peer(const struct fabric_conn *conn, struct sockaddr_storage *addr);
 int fault_conn_local(const struct fabric_conn *conn, struct sockaddr_storage *addr);
 bool fault_conn_taken(const struct fabric_conn *conn);
+const char *fault_conn_breach(const struct fabric_conn *conn);
 unsigned int fault_conn_read_depth(const struct fabric_conn *conn);
 int fault_loopback_pair(struct fabric_device *dev, const struct fabric_qp_attr *attr_a,
 			const struct fabric_qp_attr *attr_b, struct fabric_conn **conn_a,

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -336,6 +337,12 @@ bool verbs_conn_taken(const struct fabric_conn *base)
 	return false;
 }
 
+const char *verbs_conn_breach(const struct fabric_conn *base)
+{
+	(void)base; /* the adapter keeps it to itself */
+	return NULL;
+}
+
 unsigned int verbs_conn_read_depth(const struct fabric_conn *base)
 {
 	return verbs_conn(base)->initiator_depth;
@@ -397,6 +404,18 @@ static void copy_private_data(const struct rdma_conn_param *param, struct fabric
 	memcpy(event->private_data, param->private_data, param->private_data_len);
 }
 
+/* Rejects it when it is acknowledged, see verbs_cm_poll(). */
+static bool show_out(const struct rdma_cm_event *from, struct verbs_listener *listener,
+		     struct fabric_cm_event *event, const char *why)
+{
+	event->type = FABRIC_CM_SHOWN_OUT;
+	event->listener = &listener->base;
+	event->error = -ENOBUFS;
+	(void)copy_addr(rdma_get_peer_addr(from->id), &event->peer);
+	(void)snprintf(event->why, sizeof(event->why), "%s", why);
+	return true;
+}
+
 static bool on_connect_request(struct verbs_cm *cm, struct rdma_cm_event *from,
 			       struct fabric_cm_event *event)
 {
@@ -405,11 +424,12 @@ static bool on_connect_request(struct verbs_cm *cm, struct rdma_cm_event *from,
 	struct verbs_conn *conn = conn_new(from->id, VERBS_CONN_REQUESTED);
 
 	if (!conn)
-		return false;
+		return show_out(from, listener, event, "out of memory");
 	conn->base.device = device_of(cm, from->id);
 	if (!conn->base.device) {
 		free(conn);
-		return false;
+		return show_out(from, listener, event,
+				"it came by an adapter that was not there at the start");
 	}
 	from->id->context = &conn->cm;
 	conn->responder_resources = from->param.conn.responder_resources;
@@ -534,7 +554,7 @@ int verbs_cm_poll(struct fabric_cm *base, struct fabric_cm_event *event)
 		}
 		memset(event, 0, offsetof(struct fabric_cm_event, private_data));
 		wanted = translate(cm, from, event);
-		if (from->event == RDMA_CM_EVENT_CONNECT_REQUEST && !wanted)
+		if (wanted && event->type == FABRIC_CM_SHOWN_OUT)
 			orphan = from->id;
 		(void)rdma_ack_cm_event(from);
 		if (orphan)

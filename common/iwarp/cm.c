@@ -371,7 +371,7 @@ static void expire_handshakes(struct iw_cm *cm)
 		if (cmc->deadline_ns > now)
 			break;
 		if (cmc->step == CM_AWAIT_REQUEST)
-			cm_drop(cm, cmc);
+			cm_request_late(cm, cmc);
 		else
 			cm_connect_failed(cm, cmc, -ETIMEDOUT);
 	}
@@ -420,6 +420,8 @@ int iw_cm_poll(struct fabric_cm *base, struct fabric_cm_event *event)
 
 		*event = first->event;
 		unqueue_event(cm, first);
+		if (event->type == FABRIC_CM_SHOWN_OUT)
+			cm_drop(cm, container_of(first, struct iw_cm_conn, main));
 		found = 1;
 	}
 	pthread_mutex_unlock(&cm->lock);
@@ -435,9 +437,9 @@ int iw_conn_peer(const struct fabric_conn *base, struct sockaddr_storage *addr)
 
 	if (conn->fd >= 0 && getpeername(conn->fd, (struct sockaddr *)addr, &len) == 0)
 		return 0;
-	if (!conn->cmc || conn->cmc->dst.ss_family == AF_UNSPEC)
+	if (!conn->cmc || conn->cmc->address.ss_family == AF_UNSPEC)
 		return -ENOTCONN;
-	*addr = conn->cmc->dst;
+	*addr = conn->cmc->address;
 	return 0;
 }
 

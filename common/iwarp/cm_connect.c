@@ -38,7 +38,7 @@ int iw_resolve(struct fabric_cm *base, const struct sockaddr *dst, unsigned int 
 	if (!conn)
 		return -ENOMEM;
 	conn->base.user = user;
-	memcpy(&conn->cmc->dst, dst, address_length(dst));
+	memcpy(&conn->cmc->address, dst, address_length(dst));
 	pthread_mutex_lock(&cm->lock);
 	cm_report(cm, conn->cmc, FABRIC_CM_RESOLVED, 0);
 	pthread_mutex_unlock(&cm->lock);
@@ -67,7 +67,7 @@ void cm_connect_failed(struct iw_cm *cm, struct iw_cm_conn *cmc, int error)
 /* A socket on its way to the peer. The time allowed runs from the first of them. */
 static int connect_tcp(struct iw_cm *cm, struct iw_cm_conn *cmc)
 {
-	const struct sockaddr *dst = (const struct sockaddr *)&cmc->dst;
+	const struct sockaddr *dst = (const struct sockaddr *)&cmc->address;
 	struct iw_conn *conn = cmc->conn;
 
 	if (conn->fd >= 0) {

@@ -41,7 +41,7 @@ struct iw_listener {
 	struct cm_source source;
 	struct iw_cm *cm;
 	int fd;
-	struct list conns; /* not yet accepted or rejected */
+	struct list conns; /* not yet accepted or rejected; shown out, and not told of */
 	unsigned int nconns;
 };
 
@@ -51,6 +51,7 @@ enum cm_step {
 	CM_AWAIT_REPLY,	  /* connecting: our MPA Request is out */
 	CM_AWAIT_REQUEST, /* accepting: half open, the owner does not know of it */
 	CM_REQUESTED,	  /* accepting: the owner has to accept or to reject */
+	CM_SHOWN_OUT,	  /* accepting: closed; freed when the owner is told */
 	CM_OVER,	  /* established, refused, failed */
 };
 
@@ -66,7 +67,7 @@ struct iw_cm_conn {
 	struct list of_listener;
 	struct list handshake;
 	uint64_t deadline_ns;
-	struct sockaddr_storage dst;
+	struct sockaddr_storage address; /* of the peer */
 	struct iw_mpa mine;
 	struct iw_mpa peer;
 	uint8_t frame[IW_MPA_FRAME_MAX];
@@ -105,6 +106,8 @@ void cm_connect_event(struct iw_cm *cm, struct iw_cm_conn *cmc);
 void cm_connect_failed(struct iw_cm *cm, struct iw_cm_conn *cmc, int error);
 void cm_listen_event(struct iw_cm *cm, struct iw_listener *listener);
 void cm_request_event(struct iw_cm *cm, struct iw_cm_conn *cmc);
+/** One that has sent no whole request, and will get no more time. */
+void cm_request_late(struct iw_cm *cm, struct iw_cm_conn *cmc);
 /** Frees a connection that its owner never heard of. */
 void cm_drop(struct iw_cm *cm, struct iw_cm_conn *cmc);
 

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The accepting side: listeners, half-open connections, accept, reject. What a peer can make us hold
- * before the owner has said a word is bounded in number and in time; garbage ends its connection and
- * nobody hears of it. Runs on the CM channel's thread under its lock; accept and reject on any.
+ * before the owner has said a word is bounded in number and in time; whoever makes no request is shown
+ * out, and the owner is told why. Runs on the CM channel's thread under its lock; accept and reject on any.
  */
 #include "cm_internal.h"
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -107,6 +110,56 @@ int iw_listener_addr(const struct fabric_listener *base, struct sockaddr_storage
 
 /* ---- half-open connections ------------------------------------------------------------------- */
 
+/* Closes it; the owner is told why, in its turn, and with that it is gone. */
+PRINTF_LIKE(4, 5)
+static void show_out(struct iw_cm *cm, struct iw_cm_conn *cmc, int error, const char *fmt, ...)
+{
+	struct fabric_cm_event *event = &cmc->main.event;
+	va_list ap;
+
+	cm_unwatch(cm, cmc);
+	cm_handshake_end(cm, cmc);
+	(void)close(cmc->conn->fd);
+	cmc->conn->fd = -1;
+	cmc->step = CM_SHOWN_OUT;
+	cm_report(cm, cmc, FABRIC_CM_SHOWN_OUT, error);
+	event->conn = NULL;
+	event->peer = cmc->address;
+	va_start(ap, fmt);
+	(void)vsnprintf(event->why, sizeof(event->why), fmt, ap);
+	va_end(ap);
+}
+
+/* Of the request, as far as that is known. */
+static size_t bytes_wanted(const struct iw_cm_conn *cmc)
+{
+	if (cmc->have < IW_MPA_HEADER)
+		return IW_MPA_HEADER;
+	return IW_MPA_HEADER + (size_t)(cmc->frame[18] << 8 | cmc->frame[19]);
+}
+
+void cm_request_late(struct iw_cm *cm, struct iw_cm_conn *cmc)
+{
+	show_out(cm, cmc, -ETIMEDOUT, "%zu of the %zu bytes of an MPA request came in %llu s",
+		 cmc->have, bytes_wanted(cmc), IW_HANDSHAKE_NS / NS_PER_S);
+}
+
+static void request_broken(struct iw_cm *cm, struct iw_cm_conn *cmc, int error)
+{
+	const uint8_t *frame = cmc->frame;
+
+	if (error != -EPROTO)
+		show_out(cm, cmc, -ECONNRESET,
+			 "closed after %zu of the %zu bytes of an MPA request", cmc->have,
+			 bytes_wanted(cmc));
+	else if (memcmp(frame, IW_MPA_KEY_REQUEST, min_u64(cmc->have, IW_MPA_KEY_BYTES)) != 0)
+		show_out(cm, cmc, error, "its first bytes are no MPA request");
+	else
+		show_out(cm, cmc, error,
+			 "its MPA request makes no sense: flags %02xh, revision %u, %zu bytes long",
+			 frame[16], frame[17], bytes_wanted(cmc));
+}
+
 /* Makes room for one more by ending the oldest that has not said anything useful yet. */
 static bool make_room(struct iw_cm *cm, struct iw_listener *listener)
 {
@@ -118,7 +171,10 @@ static bool make_room(struct iw_cm *cm, struct iw_listener *listener)
 		struct iw_cm_conn *cmc = list_entry(pos, struct iw_cm_conn, of_listener);
 
 		if (cmc->step == CM_AWAIT_REQUEST) {
-			cm_drop(cm, cmc);
+			show_out(cm, cmc, -ENOBUFS,
+				 "%zu of the %zu bytes of an MPA request had come when its place "
+				 "was needed; %d may wait at a time",
+				 cmc->have, bytes_wanted(cmc), IW_MAX_PENDING_HANDSHAKES);
 			return true;
 		}
 	}
@@ -128,13 +184,18 @@ static bool make_room(struct iw_cm *cm, struct iw_listener *listener)
 void cm_listen_event(struct iw_cm *cm, struct iw_listener *listener)
 {
 	for (int i = 0; i < ACCEPTS_PER_EVENT; i++) {
-		int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		struct sockaddr_storage address = {0};
+		socklen_t len = sizeof(address);
+		int fd = accept4(listener->fd, (struct sockaddr *)&address, &len,
+				 SOCK_NONBLOCK | SOCK_CLOEXEC);
 		struct iw_conn *conn;
 		struct iw_cm_conn *cmc;
+		bool room;
 
 		if (fd < 0)
 			return;
-		conn = make_room(cm, listener) ? cm_conn_new(cm) : NULL;
+		room = make_room(cm, listener);
+		conn = cm_conn_new(cm);
 		if (!conn) {
 			(void)close(fd);
 			continue;
@@ -142,13 +203,17 @@ void cm_listen_event(struct iw_cm *cm, struct iw_listener *listener)
 		iw_socket_tune(fd);
 		cmc = conn->cmc;
 		conn->fd = fd;
+		cmc->address = address;
 		cmc->step = CM_AWAIT_REQUEST;
 		cmc->listener = listener;
 		list_push(&listener->conns, &cmc->of_listener);
 		listener->nconns++;
 		cm_handshake_begin(cm, cmc);
-		if (cm_watch(cm, cmc, EPOLLIN))
-			cm_drop(cm, cmc);
+		if (!room)
+			show_out(cm, cmc, -ENOBUFS, "%d others wait to be accepted already",
+				 IW_MAX_PENDING_HANDSHAKES);
+		else if (cm_watch(cm, cmc, EPOLLIN))
+			show_out(cm, cmc, -ENOBUFS, "out of memory");
 	}
 }
 
@@ -183,7 +248,7 @@ void cm_request_event(struct iw_cm *cm, struct iw_cm_conn *cmc)
 	if (err == 0)
 		return;
 	if (err < 0) {
-		cm_drop(cm, cmc);
+		request_broken(cm, cmc, err);
 		return;
 	}
 	/* We cannot send markers, and an event cannot carry more private data (RFC 5044 §7.1.1). */

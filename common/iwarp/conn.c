@@ -106,11 +106,17 @@ void iw_conn_fail(struct iw_conn *conn, const struct iw_fault *fault)
 	if (!iw_conn_move(conn, IW_ESTABLISHED, IW_ERROR))
 		return;
 	conn->fault = *fault;
+	atomic_store(&conn->breach, iw_fault_breach(fault));
 	/* After a fence nothing of ours is read any more, not even to finish a unit. */
 	if (fault->terminate && !atomic_load(&conn->fenced))
 		iw_tx_terminate(conn, fault);
 	(void)shutdown(conn->fd, SHUT_RDWR);
 	iw_cm_disconnected(conn);
+}
+
+const char *iw_conn_breach(const struct fabric_conn *base)
+{
+	return atomic_load(&container_of(base, const struct iw_conn, base)->breach);
 }
 
 /* Completes everything posted, sends first, as far as the queue has room. True if all is out. */

@@ -472,7 +472,8 @@ struct iw_conn {
 	struct iw_reply *replies; /* ird of them, a ring */
 	uint32_t replies_head, replies_tail, ird;
 	struct iw_fault fault;
-	bool flushed; /* every request posted has its completion on the queue */
+	const char *_Atomic breach; /* what the peer broke, for whoever asks; any thread reads */
+	bool flushed;		    /* every request posted has its completion on the queue */
 	bool on_epoll;
 	uint32_t epoll_events;
 	unsigned int idle_turns;
@@ -556,6 +557,8 @@ struct iw_fault iw_fault_rdmap(uint8_t etype, uint8_t ecode);
 /** Nothing to tell the peer: the wire is gone, or it told us. */
 struct iw_fault iw_fault_silent(enum fabric_status send_status);
 /** Builds a whole Terminate unit; returns its length. */
+/** What the peer has done, if a fault is its doing, as a clause; or NULL. */
+const char *iw_fault_breach(const struct iw_fault *fault);
 size_t iw_term_build(const struct iw_conn *conn, const struct iw_fault *fault,
 		     uint8_t unit[IW_TERMINATE_UNIT_MAX]);
 /** What a Terminate of the peer means for the oldest request that it may be about. */
@@ -576,6 +579,7 @@ int iw_connect(struct fabric_conn *conn, const struct fabric_conn_param *param);
 int iw_accept(struct fabric_conn *conn, const struct fabric_conn_param *param);
 int iw_reject(struct fabric_conn *conn, const void *private_data, uint8_t len);
 bool iw_conn_taken(const struct fabric_conn *conn);
+const char *iw_conn_breach(const struct fabric_conn *conn);
 int iw_conn_peer(const struct fabric_conn *conn, struct sockaddr_storage *addr);
 int iw_conn_local(const struct fabric_conn *conn, struct sockaddr_storage *addr);
 

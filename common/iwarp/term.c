@@ -55,6 +55,31 @@ struct iw_fault iw_fault_key(enum iw_key_result result, bool ddp)
 	return iw_fault_rdmap(IW_RDMAP_REMOTE_PROTECTION, code[result].rdmap);
 }
 
+const char *iw_fault_breach(const struct iw_fault *fault)
+{
+	/* Its Terminate said so. */
+	if (fault->send_status == FABRIC_REMOTE_ACCESS)
+		return "it refused a key that it had named itself";
+	if (!fault->terminate)
+		return NULL;
+	if (fault->layer == IW_LAYER_MPA)
+		return fault->ecode == IW_MPA_CRC_ERROR
+			       ? "it sent a unit with a wrong CRC"
+			       : "it sent a unit of an impossible length, as random bytes have";
+	if (fault->layer == IW_LAYER_DDP)
+		return fault->etype == IW_DDP_TAGGED_BUFFER
+			       ? "it sent data for memory that it may not write"
+			       : "it sent a segment that breaks the rules of DDP";
+	switch (fault->etype) {
+	case IW_RDMAP_REMOTE_PROTECTION:
+		return "it used a key that is not its own, or no longer, or beyond its range";
+	case IW_RDMAP_REMOTE_OPERATION:
+		return "it sent what is no message of RDMAP";
+	default: /* our own trouble */
+		return NULL;
+	}
+}
+
 size_t iw_term_build(const struct iw_conn *conn, const struct iw_fault *fault,
 		     uint8_t unit[IW_TERMINATE_UNIT_MAX])
 {

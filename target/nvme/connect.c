@@ -25,11 +25,20 @@
 #define SHN_ABRUPT	 (2u << 14)
 #define CQES_16_BYTES	 4
 
+DEFINE_COUNTER(connects_refused, "nvme_connects_refused",
+	       "Connect commands answered with an error");
+
 /* ---- Connect ---------------------------------------------------------------------------------- */
 
 static void connect_failed(struct request *r, uint16_t status, uint32_t dw0)
 {
-	r->queue->connecting = false;
+	struct nvme_queue *nq = r->queue;
+
+	nq->connecting = false;
+	counter_add(&connects_refused, 1);
+	atomic_store_explicit(&nq->refused, status, memory_order_relaxed);
+	atomic_store_explicit(&nq->refused_at, dw0, memory_order_relaxed);
+	nvme_queue_dawns(nq, QUEUE_DAWN_REFUSED);
 	r->dw0 = dw0;
 	request_complete(r, status);
 }
@@ -95,6 +104,7 @@ static void connect_execute(struct request *r)
 		return;
 	}
 	nq->connecting = true;
+	nvme_queue_dawns(nq, QUEUE_DAWN_CONNECT);
 	request_take_data(r, connect_data);
 }
 

@@ -94,8 +94,9 @@ static unsigned int count_of_host(const struct nvme_target *t, const char *hostn
 }
 
 /* One host that connects again and again must not keep out the others. */
-static bool may_have_controller(struct nvme_target *t, const struct connect *connect)
+static bool may_have_controller(const struct nvme_queue *nq, const struct connect *connect)
 {
+	const struct nvme_target *t = nq->q.target;
 	const struct nvme_limits *limits = &t->env.limits;
 	const bool full = t->nr_controllers >= limits->max_controllers;
 	char more[REFUSAL_MORE_BYTES];
@@ -103,7 +104,7 @@ static bool may_have_controller(struct nvme_target *t, const struct connect *con
 	if (!full && count_of_host(t, connect->hostnqn) < limits->controllers_per_host)
 		return true;
 	counter_add(&controllers_refused, 1);
-	if (!refusal_has_line(t, more))
+	if (!refusal_has_line(nq->listener, more))
 		return false;
 	if (full)
 		log_warning("host %s was refused a controller of %s: there are %u, as many as "
@@ -130,7 +131,7 @@ static uint16_t connect_admin(struct nvme_queue *nq, const struct connect *conne
 		return NVME_SC_CONNECT_INVALID_PARAM | NVME_SC_DNR;
 	}
 	/* No controller is available (NVMe-oF 1.1 §3.3); later there may be one. */
-	if (!may_have_controller(t, connect))
+	if (!may_have_controller(nq, connect))
 		return NVME_SC_CONNECT_BUSY;
 	c = calloc(1, sizeof(*c));
 	if (!c)
@@ -259,7 +260,6 @@ void controller_kill(struct controller *c, const char *why)
 	if (c->dying)
 		return;
 	c->dying = true;
-	c->why = why;
 	loop_timer_cancel(c->target->env.control, &c->keep_alive);
 	log_info("host %s left controller %u of %s: %s", c->hostnqn, c->cntlid, c->subsystem->nqn,
 		 why);
@@ -278,8 +278,6 @@ void controller_queue_stopping(struct nvme_queue *nq)
 {
 	struct controller *c = nq->owner;
 
-	if (!c)
-		return;
 	if (nq == c->admin)
 		controller_kill(c, nq->q.why);
 	else if (!c->dying)

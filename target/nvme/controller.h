@@ -107,7 +107,6 @@ struct controller {
 	unsigned int max_qid; /* what the host was given by feature 07h */
 	uint16_t next_dqid;
 	bool dying;
-	const char *why;
 	uint32_t kato_ms;
 	struct loop_timer keep_alive;
 	struct direct_token tokens[NVME_MAX_TOKENS];

@@ -539,8 +539,7 @@ static void message_received(struct reactor_wr *wr, const struct fabric_wc *wc)
 	struct queue *q = &message->dq->q;
 
 	if (wc->status != FABRIC_OK)
-		queue_fail(q, wc->status == FABRIC_FLUSHED ? "the peer closed the connection"
-							   : "a receive failed");
+		queue_fail_by(q, wc->status, "a receive failed");
 	else if (!q->failed)
 		handle_message(message, wc->byte_len);
 	queue_done_posted(q);

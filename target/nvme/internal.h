@@ -16,6 +16,7 @@
 #include "nvme/parse.h"
 #include "util/counter.h"
 #include "util/list.h"
+#include "util/log_rate.h"
 
 #include <stdatomic.h>
 
@@ -28,6 +29,7 @@
 #define NVME_DSM_MAX_PARTS	16	/* more ranges of one command are ordered as that many */
 #define NVME_REACTOR_COPY_BYTES KIB(64) /* persisted or copied on a reactor; more: on a worker */
 #define NVME_NAME_BYTES		320
+#define ADDRESS_BYTES		64 /* address_format() */
 
 struct bounce_pool;
 struct controller;
@@ -141,8 +143,9 @@ struct nvme_listener {
 	struct nvme_listen_options options;
 	struct sockaddr_storage bound;
 	struct ana_states ana;
+	struct log_rate refusals;
 	uint16_t portid;
-	char address[64];
+	char address[ADDRESS_BYTES];
 };
 
 struct nvme_target {
@@ -165,8 +168,7 @@ struct nvme_target {
 	unsigned int nr_queues;
 	unsigned int nr_rejects; /* under way */
 	const char *no_queue;	 /* why queue_start() could not last time */
-	uint64_t rejects_since_ns;
-	unsigned int rejects_logged, rejects_unlogged; /* in this second; since the last line */
+	char late_why[96];	 /* queues that send nothing to begin with end */
 	unsigned int nr_controllers;
 	unsigned int next_reactor;
 	uint16_t next_cntlid;
@@ -201,18 +203,12 @@ int target_device_index(const struct nvme_target *t, const struct fabric_device 
 
 /* listener.c */
 
-#define REFUSAL_MORE_BYTES 64
 /** Also one that is removed and has users; or NULL. */
 struct nvme_listener *listener_find(struct nvme_target *t, uint16_t portid);
 /** For who came in by it: it stays until the last one has put it, also if it is removed. */
 void listener_get(struct nvme_listener *listener);
 void listener_put(struct nvme_listener *listener);
 void listener_close_all(struct nvme_target *t);
-/**
- * Whether one more refusal may have a line in the log, since strangers shall not fill it; `more` is what
- * that line says of those that had none.
- */
-bool refusal_has_line(struct nvme_target *t, char more[REFUSAL_MORE_BYTES]);
 /** After the last controller and queue. */
 void listener_free_all(struct nvme_target *t);
 void channel_close_all(struct nvme_target *t);
@@ -220,6 +216,22 @@ void channel_close_all(struct nvme_target *t);
 void channel_watch(struct cm_channel *channel, uint32_t events);
 /** "192.0.2.1:4420", "[2001:db8::1]:4420". */
 void address_format(const struct sockaddr_storage *addr, char *text, size_t size);
+
+/* refusal.c: connections that come to nothing; control */
+
+#define REFUSAL_MORE_BYTES 64
+/**
+ * Whether one more refusal may have a line in the log, since strangers shall not fill it; `more` is what
+ * that line says of those that had none.
+ */
+bool refusal_has_line(struct nvme_listener *listener, char more[REFUSAL_MORE_BYTES]);
+/** A connection request that is rejected; `why` instead of what the code says, or NULL. */
+void refusal_of_request(struct nvme_listener *listener, const struct fabric_conn *conn, bool direct,
+			uint16_t code, const char *why);
+/** FABRIC_CM_SHOWN_OUT. */
+void refusal_of_stranger(struct nvme_listener *listener, const struct fabric_cm_event *event);
+/** A queue that ends without ever having had a controller. */
+void refusal_of_queue(struct nvme_queue *nq);
 
 /* ---- a connection and its queue pair (queue.c) ------------------------------------------------ */
 
@@ -232,6 +244,15 @@ enum queue_state {
 	QUEUE_STOPPING,	  /* queue pair in error; the reactor waits for all that is in flight */
 	QUEUE_DESTROYING, /* nothing in flight; the registrar destroys */
 	QUEUE_LEAVING,	  /* the reactor sees the last message about it */
+};
+
+/** Whose doing the end of a queue is. */
+enum queue_end {
+	QUEUE_END_ORDERED, /* by its controller, the landlord, the administrator */
+	QUEUE_END_HERE,	   /* an error of ours, or no room */
+	QUEUE_END_GARBAGE, /* the peer's, by what it sent */
+	QUEUE_END_CLOSED,  /* the peer's, or the wire's */
+	QUEUE_END_LATE,	   /* the peer's, by what it did not send */
 };
 
 struct queue;
@@ -272,7 +293,7 @@ struct queue {
 	unsigned int max_sge, max_read_sge;
 	uint8_t responder_resources, initiator_depth; /* asked for by the peer */
 	_Atomic unsigned int read_depth;	      /* READs of ours that may be in flight */
-	char address[64];			      /* of the peer */
+	char address[ADDRESS_BYTES];		      /* of the peer */
 
 	/* control */
 	struct list link;
@@ -281,19 +302,21 @@ struct queue {
 	bool stop_wanted;
 	bool ready;	 /* the reactor has drained it, or never had it */
 	const char *why; /* it ends */
+	enum queue_end end;
 	int err;
 	struct loop_timer timer;    /* the first command is late; later: the drain is */
 	struct loop_msg to_reactor; /* arm, then stop, then leave: never two at once */
 	struct work work;	    /* prepare, then destroy */
 
 	/* reactor */
-	struct loop_msg to_control; /* armed, then drained, then left */
-	struct loop_msg failed_msg; /* once */
-	struct loop_msg alive_msg;  /* once: the first command came */
-	const char *failed_why;
-	unsigned int posted; /* receives and signaled chains that have not completed */
-	unsigned int busy;   /* requests, commits: elsewhere or in flight */
-	bool failed;	     /* no more posts */
+	struct loop_msg to_control;	/* armed, then drained, then left */
+	struct loop_msg failed_msg;	/* once */
+	struct loop_msg alive_msg;	/* once: the first command came */
+	enum queue_end failed_end;	/* before failed_why */
+	const char *_Atomic failed_why; /* control reads it */
+	unsigned int posted;		/* receives and signaled chains that have not completed */
+	unsigned int busy;		/* requests, commits: elsewhere or in flight */
+	bool failed;			/* no more posts */
 	bool failed_told;
 	bool draining;
 	bool drained;
@@ -308,8 +331,15 @@ struct queue {
 /** Control. Takes over `conn`; on an error the caller rejects. `q` is zeroed but for ops. */
 MUST_CHECK int queue_start(struct queue *q, struct nvme_target *t, struct cm_channel *channel,
 			   const struct fabric_cm_event *event);
-/** Control: from any state, idempotent. `why` is a constant sentence fragment for the log. */
-void queue_stop(struct queue *q, const char *why);
+/**
+ * Control: from any state, idempotent. `why` is a clause for the log that lives as long as the queue;
+ * queue_stop(): it is ordered.
+ */
+void queue_end(struct queue *q, enum queue_end end, const char *why);
+static inline void queue_stop(struct queue *q, const char *why)
+{
+	queue_end(q, QUEUE_END_ORDERED, why);
+}
 /** Control: events of the connection. */
 void queue_established(struct queue *q);
 void queue_disconnected(struct queue *q);
@@ -323,8 +353,17 @@ void queue_destroy(struct queue *q);
 void queue_reject(struct nvme_target *t, struct cm_channel *channel, struct fabric_conn *conn,
 		  const void *data, uint8_t length);
 
-/** Reactor: the connection is of no use any more: tells control, posts nothing more. */
-void queue_fail(struct queue *q, const char *why);
+/**
+ * Reactor: the connection is of no use any more: tells control, posts nothing more. `why` as above;
+ * queue_fail(): it broke, as far as is known here.
+ */
+void queue_fail_as(struct queue *q, enum queue_end end, const char *why);
+static inline void queue_fail(struct queue *q, const char *why)
+{
+	queue_fail_as(q, QUEUE_END_CLOSED, why);
+}
+/** The same after a completion that is no success, of what the peer had to send. */
+void queue_fail_by(struct queue *q, enum fabric_status status, const char *why);
 /** Reactor: the peer has sent its first command. Control drops the timer. */
 void queue_alive(struct queue *q);
 /** Reactor: after `posted` or `busy` went down. */

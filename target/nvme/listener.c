@@ -18,11 +18,9 @@
 #include "nvme/discovery.h"
 #include "util/log.h"
 
-#define LISTEN_BACKLOG	   128
-#define REJECT_LINES_PER_S 10
+#define LISTEN_BACKLOG 128
 
 DEFINE_COUNTER(connects, "nvme_connects", "Connection requests that were taken up");
-DEFINE_COUNTER(rejects, "nvme_rejects", "Connection requests that were rejected");
 
 void address_format(const struct sockaddr_storage *addr, char *text, size_t size)
 {
@@ -41,68 +39,8 @@ void address_format(const struct sockaddr_storage *addr, char *text, size_t size
 	}
 }
 
-static const char *reason(bool direct, uint16_t code)
-{
-	static const char *const nvme[] = {
-		[NVMF_RDMA_CM_INVALID_LEN] = "its private data are too short for NVMe/RDMA",
-		[NVMF_RDMA_CM_INVALID_RECFMT] = "its private data are of an unknown format",
-		[NVMF_RDMA_CM_INVALID_QID] = "its queue id is above limits.max_io_queues",
-		[NVMF_RDMA_CM_INVALID_HSQSIZE] = "its send queue has an impossible size",
-		[NVMF_RDMA_CM_INVALID_HRQSIZE] = "its receive queue has an impossible size",
-		[NVMF_RDMA_CM_NO_RESOURCES] = "out of memory",
-		[NVMF_RDMA_CM_INVALID_IRD] = "it takes no RDMA READ",
-		[NVMF_RDMA_CM_INVALID_CNTLID] = "it names a controller that is not there",
-	};
-	static const char *const lh[] = {
-		[LH_CM_BAD_FORMAT] = "its private data make no sense",
-		[LH_CM_BAD_VERSION] = "it speaks another version of the direct extension",
-		[LH_CM_BAD_TOKEN] = "its token is unknown, was used or has expired",
-		[LH_CM_NO_RESOURCES] = "out of memory, or of direct queues for this controller",
-		[LH_CM_WRONG_DEVICE] = "it came by an adapter that serves no export",
-	};
-
-	if (direct)
-		return code < ARRAY_SIZE(lh) && lh[code] ? lh[code] : "?";
-	return code < ARRAY_SIZE(nvme) && nvme[code] ? nvme[code] : "?";
-}
-
-bool refusal_has_line(struct nvme_target *t, char more[REFUSAL_MORE_BYTES])
-{
-	uint64_t now = now_ns();
-
-	if (now - t->rejects_since_ns >= NS_PER_S) {
-		t->rejects_since_ns = now;
-		t->rejects_logged = 0;
-	}
-	if (t->rejects_logged >= REJECT_LINES_PER_S) {
-		t->rejects_unlogged++;
-		return false;
-	}
-	t->rejects_logged++;
-	more[0] = '\0';
-	if (t->rejects_unlogged)
-		(void)snprintf(more, REFUSAL_MORE_BYTES, "; %u more were rejected before",
-			       t->rejects_unlogged);
-	t->rejects_unlogged = 0;
-	return true;
-}
-
-static void log_reject(struct nvme_target *t, const struct fabric_conn *conn, bool direct,
-		       uint16_t code, const char *why)
-{
-	struct sockaddr_storage addr;
-	char text[64] = "an unknown address", more[REFUSAL_MORE_BYTES];
-
-	if (!refusal_has_line(t, more))
-		return;
-	if (fabric_conn_peer(conn, &addr) == 0)
-		address_format(&addr, text, sizeof(text));
-	log_notice("a connection request from %s was rejected: %s (%s code %u)%s", text, why,
-		   direct ? "direct queue" : "NVMe/RDMA", code, more);
-}
-
-static void reject(struct cm_channel *channel, struct fabric_conn *conn, bool direct, uint16_t code,
-		   const char *why)
+static void reject(struct cm_channel *channel, const struct fabric_cm_event *event, bool direct,
+		   uint16_t code, const char *why)
 {
 	/* The two kinds have the same layout; the record format tells them apart. */
 	struct lh_cm_reject data = {
@@ -110,9 +48,8 @@ static void reject(struct cm_channel *channel, struct fabric_conn *conn, bool di
 		.status = htole16(code),
 	};
 
-	counter_add(&rejects, 1);
-	log_reject(channel->target, conn, direct, code, why);
-	queue_reject(channel->target, channel, conn, &data, sizeof(data));
+	refusal_of_request(fabric_listener_user(event->listener), event->conn, direct, code, why);
+	queue_reject(channel->target, channel, event->conn, &data, sizeof(data));
 }
 
 static void connect_request(struct cm_channel *channel, const struct fabric_cm_event *event)
@@ -135,8 +72,7 @@ static void connect_request(struct cm_channel *channel, const struct fabric_cm_e
 				      : nvme_queue_new(t, channel, event, &request);
 	}
 	if (code)
-		reject(channel, event->conn, request.direct, code,
-		       t->no_queue ? t->no_queue : reason(request.direct, code));
+		reject(channel, event, request.direct, code, t->no_queue);
 	else
 		counter_add(&connects, 1);
 }
@@ -161,6 +97,9 @@ static void channel_event(struct cm_channel *channel, const struct fabric_cm_eve
 	switch (event->type) {
 	case FABRIC_CM_CONNECT_REQUEST:
 		connect_request(channel, event);
+		break;
+	case FABRIC_CM_SHOWN_OUT:
+		refusal_of_stranger(fabric_listener_user(event->listener), event);
 		break;
 	case FABRIC_CM_ESTABLISHED:
 		if (q)
@@ -332,7 +271,7 @@ int nvme_target_listen(struct nvme_target *t, struct fabric *f, const struct soc
 	}
 	rc = fabric_listen(l->channel->cm, addr, LISTEN_BACKLOG, l, &l->listener);
 	if (rc) {
-		char text[64];
+		char text[ADDRESS_BYTES];
 
 		if (addr->sa_family == AF_INET6)
 			*(struct sockaddr_in6 *)&ss = *(const struct sockaddr_in6 *)addr;

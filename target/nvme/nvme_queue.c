@@ -147,8 +147,7 @@ static void capsule_received(struct reactor_wr *wr, const struct fabric_wc *wc)
 	struct queue *q = &capsule->queue->q;
 
 	if (wc->status != FABRIC_OK) {
-		queue_fail(q, wc->status == FABRIC_FLUSHED ? "the peer closed the connection"
-							   : "a receive failed");
+		queue_fail_by(q, wc->status, "a receive failed");
 	} else if (!q->failed) {
 		capsule->bytes = wc->byte_len;
 		capsule->queue->in_hand++;
@@ -237,7 +236,12 @@ static void nvme_queue_accept_data(struct queue *q, uint8_t data[32])
 
 static void nvme_queue_stopping(struct queue *q)
 {
-	controller_queue_stopping(nvme_queue_of(q));
+	struct nvme_queue *nq = nvme_queue_of(q);
+
+	if (nq->owner)
+		controller_queue_stopping(nq);
+	else
+		refusal_of_queue(nq);
 }
 
 static void nvme_queue_drain(struct queue *q)

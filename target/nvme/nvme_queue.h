@@ -155,6 +155,14 @@ struct stall_sight {
 	uint64_t since_ns; /* 0: nothing was under way */
 };
 
+/** How far a queue has come towards a controller. */
+enum queue_dawn {
+	QUEUE_DAWN,	    /* nothing has come */
+	QUEUE_DAWN_COMMAND, /* a command that is no Connect */
+	QUEUE_DAWN_CONNECT,
+	QUEUE_DAWN_REFUSED, /* Connect was answered with an error */
+};
+
 struct nvme_queue {
 	struct queue q;
 	uint16_t cm_qid;
@@ -176,8 +184,14 @@ struct nvme_queue {
 
 	struct figures figures; /* the reactor writes, control reads */
 
+	/* Reactor writes, control reads (refusal.c). */
+	_Atomic enum queue_dawn dawn;
+	_Atomic uint16_t refused;    /* the status that Connect was answered with … */
+	_Atomic uint32_t refused_at; /* … and which parameter */
+
 	/* reactor */
 	struct controller *controller; /* NULL before Connect */
+	char bad_capsule[80];	       /* why it failed, if for that */
 	bool connecting;
 	uint16_t qid;
 	uint16_t entries;
@@ -210,6 +224,10 @@ static inline struct nvme_queue *nvme_queue_of(struct queue *q)
 	return container_of(q, struct nvme_queue, q);
 }
 bool queue_is_nvme(const struct queue *q);
+static inline void nvme_queue_dawns(struct nvme_queue *nq, enum queue_dawn dawn)
+{
+	atomic_store_explicit(&nq->dawn, dawn, memory_order_relaxed);
+}
 
 /** Posts the receive again. */
 void capsule_repost(struct capsule *capsule);

@@ -25,6 +25,8 @@
 
 #define DRAIN_COMPLAIN_S 10u
 
+static const char peer_closed[] = "the peer closed the connection";
+
 DEFINE_COUNTER(failures, "nvme_queue_failures", "Queues that ended by an error of theirs");
 
 static void set_state(struct queue *q, enum queue_state state)
@@ -47,7 +49,9 @@ static void set_state(struct queue *q, enum queue_state state)
 
 static void first_command_late(struct loop_timer *timer)
 {
-	queue_stop(container_of(timer, struct queue, timer), "it sent no first command");
+	struct queue *q = container_of(timer, struct queue, timer);
+
+	queue_end(q, QUEUE_END_LATE, q->target->late_why);
 }
 
 DEFINE_COUNTER(no_room, "nvme_no_room", "Queues refused since no reactor had room for completions");
@@ -95,6 +99,20 @@ static struct nvme_reactor *choose_reactor(struct nvme_target *t, struct queue *
 
 static void enter_stopping(struct queue *q);
 
+static void set_why(struct queue *q, enum queue_end end, const char *why)
+{
+	q->end = end;
+	q->why = why;
+}
+
+static void set_why_by_error(struct queue *q, const char *why)
+{
+	if (q->err == -ENOTCONN)
+		set_why(q, QUEUE_END_CLOSED, peer_closed);
+	else
+		set_why(q, QUEUE_END_HERE, why);
+}
+
 static void reactor_arm(struct loop_msg *msg);
 
 static void prepare_run(struct work *work)
@@ -113,7 +131,7 @@ static void prepare_done(struct work *work)
 		q->err = q->ops->prepared(q);
 	if (q->err || q->stop_wanted) {
 		if (!q->why)
-			q->why = "the adapter has no room for its queue pair";
+			set_why_by_error(q, "the adapter has no room for its queue pair");
 		enter_stopping(q);
 		return;
 	}
@@ -171,7 +189,7 @@ static void accept_it(struct queue *q)
 	q->ops->accept_data(q, data);
 	err = fabric_accept(q->conn, &param);
 	if (err) {
-		queue_stop(q, "the connection could not be accepted");
+		queue_end(q, QUEUE_END_CLOSED, "the connection could not be accepted");
 		return;
 	}
 	/* One, if the transport does not say: that much every peer can answer. */
@@ -186,7 +204,7 @@ static void armed(struct loop_msg *msg)
 
 	if (q->err || q->stop_wanted) {
 		if (!q->why)
-			q->why = "its receives could not be posted";
+			set_why_by_error(q, "its receives could not be posted");
 		enter_stopping(q);
 		return;
 	}
@@ -250,32 +268,49 @@ static void failed(struct loop_msg *msg)
 {
 	struct queue *q = container_of(msg, struct queue, failed_msg);
 
-	queue_stop(q, q->failed_why);
+	queue_end(q, q->failed_end, atomic_load(&q->failed_why));
 }
 
-void queue_fail(struct queue *q, const char *why)
+void queue_fail_as(struct queue *q, enum queue_end end, const char *why)
 {
 	q->failed = true;
 	if (q->failed_told || q->draining)
 		return;
 	q->failed_told = true;
-	q->failed_why = why;
+	q->failed_end = end;
+	atomic_store(&q->failed_why, why);
 	(void)fabric_conn_fence(q->conn);
 	counter_add(&failures, 1);
 	loop_post(q->target->env.control, &q->failed_msg, failed);
 }
 
-void queue_disconnected(struct queue *q)
+void queue_fail_by(struct queue *q, enum fabric_status status, const char *why)
 {
-	queue_stop(q, "the peer closed the connection");
+	switch (status) {
+	case FABRIC_FLUSHED:
+		queue_fail(q, peer_closed);
+		break;
+	case FABRIC_RETRY_EXCEEDED:
+	case FABRIC_RNR_EXCEEDED:
+		queue_fail_as(q, QUEUE_END_LATE, why);
+		break;
+	default:
+		queue_fail_as(q, QUEUE_END_GARBAGE, why);
+		break;
+	}
 }
 
-void queue_stop(struct queue *q, const char *why)
+void queue_disconnected(struct queue *q)
+{
+	queue_end(q, QUEUE_END_CLOSED, peer_closed);
+}
+
+void queue_end(struct queue *q, enum queue_end end, const char *why)
 {
 	if (q->state >= QUEUE_STOPPING)
 		return;
 	if (!q->why)
-		q->why = why;
+		set_why(q, end, why);
 	q->stop_wanted = true;
 	/* Another thread has it now: it stops when it comes back. */
 	if (q->state == QUEUE_PREPARING || q->state == QUEUE_ARMING)
@@ -320,10 +355,24 @@ static void drain_late(struct loop_timer *timer)
 	loop_timer_set(q->target->env.control, timer, now_ns() + DRAIN_COMPLAIN_S * NS_PER_S);
 }
 
+/* That a connection is closed is often heard of first; it may be the fabric or the reactor that did it. */
+static void look_behind(struct queue *q)
+{
+	const char *breach = fabric_conn_breach(q->conn);
+	const char *failed_why = atomic_load(&q->failed_why);
+
+	if (breach)
+		set_why(q, QUEUE_END_GARBAGE, breach);
+	else if (failed_why && q->end == QUEUE_END_CLOSED)
+		set_why(q, q->failed_end, failed_why);
+}
+
 static void enter_stopping(struct queue *q)
 {
 	bool accepted = q->state >= QUEUE_ACCEPTING;
 
+	if (q->end != QUEUE_END_ORDERED)
+		look_behind(q);
 	set_state(q, QUEUE_STOPPING);
 	q->timer.fn = drain_late;
 	loop_timer_set(q->target->env.control, &q->timer, now_ns() + DRAIN_COMPLAIN_S * NS_PER_S);

@@ -107,8 +107,7 @@ static void received(struct reactor_wr *wr, const struct fabric_wc *wc)
 		counter_add(&exhausted, 1);
 	/* If it was alive when this was polled, a later message frees it: it may be looked at. */
 	if (q && wc->status != FABRIC_OK)
-		queue_fail(q, wc->status == FABRIC_FLUSHED ? "the peer closed the connection"
-							   : "a receive failed");
+		queue_fail_by(q, wc->status, "a receive failed");
 	if (!q || q->failed) {
 		receive_pool_post(pool, capsule);
 		return;
@@ -117,7 +116,7 @@ static void received(struct reactor_wr *wr, const struct fabric_wc *wc)
 	/* With receives of its own it would have found none. */
 	if (nq->in_hand == q->receives) {
 		counter_add(&overruns, 1);
-		queue_fail(q, "it sent more commands than its queue holds");
+		queue_fail_as(q, QUEUE_END_GARBAGE, "it sent more commands than its queue holds");
 		receive_pool_post(pool, capsule);
 		return;
 	}

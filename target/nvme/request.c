@@ -5,6 +5,7 @@
  */
 #include "nvme/nvme_queue.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "nvme/io.h"
@@ -170,7 +171,11 @@ void request_start(struct capsule *capsule)
 
 	if (!capsule_size_ok(capsule->bytes, &nq->limits)) {
 		counter_add(&capsule_errors, 1);
-		queue_fail(&nq->q, "it sent what is no command capsule");
+		(void)snprintf(nq->bad_capsule, sizeof(nq->bad_capsule),
+			       "it sent a capsule of %u bytes, which has %zu to %zu",
+			       capsule->bytes, sizeof(struct nvme_command),
+			       sizeof(struct nvme_command) + nq->limits.inline_bytes);
+		queue_fail_as(&nq->q, QUEUE_END_GARBAGE, nq->bad_capsule);
 		capsule_repost(capsule);
 		return;
 	}
@@ -196,6 +201,8 @@ void request_start(struct capsule *capsule)
 	}
 	if (nq->controller)
 		controller_active(nq->controller);
+	else if (atomic_load_explicit(&nq->dawn, memory_order_relaxed) == QUEUE_DAWN)
+		nvme_queue_dawns(nq, QUEUE_DAWN_COMMAND);
 	refused = command_parse(capsule->data, capsule->bytes, &nq->limits, &r->command);
 	if (refused) {
 		counter_add(&capsule_errors, 1);

@@ -38,19 +38,21 @@ static bool stands(struct stall_sight *s, bool under_way, uint32_t done, uint64_
 	return under_way && now - s->since_ns >= patience;
 }
 
-/* On control. The end of the connection may be heard of before, so this does not go by q->why. */
+/* On control. */
 static void tell(struct loop_msg *msg)
 {
 	const struct nvme_queue *nq = container_of(msg, struct nvme_queue, stall_msg);
 
-	log_notice("the connection of %s is cut: %s", nq->q.address, nq->q.failed_why);
+	/* Of one without a controller refusal.c tells. */
+	if (nq->owner)
+		log_notice("the connection of %s is cut: %s", nq->q.address, nq->q.failed_why);
 }
 
 static void cut(struct nvme_queue *nq, const char *why)
 {
 	counter_add(&stalls, 1);
 	/* Posted after the failure, which sets why, and before the queue's last message. */
-	queue_fail(&nq->q, why);
+	queue_fail_as(&nq->q, QUEUE_END_LATE, why);
 	loop_post(nq->q.target->env.control, &nq->stall_msg, tell);
 }
 

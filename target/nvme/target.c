@@ -93,6 +93,9 @@ int nvme_target_new(const struct nvme_env *env, struct nvme_target **target)
 		return -ENOMEM;
 	t->env = *env;
 	t->started_ns = now_ns();
+	(void)snprintf(t->late_why, sizeof(t->late_why),
+		       "it had not begun after %u ms, limits.first_command_ms",
+		       env->limits.first_command_ms);
 	t->warmth.period_ms = HEALTH_LOOK_MS;
 	discovery_init(t);
 	list_init(&t->channels);

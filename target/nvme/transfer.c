@@ -79,7 +79,7 @@ static void part_done(struct reactor_wr *wr, const struct fabric_wc *wc)
 	struct request *r = container_of(wr, struct request, part_wr);
 
 	if (wc->status != FABRIC_OK)
-		queue_fail(&r->queue->q, "a transfer failed");
+		queue_fail_by(&r->queue->q, wc->status, "a transfer failed");
 }
 
 /* ---- towards the host ------------------------------------------------------------------------- */
@@ -201,7 +201,7 @@ static void fetch_done(struct reactor_wr *wr, const struct fabric_wc *wc)
 	nq->reads_done++;
 	request_set_state(r, REQUEST_PARSED);
 	if (wc->status != FABRIC_OK)
-		queue_fail(&nq->q, "data could not be fetched");
+		queue_fail_by(&nq->q, wc->status, "data could not be fetched");
 	if (nq->q.failed)
 		request_release(r);
 	else if (r->fetched_to.segment < r->nr_segments)

@@ -20,6 +20,8 @@ pwrite FILE OFFSET LENGTH TEXT   one pwrite(2); prints CLOCK_MONOTONIC before an
 cpu PID                          user and system time so far, ticks of 10 ms
 half-open ADDR PORT COUNT SECONDS  that many connections that send half a request and wait
 garbage ADDR PORT SEED COUNT     that many connections that speak nonsense
+stranger ADDR PORT KIND [COUNT]  that many connections of one kind of nonsense, one after the other; each
+                                 until the other end closes it
 """
 import ctypes
 import os
@@ -226,6 +228,53 @@ def nonsense(rng):
     return rng.choice(kinds)()
 
 
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return struct.pack("<I", crc ^ 0xFFFFFFFF)
+
+
+def connect_capsule():
+    """Fabrics Connect, an admin queue; its data are to be read from us under a key that we never answer for."""
+    sgl = struct.pack("<Q", 0x1000) + (1024).to_bytes(3, "little") + struct.pack("<IB", 77, 0x40)
+    return struct.pack("<BBHB19x16sHHHB", 0x7F, 0x40, 7, 1, sgl, 0, 0, 31, 0) + bytes(17)
+
+
+def stranger(addr, port, kind):
+    good = mpa_request(struct.pack("<HHHHH22x", 0, 0, 32, 31, 0))
+    unit = fpdu(struct.pack(">BBIIII", 0x41, 0x43, 0, 0, 1, 0) + connect_capsule())
+    unit = unit[:-4] + crc32c(unit[:-4])
+    # What is said, what after an answer, and whether that is all.
+    first, second, ends = {
+        "random": (b"\x1b[2J\xff" + os.urandom(60), b"", False),
+        "http": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"", False),
+        "revision": (mpa_request(b"", rev=7), b"", False),
+        "nothing": (b"", b"", True),
+        "header": (b"MPA ID Re", b"", True),
+        "unit": (good, unit[:50], True),
+        "sum": (good, unit[:-1] + bytes([unit[-1] ^ 1]), False),
+        "connect": (good, unit, True),
+        "late-connect": (good, unit, False),
+    }[kind]
+    with socket.create_connection((addr, port), timeout=60) as s:
+        try:
+            s.sendall(first)
+            if second:
+                s.recv(4096)
+                s.sendall(second)
+            if ends and second == unit:
+                s.recv(4096)  # the READ for its data
+            if ends:
+                s.shutdown(socket.SHUT_WR)
+            while s.recv(4096):
+                pass
+        except ConnectionError:
+            pass  # closed hard, with something of ours unread
+
+
 def garbage(addr, port, seed, count):
     rng = random.Random(seed)
     for _ in range(count):
@@ -295,6 +344,9 @@ def main(args):
         print(cpu(rest[0]))
     elif verb == "half-open":
         half_open(rest[0], int(rest[1]), int(rest[2]), float(rest[3]))
+    elif verb == "stranger":
+        for _ in range(int(rest[3]) if rest[3:] else 1):
+            stranger(rest[0], int(rest[1]), rest[2])
     elif verb == "garbage":
         garbage(rest[0], int(rest[1]), int(rest[2]), int(rest[3]))
     else:

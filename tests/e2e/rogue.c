@@ -15,6 +15,9 @@
  *	beyond [OFFSET]	   reads and writes past either end of its grant, and around the end of all addresses
  *	read-only [OFFSET] writes through a grant for reading
  *	garbage SEED N	   N connections that break off or send nonsense at some step
+ *	stranger WHAT	   one that comes to nothing: data (private data that are nobody's), silent,
+ *			   capsule (of 20 bytes), command (one that is no Connect; then it closes), key
+ *			   (a Connect whose data lie under a key that is none)
  *	resv HOST WHAT CRKEY KEY TYPE
  *			   one reservation command as the host of that number, on an I/O queue:
  *			   register, register-kept, unregister, acquire, preempt, preempt-abort,
@@ -277,6 +280,36 @@ static int garbage(uint64_t seed, uint64_t count)
 	return 0;
 }
 
+static int stranger(const char *what)
+{
+	struct nvmf_rdma_cm_request request = queue_request(0, 0);
+	bool data = strcmp(what, "data") == 0, command = strcmp(what, "command") == 0;
+	const uint64_t end = now_ns() + RAW_STEP_NS;
+	struct nvmf_connect_data unread;
+	struct link l = {0};
+	int rc = data ? link_open(&l, "\033[2J\xff", 5) : link_open(&l, &request, sizeof(request));
+
+	if (data || rc < 0) {
+		link_close(&l);
+		return data == (rc < 0) ? 0 : 1;
+	}
+	(void)command_new(&l, NVME_ADMIN_IDENTIFY, 0);
+	if (strcmp(what, "key") == 0) {
+		struct nvme_command *cmd = command_new(&l, NVME_FABRICS, sizeof(unread));
+
+		connect_build((void *)cmd, &unread, 0, 1, 0);
+		nvme_keyed_sgl_set(&cmd->sgl, 0x1000, sizeof(unread), l.mr->rkey ^ 0x5a5a5a00,
+				   NVME_SGL_ADDRESS);
+	}
+	if (strcmp(what, "silent") != 0)
+		rc = link_send(&l, strcmp(what, "capsule") == 0 ? 20 : sizeof(struct nvme_command));
+	while (rc == 0 && !l.dead && !(command && l.got) && now_ns() < end)
+		link_turn(&l, NULL);
+	rc = l.dead || l.got ? 0 : 1;
+	link_close(&l);
+	return rc;
+}
+
 /* ---- reservations ---------------------------------------------------------------------------- */
 
 struct resv_word {
@@ -424,6 +457,8 @@ static int run(char **argv, const char *mode)
 		return steal(raw_number(args[0]), (uint32_t)raw_number(args[1]));
 	if (strcmp(mode, "garbage") == 0 && args[0])
 		return garbage(raw_number(args[0]), raw_number(args[1]));
+	if (strcmp(mode, "stranger") == 0 && args[0])
+		return stranger(args[0]);
 	if (strcmp(mode, "resv") == 0 && args[0] && args[1] && args[2] && args[3] && args[4])
 		return reserve(args);
 	errx(2, "what is %s? See the top of rogue.c", mode);

@@ -396,6 +396,12 @@ bool sim_conn_taken(const struct fabric_conn *base)
 	return false;
 }
 
+const char *sim_conn_breach(const struct fabric_conn *base)
+{
+	(void)base; /* whoever is on it keeps its rules */
+	return NULL;
+}
+
 unsigned int sim_conn_read_depth(const struct fabric_conn *base)
 {
 	return OF(conn, base)->read_depth;

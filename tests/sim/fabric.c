@@ -401,6 +401,7 @@ static const struct fabric_ops sim_ops = {
 	.conn_peer = sim_conn_addr,
 	.conn_local = sim_conn_addr,
 	.conn_taken = sim_conn_taken,
+	.conn_breach = sim_conn_breach,
 	.conn_read_depth = sim_conn_read_depth,
 	.loopback_pair = sim_loopback_pair,
 };

@@ -6,6 +6,7 @@
 #include "test_iwarp_rig.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -279,29 +280,51 @@ static void test_accept_private_data(void **state)
 	hopeless(*state, request, sizeof(request), -EMSGSIZE);
 }
 
+static in_port_t port_of(int fd)
+{
+	struct sockaddr_in addr = {0};
+	socklen_t len = sizeof(addr);
+
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
+	return addr.sin_port;
+}
+
+/* The owner hears of one who was shown out, from that port. */
+static void shown_out(struct rig *rig, in_port_t port, int error, const char *why)
+{
+	const struct sockaddr_in *peer = (const struct sockaddr_in *)&rig->event.peer;
+
+	rig_event(rig, FABRIC_CM_SHOWN_OUT);
+	assert_null(rig->event.conn);
+	assert_ptr_equal(rig->event.listener, rig->listener);
+	assert_int_equal(rig->event.error, error);
+	assert_string_equal(rig->event.why, why);
+	assert_int_equal(peer->sin_family, AF_INET);
+	assert_int_equal(peer->sin_port, port);
+	assert_int_equal(peer->sin_addr.s_addr, htonl(INADDR_LOOPBACK));
+}
+
 static void test_accept_garbage(void **state)
 {
 	static const struct {
 		const char *bytes;
 		size_t len;
+		const char *why;
 	} garbage[] = {
-		{"GET / HTTP/1.0\r\n\r\n", 18},
-		{"\x16\x03\x01", 3},
-		{"MPA ID Req Gramf", 16},
-		{"MPA ID Req Frame\0\0\0\0", 20},
-		{"MPA ID Req Frame\0\2\xff\xff", 20},
+		{"GET / HTTP/1.0\r\n\r\n", 18, "its first bytes are no MPA request"},
+		{"\x16\x03\x01", 3, "its first bytes are no MPA request"},
+		{"MPA ID Req Gramf", 16, "its first bytes are no MPA request"},
+		{"MPA ID Req Frame\0\0\0\0", 20,
+		 "its MPA request makes no sense: flags 00h, revision 0, 20 bytes long"},
+		{"MPA ID Req Frame\x40\2\xff\xff", 20,
+		 "its MPA request makes no sense: flags 40h, revision 2, 65555 bytes long"},
 	};
 	struct rig *rig = *state;
 
 	for (size_t i = 0; i < ARRAY_SIZE(garbage); i++) {
-		uint64_t deadline = now_ns() + RIG_WAIT;
-		struct pollfd p = {.events = POLLIN};
-
-		p.fd = rig->fd = rig_dial(rig);
+		rig->fd = rig_dial(rig);
 		rig_say(rig, garbage[i].bytes, garbage[i].len);
-		/* The owner of the channel hears nothing of it. */
-		while (poll(&p, 1, 0) == 0 && now_ns() < deadline)
-			assert_int_equal(fabric_cm_poll(rig->cm, &rig->event), 0);
+		shown_out(rig, port_of(rig->fd), -EPROTO, garbage[i].why);
 		rig_hear_end(rig);
 		(void)close(rig->fd);
 		rig->fd = -1;
@@ -309,7 +332,66 @@ static void test_accept_garbage(void **state)
 	rig_connected(rig);
 }
 
-/* The 129th half-open connection costs the oldest its place; nobody else notices. */
+/* Closed, or reset, in the middle of the request. */
+static void test_accept_broken_off(void **state)
+{
+	static const struct {
+		size_t len;
+		bool reset;
+		const char *why;
+	} cases[] = {
+		{0, false, "closed after 0 of the 20 bytes of an MPA request"},
+		{9, false, "closed after 9 of the 20 bytes of an MPA request"},
+		{9, true, "closed after 9 of the 20 bytes of an MPA request"},
+		{23, false, "closed after 23 of the 24 bytes of an MPA request"},
+	};
+	static const char request[] = "MPA ID Req Frame\x10\x02\x00\x04\x00\x10\x00\x10";
+	const struct linger hard = {.l_onoff = 1};
+	struct rig *rig = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		in_port_t port;
+
+		rig->fd = rig_dial(rig);
+		rig_say(rig, request, cases[i].len);
+		/* So that it is taken before the end comes. */
+		assert_int_equal(fabric_cm_poll(rig->cm, &rig->event), 0);
+		assert_int_equal(fabric_cm_poll(rig->cm, &rig->event), 0);
+		port = port_of(rig->fd);
+		if (cases[i].reset) {
+			assert_int_equal(
+				setsockopt(rig->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard)), 0);
+			(void)close(rig->fd);
+			rig->fd = -1;
+		} else {
+			assert_int_equal(shutdown(rig->fd, SHUT_WR), 0);
+		}
+		/* Where it came from is known, also when the socket knows it no longer. */
+		shown_out(rig, port, -ECONNRESET, cases[i].why);
+		if (rig->fd >= 0)
+			(void)close(rig->fd);
+		rig->fd = -1;
+	}
+	rig_connected(rig);
+}
+
+/* One that was shown out, and not told of yet, goes with the listener. */
+static void test_accept_untold(void **state)
+{
+	struct rig *rig = *state;
+	int first = rig_dial(rig);
+
+	rig->fd = rig_dial(rig);
+	rig_say(rig, "x", 1);
+	(void)shutdown(first, SHUT_WR);
+	rig_event(rig, FABRIC_CM_SHOWN_OUT);
+	fabric_listener_destroy(rig->listener);
+	rig->listener = NULL;
+	assert_int_equal(fabric_cm_poll(rig->cm, &rig->event), 0);
+	(void)close(first);
+}
+
+/* The 129th half-open connection costs the oldest its place; no other. */
 static void test_accept_limit(void **state)
 {
 	enum {
@@ -320,14 +402,23 @@ static void test_accept_limit(void **state)
 
 	for (int i = 0; i < MANY; i++) {
 		fds[i] = rig_dial(rig);
-		assert_int_equal(fabric_cm_poll(rig->cm, &rig->event), 0);
+		if (i < MANY - 1)
+			assert_int_equal(fabric_cm_poll(rig->cm, &rig->event), 0);
 	}
+	shown_out(rig, port_of(fds[0]), -ENOBUFS,
+		  "0 of the 20 bytes of an MPA request had come when its place was needed; 128 may "
+		  "wait at a time");
 	for (int i = 0; i < MANY; i++) {
 		struct pollfd p = {.fd = fds[i], .events = POLLIN};
 
 		assert_int_equal(poll(&p, 1, i == 0 ? 1000 : 0), i == 0);
 	}
-	rig_connected(rig);
+	/* The last is as good as the first. */
+	rig->fd = fds[MANY - 1];
+	rig_say(rig, "MPA ID Req Frame\x10\1\0\0", 20);
+	rig_event(rig, FABRIC_CM_CONNECT_REQUEST);
+	fabric_conn_destroy(rig->event.conn);
+	rig->fd = -1;
 	for (int i = 0; i < MANY; i++)
 		(void)close(fds[i]);
 }
@@ -338,16 +429,20 @@ static void test_accept_timeout(void **state)
 	struct rig *rig = *state;
 	uint64_t start = now_ns(), took;
 	struct pollfd p[2] = {{.events = POLLIN}, {.events = POLLIN}};
+	int found;
 
 	p[0].fd = rig->fd = rig_dial(rig);
 	rig_say(rig, "MPA ID Req", 10);
 	p[1].fd = fabric_cm_fd(rig->cm);
 	do {
 		assert_true(poll(p, 2, 20000) > 0);
-		assert_int_equal(fabric_cm_poll(rig->cm, &rig->event), 0);
-	} while (!p[0].revents);
+		found = fabric_cm_poll(rig->cm, &rig->event);
+	} while (!found);
 	took = now_ns() - start;
 	assert_in_range(took / NS_PER_MS, 9900, 13000);
+	assert_int_equal(rig->event.type, FABRIC_CM_SHOWN_OUT);
+	assert_int_equal(rig->event.error, -ETIMEDOUT);
+	assert_string_equal(rig->event.why, "10 of the 20 bytes of an MPA request came in 10 s");
 	rig_hear_end(rig);
 }
 
@@ -584,6 +679,8 @@ int main(void)
 		with_rig(test_accept_markers),
 		with_rig(test_accept_private_data),
 		with_rig(test_accept_garbage),
+		with_rig(test_accept_broken_off),
+		with_rig(test_accept_untold),
 		with_rig(test_accept_limit),
 		with_rig(test_accept_timeout),
 		with_rig(test_connect_enhanced),

@@ -355,6 +355,7 @@ static void commit_all(bool crc)
 		rig_connected(rig);
 		b->commit(rig);
 		rig_terminated(rig, b->layer, b->etype, b->ecode);
+		assert_non_null(fabric_conn_breach(rig->conn));
 		rig_untouched(rig);
 		assert_int_equal(rig_teardown((void **)&rig), 0);
 	}

@@ -72,6 +72,7 @@ static void test_cut_off(void **state)
 		rig->fd = -1;
 		assert_int_equal(rig_completion(rig).status, FABRIC_FLUSHED);
 		rig_event(rig, FABRIC_CM_DISCONNECTED);
+		assert_null(fabric_conn_breach(rig->conn));
 		rig_untouched(rig);
 		assert_int_equal(rig_teardown((void **)&rig), 0);
 	}

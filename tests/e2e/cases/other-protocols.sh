@@ -40,7 +40,7 @@ for i in range(30):
         s.settimeout(10)
         s.sendall(b"MPA ID Req Frame\x80\x01\x00\x00")
         assert s.recv(64)[16] & 0x20, "not rejected"' "$addr" "$(port)" || fail "a request for markers was not rejected"
-expect_text "the log" "$(log)" 'from 127.0.0.1:[0-9]+ was rejected: the peer demands MPA markers'
+expect_text "the log" "$(log)" 'from 127.0.0.1:[0-9]+ to 127.0.0.1:[0-9]+ was rejected: the peer demands MPA markers'
 lines=$(grep -c 'was rejected' "$tmp/d/log")
 [ "$lines" -le 20 ] || fail "$lines lines in the log about 30 strangers"
 lh_ok list "$(target)"
