@@ -2,8 +2,10 @@
 /*
  * leaseholdd: wires the rooms together, starts and stops them. The main thread is the control
  * thread. Start: configuration, fabrics, threads, exports (all of them or none, but for those whose
- * file was replaced: they stay offline), listeners. Stop (SIGTERM, SIGINT): grants, then queues, then
- * exports, then threads; a second signal changes nothing, nor does SIGHUP but for a line in the log.
+ * file was replaced: they stay offline), listeners, admin socket; then what changes the exports'
+ * files, which a start that is refused leaves as they were; then hosts are let in. Stop (SIGTERM,
+ * SIGINT): grants, then queues, then exports, then threads; a second signal changes nothing, nor
+ * does SIGHUP but for a line in the log.
  */
 #include "control/exports.h"
 #include "export/export.h"
@@ -50,6 +52,7 @@ struct daemon {
 	struct holding_env holdings_env;
 	struct exports *exports;
 	unsigned int starting; /* exports whose start has not ended */
+	bool doors_made;       /* listeners and admin socket */
 	struct nvme_target *target;
 	struct tenure_signals *lease_signals;
 	struct admin *admin;
@@ -175,8 +178,8 @@ static void fail_start(struct daemon *d)
 	begin_stop(d);
 }
 
-/** All exports are there, or wait for a file that is busy, or for a person: hosts may come. */
-static void exports_ready(struct daemon *d)
+/* Whatever else can refuse the start, now that exports can not. */
+static int make_doors(struct daemon *d, struct errtext *err)
 {
 	struct admin_env env = {
 		.control = d->control,
@@ -187,23 +190,22 @@ static void exports_ready(struct daemon *d)
 		.fabrics = d->fabrics,
 		.version = VERSION,
 	};
+	int rc = 0;
+
+	for (unsigned int i = 0; rc == 0 && i < d->config->nr_listeners; i++)
+		rc = listen_at(d, &d->config->listeners[i], err);
+	return rc ? rc : admin_new(&env, &d->admin, err);
+}
+
+/** All exports are there, or wait for a file that is busy, or for a person: hosts may come. */
+static void exports_ready(struct daemon *d)
+{
 	unsigned int offline = exports_offline(d->exports);
 	struct errtext err;
 
-	for (unsigned int i = 0; i < d->config->nr_listeners; i++) {
-		if (listen_at(d, &d->config->listeners[i], &err) != 0) {
-			log_error("%s", err.text);
-			fail_start(d);
-			return;
-		}
-	}
+	nvme_target_admit(d->target, true);
 	if (mdns_publish(d->config, d->target, &err) != 0)
 		log_warning("%s", err.text);
-	if (admin_new(&env, &d->admin, &err) != 0) {
-		log_error("%s", err.text);
-		fail_start(d);
-		return;
-	}
 	exports_announced(d->exports);
 	(void)sd_notify(0, "READY=1");
 	if (offline)
@@ -212,6 +214,31 @@ static void exports_ready(struct daemon *d)
 			    offline == exports_count(d->exports) ? ", nothing is served" : "");
 	log_notice("leaseholdd %s is ready: %u export(s), %u listener(s), admin socket %s", VERSION,
 		   exports_count(d->exports), d->config->nr_listeners, d->config->admin_socket);
+}
+
+/* An export has come a step further. */
+static void check_start(void *arg)
+{
+	struct daemon *d = arg;
+	struct errtext err;
+
+	if (d->ending || d->starting > exports_held(d->exports))
+		return;
+	if (d->exit_code != EXIT_SUCCESS) {
+		fail_start(d);
+		return;
+	}
+	if (!d->doors_made) {
+		if (make_doors(d, &err) != 0) {
+			log_error("%s", err.text);
+			fail_start(d);
+			return;
+		}
+		d->doors_made = true;
+		exports_go_on(d->exports);
+	}
+	if (d->starting == 0 && !d->ending)
+		exports_ready(d);
 }
 
 static void export_started(void *arg, int rc, const char *why)
@@ -226,12 +253,8 @@ static void export_started(void *arg, int rc, const char *why)
 	} else {
 		log_info("%s", why);
 	}
-	if (--d->starting > 0 || d->ending)
-		return;
-	if (d->exit_code != EXIT_SUCCESS)
-		fail_start(d);
-	else
-		exports_ready(d);
+	d->starting--;
+	check_start(d);
 }
 
 static int add_referrals(struct daemon *d)
@@ -284,6 +307,8 @@ static int make_target(struct daemon *d, struct errtext *err)
 		.control = d->control,
 		.config = d->config,
 		.holdings_env = env,
+		.held = check_start,
+		.held_arg = d,
 	};
 	struct nvme_subsystem *subsystem = NULL;
 	int rc;
@@ -303,8 +328,10 @@ static int make_target(struct daemon *d, struct errtext *err)
 	nvme.unclean_ends = d->starts.unclean;
 	rc = nvme_target_new(&nvme, &d->target);
 	env->ops_ctx = d->target;
-	if (rc == 0)
+	if (rc == 0) {
+		nvme_target_admit(d->target, false);
 		rc = nvme_subsystem_new(d->target, d->config->nqn, &subsystem);
+	}
 	if (rc == 0)
 		rc = add_referrals(d);
 	exports.subsystem = subsystem;

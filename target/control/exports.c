@@ -32,6 +32,7 @@ struct entry {
 	struct exports *exports;
 	struct holding *h;
 	enum entry_state state;
+	bool held;     /* until exports_go_on(): see holding_hold() */
 	bool stopping; /* holding_stop() was called */
 	unsigned int resizes;
 	exports_done_fn *done; /* of what is under way */
@@ -55,6 +56,7 @@ struct exports {
 	unsigned int count;
 	struct memory memory[NVME_MAX_NSID + 1];
 	bool software_only;
+	bool going_on;	/* files may be changed */
 	bool announced; /* hosts may come */
 	bool stopping;
 	void (*stopped)(void *arg);
@@ -222,6 +224,14 @@ static void note_why(struct entry *e, const char *why)
 			       (int)(sizeof(e->why) - n - 3), why);
 }
 
+static void held(void *arg)
+{
+	struct entry *e = arg;
+
+	e->held = true;
+	e->exports->env.held(e->exports->env.held_arg);
+}
+
 static void started(void *arg, int err, const char *why)
 {
 	struct entry *e = arg;
@@ -371,7 +381,35 @@ void exports_add(struct exports *x, const struct config_export *config, bool ado
 	e->replaces = offline;
 	e->done = done;
 	e->arg = arg;
+	if (!x->going_on)
+		holding_hold(e->h, held, e);
 	holding_start(e->h, started, e);
+}
+
+unsigned int exports_held(const struct exports *x)
+{
+	unsigned int n = 0;
+	struct list *l;
+
+	list_for_each (l, &x->entries) {
+		const struct entry *e = list_entry(l, struct entry, link);
+
+		n += e->held && e->state == ENTRY_ADDING;
+	}
+	return n;
+}
+
+void exports_go_on(struct exports *x)
+{
+	struct list *l;
+
+	x->going_on = true;
+	list_for_each (l, &x->entries) {
+		struct entry *e = list_entry(l, struct entry, link);
+
+		e->held = false;
+		holding_go_on(e->h);
+	}
 }
 
 void exports_announced(struct exports *x)

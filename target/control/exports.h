@@ -15,6 +15,9 @@ struct exports_env {
 	const struct daemon_config *config;
 	const struct holding_env *holdings_env;
 	struct nvme_subsystem *subsystem;
+	/** Of exports that are added before exports_go_on(): exports_held() may have changed. */
+	void (*held)(void *arg);
+	void *held_arg;
 };
 
 MUST_CHECK int exports_new(const struct exports_env *env, struct exports **exports);
@@ -33,6 +36,13 @@ typedef void exports_done_fn(void *arg, int err, const char *why);
  */
 void exports_add(struct exports *x, const struct config_export *config, bool adopt,
 		 exports_done_fn *done, void *arg);
+/**
+ * How many of those that are being added wait for exports_go_on(), all else being done: making
+ * them ready changes their files, which a start that is refused must not.
+ */
+unsigned int exports_held(const struct exports *x);
+/** Nothing can refuse the start any more: files may be changed. Once. */
+void exports_go_on(struct exports *x);
 /**
  * Hosts may come from now on: what they are told stays. Of exports that are added before, and stopped
  * without it, no identity is kept.

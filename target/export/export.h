@@ -162,6 +162,14 @@ MUST_CHECK int export_size(const struct export *e, uint64_t *bytes);
  */
 MUST_CHECK int view_new(struct export *e, uint32_t generation, const struct view *before,
 			const atomic_bool *stop, struct view **view, struct errtext *err);
+/**
+ * Before the first view: whether making it changes what the file has of its file system (holes
+ * that are filled, pages that hugetlbfs gets, unwritten extents on DAX). `*bytes`: how many will be
+ * backed then; 0: it changes nothing. The space for the holes is kept for this export, from what
+ * other exports look for, until it has them or is closed. Changes nothing itself. Under tenure.
+ * -ENOSPC; others of the system's.
+ */
+MUST_CHECK int export_look_ahead(struct export *e, uint64_t *bytes, struct errtext *err);
 void view_free(struct view *view);
 
 /**

@@ -170,6 +170,7 @@ static int find_medium(struct export *e, bool software_fabric_only, struct errte
 
 static void free_strings(struct export *e)
 {
+	fill_promise_end(e);
 	fill_lock_fini(e);
 	free(e->name);
 	free(e->path);
@@ -189,6 +190,7 @@ int export_open(const struct export_config *config, struct export **e, struct er
 		free(new);
 		return errtext_set(err, -ENOMEM, "out of memory");
 	}
+	list_init(&new->promise_link);
 	new->name = strdup(config->name);
 	new->path = strdup(config->path);
 	new->state_dir = strdup(config->state_dir);

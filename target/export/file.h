@@ -7,6 +7,7 @@
 #include "device.h"
 #include "lockfile.h"
 #include "persistence.h"
+#include "util/list.h"
 
 #include <pthread.h>
 
@@ -31,6 +32,8 @@ struct export
 	ino_t ino;
 	struct lockfile lock;
 	pthread_rwlock_t fill_lock; /* fill.h */
+	struct list promise_link;   /* fill.c's, as is … */
+	uint64_t promised_bytes;    /* … what holes will take that are to be filled; 0: none */
 };
 
 /** Size in bytes, not rounded. 0 or -errno. */

@@ -21,7 +21,6 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-#include "extents.h"
 #include "util/counter.h"
 
 DEFINE_COUNTER(fills_refused, "allocations_refused", "Times that holes could not be filled");
@@ -80,9 +79,28 @@ static uint64_t missing_bytes(const struct export *e, uint64_t from, uint64_t to
 	return missing;
 }
 
+/* Exports whose holes are to be filled. All change under the lock; worker threads. */
+static pthread_mutex_t promise_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct list promises = LIST_INIT(promises);
+
+static uint64_t promised_to_others(const struct export *e)
+{
+	uint64_t bytes = 0;
+	struct list *l;
+
+	list_for_each (l, &promises) {
+		const struct export *other = list_entry(l, struct export, promise_link);
+
+		if (other != e && other->dev == e->dev)
+			bytes += other->promised_bytes;
+	}
+	return bytes;
+}
+
+/* With the lock held. */
 static int check_space(const struct export *e, uint64_t missing, struct errtext *err)
 {
-	uint64_t free_bytes, kept;
+	uint64_t free_bytes, kept, promised = promised_to_others(e);
 	struct statvfs fs;
 
 	/* A tmpfs without a limit has no blocks. hugetlbfs has no holes to be filled. */
@@ -90,15 +108,43 @@ static int check_space(const struct export *e, uint64_t missing, struct errtext 
 		return 0;
 	free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
 	kept = (uint64_t)fs.f_blocks * fs.f_frsize / 100 * e->allocate_reserve_percent;
-	if (kept <= free_bytes && missing <= free_bytes - kept)
+	if (promised <= free_bytes && kept <= free_bytes - promised &&
+	    missing <= free_bytes - promised - kept)
 		return 0;
-	return errtext_set(err, -ENOSPC,
-			   "no space on the file system to fill the holes of %s: %llu MiB are "
-			   "missing, %llu MiB are free, of which %llu stay for others "
-			   "(allocate_reserve_percent = %u)",
-			   e->path, (unsigned long long)(missing / MIB(1)),
-			   (unsigned long long)(free_bytes / MIB(1)),
-			   (unsigned long long)(kept / MIB(1)), e->allocate_reserve_percent);
+	counter_add(&fills_refused, 1);
+	return errtext_set(
+		err, -ENOSPC,
+		"no space on the file system to fill the holes of %s: %llu MiB are "
+		"missing, %llu MiB are free, of which %llu stay for others "
+		"(allocate_reserve_percent = %u) and %llu for the holes of other exports",
+		e->path, (unsigned long long)(missing / MIB(1)),
+		(unsigned long long)(free_bytes / MIB(1)), (unsigned long long)(kept / MIB(1)),
+		e->allocate_reserve_percent, (unsigned long long)(promised / MIB(1)));
+}
+
+int fill_promise(struct export *e, uint64_t from, uint64_t to, const struct extents *x,
+		 struct errtext *err)
+{
+	uint64_t missing = missing_bytes(e, from, to, x);
+	int ret;
+
+	(void)pthread_mutex_lock(&promise_lock);
+	/* A promise is not taken back: others may have got what they were promised just now. */
+	ret = missing <= e->promised_bytes ? 0 : check_space(e, missing, err);
+	if (!ret && e->promised_bytes == 0 && missing > 0)
+		list_push(&promises, &e->promise_link);
+	if (!ret)
+		e->promised_bytes = max_u64(e->promised_bytes, missing);
+	(void)pthread_mutex_unlock(&promise_lock);
+	return ret;
+}
+
+void fill_promise_end(struct export *e)
+{
+	(void)pthread_mutex_lock(&promise_lock);
+	list_del(&e->promise_link);
+	e->promised_bytes = 0;
+	(void)pthread_mutex_unlock(&promise_lock);
 }
 
 /* ---- giving back ----------------------------------------------------------------------------- */
@@ -164,6 +210,7 @@ static int say(const struct export *e, int ret, int left, struct errtext *err)
 {
 	const char *stays = left ? "; it keeps what it got of them" : "";
 
+	counter_add(&fills_refused, 1);
 	if (ret == -ENOSPC || ret == -EDQUOT)
 		return errtext_set(err, ret,
 				   "no space on the file system to fill the holes of %s: %s%s",
@@ -184,7 +231,7 @@ int fill_holes(struct export *e, uint64_t from, uint64_t to, struct errtext *err
 		ret = say(e, ret, 0, err);
 		goto out;
 	}
-	ret = check_space(e, missing_bytes(e, from, to, &before), err);
+	ret = fill_promise(e, from, to, &before, err);
 	if (ret)
 		goto out;
 	do
@@ -195,8 +242,7 @@ int fill_holes(struct export *e, uint64_t from, uint64_t to, struct errtext *err
 	if (ret)
 		ret = say(e, ret, give_back(e, from, to, &before), err);
 out:
+	fill_promise_end(e);
 	extents_free(&before);
-	if (ret)
-		counter_add(&fills_refused, 1);
 	return ret;
 }

@@ -3,6 +3,7 @@
 #ifndef LEASEHOLD_EXPORT_FILL_H
 #define LEASEHOLD_EXPORT_FILL_H
 
+#include "extents.h"
 #include "file.h"
 
 /**
@@ -11,6 +12,15 @@
  * else -ENOSPC), and gives back what a failing fallocate(2) has got. Under tenure; worker thread.
  */
 MUST_CHECK int fill_holes(struct export *e, uint64_t from, uint64_t to, struct errtext *err);
+
+/**
+ * Keeps the space that fill_holes() will need there, so that neither another export's promise nor
+ * its filling gets it; other programs may. -ENOSPC: there is not enough. Worker thread.
+ */
+MUST_CHECK int fill_promise(struct export *e, uint64_t from, uint64_t to, const struct extents *x,
+			    struct errtext *err);
+/** Kept no longer; it may not have been. */
+void fill_promise_end(struct export *e);
 
 /* Around whatever writes through a mapping where no key is: what is given back has no writer. */
 MUST_CHECK int fill_lock_init(struct export *e);

@@ -264,6 +264,39 @@ int view_new(struct export *e, uint32_t generation, const struct view *before,
 	return ret;
 }
 
+int export_look_ahead(struct export *e, uint64_t *bytes, struct errtext *err)
+{
+	bool fills = e->prepare == EXPORT_PREPARE_ALLOCATE;
+	uint64_t file_bytes = 0, there = 0, unwritten = 0, end;
+	struct extents x = {0};
+	int ret = look(e, &file_bytes, err);
+
+	if (ret)
+		return ret;
+	*bytes = 0;
+	if (e->medium == EXPORT_DEVICE || (!fills && !e->hugetlbfs && e->medium != EXPORT_DAX))
+		return 0;
+	end = align_up(file_bytes, export_page_bytes());
+	ret = extents_read(e->fd, 0, end, true, &x);
+	if (ret)
+		ret = errtext_set(err, ret, "cannot look at %s: %s", e->path, strerror(-ret));
+	else if (fills)
+		ret = fill_promise(e, 0, end, &x, err);
+	for (size_t i = 0; i < x.nr; i++) {
+		there += x.list[i].length;
+		if (e->medium == EXPORT_DAX && x.list[i].kind == EXTENT_UNWRITTEN)
+			unwritten += x.list[i].length;
+	}
+	extents_free(&x);
+	if (ret)
+		return ret;
+	if (e->hugetlbfs || (fills && there < end))
+		*bytes = file_bytes;
+	else if (unwritten > 0)
+		*bytes = there;
+	return 0;
+}
+
 /* Under tenure it has the size it had; else the mapping might not fit it. */
 static int look_again(const struct view *old, uint64_t *file_bytes, struct errtext *err)
 {

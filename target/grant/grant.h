@@ -183,6 +183,13 @@ void holding_on_open(struct holding *h,
 		     int (*opened)(void *arg, const struct export *e, struct errtext *err),
 		     void *arg);
 
+/**
+ * Before holding_start(): the file stays as it is until holding_go_on(). held(arg), perhaps more
+ * than once: what is left of the start would change it, and nothing is known that could refuse it.
+ */
+void holding_hold(struct holding *h, void (*held)(void *arg), void *arg);
+void holding_go_on(struct holding *h);
+
 /** A lease signal came: every holding looks at its tenure. */
 void holding_scan(struct holding *h);
 

@@ -143,6 +143,22 @@ void holding_on_open(struct holding *h,
 	h->on_open_arg = arg;
 }
 
+void holding_hold(struct holding *h, void (*held)(void *arg), void *arg)
+{
+	assert(h->state == HOLDING_OFFLINE && !h->work_busy);
+	h->held = held;
+	h->held_arg = arg;
+}
+
+void holding_go_on(struct holding *h)
+{
+	bool waits = h->held && h->recall.state == RECALL_RETAKING && h->make.kind == MAKE_NOTHING;
+
+	h->held = NULL;
+	if (waits)
+		make_generation(h);
+}
+
 void holding_started(struct holding *h, int err, const char *why)
 {
 	void (*done)(void *arg, int err, const char *why) = h->start_done;

@@ -232,6 +232,8 @@ struct holding {
 	bool evicting; /* we recall for ourselves: there is nothing to stand back for */
 	int (*on_open)(void *arg, const struct export *e, struct errtext *err);
 	void *on_open_arg;
+	void (*held)(void *arg); /* NULL: it may change the file */
+	void *held_arg;
 
 	bool work_busy; /* `work`: opening, taking, closing */
 	struct work work;
@@ -242,6 +244,8 @@ struct holding {
 	int take_err;	       /* … the last one with this */
 	int break_time_s;
 	bool take_no_leases;   /* the worker's word for it */
+	bool look_ahead;       /* for the worker */
+	uint64_t changes;      /* export_look_ahead()'s, of the first generation */
 	bool no_leases;	       /* this file system has none, and needs none: see take_run() */
 	struct tenure *tenure; /* while the file is open */
 	struct tenure_retry *retry;

@@ -183,7 +183,34 @@ void make_close(struct holding *h)
 
 /* ---- the tenure ------------------------------------------------------------------------------ */
 
-/* Touches take_no_leases, work_err and work_text. */
+/* Deregistration is part of a recall: that of so many bytes must fit into who waits' patience. */
+static int check_budget(const struct holding *h, uint64_t bytes, struct errtext *err)
+{
+	bool watch = h->config.tenure == TENURE_WATCH;
+	uint64_t patience_ns = watch ? h->recall.limits.deadline_ns * WATCH_SHARE
+				     : (uint64_t)h->break_time_s * NS_PER_S / BUDGET_SHARE;
+	uint64_t mib = bytes / MIB(1), need_ns;
+
+	need_ns = h->recall.limits.deadline_ns;
+	for (unsigned int i = 0; i < h->env->nr_devices; i++)
+		need_ns += h->probes[i].dereg_ns_per_gib / KIB(1) * mib;
+	if (need_ns <= patience_ns)
+		return 0;
+	if (watch)
+		return errtext_set(err, -ERANGE,
+				   "%s: to give %llu MiB back may take %llu ms, more than local "
+				   "operations wait, %d times recall_deadline_ms: raise it, or "
+				   "export smaller files",
+				   h->config.export.name, (unsigned long long)mib,
+				   (unsigned long long)(need_ns / NS_PER_MS), WATCH_SHARE);
+	return errtext_set(err, -ERANGE,
+			   "%s: to give %llu MiB back may take %llu ms, more than a quarter of "
+			   "fs.lease-break-time (%d s): raise it, or export smaller files",
+			   h->config.export.name, (unsigned long long)mib,
+			   (unsigned long long)(need_ns / NS_PER_MS), h->break_time_s);
+}
+
+/* Touches take_no_leases, changes, work_err and work_text. */
 static void take_run(struct work *work)
 {
 	struct holding *h = container_of(work, struct holding, work);
@@ -201,6 +228,10 @@ static void take_run(struct work *work)
 			    h->config.tenure == TENURE_LEASE;
 	if (h->take_no_leases)
 		h->work_err = 0;
+	if (h->work_err == 0 && h->look_ahead) {
+		h->work_err = export_look_ahead(h->opened, &h->changes, &h->work_text);
+		return;
+	}
 	if (h->work_err != -EAGAIN) {
 		if (h->work_err)
 			(void)errtext_set(&h->work_text, 0, "%s: %s: %s", h->config.export.name,
@@ -264,6 +295,8 @@ static void take_done(struct work *work)
 
 	h->work_busy = false;
 	h->opened = NULL;
+	if (h->work_err == 0 && h->look_ahead)
+		h->work_err = check_budget(h, h->changes, &h->work_text);
 	if (h->work_err)
 		tenure_release(h->tenure);
 	if (h->work_err == 0) {
@@ -307,6 +340,7 @@ void make_take(struct holding *h)
 	h->work_busy = true;
 	h->retry_missed = false;
 	h->opened = holding_file(h);
+	h->look_ahead = h->generation == 0 && (h->held || holding_is_starting(h));
 	tenure_begin(h->tenure);
 	pool_submit(h->env->workers, &h->work, POOL_NORMAL, take_run, take_done, h->env->control);
 }
@@ -414,36 +448,9 @@ static void give_up(struct holding *h, int err)
 	holding_check_stopped(h);
 }
 
-/* Deregistration is part of a recall: all of it must fit into the patience of who waits. */
-static int check_budget(struct holding *h)
-{
-	bool watch = h->config.tenure == TENURE_WATCH;
-	uint64_t patience_ns = watch ? h->recall.limits.deadline_ns * WATCH_SHARE
-				     : (uint64_t)h->break_time_s * NS_PER_S / BUDGET_SHARE;
-	uint64_t mib = h->make.next->view->backed_bytes / MIB(1), need_ns;
-
-	need_ns = h->recall.limits.deadline_ns;
-	for (unsigned int i = 0; i < h->env->nr_devices; i++)
-		need_ns += h->probes[i].dereg_ns_per_gib / KIB(1) * mib;
-	if (need_ns <= patience_ns)
-		return 0;
-	if (watch)
-		return errtext_set(&h->make.text, -ERANGE,
-				   "%s: to give %llu MiB back may take %llu ms, more than local "
-				   "operations wait, %d times recall_deadline_ms: raise it, or "
-				   "export smaller files",
-				   h->config.export.name, (unsigned long long)mib,
-				   (unsigned long long)(need_ns / NS_PER_MS), WATCH_SHARE);
-	return errtext_set(&h->make.text, -ERANGE,
-			   "%s: to give %llu MiB back may take %llu ms, more than a quarter of "
-			   "fs.lease-break-time (%d s): raise it, or export smaller files",
-			   h->config.export.name, (unsigned long long)mib,
-			   (unsigned long long)(need_ns / NS_PER_MS), h->break_time_s);
-}
-
 static void complete(struct holding *h)
 {
-	int err = check_budget(h);
+	int err = check_budget(h, h->make.next->view->backed_bytes, &h->make.text);
 
 	if (err) {
 		give_up(h, err);
@@ -658,6 +665,11 @@ static void make_begin(struct holding *h, enum making kind)
 
 void make_generation(struct holding *h)
 {
+	if (h->held && h->changes > 0) {
+		holding_why(h, "its holes are filled once nothing can refuse the start any more");
+		h->held(h->held_arg);
+		return;
+	}
 	ladder_settle(h);
 	make_begin(h, MAKE_GENERATION);
 }

@@ -189,6 +189,7 @@ struct nvme_target {
 		uint16_t temperature; /* that controllers were told, in kelvins */
 	} warmth;
 	uint64_t started_ns;
+	bool shut; /* see nvme_target_admit() */
 	bool stopping;
 	void (*stopped)(void *arg);
 	void *stopped_arg;

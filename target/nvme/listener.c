@@ -59,6 +59,11 @@ static void connect_request(struct cm_channel *channel, const struct fabric_cm_e
 	uint16_t code = cm_request_parse(event->private_data, event->private_data_len, &request);
 
 	t->no_queue = NULL;
+	/* Nobody is there yet, and nobody who tries is to think otherwise. */
+	if (t->shut) {
+		queue_reject(t, channel, event->conn, NULL, 0);
+		return;
+	}
 	if (event->error) {
 		code = request.direct ? LH_CM_BAD_FORMAT : NVMF_RDMA_CM_INVALID_RECFMT;
 		t->no_queue = fabric_refusal_text(event->error);
@@ -153,6 +158,12 @@ static void channel_ready(struct loop_fd *lfd, uint32_t events)
 		channel->resting = true;
 		channel_watch(channel, 0);
 	}
+}
+
+void nvme_target_admit(struct nvme_target *t, bool hosts)
+{
+	assert(loop_is_current(t->env.control));
+	t->shut = !hosts;
 }
 
 /* ---- listeners -------------------------------------------------------------------------------- */

@@ -93,6 +93,9 @@ struct nvme_env {
 
 MUST_CHECK int nvme_target_new(const struct nvme_env *env, struct nvme_target **t);
 
+/** Whether hosts may connect where it listens; at first they may. Those that are there stay. */
+void nvme_target_admit(struct nvme_target *t, bool hosts);
+
 /** How holdings reach queues; the context is the target. Wired in main.c. */
 const struct holding_ops *nvme_holding_ops(void);
 

@@ -53,7 +53,7 @@ struct rig_options {
 	const char *file; /* in the folder; made by the test */
 	uint32_t deadline_ms, expiry_ms, max_grants, max_registrations;
 	uint64_t max_bytes;
-	bool wait_if_busy, read_only;
+	bool wait_if_busy, read_only, allocate;
 	enum iwarp_memory software_memory;
 	uint32_t rung_retry_ms;
 	enum region_choice registration;

@@ -177,6 +177,53 @@ static void test_looks_first_at_start(void **state)
 	export_close(e);
 }
 
+/* Of two whose holes do not fit together one is told so before anything is filled. */
+static void test_promises(void **state)
+{
+	static const char *const names[] = {"a", "b", "c"};
+	struct export *e[ARRAY_SIZE(names)];
+	uint64_t before, bytes = 0;
+	struct errtext err;
+
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_SIZE(names); i++) {
+		struct export_config config;
+
+		make_file(names[i], SIZE);
+		config = config_of(names[i]);
+		config.prepare = EXPORT_PREPARE_ALLOCATE;
+		e[i] = must_open(&config);
+	}
+	before = allocated_bytes("b");
+	free_bytes = SIZE + SIZE / 2;
+	fills = 0;
+	assert_int_equal(export_look_ahead(e[0], &bytes, &err), 0);
+	assert_int_equal(bytes, SIZE);
+	assert_int_equal(export_look_ahead(e[0], &bytes, &err), 0);
+	assert_int_equal(export_look_ahead(e[1], &bytes, &err), -ENOSPC);
+	assert_non_null(strstr(err.text, "and 8 for the holes of other exports"));
+	assert_int_equal(fills, 0);
+	assert_int_equal(allocated_bytes("b"), before);
+	/* It is kept, and is none any more when the holes are filled … */
+	free_bytes = SIZE / 2;
+	view_free(must_view(e[0]));
+	assert_true(fills > 0);
+	free_bytes = SIZE + SIZE / 2;
+	assert_int_equal(export_look_ahead(e[1], &bytes, &err), 0);
+	assert_int_equal(export_look_ahead(e[2], &bytes, &err), -ENOSPC);
+	/* … or nobody wants it any more. */
+	export_close(e[1]);
+	assert_int_equal(export_look_ahead(e[2], &bytes, &err), 0);
+	/* What has no holes needs none. */
+	free_bytes = UINT64_MAX;
+	view_free(must_view(e[2]));
+	assert_int_equal(export_look_ahead(e[2], &bytes, &err), 0);
+	if (!dir_is_memory())
+		assert_int_equal(bytes, 0);
+	export_close(e[0]);
+	export_close(e[2]);
+}
+
 static void write_meanwhile(void)
 {
 	assert_int_equal(view_copy_in(view, MEANWHILE, "meanwhile", 9), 0);
@@ -291,9 +338,9 @@ static void test_writers(void **state)
 static int run(const char *where)
 {
 	const struct CMUnitTest tests[] = {
-		leaks_test(test_looks_first), leaks_test(test_looks_first_at_start),
-		leaks_test(test_gives_back),  leaks_test(test_not_ours_any_more),
-		leaks_test(test_writers),
+		leaks_test(test_looks_first),	    leaks_test(test_looks_first_at_start),
+		leaks_test(test_promises),	    leaks_test(test_gives_back),
+		leaks_test(test_not_ours_any_more), leaks_test(test_writers),
 	};
 
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);

@@ -688,6 +688,75 @@ static void start_only(void *arg)
 	holding_start(((struct rig *)arg)->h, do_nothing, NULL);
 }
 
+static atomic_uint held;
+
+static void on_held(void *arg)
+{
+	(void)arg;
+	atomic_fetch_add(&held, 1);
+}
+
+static void hold(void *arg)
+{
+	atomic_store(&held, 0);
+	holding_hold(((struct rig *)arg)->h, on_held, NULL);
+	start_only(arg);
+}
+
+static void go_on(void *arg)
+{
+	holding_go_on(((struct rig *)arg)->h);
+}
+
+static void wait_held(unsigned int times)
+{
+	for (unsigned int ms = 0; atomic_load(&held) < times; ms++) {
+		assert_true(ms < RIG_WAIT_MS);
+		(void)usleep(1000);
+	}
+}
+
+/* Held, a start changes nothing: whether it is stopped, disturbed or goes on. */
+static void test_held(void **state)
+{
+	struct rig_options options = rig_defaults;
+	struct rig_landlord landlord;
+	uint64_t before;
+
+	(void)state;
+	make_file("file", RIG_BYTES);
+	before = allocated_bytes("file");
+	options.no_start = options.allocate = options.wait_if_busy = true;
+	rig_up(&rig, &options);
+	rig_call(&rig, hold, &rig);
+	wait_held(1);
+	assert_int_equal(rig_status(&rig).state, HOLDING_STARTING);
+	rig_down(&rig);
+	assert_int_equal(allocated_bytes("file"), before);
+
+	rig_up(&rig, &options);
+	rig_call(&rig, hold, &rig);
+	wait_held(1);
+	rig_landlord_start(&landlord, in_dir("file"), landlord_open_close, 0);
+	(void)rig_landlord_join(&landlord);
+	wait_held(2);
+	assert_int_equal(allocated_bytes("file"), before);
+	assert_int_equal(rig_status(&rig).recalls, 0);
+	rig_call(&rig, go_on, &rig);
+	(void)rig_wait(&rig, HOLDING_SERVING, 1);
+	assert_int_equal(rig_status(&rig).hole_bytes, 0);
+	rig_down(&rig);
+
+	/* Without holes there is nothing to be held for. */
+	make_full_file();
+	options.allocate = false;
+	rig_up(&rig, &options);
+	rig_call(&rig, hold, &rig);
+	(void)rig_wait(&rig, HOLDING_SERVING, 1);
+	assert_int_equal(atomic_load(&held), 0);
+	rig_down(&rig);
+}
+
 static void test_stop_while_starting(void **state)
 {
 	struct rig_options options = rig_defaults;
@@ -802,6 +871,7 @@ static int run_group(const char *where)
 		leaks_test(test_start_errors),
 		leaks_test(test_wait_if_busy),
 		leaks_test(test_stop),
+		leaks_test(test_held),
 		leaks_test(test_stop_while_starting),
 		leaks_test(test_storm),
 	};

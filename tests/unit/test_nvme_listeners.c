@@ -344,6 +344,20 @@ static void note_referral(uint16_t id, const struct nvme_referral *r, void *arg)
 	*ids = id;
 }
 
+/* A daemon that is starting listens, but nobody comes in yet. */
+static void test_shut(void **state)
+{
+	struct host_queue host;
+
+	(void)state;
+	nvme_target_admit(rig.target, false);
+	assert_false(host_connect_nvme(&rig, &host, 0));
+	host_close(&host);
+	nvme_target_admit(rig.target, true);
+	assert_true(host_connect_nvme(&rig, &host, 0));
+	host_close(&host);
+}
+
 static void test_referrals(void **state)
 {
 	struct nvme_referral r = {.nqn = NVME_DISCOVERY_NQN};
@@ -387,6 +401,7 @@ static int run(const char *where)
 		cmocka_unit_test_setup_teardown(test_disconnected, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_removed_meanwhile, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_shut, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_referrals, setup, teardown),
 	};
 
