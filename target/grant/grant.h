@@ -427,8 +427,9 @@ bool holding_reclaimed(const struct holding *h, unsigned int i, struct holding_r
  * only where somebody is granted some of it (or the file is pinned on DAX) all is recalled.
  * done(arg, err, sentence) once, also before this returns: when the new size is served, or, with a
  * sentence that says why it is not yet, when the file has it; -EINVAL (0, not of whole blocks),
- * -EFBIG, -EROFS, -EBUSY (another one is under way), -ENODEV (stopped, or not yet served), others
- * of the file system's.
+ * -EFBIG, -EROFS, -EBUSY (another one is under way), -ENODEV (stopped, or not yet served), -ENOLINK
+ * (the file was deleted: its size stays, as it could not be served again), others of the file
+ * system's.
  */
 void holding_resize(struct holding *h, uint64_t bytes,
 		    void (*done)(void *arg, int err, const char *why), void *arg);

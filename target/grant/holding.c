@@ -212,7 +212,7 @@ void holding_check_stopped(struct holding *h)
 	}
 	serve_bury(h);
 	if (list_empty(&h->served) && h->burials == 0 && !h->bury_busy && !h->look.busy &&
-	    !h->ladder.busy)
+	    !h->resize.looking && !h->ladder.busy)
 		make_close(h);
 }
 

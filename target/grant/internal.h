@@ -122,6 +122,9 @@ struct punch {
 
 struct resize {
 	bool busy;
+	bool looking; /* a worker is: whether the file is still there */
+	struct work work;
+	const struct export *export;
 	bool file_done; /* it waits for a view of the new size */
 	int err;
 	struct holding_punch punch;

@@ -71,6 +71,13 @@ void resize_not_served(struct holding *h)
 
 	if (!h->resize.file_done)
 		return;
+	if (h->state == HOLDING_OFFLINE) {
+		(void)snprintf(text, sizeof(text),
+			       "the file has its new size, but the export is offline: %.400s",
+			       h->why);
+		answer(h, -ENODEV, text);
+		return;
+	}
 	(void)snprintf(text, sizeof(text), "not served yet: %.450s", h->why);
 	answer(h, 0, text);
 }
@@ -105,6 +112,37 @@ static const char *unfit(const struct holding *h, uint64_t bytes, int *err)
 	return NULL;
 }
 
+/* Touches err. */
+static void look_run(struct work *work)
+{
+	struct resize *r = container_of(work, struct resize, work);
+	uint64_t bytes;
+
+	r->err = export_size(r->export, &bytes);
+}
+
+/* One that was deleted is served until its tenure is wanted, and never again. */
+static void look_done(struct work *work)
+{
+	struct holding *h = container_of(work, struct holding, resize.work);
+	char text[ERRTEXT_BYTES];
+
+	h->resize.looking = false;
+	if (h->resize.err == -ENOLINK) {
+		(void)snprintf(
+			text, sizeof(text),
+			"%s: %s was deleted, or another file took its place: with another "
+			"size what is served could not be served any more. Its size stays; "
+			"save what is in it (leasehold get), then leasehold export remove %s "
+			"and export add --adopt",
+			h->config.export.name, h->config.export.path, h->config.export.name);
+		answer(h, -ENOLINK, text);
+	} else {
+		holding_punch(h, &h->resize.punch);
+	}
+	holding_check_stopped(h);
+}
+
 void holding_resize(struct holding *h, uint64_t bytes,
 		    void (*done)(void *arg, int err, const char *why), void *arg)
 {
@@ -129,5 +167,7 @@ void holding_resize(struct holding *h, uint64_t bytes,
 		.done = resized,
 		.resize_to = bytes,
 	};
-	holding_punch(h, &r->punch);
+	r->looking = true;
+	r->export = holding_file(h);
+	pool_submit(h->env->workers, &r->work, POOL_NORMAL, look_run, look_done, h->env->control);
 }

@@ -39,6 +39,11 @@ expect "how often the log says it" "$(log | grep -c 'was deleted')" 1
 expect "the state of a deleted file" "$(export_state)" deleted
 "$leasehold" export list --socket "$socket" >"$tmp/out"
 expect_text "leasehold export list" "$(cat "$tmp/out")" '^ *data +1 +deleted'
+lh_fails 'data was deleted, or another file took its place.*save what is in it.*export remove data' \
+	export resize data 8M --socket "$socket"
+lh_fails 'was deleted' export resize data 1M --socket "$socket"
+expect "the state after a resize that was refused" "$(export_state)" deleted
+expect "the size after it" "$(status .exports[0].size_bytes)" $((4 << 20))
 lh_ok put "$tmp/a" "$(target data)"
 lh_ok get "$(target data)" "$tmp/back"
 same_files "$tmp/a" "$tmp/back"
