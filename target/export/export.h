@@ -231,11 +231,21 @@ enum export_warning {
 	EXPORT_WARN_SPARSE = 1 << 2,	 /* and nobody asked for its holes to be filled */
 };
 
-/** Those that hold for the view (NULL: none yet), a mask of enum export_warning. Any thread. */
-unsigned int export_warnings(const struct export *e, const struct view *view);
+/**
+ * Those that hold for the view (NULL: none now), of whose holes `hole_bytes` are left, a mask of
+ * enum export_warning. Any thread.
+ */
+unsigned int export_warnings(const struct export *e, const struct view *view, uint64_t hole_bytes);
 /** A sentence about one that holds, with what to do about it. Any thread. */
-void export_warning_text(const struct export *e, const struct view *view,
+void export_warning_text(const struct export *e, const struct view *view, uint64_t hole_bytes,
 			 enum export_warning warning, char *text, size_t size);
+
+/**
+ * How many bytes of the file lie in holes now: hosts fill those of a view by writing to them. Not
+ * counted again while the file has as many `*blocks` as the last time, at first UINT64_MAX. 0 or
+ * -errno. Worker thread.
+ */
+MUST_CHECK int export_hole_bytes(const struct export *e, uint64_t *blocks, uint64_t *bytes);
 
 /** True if [offset, offset + length) lies inside one run. Any thread. */
 bool view_backed(const struct view *view, uint64_t offset, uint64_t length);

@@ -16,6 +16,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "extents.h"
 #include "fill.h"
 #include "identity.h"
 #include "util/log.h"
@@ -378,6 +379,33 @@ enum export_place export_place(const struct export *e)
 	return named.st_dev == e->dev && named.st_ino == e->ino ? EXPORT_IN_PLACE : EXPORT_REPLACED;
 }
 
+int export_hole_bytes(const struct export *e, uint64_t *blocks, uint64_t *bytes)
+{
+	uint64_t holes;
+	struct extents x;
+	struct stat st;
+	int ret;
+
+	if (fstat(e->fd, &st))
+		return -errno;
+	if (*blocks == (uint64_t)st.st_blocks)
+		return 0;
+	holes = (uint64_t)st.st_size;
+	/* Without a write-back: what is yet to be allocated is data already. */
+	ret = extents_read(e->fd, 0, holes, false, &x);
+	/* Where fallocate(2) leaves what looks like a hole, and is none. */
+	if (x.seek && (uint64_t)st.st_blocks * 512 >= holes)
+		holes = 0;
+	for (size_t i = 0; i < x.nr; i++)
+		holes -= min_u64(x.list[i].length, holes);
+	extents_free(&x);
+	if (ret)
+		return ret;
+	*blocks = (uint64_t)st.st_blocks;
+	*bytes = holes;
+	return 0;
+}
+
 int export_resize(const struct export *e, uint64_t bytes)
 {
 	if (e->medium == EXPORT_DEVICE)
@@ -397,7 +425,7 @@ int export_flush(const struct export *e)
 
 /* ---- what is worth a warning ------------------------------------------------------------------ */
 
-unsigned int export_warnings(const struct export *e, const struct view *view)
+unsigned int export_warnings(const struct export *e, const struct view *view, uint64_t hole_bytes)
 {
 	unsigned int found = 0;
 
@@ -406,7 +434,7 @@ unsigned int export_warnings(const struct export *e, const struct view *view)
 	if (view && view_tail_bytes(view) > 0)
 		found |= EXPORT_WARN_TAIL;
 	/* Who has holes filled and then punches some knows of them. */
-	if (view && view->hole_bytes > 0 && e->prepare == EXPORT_PREPARE_NONE)
+	if (view && hole_bytes > 0 && e->prepare == EXPORT_PREPARE_NONE)
 		found |= EXPORT_WARN_SPARSE;
 	return found;
 }
@@ -425,7 +453,7 @@ static void say_tail(const struct export *e, const struct view *view, char *text
 		       e->path, whole + tail, e->lba_bytes, tail, remedy);
 }
 
-void export_warning_text(const struct export *e, const struct view *view,
+void export_warning_text(const struct export *e, const struct view *view, uint64_t hole_bytes,
 			 enum export_warning warning, char *text, size_t size)
 {
 	switch (warning) {
@@ -442,7 +470,7 @@ void export_warning_text(const struct export *e, const struct view *view,
 		(void)snprintf(text, size,
 			       "%s is sparse: %llu of %llu bytes are in holes and are not served "
 			       "directly; prepare = allocate fills them",
-			       e->path, (unsigned long long)view->hole_bytes,
+			       e->path, (unsigned long long)hole_bytes,
 			       (unsigned long long)view->size_bytes + view_tail_bytes(view));
 		break;
 	}

@@ -415,32 +415,36 @@ void holding_describe(struct holding *h)
 	holding_why(h, "%s", text);
 }
 
+/* Truncated to nothing: what is still published is of no file. */
 static const struct view *view_of(const struct holding *h)
 {
-	return h->current ? h->current->view : NULL;
+	bool empty = h->state == HOLDING_RELEASED && h->take_err == -ENODATA;
+
+	return h->current && !empty ? h->current->view : NULL;
 }
 
 bool holding_warning(const struct holding *h, unsigned int i, char *text, size_t size)
 {
 	const struct export *e = holding_file(h);
-	unsigned int left = e ? export_warnings(e, view_of(h)) : 0;
+	unsigned int left = e ? export_warnings(e, view_of(h), look_hole_bytes(h)) : 0;
 
 	for (; left && i > 0; i--)
 		left &= left - 1;
 	if (left)
-		export_warning_text(e, view_of(h), left & -left, text, size);
+		export_warning_text(e, view_of(h), look_hole_bytes(h), left & -left, text, size);
 	return left != 0 || (i == 0 && look_warning(h, text, size));
 }
 
 /* Each once, and again if it had ceased to hold. */
-static void log_warnings(struct holding *h)
+void holding_log_warnings(struct holding *h)
 {
 	const struct export *e = holding_file(h);
-	unsigned int found = export_warnings(e, view_of(h));
+	unsigned int found = export_warnings(e, view_of(h), look_hole_bytes(h));
 	char text[ERRTEXT_BYTES];
 
 	for (unsigned int left = found & ~h->warned; left; left &= left - 1) {
-		export_warning_text(e, view_of(h), left & -left, text, sizeof(text));
+		export_warning_text(e, view_of(h), look_hole_bytes(h), left & -left, text,
+				    sizeof(text));
 		log_warning("%s: %s", h->config.export.name, text);
 	}
 	h->warned = found;
@@ -451,7 +455,7 @@ void holding_shrunk(struct holding *h)
 	log_notice("%s: %s has %llu bytes now", h->config.export.name, h->config.export.path,
 		   (unsigned long long)h->current->view->size_bytes);
 	holding_changed(h, LH_CHANGE_EXPORT);
-	log_warnings(h);
+	holding_log_warnings(h);
 }
 
 static void publish(struct holding *h)
@@ -474,7 +478,7 @@ static void publish(struct holding *h)
 	if (h->generation > 1)
 		holding_changed(h, LH_CHANGE_REGRANT);
 	resize_served(h);
-	log_warnings(h);
+	holding_log_warnings(h);
 	if (holding_is_starting(h))
 		holding_started(h, 0, text);
 	else
@@ -615,6 +619,7 @@ static unsigned int count_clients(const struct holding *h)
 void holding_status(const struct holding *h, struct holding_status *status)
 {
 	const struct export *e = holding_file(h);
+	const struct view *view = view_of(h);
 
 	*status = (struct holding_status){
 		.name = h->config.export.name,
@@ -636,10 +641,7 @@ void holding_status(const struct holding *h, struct holding_status *status)
 	memcpy(status->why, h->why, sizeof(status->why));
 	memcpy(status->probes, h->probes, sizeof(status->probes));
 	memcpy(status->choices, h->ladder.choice, sizeof(status->choices));
-	/* Truncated to nothing: what is still published is of no file. */
-	if (h->current && !(h->state == HOLDING_RELEASED && h->take_err == -ENODATA)) {
-		const struct view *view = h->current->view;
-
+	if (view) {
 		status->size_bytes = view->size_bytes;
 		status->backed_bytes = view->backed_bytes;
 		status->hole_bytes = view->hole_bytes;

@@ -144,6 +144,12 @@ struct look {
 	const struct export *export;
 	enum export_place place; /* the worker's */
 	enum export_place known; /* which the log says */
+	/* What is left of the holes of the view that is served. */
+	bool counting, overtaken; /* of a look: that it counts; another view was published since */
+	uint64_t blocks, holes;	  /* the worker's */
+	int count_err;		  /* the same */
+	bool counted;
+	uint64_t known_holes;
 };
 
 /* ---- rungs ----------------------------------------------------------------------------------- */
@@ -296,6 +302,8 @@ void holding_fail_start(struct holding *h, int err, const char *why);
 /** The export is closed: the last step of a stop. */
 void holding_closed(struct holding *h);
 void holding_changed(struct holding *h, enum lh_change change);
+/** What is worth a warning may have changed. */
+void holding_log_warnings(struct holding *h);
 /** True until holding_start() was answered. */
 static inline bool holding_is_starting(const struct holding *h)
 {
@@ -369,6 +377,10 @@ void ladder_not_served(struct holding *h);
 /** The file is open; until it is to be closed, when none is under way. */
 void look_start(struct holding *h);
 void look_stop(struct holding *h);
+/** Another view is served. */
+void look_published(struct holding *h);
+/** What is left of the holes of the view that is served. */
+uint64_t look_hole_bytes(const struct holding *h);
 /** The sentence about it, if there is anything to say. */
 bool look_warning(const struct holding *h, char *text, size_t size);
 

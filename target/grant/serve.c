@@ -94,6 +94,7 @@ void serve_publish(struct holding *h, struct served *next)
 	next->before = h->current;
 	next->publish_pending = true;
 	h->current = next;
+	look_published(h);
 	env->ops->publish(env->ops_ctx, h, &next->pub, &next->publish_msg, on_published);
 	range_published(h);
 }

@@ -621,18 +621,27 @@ int export_size(const struct export *e, uint64_t *bytes)
 	return 0;
 }
 
-unsigned int export_warnings(const struct export *e, const struct view *view)
+int export_hole_bytes(const struct export *e, uint64_t *blocks, uint64_t *bytes)
 {
 	(void)e;
-	(void)view;
+	*blocks = *bytes = 0;
 	return 0;
 }
 
-void export_warning_text(const struct export *e, const struct view *view,
+unsigned int export_warnings(const struct export *e, const struct view *view, uint64_t hole_bytes)
+{
+	(void)e;
+	(void)view;
+	(void)hole_bytes;
+	return 0;
+}
+
+void export_warning_text(const struct export *e, const struct view *view, uint64_t hole_bytes,
 			 enum export_warning warning, char *text, size_t size)
 {
 	(void)e;
 	(void)view;
+	(void)hole_bytes;
 	(void)warning;
 	(void)snprintf(text, size, "-");
 }

@@ -119,8 +119,8 @@ static void test_medium_refused(void **state)
 	if (export_medium(e) == EXPORT_PAGE_CACHE) {
 		char text[ERRTEXT_BYTES];
 
-		assert_int_equal(export_warnings(e, NULL), EXPORT_WARN_PAGE_CACHE);
-		export_warning_text(e, NULL, EXPORT_WARN_PAGE_CACHE, text, sizeof(text));
+		assert_int_equal(export_warnings(e, NULL, 0), EXPORT_WARN_PAGE_CACHE);
+		export_warning_text(e, NULL, 0, EXPORT_WARN_PAGE_CACHE, text, sizeof(text));
 		assert_non_null(strstr(text, "page cache"));
 		export_close(e);
 		must_fail(&config, -EMEDIUMTYPE, "without DAX");
@@ -139,8 +139,9 @@ static bool warns(struct export *e, const char *part)
 	bool found = false;
 
 	assert_int_equal(view_new(e, 1, NULL, NULL, &view, &err), 0);
-	for (unsigned int left = export_warnings(e, view); left; left &= left - 1) {
-		export_warning_text(e, view, left & -left, text, sizeof(text));
+	for (unsigned int left = export_warnings(e, view, view->hole_bytes); left;
+	     left &= left - 1) {
+		export_warning_text(e, view, view->hole_bytes, left & -left, text, sizeof(text));
 		found |= strstr(text, part) != NULL;
 	}
 	view_free(view);

@@ -11,16 +11,22 @@ warned() { status '.exports[0].warnings[]' | grep -q "$1"; }
 state_is() { [ "$(export_state)" = "$1" ]; }
 make_file "$tmp/a" 4
 
-# Emptied: what hosts are told is the size that it has.
+not_warned() { ! warned "$1"; }
+# Emptied: what hosts are told is the size that it has; and no warning is of what was there before.
+resize "$files/data" 1000000
+wait_for 10 "a warning of the tail" warned 'has 1000000 bytes, not a multiple'
 resize "$files/data" 0
 empty() { [[ $(status .exports[0].why) == *"is empty"* ]]; }
 wait_for 15 "that it is empty is said" empty
 expect "the size of an empty file" "$(status .exports[0].size_bytes)" 0
+not_warned 'has 1000000 bytes' || fail "an empty file is warned of for the bytes that it had"
 lh_ok list "$(target)" -o json
 expect "the same in the list" "$(jq -r '.[0] | "\(.state) \(.size_bytes)"' "$tmp/out")" "reacquiring 0"
 truncate -s 4M "$files/data"
 wait_serving
-lh_ok put "$tmp/a" "$(target data)"
+warned 'data is sparse: 4194304 of 4194304' || fail "no warning of a file that is one hole"
+lh_ok put --block "$tmp/a" "$(target data)"
+wait_for 10 "no warning of holes that were written to" not_warned 'is sparse'
 
 # Renamed: it is served on.
 mv "$files/data" "$files/moved"
@@ -28,8 +34,7 @@ wait_for 10 "a warning that its path is gone" warned 'data does not exist any mo
 expect "the state of a renamed file" "$(export_state)" serving
 lh_ok put "$tmp/a" "$(target data)"
 mv "$files/moved" "$files/data"
-not_warned() { ! warned 'does not exist'; }
-wait_for 10 "no warning any more" not_warned
+wait_for 10 "no warning any more" not_warned 'does not exist'
 
 # Deleted.
 rm "$files/data"
