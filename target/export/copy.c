@@ -24,19 +24,20 @@
 
 int export_fault_errno(const struct export *e, uint64_t offset, int si_code)
 {
-	enum extent_kind kind;
-	uint64_t bytes;
+	uint64_t page = export_page_bytes(), bytes, from;
 	int ret = export_file_bytes(e, &bytes);
+	bool all_there;
 
 	if (ret)
 		return -EIO;
-	if (offset >= align_up(bytes, export_page_bytes()))
+	if (offset >= align_up(bytes, page))
 		return -ERANGE;
 	if (si_code == BUS_MCEERR_AR || e->medium == EXPORT_DEVICE)
 		return -EIO;
-	/* A block that is there and ours needs no space. */
-	ret = extents_kind_at(e->fd, align_down(offset, export_page_bytes()), &kind);
-	return !ret && kind != EXTENT_DATA ? -ENOSPC : -EIO;
+	/* Blocks that are there and ours need no space: all of the page, which may have several. */
+	from = align_down(offset, page);
+	ret = extents_all_data(e->fd, from, min_u64(from + page, bytes), &all_there);
+	return !ret && !all_there ? -ENOSPC : -EIO;
 }
 
 /*

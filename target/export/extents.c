@@ -166,13 +166,15 @@ int extents_set_all(struct extents *x, uint64_t end)
 	return add(x, 0, end, EXTENT_DATA);
 }
 
-int extents_kind_at(int fd, uint64_t offset, enum extent_kind *kind)
+int extents_all_data(int fd, uint64_t offset, uint64_t end, bool *all)
 {
 	struct extents x;
-	int ret = extents_read(fd, offset, offset + 1, false, &x);
+	int ret = extents_read(fd, offset, end, false, &x);
 
+	/* Of one kind and without a gap they are one. */
 	if (!ret)
-		*kind = x.nr ? x.list[0].kind : EXTENT_HOLE;
+		*all = x.nr == 1 && x.list[0].kind == EXTENT_DATA && x.list[0].offset <= offset &&
+		       x.list[0].offset + x.list[0].length >= end;
 	extents_free(&x);
 	return ret;
 }

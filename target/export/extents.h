@@ -37,8 +37,11 @@ void extents_free(struct extents *x);
 /** Makes it one extent of data, [0, end). -ENOMEM. */
 MUST_CHECK int extents_set_all(struct extents *x, uint64_t end);
 
-/** What the block at `offset` is now, without syncing. -errno if nobody can tell. */
-MUST_CHECK int extents_kind_at(int fd, uint64_t offset, enum extent_kind *kind);
+/**
+ * Whether all blocks of [offset, end), which is not empty, are data of this file alone now, without
+ * syncing. -errno if nobody can tell.
+ */
+MUST_CHECK int extents_all_data(int fd, uint64_t offset, uint64_t end, bool *all);
 
 struct runs {
 	struct export_run *list; /* to free() */

@@ -5,11 +5,16 @@
  */
 #include "test_export_rig.h"
 
+#include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdatomic.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+
+#include "export/file.h" /* the room's own */
 
 #define PAGE	KIB(4)
 #define RACE_NS (1500 * NS_PER_MS)
@@ -405,6 +410,51 @@ static void check_full(void)
 	rig_free(rig);
 }
 
+/* Of each page, as FIEMAP says it; 0: what it does say. */
+static uint64_t data_of_a_page;
+
+int __real_ioctl(int fd, unsigned long request, ...);
+int __wrap_ioctl(int fd, unsigned long request, ...);
+
+int __wrap_ioctl(int fd, unsigned long request, ...)
+{
+	struct fiemap *map;
+	va_list ap;
+
+	va_start(ap, request);
+	map = va_arg(ap, struct fiemap *);
+	va_end(ap);
+	if (request != FS_IOC_FIEMAP || data_of_a_page == 0)
+		return __real_ioctl(fd, request, map);
+	map->fm_mapped_extents = 1;
+	map->fm_extents[0] = (struct fiemap_extent){
+		.fe_logical = align_down(map->fm_start, PAGE),
+		.fe_physical = MIB(1),
+		.fe_length = data_of_a_page,
+		.fe_flags = FIEMAP_EXTENT_LAST,
+	};
+	return 0;
+}
+
+/* Blocks of a KiB: a page may lack some for lack of space, though it has its first. */
+static void test_part_of_a_page(void **state)
+{
+	struct rig *rig = rig_new(MIB(2) + 1500, MIB(2));
+	const struct export *e = rig->view->export;
+
+	(void)state;
+	data_of_a_page = KIB(1);
+	assert_int_equal(export_fault_errno(e, MIB(1), 0), -ENOSPC);
+	assert_int_equal(export_fault_errno(e, MIB(1) + PAGE - 1, 0), -ENOSPC);
+	data_of_a_page = KIB(2); /* as many as the last page has bytes */
+	assert_int_equal(export_fault_errno(e, MIB(1), 0), -ENOSPC);
+	assert_int_equal(export_fault_errno(e, MIB(2) + 100, 0), -EIO);
+	data_of_a_page = PAGE;
+	assert_int_equal(export_fault_errno(e, MIB(1), 0), -EIO);
+	data_of_a_page = 0;
+	rig_free(rig);
+}
+
 /* On a small tmpfs of its own anywhere, and on the DAX file system itself in the testbed. */
 static void test_full_fs(void **state)
 {
@@ -483,10 +533,15 @@ static void test_poison(void **state)
 static int run(const char *where)
 {
 	const struct CMUnitTest tests[] = {
-		leaks_test(test_in_out),	leaks_test(test_holes),
-		leaks_test(test_cut),		leaks_test(test_cut_under_way),
-		leaks_test(test_truncate_race), leaks_test(test_blocked_threads),
-		leaks_test(test_other_sigbus),	leaks_test(test_full_fs),
+		leaks_test(test_in_out),
+		leaks_test(test_holes),
+		leaks_test(test_cut),
+		leaks_test(test_cut_under_way),
+		leaks_test(test_truncate_race),
+		leaks_test(test_blocked_threads),
+		leaks_test(test_other_sigbus),
+		leaks_test(test_full_fs),
+		leaks_test(test_part_of_a_page),
 		leaks_test(test_poison),
 	};
 
