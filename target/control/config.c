@@ -192,7 +192,7 @@ static const struct key referral_keys[] = {
 static const struct key export_keys[] = {
 	{"name", KEY_TEXT, offsetof(struct raw_export, name), 1, LH_NAME_BYTES, .required = true},
 	{"path", KEY_TEXT, offsetof(struct raw_export, path), 1, PATH_MAX, .required = true},
-	{"nsid", KEY_UINT, offsetof(struct raw_export, nsid), 1, CONTROL_MAX_EXPORTS},
+	{"nsid", KEY_UINT, offsetof(struct raw_export, nsid), 1, NVME_MAX_NSID},
 	{"lba", KEY_UINT, offsetof(struct raw_export, lba), 512, 4096},
 	{"ana_group", KEY_UINT, offsetof(struct raw_export, ana_group), 1, NVME_MAX_ANA_GROUPS},
 	{"prepare", KEY_ENUM, offsetof(struct raw_export, prepare), .words = prepare_words},
@@ -415,7 +415,8 @@ static int find_list(const struct daemon_config *c, const config_t *file, const 
 	if (!config_setting_is_list(s) || config_setting_length(s) == 0)
 		return bad(c, s, err, "expected a list of groups: %s = ( { … }, { … } );", name);
 	if (config_setting_length(s) > limit)
-		return bad(c, s, err, "at most %d entries", limit);
+		return bad(c, s, err, "expected at most %d entries, not %d", limit,
+			   config_setting_length(s));
 	for (int i = 0; i < config_setting_length(s); i++) {
 		const config_setting_t *e = config_setting_get_elem(s, (unsigned int)i);
 
@@ -674,7 +675,7 @@ int config_read_referral(const config_setting_t *group, const char *where,
 static int read_exports(struct daemon_config *c, const config_t *file, struct errtext *err)
 {
 	const config_setting_t *list;
-	int rc = find_list(c, file, "exports", CONTROL_MAX_EXPORTS, &list, err);
+	int rc = find_list(c, file, "exports", NVME_MAX_NAMESPACES, &list, err);
 
 	if (rc)
 		return rc;

@@ -17,7 +17,6 @@
 #include <sys/socket.h>
 
 #define CONTROL_MAX_LISTENERS 16
-#define CONTROL_MAX_EXPORTS   1024
 #define CONTROL_MAX_REACTORS  64
 #define CONTROL_MAX_WORKERS   256
 

@@ -371,9 +371,14 @@ void exports_add(struct exports *x, const struct config_export *config, bool ado
 		return;
 	}
 	rc = make(x, config, nsid, adopt, &e);
+	if (rc == -ENOSPC) {
+		finish(done, arg, rc,
+		       "export %s cannot be added: there are %u namespaces, more cannot be",
+		       config->name, NVME_MAX_NAMESPACES);
+		return;
+	}
 	if (rc) {
-		finish(done, arg, rc, "export %s cannot be added: %s", config->name,
-		       rc == -ENOSPC ? "there are as many namespaces as can be" : strerror(-rc));
+		finish(done, arg, rc, "export %s cannot be added: %s", config->name, strerror(-rc));
 		return;
 	}
 	if (offline)

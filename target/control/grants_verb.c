@@ -26,7 +26,7 @@ struct grants_call {
 	uint64_t client;	       /* controller id */
 	uint64_t nsid, offset, serial; /* goes on behind it */
 
-	const struct holding *holdings[CONTROL_MAX_EXPORTS]; /* by nsid */
+	const struct holding *holdings[NVME_MAX_NSID]; /* by nsid */
 	unsigned int nr_holdings;
 	const struct holding *h; /* whose grants are looked at */
 	unsigned int looked_at;

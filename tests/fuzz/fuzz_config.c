@@ -36,7 +36,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 static void check(const struct daemon_config *c)
 {
-	assert(c->nr_listeners <= CONTROL_MAX_LISTENERS && c->nr_exports <= CONTROL_MAX_EXPORTS);
+	assert(c->nr_listeners <= CONTROL_MAX_LISTENERS && c->nr_exports <= NVME_MAX_NAMESPACES);
 	assert(c->nr_referrals <= NVME_MAX_REFERRALS);
 	assert(c->reactors >= 1 && c->reactors <= CONTROL_MAX_REACTORS);
 	assert(c->worker_threads >= 1 && c->worker_threads <= CONTROL_MAX_WORKERS);

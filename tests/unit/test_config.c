@@ -325,6 +325,40 @@ static void test_discovery(void **state)
 	       "nqn \"x\": expected an NQN");
 }
 
+/* As many exports as there can be namespaces, and no more. */
+static void test_many_exports(void **state)
+{
+	struct daemon_config *config;
+	struct errtext err;
+	char path[] = "/tmp/leasehold-conf-XXXXXX";
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_true(fd >= 0);
+	for (unsigned int n = NVME_MAX_NAMESPACES; n <= NVME_MAX_NAMESPACES + 1; n++) {
+		FILE *file = fopen(path, "w");
+
+		assert_non_null(file);
+		(void)fputs(LISTENERS "exports = (", file);
+		for (unsigned int i = 0; i < n; i++)
+			(void)fprintf(file, "%s{ name = \"e%u\"; path = \"/e%u\"; }", i ? "," : "",
+				      i, i);
+		(void)fputs(");\n", file);
+		assert_int_equal(fclose(file), 0);
+		if (n == NVME_MAX_NAMESPACES) {
+			assert_int_equal(config_load(path, &config, &err), 0);
+			assert_int_equal(config->nr_exports, n);
+			config_free(config);
+		} else {
+			assert_int_equal(config_load(path, &config, &err), -EINVAL);
+			assert_non_null(strstr(err.text, "exports: expected at most 256 entries, "
+							 "not 257"));
+		}
+	}
+	(void)close(fd);
+	(void)unlink(path);
+}
+
 static void test_missing_file(void **state)
 {
 	struct daemon_config *config;
@@ -346,6 +380,7 @@ int main(void)
 		cmocka_unit_test(test_numbers_too_large),
 		cmocka_unit_test(test_deadline_over_budget),
 		cmocka_unit_test(test_discovery),
+		cmocka_unit_test(test_many_exports),
 		cmocka_unit_test(test_missing_file),
 	};
 
