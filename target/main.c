@@ -524,7 +524,7 @@ static void usage(FILE *out)
 		    "\n"
 		    "then, from a client: leasehold list iwarp://127.0.0.1\n"
 		    "Exit status: 0 stopped cleanly or --check passed, 1 failed, 2 wrong usage.\n"
-		    "Every key, with its default: config/leaseholdd.conf.example in the sources.\n",
+		    "Every key, with its default: leaseholdd.conf(5).\n",
 		    out);
 }
 

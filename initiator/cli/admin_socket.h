@@ -7,6 +7,15 @@
 
 #include <json-c/json.h>
 
+/* Of the help of each verb that asks the daemon. */
+#define ADMIN_SOCKET_HELP                                                                          \
+	"      --socket PATH      the daemon's admin socket (default /run/leasehold/admin.sock,\n" \
+	"                         or leasehold/admin.sock in $XDG_RUNTIME_DIR when not root)\n"
+#define ADMIN_HELP                               \
+	ADMIN_SOCKET_HELP                        \
+	"  -o, --output json      for scripts\n" \
+	"  -h, --help             this\n"
+
 /** {"v":1,"cmd":COMMAND}, to which more may be added. */
 struct json_object *admin_socket_command(const char *command);
 

@@ -24,6 +24,8 @@ struct verb {
 	const char *summary;
 	const char *help; /* options and examples */
 	bool only_asks;	  /* it has the options to connect, none to move bytes */
+	bool only_direct; /* there is nothing that it could do by block commands alone */
+	bool verifies;	  /* it has --verify */
 	int (*run)(int argc, char **argv);
 };
 

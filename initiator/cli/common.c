@@ -15,33 +15,37 @@ volatile sig_atomic_t cli_interrupted;
 static const char *volatile temporary;
 static struct lh_client *volatile connected;
 
-static const char *const transfer_help =
-	"\nOptions for every transfer:\n"
+static const char *const way_help =
 	"      --direct           by one-sided RDMA through grants (default), by block commands\n"
 	"                         where that is not possible and during a recall\n"
-	"      --block            by NVMe block commands only\n"
+	"      --block            by NVMe block commands only\n";
+static const char *const transfer_help =
 	"      --no-fallback      nothing by block commands: wait for the grant, fail over holes\n"
 	"      --io-queues N      block queues (default 1)\n";
 static const char *const target_help =
 	"\nOptions for every target:\n"
 	"      --host-nqn NQN     who to be (default /etc/nvme/hostnqn)\n"
 	"  -o, --output json      for scripts\n"
-	"  -h, --help             this\n"
-	"\nTargets: iwarp://HOST[:4420]/EXPORT[?nqn=NQN&crc=auto|on|off] (software, any network) "
-	"or\n"
-	"rdma://HOST[:4420]/EXPORT[?nqn=NQN] (RDMA adapters). IPv6 addresses in brackets.\n"
-	"\nExit status: 0 done, 1 failed, 2 bad command line, 3 --verify found other bytes, 4 no\n"
-	"connection.\n";
+	"  -h, --help             this\n";
 
 void cli_help(const struct verb *verb)
 {
+	const char *export = verb->only_asks ? "[/EXPORT]" : "/EXPORT";
+
 	(void)printf("Usage: leasehold %s %s\n\n%s\n%s", verb->name, verb->usage, verb->summary,
 		     verb->help);
 	if (!strstr(verb->usage, "TARGET"))
 		return;
 	if (!verb->only_asks)
-		(void)fputs(transfer_help, stdout);
+		(void)printf("\nOptions for every transfer:\n%s%s",
+			     verb->only_direct ? "" : way_help, transfer_help);
 	(void)fputs(target_help, stdout);
+	(void)printf("\nTargets: iwarp://HOST[:4420]%s[?nqn=NQN&crc=auto|on|off] (software, any\n"
+		     "network) or rdma://HOST[:4420]%s[?nqn=NQN] (RDMA adapters). IPv6 addresses\n"
+		     "in brackets.\n",
+		     export, export);
+	(void)printf("\nExit status: 0 done, 1 failed, 2 bad command line, %s4 no connection.\n",
+		     verb->verifies ? "3 --verify found other\nbytes, " : "");
 }
 
 int cli_usage(const struct verb *verb, const char *fmt, ...)

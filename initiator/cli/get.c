@@ -203,6 +203,7 @@ static int run(int argc, char **argv)
 const struct verb verb_get = {
 	.name = "get",
 	.usage = "[OPTIONS] TARGET FILE",
+	.verifies = true,
 	.summary = "read an export into a local file",
 	.help = "\nFILE is replaced when all of it is here, and keeps its mode; on a failure it is "
 		"left "

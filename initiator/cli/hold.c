@@ -465,6 +465,7 @@ static int run(int argc, char **argv)
 const struct verb verb_hold = {
 	.name = "hold",
 	.usage = "[OPTIONS] TARGET",
+	.only_direct = true,
 	.summary = "hold grants over a range and tell what happens to them",
 	.help = "\nPrints a line per event, in seconds of CLOCK_MONOTONIC: granted, told, "
 		"released,\n"

@@ -18,7 +18,8 @@ static const struct verb *const verbs[] = {
 static void help(FILE *out)
 {
 	(void)fputs("leasehold: files of a storage host's memory, read and written over RDMA\n\n"
-		    "Usage: leasehold VERB [OPTIONS] …\n\n",
+		    "Usage: leasehold VERB [OPTIONS] …\n"
+		    "       leasehold --help | --version\n\n",
 		    out);
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
 		(void)fprintf(out, "  %-8s %s\n", verbs[i]->name, verbs[i]->summary);

@@ -168,6 +168,7 @@ static int run(int argc, char **argv)
 const struct verb verb_put = {
 	.name = "put",
 	.usage = "[OPTIONS] FILE TARGET",
+	.verifies = true,
 	.summary = "write a local file into an export",
 	.help = "\nReturns when the bytes are as durable as the export can make them.\n"
 		"      --verify           read back and compare\n"

@@ -123,10 +123,7 @@ const struct verb verb_referral = {
 		"change.\n"
 		"FABRIC is rdma or iwarp, as in targets; ID is as `list` shows it.\n"
 		"      --nqn NQN          add: of the discovery service there (default: the\n"
-		"                         well-known one)\n"
-		"      --socket PATH      the daemon's admin socket\n"
-		"  -o, --output json      for scripts\n"
-		"\nExamples:\n"
+		"                         well-known one)\n" ADMIN_HELP "\nExamples:\n"
 		"  leasehold referral list\n"
 		"  leasehold referral add rdma://192.0.2.77:8009\n"
 		"  leasehold referral remove 2\n",

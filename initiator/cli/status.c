@@ -21,10 +21,9 @@ enum {
 	{"socket", required_argument, NULL, OPT_SOCKET}, {"json", no_argument, NULL, OPT_JSON}, \
 		{"output", required_argument, NULL, 'o'}, {"help", no_argument, NULL, 'h'}
 
-#define SOCKET_HELP                                                                                \
-	"      --socket PATH      the daemon's admin socket (default /run/leasehold/admin.sock,\n" \
-	"                         or leasehold/admin.sock in $XDG_RUNTIME_DIR when not root)\n"    \
-	"  -o, --output json      as the daemon gave it, for scripts; --json is the same\n"        \
+#define ASK_HELP                                                                            \
+	ADMIN_SOCKET_HELP                                                                   \
+	"  -o, --output json      as the daemon gave it, for scripts; --json is the same\n" \
 	"  -h, --help             this\n"
 
 struct ask_options {
@@ -153,7 +152,7 @@ const struct verb verb_status = {
 		"                         range, access, key, and till when\n"
 		"      --host NQN         of these only what a host holds\n"
 		"      --client ID        of these only what a client holds (its "
-		"cntlid)\n" SOCKET_HELP "\nExamples:\n"
+		"cntlid)\n" ASK_HELP "\nExamples:\n"
 		"  leasehold status\n"
 		"  leasehold status -o json | jq '.exports[] | {name, state, generation}'\n"
 		"  leasehold status --grants data\n"
@@ -165,7 +164,7 @@ const struct verb verb_stats = {
 	.name = "stats",
 	.usage = "[OPTIONS]",
 	.summary = "show this machine's daemon's counters",
-	.help = "\n" SOCKET_HELP "\nExamples:\n"
+	.help = "\n" ASK_HELP "\nExamples:\n"
 		"  leasehold stats\n"
 		"  watch -d leasehold stats\n",
 	.run = run_stats,

@@ -152,3 +152,18 @@ for how in --direct --block; do
 done
 resize "$files/data" 4096
 wait_serving
+
+# --help is of that verb: what it has no part in is not there.
+for verb in discover list put get hold read write status stats listener referral export reclaim; do
+	"$leasehold" $verb --help >"$tmp/help.$verb"
+	expect_text "$verb --help" "$(cat "$tmp/help.$verb")" '^  -h, --help +this$'
+done
+expect "who has --verify" "$(cd "$tmp" && grep -l -e --verify help.* | sort | paste -sd' ')" 'help.get help.put'
+expect "who goes by block commands alone" "$(cd "$tmp" && grep -lE '^ +--block' help.* | sort | paste -sd' ')" \
+	'help.get help.put help.read help.write'
+expect "who needs no export" "$(cd "$tmp" && grep -lF 'iwarp://HOST[:4420][/EXPORT]' help.* | sort | paste -sd' ')" \
+	'help.discover help.list'
+expect "who asks the daemon" "$(cd "$tmp" && grep -lF 'default /run/leasehold/admin.sock' help.* | sort | paste -sd' ')" \
+	'help.export help.listener help.reclaim help.referral help.stats help.status'
+expect_text "leasehold --help" "$("$leasehold" --help)" '--version'
+expect_text "leaseholdd --help" "$("$daemon" --help)" 'leaseholdd\.conf\(5\)'
