@@ -145,9 +145,10 @@ part_e2e() {
 }
 
 # What the file system has a part in: on each of them.
-file_system_cases=(transfer recall-truncate truncate-command recall-open canary sparse allocate crash)
-# The same, but less is new on the second one: with --full.
-watch_cases=(watch-truncate)
+file_system_cases=(transfer recall-truncate truncate-command recall-open sparse allocate crash)
+# And these on one of them.
+ext4_cases=(canary)
+xfs_cases=(watch-truncate)
 # Of the others those that the second machine runs when it is done with the other adapters.
 second_verbs_cases=(fabric-suite many-clients page-cache reclaim recalls-and-block stopped-client tmpfs)
 
@@ -175,8 +176,8 @@ prepare_vm() {
 # Two machines at once: each mostly keeps one core busy.
 part_vm() {
 	prepare_vm vm || return 1
-	in_vm vm-ext4 --fs ext4 -- "${file_system_cases[@]}" &
-	in_vm vm-xfs --fs xfs -- "${file_system_cases[@]}"
+	in_vm vm-ext4 --fs ext4 -- "${file_system_cases[@]}" "${ext4_cases[@]}" &
+	in_vm vm-xfs --fs xfs -- "${file_system_cases[@]}" "${xfs_cases[@]}"
 	wait
 }
 
@@ -184,13 +185,12 @@ part_verbs() {
 	local rest
 	prepare_vm verbs || return 1
 	mapfile -t rest < <("$root/tests/e2e/run" --list | awk '{ print $1 }' |
-		grep -vxF -f <(printf '%s\n' "${file_system_cases[@]}" "${watch_cases[@]}" "${second_verbs_cases[@]}"))
+		grep -vxF -f <(printf '%s\n' "${file_system_cases[@]}" "${ext4_cases[@]}" "${xfs_cases[@]}" "${second_verbs_cases[@]}"))
 	in_vm verbs-ext4 --fs ext4 -- "${rest[@]}" &
 	in_vm verbs-stock --rdma stock -- stock-refused
 	in_vm verbs-windows --rdma fixed-mw -- windows fabric-suite
 	in_vm verbs-siw --rdma siw -- --fabric iwarp siw-peer
 	in_vm verbs-device --fs devdax -- device-dax
-	in_vm verbs-xfs --fs xfs -- "${watch_cases[@]}"
 	in_vm verbs-more --fs ext4 -- "${second_verbs_cases[@]}"
 	wait
 }
@@ -262,12 +262,36 @@ part_asan() {
 	on_host asan-e2e "$root/build-asan" 5 "${cases[@]}"
 }
 
+# All of them here, over the software fabric; over verbs those that meet the adapter.
+adversary_verbs_cases=(keeps-writing floods)
+
 part_adversary() {
 	ensure_build release && run_e2e adversary "$root/tests/e2e/run" --retry --bin "$root/build-release" --cases "$root/tests/adversary/cases"
 }
 
+# in_canary_vm NAME RUNG [OPTION...]: shorter, the emulated machine is slow.
+in_canary_vm() {
+	local name=$1 rung=$2
+	shift 2
+	LEASEHOLD_CANARY_SECONDS=3 LEASEHOLD_CANARY_RUNG=$rung in_vm "canary-$name" "$@" -- --cases "$root/tests/canary/cases" every
+}
+
 part_canary() {
-	ensure_build release && run_e2e canary "$root/tests/e2e/run" --retry --bin "$root/build-release" --cases "$root/tests/canary/cases"
+	ensure_build release || return 1
+	run_e2e canary "$root/tests/e2e/run" --retry --jobs 2 --bin "$root/build-release" --cases "$root/tests/canary/cases" every unlink
+	if [ "$vm" = no ]; then
+		skip canary-vm "left out by --no-vm"
+		return
+	fi
+	prepare_vm canary || return 1
+	need_packages "${packages_interop[@]}"
+	{
+		in_canary_vm odp odp --fs xfs
+		in_canary_vm staged staged --fs xfs
+	} &
+	in_canary_vm pinned pinned --fs ext4 --klp pin
+	in_vm adversary-verbs --fs ext4 -- --cases "$root/tests/adversary/cases" "${adversary_verbs_cases[@]}"
+	wait
 }
 
 part_fuzz() {

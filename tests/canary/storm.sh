@@ -111,7 +111,7 @@ leave() {
 # act OP: in the VM, what is taken away must have become the canary's, but for what is written elsewhere
 # meanwhile. xfs notes down more when it shares.
 act() {
-	local op=$1 left=$((2 << 20)) percent=80
+	local op=$1 left=$((2 << 20)) percent=70
 	case $op in
 	clone-out) left=$((8 << 20)) ;;
 	clone-in) left=$(((8 << 20) + arena_bytes)) percent=95 ;; # the canary is there before
