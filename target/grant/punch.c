@@ -49,7 +49,11 @@ static int gather(struct holding *h)
 	punch->cut = punch->durable = false;
 	punch->resize_to = list_entry(punch->waiting.next, struct holding_punch, link)->resize_to;
 	list_for_each (l, &punch->waiting) {
-		n += list_entry(l, struct holding_punch, link)->nr_ranges;
+		const struct holding_punch *p = list_entry(l, struct holding_punch, link);
+
+		if (p->resize_to != punch->resize_to)
+			break;
+		n += p->nr_ranges;
 		if (punch->resize_to)
 			break;
 	}

@@ -232,36 +232,34 @@ static void test_waits(void **state)
 	down();
 }
 
-static void on_resized(void *arg, int err, const char *why)
+static void ask_size(struct asked *a, uint64_t bytes)
 {
-	struct asked *a = arg;
-
-	(void)why;
-	a->err = err;
-	(void)sem_post(&a->sem);
+	(void)sem_init(&a->sem, 0, 0);
+	a->punch = (struct holding_punch){.resize_to = bytes, .done = on_punched};
+	rig_call(&rig, ask_there, a);
 }
 
-static void keep_size_there(void *arg)
-{
-	holding_resize(rig.h, RIG_BYTES, on_resized, arg);
-}
-
-/* Behind the wish for a size that the file has: there is nothing to do for that, and it goes on. */
+/*
+ * Around the wish for a size that the file has: there is nothing to do for that, and it goes on. All
+ * wait for the first one; the size parts the two others.
+ */
 static void test_behind_a_size(void **state)
 {
-	struct asked a, size, b;
+	struct asked first, before, size, behind;
 
 	(void)state;
 	up(&rig_defaults);
 	atomic_store(&rig.hold_publish, true);
-	ask(&a, MIB(2), MIB(1));
-	(void)sem_init(&size.sem, 0, 0);
-	rig_call(&rig, keep_size_there, &size);
-	ask(&b, MIB(6), MIB(1));
+	ask(&first, MIB(2), MIB(1));
+	ask(&before, MIB(4), MIB(1));
+	ask_size(&size, RIG_BYTES);
+	ask(&behind, MIB(6), MIB(1));
 	rig_release_publish(&rig);
-	assert_int_equal(answer(&a), 0);
+	assert_int_equal(answer(&first), 0);
+	assert_int_equal(answer(&before), 0);
 	assert_int_equal(answer(&size), 0);
-	assert_int_equal(answer(&b), 0);
+	assert_int_equal(answer(&behind), 0);
+	assert_hole(MIB(4), MIB(1));
 	assert_hole(MIB(6), MIB(1));
 	down();
 }
