@@ -34,8 +34,10 @@ static void turn(struct keeper *k, int ms)
 	if (watch_ms >= 0 && (ms < 0 || watch_ms < ms))
 		ms = watch_ms;
 	(void)poll(fds, 3, ms);
-	if (fds[0].revents)
+	if (fds[0].revents) {
 		(void)!read(k->ex->wake_fd, &drained, sizeof(drained));
+		k->woken = true;
+	}
 	queue_watched(&d->q, &fds[1]);
 }
 
@@ -627,6 +629,7 @@ static void *keeper_main(void *arg)
 	(void)pthread_setname_np(pthread_self(), "lh-keeper");
 	k.size_bytes = atomic_load(&k.ex->size_bytes);
 	while (!atomic_load(&k.ex->keeper_stop)) {
+		k.woken = false;
 		keeper_attend(&k);
 		look_at_size(&k);
 		if (atomic_exchange(&k.ex->poke, false))
@@ -640,8 +643,9 @@ static void *keeper_main(void *arg)
 			acquire(&k);
 		if (k.expiry_ms && now_ns() >= k.renew_ns)
 			renew(&k);
+		/* What came while a command was waited for has not been looked at. */
 		if (!atomic_load(&k.ex->keeper_stop))
-			turn(&k, sleep_ms(&k));
+			turn(&k, k.woken ? 0 : sleep_ms(&k));
 	}
 	wind_up(&k);
 	return NULL;

@@ -8,11 +8,12 @@
 
 struct keeper {
 	struct lh_export *ex;
-	bool attending;	   /* to a recall or a loss: not again from inside */
-	bool unreleased;   /* the last recall's Release failed: its grants went another way */
-	bool cleared;	   /* a lost queue was cleared up, but for what follows the burial */
-	bool need;	   /* some hold may lack grants */
-	bool again;	   /* the next grants are a regrant */
+	bool woken;	 /* since the loop began anew: something may have come that it has passed */
+	bool attending;	 /* to a recall or a loss: not again from inside */
+	bool unreleased; /* the last recall's Release failed: its grants went another way */
+	bool cleared;	 /* a lost queue was cleared up, but for what follows the burial */
+	bool need;	 /* some hold may lack grants */
+	bool again;	 /* the next grants are a regrant */
 	bool told_waiting; /* LH_EVENT_WAITING was sent */
 	bool closing;
 	uint64_t dead_told; /* by LH_EVENT_DEAD */
