@@ -265,12 +265,17 @@ void cm_drop(struct iw_cm *cm, struct iw_cm_conn *cmc)
 
 int cm_receive_frame(struct iw_cm_conn *cmc, bool reply)
 {
-	size_t want = IW_MPA_HEADER;
-
 	for (;;) {
+		/* Again from the start: the peer decides in how many pieces it comes. */
+		int len = iw_mpa_parse(cmc->frame, cmc->have, reply, &cmc->peer);
+		size_t want = len > 0 ? (size_t)len : IW_MPA_HEADER;
 		ssize_t n;
-		int len;
 
+		if (len < 0)
+			return len;
+		if (cmc->have == want)
+			return 1;
+		assert(cmc->have < want && want <= sizeof(cmc->frame));
 		/* What lies behind the frame belongs to the completion queue. */
 		n = recv(cmc->conn->fd, cmc->frame + cmc->have, want - cmc->have, MSG_DONTWAIT);
 		if (n == 0)
@@ -278,14 +283,6 @@ int cm_receive_frame(struct iw_cm_conn *cmc, bool reply)
 		if (n < 0)
 			return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 		cmc->have += (size_t)n;
-		len = iw_mpa_parse(cmc->frame, cmc->have, reply, &cmc->peer);
-		if (len < 0)
-			return len;
-		if (len == 0)
-			continue;
-		if ((size_t)len == cmc->have)
-			return 1;
-		want = (size_t)len;
 	}
 }
 

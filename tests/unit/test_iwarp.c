@@ -375,6 +375,32 @@ static void test_accept_broken_off(void **state)
 	rig_connected(rig);
 }
 
+/* A request comes in two pieces, whatever their lengths; what lies behind it is not taken with it. */
+static void test_accept_pieces(void **state)
+{
+	static const char request[] = "MPA ID Req Frame\x10\x02\x00\x04\x00\x10\x00\x10";
+	const size_t len = sizeof(request) - 1;
+	uint8_t rest[sizeof(request) + KIB(4)] = {0};
+	struct rig *rig = *state;
+
+	for (size_t cut = 1; cut < len; cut++) {
+		memcpy(rest, request + cut, len - cut);
+		rig->fd = rig_dial(rig);
+		rig_say(rig, request, cut);
+		/* So that it is taken before the rest comes. */
+		assert_int_equal(fabric_cm_poll(rig->cm, &rig->event), 0);
+		assert_int_equal(fabric_cm_poll(rig->cm, &rig->event), 0);
+		rig_say(rig, rest, len - cut + KIB(4));
+		rig_event(rig, FABRIC_CM_CONNECT_REQUEST);
+		assert_int_equal(rig->event.error, 0);
+		assert_int_equal(rig->event.private_data_len, 0);
+		fabric_conn_destroy(rig->event.conn);
+		(void)close(rig->fd);
+		rig->fd = -1;
+	}
+	rig_connected(rig);
+}
+
 /* One that was shown out, and not told of yet, goes with the listener. */
 static void test_accept_untold(void **state)
 {
@@ -680,6 +706,7 @@ int main(void)
 		with_rig(test_accept_private_data),
 		with_rig(test_accept_garbage),
 		with_rig(test_accept_broken_off),
+		with_rig(test_accept_pieces),
 		with_rig(test_accept_untold),
 		with_rig(test_accept_limit),
 		with_rig(test_accept_timeout),
