@@ -18,7 +18,8 @@
 #include "nvme/discovery.h"
 #include "util/log.h"
 
-#define LISTEN_BACKLOG 128
+#define LISTEN_BACKLOG	128
+#define EVENTS_PER_TURN 64 /* then it is others' turn: strangers come as fast as they like */
 
 DEFINE_COUNTER(connects, "nvme_connects", "Connection requests that were taken up");
 
@@ -146,8 +147,12 @@ static void channel_ready(struct loop_fd *lfd, uint32_t events)
 	 * The registrar may be destroying a connection: events are left alone until it is done, lest
 	 * one be about that connection (fabric_conn_destroy()).
 	 */
-	while (channel->destroying == 0 && (n = fabric_cm_poll(channel->cm, &event)) == 1)
+	for (unsigned int i = 0; i < EVENTS_PER_TURN && channel->destroying == 0; i++) {
+		n = fabric_cm_poll(channel->cm, &event);
+		if (n != 1)
+			break;
 		channel_event(channel, &event);
+	}
 	if (n < 0) {
 		log_error("connection events of fabric %s: error %d; no more are taken",
 			  fabric_name(channel->fabric), -n);
