@@ -3,7 +3,7 @@
  * leaseholdd: wires the rooms together, starts and stops them. The main thread is the control
  * thread. Start: configuration, fabrics, threads, exports (all of them or none, but for those whose
  * file was replaced: they stay offline), listeners, admin socket; then what changes the exports'
- * files, which a start that is refused leaves as they were; then hosts are let in. Stop (SIGTERM,
+ * files, which a start that is refused before leaves as they were; then hosts are let in. Stop (SIGTERM,
  * SIGINT): grants, then queues, then exports, then threads; a second signal changes nothing, nor
  * does SIGHUP but for a line in the log.
  */
@@ -77,7 +77,7 @@ static void raise_limit(int resource, const char *name)
 		log_warning("%s cannot be raised to its hard limit: %s", name, strerror(errno));
 }
 
-/* For the admin socket, which comes last; it is better to know before hosts can come. */
+/* For the admin socket; it is better to know before anything is opened. */
 static int make_runtime_dir(const struct daemon_config *c, struct errtext *err)
 {
 	char line[16] = "";

@@ -306,8 +306,8 @@ enum fabric_cm_type {
 	 * Server: somebody at `peer` reached `listener` and was shown out before it had asked; `why`
 	 * is what was wrong, as a clause ("its first bytes are no …"). There is no connection. -EPROTO:
 	 * what it sent is no request; -ECONNRESET: closed before a whole one had come; -ETIMEDOUT: none
-	 * came in time; -ENOBUFS: no room for one more. Over verbs the last only: the rest is between
-	 * the peer and the adapter.
+	 * came in time; -ENOBUFS: no room for one more, or no such adapter. Over verbs the last
+	 * only: the rest is between the peer and the adapter.
 	 */
 	FABRIC_CM_SHOWN_OUT,
 	FABRIC_CM_ESTABLISHED,

@@ -556,9 +556,9 @@ struct iw_fault iw_fault_ddp(uint8_t etype, uint8_t ecode);
 struct iw_fault iw_fault_rdmap(uint8_t etype, uint8_t ecode);
 /** Nothing to tell the peer: the wire is gone, or it told us. */
 struct iw_fault iw_fault_silent(enum fabric_status send_status);
-/** Builds a whole Terminate unit; returns its length. */
 /** What the peer has done, if a fault is its doing, as a clause; or NULL. */
 const char *iw_fault_breach(const struct iw_fault *fault);
+/** Builds a whole Terminate unit; returns its length. */
 size_t iw_term_build(const struct iw_conn *conn, const struct iw_fault *fault,
 		     uint8_t unit[IW_TERMINATE_UNIT_MAX]);
 /** What a Terminate of the peer means for the oldest request that it may be about. */

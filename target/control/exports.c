@@ -32,9 +32,7 @@ struct entry {
 	struct exports *exports;
 	struct holding *h;
 	enum entry_state state;
-	bool held;     /* until exports_go_on(): see holding_hold() */
-	bool stopping; /* holding_stop() was called */
-	unsigned int resizes;
+	bool stopping;	       /* holding_stop() was called */
 	exports_done_fn *done; /* of what is under way */
 	void *arg;
 	int err;		/* to be told at the end of a removal: why it could not be added */
@@ -228,7 +226,6 @@ static void held(void *arg)
 {
 	struct entry *e = arg;
 
-	e->held = true;
 	e->exports->env.held(e->exports->env.held_arg);
 }
 
@@ -346,6 +343,11 @@ void exports_add(struct exports *x, const struct config_export *config, bool ado
 		finish(done, arg, -ESHUTDOWN, "the daemon is being stopped");
 		return;
 	}
+	if (x->going_on && !x->announced) {
+		finish(done, arg, -EAGAIN,
+		       "the daemon is being started: try again when it is ready");
+		return;
+	}
 	offline = find(x, config->name);
 	if (offline && offline->state != ENTRY_OFFLINE) {
 		finish(done, arg, -EEXIST, "name \"%s\" is used already", config->name);
@@ -399,7 +401,7 @@ unsigned int exports_held(const struct exports *x)
 	list_for_each (l, &x->entries) {
 		const struct entry *e = list_entry(l, struct entry, link);
 
-		n += e->held && e->state == ENTRY_ADDING;
+		n += e->state == ENTRY_ADDING && holding_is_held(e->h);
 	}
 	return n;
 }
@@ -409,12 +411,8 @@ void exports_go_on(struct exports *x)
 	struct list *l;
 
 	x->going_on = true;
-	list_for_each (l, &x->entries) {
-		struct entry *e = list_entry(l, struct entry, link);
-
-		e->held = false;
-		holding_go_on(e->h);
-	}
+	list_for_each (l, &x->entries)
+		holding_go_on(list_entry(l, struct entry, link)->h);
 }
 
 void exports_announced(struct exports *x)

@@ -23,6 +23,9 @@
 
 #include "util/counter.h"
 
+/* Between two of them it may be stopped: a memory file system clears what it gives. */
+#define FILL_SLICE_BYTES MIB(256)
+
 DEFINE_COUNTER(fills_refused, "allocations_refused", "Times that holes could not be filled");
 DEFINE_COUNTER(undone, "allocations_undone_bytes",
 	       "Bytes that failing allocations got and gave back");
@@ -219,7 +222,8 @@ static int say(const struct export *e, int ret, int left, struct errtext *err)
 			   stays);
 }
 
-int fill_holes(struct export *e, uint64_t from, uint64_t to, struct errtext *err)
+int fill_holes(struct export *e, uint64_t from, uint64_t to, const atomic_bool *stop,
+	       struct errtext *err)
 {
 	struct extents before;
 	int ret;
@@ -234,12 +238,21 @@ int fill_holes(struct export *e, uint64_t from, uint64_t to, struct errtext *err
 	ret = fill_promise(e, from, to, &before, err);
 	if (ret)
 		goto out;
-	do
-		ret = fallocate(e->fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(to - from))
-			      ? -errno
-			      : 0;
-	while (ret == -EINTR);
-	if (ret)
+	for (uint64_t at = from; !ret && at < to;) {
+		uint64_t n = min_u64(to - at, FILL_SLICE_BYTES);
+
+		if (stop && atomic_load_explicit(stop, memory_order_relaxed))
+			ret = -ECANCELED;
+		else if (!fallocate(e->fd, FALLOC_FL_KEEP_SIZE, (off_t)at, (off_t)n))
+			at += n;
+		else if (errno != EINTR)
+			ret = -errno;
+	}
+	/* Whoever wants the file has it at once; what is filled by then is needed soon again. */
+	if (ret == -ECANCELED)
+		ret = errtext_set(err, ret, "somebody wants %s while its holes are filled",
+				  e->path);
+	else if (ret)
 		ret = say(e, ret, give_back(e, from, to, &before), err);
 out:
 	fill_promise_end(e);

@@ -9,9 +9,11 @@
 /**
  * Allocates what is a hole in [from, to), two page bounds, and nothing behind the end of the file. All
  * of it or nothing: looks first whether it fits beside what stays for others (allocate_reserve_percent;
- * else -ENOSPC), and gives back what a failing fallocate(2) has got. Under tenure; worker thread.
+ * else -ENOSPC), and gives back what a failing fallocate(2) has got. -ECANCELED: `stop`, or NULL, has
+ * become true. Under tenure; worker thread.
  */
-MUST_CHECK int fill_holes(struct export *e, uint64_t from, uint64_t to, struct errtext *err);
+MUST_CHECK int fill_holes(struct export *e, uint64_t from, uint64_t to, const atomic_bool *stop,
+			  struct errtext *err);
 
 /**
  * Keeps the space that fill_holes() will need there, so that neither another export's promise nor

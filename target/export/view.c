@@ -175,7 +175,7 @@ static int make(const struct plan *p, uint32_t generation, struct view **view, s
 	struct view *v = calloc(1, sizeof(*v));
 	struct runs runs = {0};
 	struct extents x = {0};
-	int ret = p->allocate ? fill_holes(p->e, p->from, p->to, err) : 0;
+	int ret = p->allocate ? fill_holes(p->e, p->from, p->to, p->stop, err) : 0;
 
 	if (ret) {
 		free(v);

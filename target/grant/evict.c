@@ -2,8 +2,8 @@
 /*
  * Grants that somebody above has come to forbid. What such clients are about to get is refused; what
  * they have is taken back by a recall of the whole export, since that is what clients know how to
- * answer, and what ends in time whatever they do. Nobody else wants the file, so it is taken again
- * at once. Control loop.
+ * answer, and what ends in time whatever they do. Nobody else wants the file, so nobody
+ * is waited for before it is taken again. Control loop.
  */
 #include "grant/internal.h"
 

@@ -188,6 +188,8 @@ void holding_on_open(struct holding *h,
  * than once: what is left of the start would change it, and nothing is known that could refuse it.
  */
 void holding_hold(struct holding *h, void (*held)(void *arg), void *arg);
+/** Just now: it has its tenure, and waits for nothing but holding_go_on(). */
+bool holding_is_held(const struct holding *h);
 void holding_go_on(struct holding *h);
 
 /** A lease signal came: every holding looks at its tenure. */

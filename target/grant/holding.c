@@ -150,13 +150,23 @@ void holding_hold(struct holding *h, void (*held)(void *arg), void *arg)
 	h->held_arg = arg;
 }
 
+bool holding_is_held(const struct holding *h)
+{
+	return h->held && h->recall.state == RECALL_RETAKING && h->make.kind == MAKE_NOTHING;
+}
+
 void holding_go_on(struct holding *h)
 {
-	bool waits = h->held && h->recall.state == RECALL_RETAKING && h->make.kind == MAKE_NOTHING;
+	bool waits;
 
+	/* Its lease may be gone, and the word of that be on its way. */
+	holding_scan(h);
+	waits = holding_is_held(h);
 	h->held = NULL;
-	if (waits)
-		make_generation(h);
+	if (!waits)
+		return;
+	holding_why(h, "its holes are being filled");
+	make_generation(h);
 }
 
 void holding_started(struct holding *h, int err, const char *why)

@@ -189,7 +189,7 @@ static void answer(struct holding *h, int err, const char *why)
 	loop_post(h->env->control, &l->msg, on_answer);
 }
 
-/* Nobody else wants the file: it is taken again at once. */
+/* Nobody else wants the file: nobody is waited for before it is taken again. */
 static void recall(struct holding *h)
 {
 	counter_add(&rung_recalls, 1);

@@ -276,7 +276,8 @@ static void take_failed(struct holding *h)
 		make_want(h);
 		return;
 	}
-	if (h->work_err == -EAGAIN && h->config.wait_if_busy) {
+	/* Also who has opened it while it was held: it could have been served by then. */
+	if (h->work_err == -EAGAIN && (h->config.wait_if_busy || h->changes > 0)) {
 		char text[ERRTEXT_BYTES + 64];
 
 		(void)snprintf(text, sizeof(text), "%s; waiting until it is closed",
@@ -666,7 +667,7 @@ static void make_begin(struct holding *h, enum making kind)
 void make_generation(struct holding *h)
 {
 	if (h->held && h->changes > 0) {
-		holding_why(h, "its holes are filled once nothing can refuse the start any more");
+		holding_why(h, "held until nothing else can refuse the start");
 		h->held(h->held_arg);
 		return;
 	}

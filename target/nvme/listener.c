@@ -62,6 +62,10 @@ static void connect_request(struct cm_channel *channel, const struct fabric_cm_e
 	t->no_queue = NULL;
 	/* Nobody is there yet, and nobody who tries is to think otherwise. */
 	if (t->shut) {
+		refusal_of_request(fabric_listener_user(event->listener), event->conn,
+				   request.direct,
+				   request.direct ? LH_CM_NO_RESOURCES : NVMF_RDMA_CM_NO_RESOURCES,
+				   "the daemon is being started");
 		queue_reject(t, channel, event->conn, NULL, 0);
 		return;
 	}

@@ -716,12 +716,26 @@ static void wait_held(unsigned int times)
 	}
 }
 
+static void look_held(void *arg)
+{
+	*(bool *)arg = holding_is_held(rig.h);
+}
+
+static bool is_held(void)
+{
+	bool is;
+
+	rig_call(&rig, look_held, &is);
+	return is;
+}
+
 /* Held, a start changes nothing: whether it is stopped, disturbed or goes on. */
 static void test_held(void **state)
 {
 	struct rig_options options = rig_defaults;
 	struct rig_landlord landlord;
 	uint64_t before;
+	int fd;
 
 	(void)state;
 	make_file("file", RIG_BYTES);
@@ -743,6 +757,24 @@ static void test_held(void **state)
 	assert_int_equal(allocated_bytes("file"), before);
 	assert_int_equal(rig_status(&rig).recalls, 0);
 	rig_call(&rig, go_on, &rig);
+	(void)rig_wait(&rig, HOLDING_SERVING, 1);
+	assert_int_equal(rig_status(&rig).hole_bytes, 0);
+	rig_down(&rig);
+
+	/* While somebody has it open it is not held, and waits for him though busy = wait was not said. */
+	make_file("file", RIG_BYTES);
+	options.wait_if_busy = false;
+	rig_up(&rig, &options);
+	rig_call(&rig, hold, &rig);
+	wait_held(1);
+	assert_true(is_held());
+	fd = open(in_dir("file"), O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_false(is_held());
+	rig_call(&rig, go_on, &rig);
+	(void)usleep(100000);
+	assert_int_equal(allocated_bytes("file"), before);
+	(void)close(fd);
 	(void)rig_wait(&rig, HOLDING_SERVING, 1);
 	assert_int_equal(rig_status(&rig).hole_bytes, 0);
 	rig_down(&rig);
