@@ -69,8 +69,8 @@ static int gather(struct holding *h)
 			list_push_front(&punch->waiting, l);
 			break;
 		}
-		memcpy(ranges, p->ranges, p->nr_ranges * sizeof(*ranges));
-		ranges += p->nr_ranges;
+		for (unsigned int i = 0; i < p->nr_ranges; i++)
+			*ranges++ = p->ranges[i];
 		punch->durable |= p->durable;
 		list_push(&punch->batch, l);
 		if (punch->resize_to)
