@@ -247,10 +247,10 @@ static void export_started(void *arg, int rc, const char *why)
 
 	if (rc == -EREMCHG) { /* it stays, offline */
 		log_warning("%s", why);
-	} else if (rc) {
+	} else if (rc && rc != -ECANCELED) { /* that: by the stop of the daemon */
 		log_error("%s", why);
 		d->exit_code = EXIT_FAILURE;
-	} else {
+	} else if (rc == 0) {
 		log_info("%s", why);
 	}
 	d->starting--;

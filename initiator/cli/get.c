@@ -138,6 +138,13 @@ static int open_sink(struct get *g, const char *path)
 			return cli_usage(&verb_get,
 					 "--verify: %s is no regular file, and cannot be read back",
 					 path);
+		/* Its reader would get the pieces in the order in which they come. */
+		if (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode))
+			return cli_usage(&verb_get,
+					 "%s is a pipe, and nothing can be written at an offset of "
+					 "it: name a file, or use leasehold read, which writes to "
+					 "standard output",
+					 path);
 		g->in_place = true;
 		g->t.fd = open(path, O_WRONLY | O_CLOEXEC);
 		return g->t.fd < 0 ? cli_failf(EXIT_FAILED, "%s: %s", path, strerror(errno)) : 0;

@@ -213,21 +213,48 @@ static const struct key export_keys[] = {
 static int bad(const struct daemon_config *c, const config_setting_t *s, struct errtext *err,
 	       const char *fmt, ...) PRINTF_LIKE(4, 5);
 
+/** Of a key in a group, which the sentence names: "FILE:LINE: sentence". */
+static int bad_key(const struct daemon_config *c, const config_setting_t *group, const char *key,
+		   struct errtext *err, const char *fmt, ...) PRINTF_LIKE(5, 6);
+
+static int say_bad(const struct daemon_config *c, const config_setting_t *s, const char *name,
+		   struct errtext *err, const char *fmt, va_list ap)
+{
+	const char *file = config_setting_source_file(s); /* of what was included */
+	const unsigned int line = config_setting_source_line(s);
+	char sentence[SENTENCE_BYTES];
+
+	(void)vsnprintf(sentence, sizeof(sentence), fmt, ap);
+	if (line == 0) /* it came another way */
+		return errtext_set(err, -EINVAL, "%s: %s%s%s", c->file, name ? name : "",
+				   name ? ": " : "", sentence);
+	return errtext_set(err, -EINVAL, "%s:%u: %s%s%s", file ? file : c->file, line,
+			   name ? name : "", name ? ": " : "", sentence);
+}
+
 static int bad(const struct daemon_config *c, const config_setting_t *s, struct errtext *err,
 	       const char *fmt, ...)
 {
-	const char *name = config_setting_name(s);
-	char sentence[SENTENCE_BYTES];
 	va_list ap;
+	int ret;
 
 	va_start(ap, fmt);
-	(void)vsnprintf(sentence, sizeof(sentence), fmt, ap);
+	ret = say_bad(c, s, config_setting_name(s), err, fmt, ap);
 	va_end(ap);
-	if (config_setting_source_line(s) == 0) /* it came another way */
-		return errtext_set(err, -EINVAL, "%s: %s%s%s", c->file, name ? name : "",
-				   name ? ": " : "", sentence);
-	return errtext_set(err, -EINVAL, "%s:%u: %s%s%s", c->file, config_setting_source_line(s),
-			   name ? name : "", name ? ": " : "", sentence);
+	return ret;
+}
+
+static int bad_key(const struct daemon_config *c, const config_setting_t *group, const char *key,
+		   struct errtext *err, const char *fmt, ...)
+{
+	const config_setting_t *s = config_setting_get_member(group, key);
+	va_list ap;
+	int ret;
+
+	va_start(ap, fmt);
+	ret = say_bad(c, s ? s : group, NULL, err, fmt, ap);
+	va_end(ap);
+	return ret;
 }
 
 static void list_words(const char *const *words, char *text, size_t size)
@@ -486,9 +513,9 @@ static int check_listener(const struct daemon_config *c, const config_setting_t 
 
 		if (other->software == l->software && other->port == l->port &&
 		    strcmp(other->host, l->host) == 0)
-			return bad(c, s, err,
-				   "address \"%s\", port %u: listened on already, by line %u",
-				   l->host, l->port, other->line);
+			return bad_key(c, s, "address", err,
+				       "address \"%s\", port %u: listened on already, by line %u",
+				       l->host, l->port, other->line);
 	}
 	return 0;
 }
@@ -538,13 +565,13 @@ static int read_referral(const struct daemon_config *c, const config_setting_t *
 		return rc;
 	*r = (struct config_referral){.software = raw.fabric == 1};
 	if (!parse_address(raw.address, (uint16_t)raw.port, &r->addr))
-		return bad(c, s, err,
-			   "address \"%s\": expected the IPv4 or IPv6 address of another "
-			   "discovery service",
-			   raw.address);
+		return bad_key(c, s, "address", err,
+			       "address \"%s\": expected the IPv4 or IPv6 address of another "
+			       "discovery service",
+			       raw.address);
 	if (nqn_check(raw.nqn, sizeof(raw.nqn)) != 0)
-		return bad(c, s, err, "nqn \"%s\": expected an NQN like %s", raw.nqn,
-			   NVME_DISCOVERY_NQN);
+		return bad_key(c, s, "nqn", err, "nqn \"%s\": expected an NQN like %s", raw.nqn,
+			       NVME_DISCOVERY_NQN);
 	memcpy(r->nqn, raw.nqn, sizeof(r->nqn));
 	return 0;
 }
@@ -570,18 +597,20 @@ static int check_one(const struct daemon_config *c, const config_setting_t *s,
 		     const struct config_export *e, struct errtext *err)
 {
 	if (export_name_check(e->name) != 0)
-		return bad(c, s, err,
-			   "name \"%s\": use 1 to 63 letters, digits, '-', '_', '.', first a "
-			   "letter or digit",
-			   e->name);
+		return bad_key(c, s, "name", err,
+			       "name \"%s\": use 1 to 63 letters, digits, '-', '_', '.', first a "
+			       "letter or digit",
+			       e->name);
 	if (e->path[0] != '/')
-		return bad(c, s, err, "path \"%s\": expected an absolute path", e->path);
+		return bad_key(c, s, "path", err, "path \"%s\": expected an absolute path",
+			       e->path);
 	if (e->lba_bytes != 512 && e->lba_bytes != 4096)
-		return bad(c, s, err, "lba: expected 512 or 4096, not %u", e->lba_bytes);
+		return bad_key(c, s, "lba", err, "lba: expected 512 or 4096, not %u", e->lba_bytes);
 	if (e->refuse_while_granted && e->tenure != TENURE_WATCH)
-		return bad(c, s, err,
-			   "refuse = \"while-granted\" needs tenure = \"watch\": whoever breaks "
-			   "a lease cannot be refused");
+		return bad_key(
+			c, s, "refuse", err,
+			"refuse = \"while-granted\" needs tenure = \"watch\": whoever breaks "
+			"a lease cannot be refused");
 	return 0;
 }
 
@@ -590,15 +619,16 @@ static int check_others(const struct daemon_config *c, const config_setting_t *s
 {
 	for (const struct config_export *o = c->exports; o < e; o++) {
 		if (strcmp(o->name, e->name) == 0)
-			return bad(c, s, err, "name \"%s\" is used already at line %u", e->name,
-				   o->line);
+			return bad_key(c, s, "name", err, "name \"%s\" is used already at line %u",
+				       e->name, o->line);
 		if (strcmp(o->path, e->path) == 0)
-			return bad(c, s, err,
-				   "\"%s\" has path %s, which \"%s\" exports already (line %u)",
-				   e->name, e->path, o->name, o->line);
+			return bad_key(c, s, "path", err,
+				       "\"%s\" has path %s, which \"%s\" exports already (line %u)",
+				       e->name, e->path, o->name, o->line);
 		if (o->nsid == e->nsid)
-			return bad(c, s, err, "nsid %u is used already by \"%s\" at line %u",
-				   e->nsid, o->name, o->line);
+			return bad_key(c, s, "nsid", err,
+				       "nsid %u is used already by \"%s\" at line %u", e->nsid,
+				       o->name, o->line);
 	}
 	return 0;
 }

@@ -116,6 +116,18 @@ static void show(struct verb_call *v, const char *note)
 	free(v);
 }
 
+static bool is_served(const struct verb_call *v)
+{
+	const struct admin_env *env = admin_call_env(v->call);
+	const struct holding *h = env ? exports_find(env->exports, v->name) : NULL;
+	struct holding_status s;
+
+	if (!h)
+		return false;
+	holding_status(h, &s);
+	return s.state == HOLDING_SERVING;
+}
+
 static void added(void *arg, int err, const char *why)
 {
 	if (err) {
@@ -123,7 +135,7 @@ static void added(void *arg, int err, const char *why)
 		return;
 	}
 	log_notice("%s", why);
-	show(arg, "");
+	show(arg, is_served(arg) ? "" : why);
 }
 
 int admin_export_add(const struct admin_env *env, struct admin_call *call,

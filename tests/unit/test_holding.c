@@ -880,7 +880,8 @@ static void test_storm(void **state)
 	status = rig_wait(&rig, HOLDING_SERVING, 2);
 	print_message("[          ] %u generations, %u granted, %u refused, %u transfers\n",
 		      status.generation, granted, refused, written);
-	assert_true(status.generation > (getenv("LEASEHOLD_TESTBED") ? 2 : 10));
+	/* How many there were depends on how much the landlord lets be made. */
+	assert_true(status.generation > 2);
 	down();
 }
 

@@ -31,6 +31,8 @@ for how in --direct --block; do
 done
 lh_fails 'stopped at offset 4194304: 4194304 bytes were written' write "$(target data)" 0 < <(cat "$tmp/five")
 lh_ok get "$(target data)" "$tmp/b"
+mkfifo "$tmp/pipe"
+lh_status 2 "is a pipe, and nothing can be written at an offset" get "$(target data)" "$tmp/pipe"
 same_files "$tmp/b" <(head -c 4194304 "$tmp/five")
 lh_ok write "$(target data)" 0 <"$tmp/before"
 

@@ -41,6 +41,13 @@ check ':3: exports: is there a second time' "$good_listener" "$good_export" "$go
 check ':2: path: is there a second time' "$good_listener" 'exports = ( { name = "d"; path = "/a"; path = "/b"; } );'
 check ':1: port: is there a second time' 'listeners = ( { port = 1; }, { port = 1; /* port = 1; */ address = "port = 2;"; port : 3; } );' "$good_export"
 check ':3: windows: is there a second time' "$good_listener" '# iwarp = { reactors = 1; };' 'reactors = 1; iwarp = { windows = true; crc = "on"; windows = true; }; crc = 1; reactors = 1;' "$good_export"
+# The key's own line in a group of several, and the file that was included.
+check ':4: lba: expected 512' "$good_listener" 'exports = ( {' 'name = "data"; path = "/data";' 'lba = 777;' '} );'
+check ':4: name "a b"' "$good_listener" 'exports = ( {' 'path = "/data";' 'name = "a b";' '} );'
+printf 'log_level = "info";\nworker_threads = 0;\n' >"$tmp/inc.conf"
+printf '%s\n' "$good_listener" "$good_export" "@include \"$tmp/inc.conf\"" >"$tmp/d/conf"
+! "$daemon" --check --config "$tmp/d/conf" >"$tmp/out" 2>"$tmp/err" || fail "a mistake in an included file passed"
+expect_text "a mistake in an included file" "$(cat "$tmp/err")" "$tmp/inc.conf:2: worker_threads: expected a number"
 check ":2: reactors: is there a second time" "@include \"$tmp/twice.conf\"" 'reactors = 3;' "$good_listener" "$good_export"
 check ':2: address "::1", port 4420: listened on already, by line 1' 'listeners = ( { fabric = "iwarp"; address = "::1"; },' '{ fabric = "iwarp"; address = "::1"; port = 4420; } );' "$good_export"
 check ':3: admin_socket: .* at most 107' "$good_listener" "$good_export" "admin_socket = \"/$(printf %0120d 1)\";"

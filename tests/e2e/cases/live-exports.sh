@@ -55,6 +55,7 @@ helper_start opener hold "$files/c" 60
 wait_for 10 "the file open" said opener open
 export_fails 'is open or mapped elsewhere: by python' add c "$files/c"
 export_ add c "$files/c" --busy wait
+expect_text "the note" "$(cat "$tmp/err")" 'is open or mapped elsewhere: by python.*waiting until it is closed'
 expect "state of a busy one" "$(listed c state)" starting
 export_ remove c
 kill "${c_pid[opener]}"

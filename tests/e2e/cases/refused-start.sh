@@ -29,10 +29,20 @@ add_listener "$fabric" "$addr" "$(port)"
 add_listener "$fabric" "$addr" "$taken"
 daemon_refuses "port $taken.*(in use|EADDRINUSE)"
 unchanged "a port being in use"
+! grep -q 'error   stopped' "$tmp/$D/log" || fail "the end of what was begun is called an error: $(tail -1 "$tmp/$D/log")"
 start_with
 set_option "admin_socket = \"$tmp/taken/admin.sock\";"
 daemon_refuses 'another leaseholdd answers there'
 unchanged "the admin socket being in use"
+
+# One that has no holes has the times that it had, too.
+make_file "$files/full" 4
+full=$(stat -c '%b %s %y %z' "$files/full")
+use "full"
+add_export full "$files/full" 'prepare = "allocate";'
+add_listener "$fabric" "$addr" "$taken"
+daemon_refuses "port $taken.*(in use|EADDRINUSE)"
+expect "the full file" "$(stat -c '%b %s %y %z' "$files/full")" "$full"
 
 # Another export that cannot be.
 start_with second "$files/other"
