@@ -39,6 +39,8 @@ wait_for 10 "the old key refused" said writer '\bold key.*refused: remote access
 resize "$files/data" $full
 wait_for 10 "generation 2" eval '[ "$(generation)" = 2 ]'
 wait_serving
+# Its other half has been filled for it: a page at a time, on this kind of memory.
+wait_for 20 "the client granted what was grown" said writer '\bregranted generation 2'
 client_end writer INT
 expect_text "the client's summary" "$(grep -E '\bended\b' "$tmp/writer.out")" "\\b2 recalls, $(unanswered_trials writer) fences,"
 expect "recalls of the whole" "$(status .exports[0].recalls)" 1
