@@ -285,10 +285,7 @@ part_canary() {
 	fi
 	prepare_vm canary || return 1
 	need_packages "${packages_interop[@]}"
-	{
-		in_canary_vm odp odp --fs xfs
-		in_canary_vm staged staged --fs xfs
-	} &
+	in_canary_vm odp odp --fs xfs &
 	in_canary_vm pinned pinned --fs ext4 --klp pin
 	in_vm adversary-verbs --fs ext4 -- --cases "$root/tests/adversary/cases" "${adversary_verbs_cases[@]}"
 	wait
