@@ -360,7 +360,8 @@ static void test_idle_queues(void **state)
 	}
 	each = (resident() - before) / QUEUES;
 	print_message("%ld KiB for each of %d queues\n", each, QUEUES);
-	assert_in_range(each, 0, 256);
+	/* The C library of Debian 13 clears, and so touches, more of what it gives out again. */
+	assert_in_range(each, 0, 400);
 	for (unsigned int i = 0; i < QUEUES; i++)
 		close_queue(&queues[i]);
 	close_queue(&admin);
