@@ -12,8 +12,8 @@
 #define LOG_RATE_EVERY_NS NS_PER_S
 
 struct log_rate {
-	uint64_t
-		due_ns; /* when the lines there were would have come, at one in LOG_RATE_EVERY_NS */
+	/* When the lines there were would have come, at one in LOG_RATE_EVERY_NS. */
+	uint64_t due_ns;
 	uint64_t left_out;
 };
 

@@ -465,11 +465,13 @@ static const uint8_t uuid[16] = {0x12, 0x34, 0x56, 0x78, [15] = 9};
 
 static int parse(const char *text, struct resv_state *s)
 {
+	size_t length = strlen(text);
 	char copy[RESV_FILE_BYTES];
 	struct errtext err = {""};
 	int ret;
 
-	(void)snprintf(copy, sizeof(copy), "%s", text);
+	assert_true(length < sizeof(copy));
+	memcpy(copy, text, length + 1);
 	ret = resv_parse(copy, uuid, "/state/reservations/a", s, &err);
 	if (ret)
 		assert_non_null(strstr(err.text, "/state/reservations/a"));
