@@ -9,18 +9,12 @@
 #include "lease.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
-#include <sys/inotify.h>
-#include <unistd.h>
 
 #include "closes.h"
 
 #define RETRY_FIRST_NS (1 * NS_PER_MS)
 #define RETRY_LAST_NS  (250 * NS_PER_MS)
-#define EVENTS_BYTES   1024
-#define NO_WATCH       (-1)
 
 struct tenure_retry {
 	struct loop *loop;
@@ -29,18 +23,14 @@ struct tenure_retry {
 	uint64_t wait_ns; /* that the timer is armed with */
 	void (*retry)(void *arg);
 	void *arg;
-	struct list link;   /* in closes.retries */
-	int wd;		    /* NO_WATCH: timer only */
+	struct list link;   /* in retries */
+	int wd;		    /* CLOSES_NONE: timer only */
 	bool closed;	    /* told so in this batch of events */
 	bool standing_back; /* until the timer, or somebody comes in */
 };
 
-/* The lease signals, and so their watch, are the whole process's; this goes with them. */
-static struct {
-	struct loop *loop; /* NULL: not started */
-	struct loop_fd lfd;
-	struct list retries;
-} closes = {.retries = LIST_INIT(closes.retries)};
+/* Those that have a watch. */
+static struct list retries = LIST_INIT(retries);
 
 static void arm(struct tenure_retry *r, uint64_t wait_ns)
 {
@@ -71,16 +61,16 @@ static void on_timer(struct loop_timer *timer)
 	r->retry(r->arg); /* may free r */
 }
 
-/* ---- closes ---------------------------------------------------------------------------------- */
+/* ---- what happens to the file ----------------------------------------------------------------- */
 
-static void mark_closed(int wd, bool all)
+void retry_closed(int wd)
 {
 	struct list *l;
 
-	list_for_each (l, &closes.retries) {
+	list_for_each (l, &retries) {
 		struct tenure_retry *r = list_entry(l, struct tenure_retry, link);
 
-		if (!all && r->wd != wd)
+		if (r->wd != wd && wd != CLOSES_ALL)
 			continue;
 		r->closed = true;
 		if (r->pace.noticed)
@@ -88,12 +78,12 @@ static void mark_closed(int wd, bool all)
 	}
 }
 
-/* Opened or changed: too early to try, but the usual pace from now on. */
-static void come_in(int wd)
+/* Too early to try, but the usual pace from now on. */
+void retry_came_in(int wd)
 {
 	struct list *l;
 
-	list_for_each (l, &closes.retries) {
+	list_for_each (l, &retries) {
 		struct tenure_retry *r = list_entry(l, struct tenure_retry, link);
 
 		if (r->wd != wd)
@@ -113,7 +103,7 @@ static struct tenure_retry *next_closed(void)
 {
 	struct list *l;
 
-	list_for_each (l, &closes.retries) {
+	list_for_each (l, &retries) {
 		struct tenure_retry *r = list_entry(l, struct tenure_retry, link);
 
 		if (r->closed)
@@ -122,24 +112,10 @@ static struct tenure_retry *next_closed(void)
 	return NULL;
 }
 
-static void on_closes(struct loop_fd *lfd, uint32_t events)
+void retry_after_events(void)
 {
-	_Alignas(struct inotify_event) char buf[EVENTS_BYTES];
 	struct tenure_retry *r;
-	ssize_t n;
 
-	(void)events;
-	while ((n = read(lfd->fd, buf, sizeof(buf))) > 0) {
-		for (ssize_t at = 0; at < n;) {
-			const struct inotify_event *e = (const void *)(buf + at);
-
-			if (e->mask & (IN_CLOSE | IN_Q_OVERFLOW)) /* else IN_IGNORED: removed */
-				mark_closed(e->wd, e->mask & IN_Q_OVERFLOW);
-			else if (e->mask & (IN_OPEN | IN_MODIFY))
-				come_in(e->wd);
-			at += (ssize_t)(sizeof(*e) + e->len);
-		}
-	}
 	/* From the start each time: a callback may free any of them. */
 	while ((r = next_closed())) {
 		r->closed = r->standing_back = false;
@@ -150,40 +126,12 @@ static void on_closes(struct loop_fd *lfd, uint32_t events)
 	}
 }
 
-void closes_start(struct loop *loop)
+bool retry_none(void)
 {
-	assert(!closes.loop);
-	closes.lfd = (struct loop_fd){.fn = on_closes};
-	closes.lfd.fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	if (closes.lfd.fd < 0)
-		return;
-	if (loop_add_fd(loop, &closes.lfd, EPOLLIN)) {
-		(void)close(closes.lfd.fd);
-		return;
-	}
-	closes.loop = loop;
-}
-
-void closes_stop(void)
-{
-	assert(list_empty(&closes.retries));
-	if (!closes.loop)
-		return;
-	loop_del_fd(closes.loop, &closes.lfd);
-	(void)close(closes.lfd.fd);
-	closes.loop = NULL;
+	return list_empty(&retries);
 }
 
 /* ---- birth and end --------------------------------------------------------------------------- */
-
-/* The link in /proc leads to the inode without opening it: an open would break a lease. */
-static int watch_inode(int fd)
-{
-	char path[64];
-
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return inotify_add_watch(closes.lfd.fd, path, IN_CLOSE | IN_OPEN | IN_MODIFY);
-}
 
 int retry_new(struct loop *loop, int fd, const struct retry_pace *pace, void (*retry)(void *arg),
 	      void *arg, struct tenure_retry **r)
@@ -192,15 +140,14 @@ int retry_new(struct loop *loop, int fd, const struct retry_pace *pace, void (*r
 
 	if (!new)
 		return -ENOMEM;
-	*new = (struct tenure_retry){.loop = loop, .retry = retry, .arg = arg, .wd = NO_WATCH};
+	*new = (struct tenure_retry){.loop = loop, .retry = retry, .arg = arg};
 	if (pace)
 		new->pace = *pace;
 	new->timer.fn = on_timer;
 	list_init(&new->link);
-	if (closes.loop == loop) {
-		new->wd = watch_inode(fd);
-		list_push(&closes.retries, &new->link);
-	}
+	new->wd = closes_watch(loop, fd);
+	if (new->wd != CLOSES_NONE)
+		list_push(&retries, &new->link);
 	arm(new, RETRY_FIRST_NS);
 	*r = new;
 	return 0;
@@ -208,7 +155,7 @@ int retry_new(struct loop *loop, int fd, const struct retry_pace *pace, void (*r
 
 void tenure_retry_stand_back(struct tenure_retry *r, uint64_t ns)
 {
-	if (r->wd == NO_WATCH || r->pace.due)
+	if (r->wd == CLOSES_NONE || r->pace.due)
 		return;
 	r->standing_back = true;
 	arm(r, ns);
@@ -219,7 +166,7 @@ static bool watched_for_another(int wd)
 {
 	struct list *l;
 
-	list_for_each (l, &closes.retries) {
+	list_for_each (l, &retries) {
 		if (list_entry(l, struct tenure_retry, link)->wd == wd)
 			return true;
 	}
@@ -232,7 +179,7 @@ void tenure_retry_free(struct tenure_retry *r)
 		return;
 	loop_timer_cancel(r->loop, &r->timer);
 	list_del(&r->link);
-	if (r->wd >= 0 && !watched_for_another(r->wd))
-		(void)inotify_rm_watch(closes.lfd.fd, r->wd);
+	if (r->wd != CLOSES_NONE && !watched_for_another(r->wd))
+		closes_unwatch(r->wd);
 	free(r);
 }

@@ -1,147 +1,65 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * When to try for a tenure again: what target/tenure/retry.c does, with an inotify that comes late.
+ * An inotify that comes late: in place of target/tenure/closes.c, under the real retry.c.
  */
 #include "sim.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#include "tenure/lease.h"
+#include "tenure/closes.h"
 
-#define RETRY_FIRST_NS NS_PER_MS
-#define RETRY_LAST_NS  (250 * NS_PER_MS)
-
-struct tenure_retry {
-	struct list link;
-	struct loop *loop;
-	struct retry_pace pace; /* empty: a lease */
-	struct loop_timer timer;
-	uint64_t wait_ns;
-	bool closed, came_in, standing_back;
-	void (*retry)(void *arg);
-	void *arg;
-};
+#define THE_FILE 1
 
 static struct {
-	struct list retries;
+	struct loop *loop; /* of who watches */
 	struct loop_msg msg;
-	bool posted;
+	bool posted, closed, came_in;
 } c;
 
 void closes_begin(void)
 {
 	memset(&c, 0, sizeof(c));
-	list_init(&c.retries);
 }
 
 void closes_end(void)
 {
-	if (!list_empty(&c.retries))
+	if (!retry_none())
 		sim_fail(P_STUCK, "who waits for the file to be closed is left over");
-}
-
-static void arm(struct tenure_retry *r, uint64_t wait_ns)
-{
-	r->wait_ns = wait_ns;
-	loop_timer_set(r->loop, &r->timer, sim_now + wait_ns);
-}
-
-/* Too early: the timer is set for when it is not. */
-static bool wait_on(struct tenure_retry *r)
-{
-	uint64_t due = r->pace.due ? r->pace.due(r->pace.arg) : 0;
-
-	if (due <= sim_now)
-		return false;
-	r->wait_ns = RETRY_FIRST_NS;
-	loop_timer_set(r->loop, &r->timer, due);
-	return true;
-}
-
-static void on_timer(struct loop_timer *timer)
-{
-	struct tenure_retry *r = container_of(timer, struct tenure_retry, timer);
-
-	if (wait_on(r))
-		return;
-	arm(r, r->standing_back ? RETRY_FIRST_NS : min_u64(2 * r->wait_ns, RETRY_LAST_NS));
-	r->standing_back = false;
-	r->retry(r->arg); /* may free r */
-}
-
-/* ---- what happens to the file ---------------------------------------------------------------- */
-
-static void come_in(struct tenure_retry *r)
-{
-	if (r->pace.noticed && (r->came_in || r->closed)) {
-		r->pace.noticed(r->pace.arg);
-		(void)wait_on(r);
-	}
-	if (r->came_in && r->standing_back && !r->closed) {
-		r->standing_back = false;
-		arm(r, RETRY_FIRST_NS);
-	}
-	r->came_in = false;
-}
-
-static struct tenure_retry *next_closed(void)
-{
-	struct list *l;
-
-	list_for_each (l, &c.retries) {
-		struct tenure_retry *r = list_entry(l, struct tenure_retry, link);
-
-		if (r->closed)
-			return r;
-	}
-	return NULL;
 }
 
 static void on_events(struct loop_msg *msg)
 {
-	struct tenure_retry *r;
-	struct list *l;
+	bool closed = c.closed, came_in = c.came_in;
 
 	(void)msg;
-	c.posted = false;
-	list_for_each (l, &c.retries)
-		come_in(list_entry(l, struct tenure_retry, link));
-	while ((r = next_closed())) {
-		r->closed = r->standing_back = false;
-		if (wait_on(r))
-			continue;
-		arm(r, RETRY_FIRST_NS);
-		r->retry(r->arg); /* may free any */
-	}
+	c.posted = c.closed = c.came_in = false;
+	if (came_in)
+		retry_came_in(THE_FILE);
+	if (closed)
+		retry_closed(THE_FILE);
+	retry_after_events();
 }
 
-static void tell(bool closed)
+static void tell(void)
 {
-	struct list *l;
-
-	list_for_each (l, &c.retries) {
-		struct tenure_retry *r = list_entry(l, struct tenure_retry, link);
-
-		r->closed |= closed;
-		r->came_in |= !closed;
-		if (c.posted)
-			continue;
-		c.posted = true;
-		loop_post(r->loop, &c.msg, on_events);
-	}
+	if (!c.loop || c.posted)
+		return;
+	c.posted = true;
+	loop_post(c.loop, &c.msg, on_events);
 }
 
 static void close_arrives(void *arg)
 {
 	(void)arg;
-	tell(true);
+	c.closed = true;
+	tell();
 }
 
 static void change_arrives(void *arg)
 {
 	(void)arg;
-	tell(false);
+	c.came_in = true;
+	tell();
 }
 
 void notice_close(void)
@@ -154,36 +72,18 @@ void notice_change(void)
 	sim_after(sim_delay(200 * NS_PER_US), change_arrives, NULL);
 }
 
-/* ---- target/tenure/retry.c ------------------------------------------------------------------- */
+/* ---- the door -------------------------------------------------------------------------------- */
 
-int retry_new(struct loop *loop, int fd, const struct retry_pace *pace, void (*retry)(void *arg),
-	      void *arg, struct tenure_retry **retries)
+int closes_watch(struct loop *loop, int fd)
 {
-	struct tenure_retry *r = calloc(1, sizeof(*r));
-
 	(void)fd;
-	assert(r);
-	*r = (struct tenure_retry){.loop = loop, .pace = *pace, .retry = retry, .arg = arg};
-	r->timer.fn = on_timer;
-	list_push(&c.retries, &r->link);
-	arm(r, RETRY_FIRST_NS);
-	*retries = r;
-	return 0;
+	c.loop = loop;
+	return THE_FILE;
 }
 
-void tenure_retry_stand_back(struct tenure_retry *r, uint64_t ns)
+void closes_unwatch(int wd)
 {
-	if (r->pace.due)
-		return;
-	r->standing_back = true;
-	arm(r, ns);
-}
-
-void tenure_retry_free(struct tenure_retry *r)
-{
-	if (!r)
-		return;
-	loop_timer_cancel(r->loop, &r->timer);
-	list_del(&r->link);
-	free(r);
+	(void)wd;
+	c.loop = NULL;
+	c.closed = c.came_in = false;
 }
