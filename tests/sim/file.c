@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * A file of blocks behind the door of target/export. Blocks that the file gives up go to another
- * owner at once, who fills them with a pattern; who touches them is caught in the act. Views lie in
- * address ranges that hold nothing: all reading and writing goes through here.
+ * A file of blocks. Blocks that the file gives up go to another owner at once, who fills them with a
+ * pattern; who touches them is caught in the act. Mappings lie in address ranges that hold nothing:
+ * all reading and writing goes through here.
  */
-#include "sim.h"
+#include "file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,9 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-
-#include "export/export.h"
-#include "wire/direct.h"
 
 #define BLOCKS	   192u
 #define NO_BLOCK   UINT32_MAX
@@ -38,20 +35,6 @@ struct page {
 	bool shared; /* with a clone */
 };
 
-/* A mapping: a slot of addresses. */
-struct mapping {
-	uint8_t *base;
-	unsigned int references;
-};
-
-struct export
-{
-	char name[64], path[64];
-	uint32_t lba_bytes;
-	bool prepare;
-	struct export_identity identity;
-};
-
 static struct {
 	uint8_t *disk;	/* BLOCKS pages */
 	uint8_t *space; /* SLOTS * SLOT_BYTES of addresses */
@@ -59,8 +42,6 @@ static struct {
 	struct page pages[FILE_MAX_PAGES];
 	uint64_t size;
 	struct mapping slots[SLOTS];
-	struct export *open;
-	int fd; /* of nothing: it has an inode */
 	uint32_t next_block;
 } f;
 
@@ -137,12 +118,21 @@ uint64_t file_size(void)
 	return f.size;
 }
 
-static void write_value(unsigned int cell, unsigned int n);
-
-static unsigned int nr_pages(uint64_t bytes)
+enum file_page file_page(unsigned int page)
 {
-	return (unsigned int)((bytes + PAGE_BYTES - 1) / PAGE_BYTES);
+	const struct page *p = &f.pages[page];
+
+	return p->block == NO_BLOCK ? FILE_HOLE : p->shared ? FILE_SHARED : FILE_OWN;
 }
+
+void file_fill(unsigned int page, unsigned int n)
+{
+	for (unsigned int i = page; i < page + n; i++)
+		if (f.pages[i].block == NO_BLOCK)
+			f.pages[i].block = get_block();
+}
+
+static void write_value(unsigned int cell, unsigned int n);
 
 void file_begin(void)
 {
@@ -150,12 +140,10 @@ void file_begin(void)
 		f.disk = malloc((size_t)BLOCKS * PAGE_BYTES);
 		f.space = mmap(NULL, (SLOTS + 1) * SLOT_BYTES, PROT_NONE,
 			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		f.fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-		assert(f.disk && f.space != MAP_FAILED && f.fd >= 0);
+		assert(f.disk && f.space != MAP_FAILED);
 		f.space = (uint8_t *)(uintptr_t)align_up((uint64_t)(uintptr_t)f.space, SLOT_BYTES);
 	}
 	f.next_block = 0;
-	f.open = NULL;
 	for (unsigned int i = 0; i < SLOTS; i++)
 		f.slots[i] = (struct mapping){.base = f.space + i * SLOT_BYTES};
 	for (uint32_t i = 0; i < BLOCKS; i++)
@@ -175,8 +163,6 @@ void file_begin(void)
 
 void file_end(void)
 {
-	if (f.open)
-		sim_fail(P_STUCK, "the export is still open");
 	for (unsigned int i = 0; i < SLOTS; i++)
 		if (f.slots[i].references)
 			sim_fail(P_STUCK, "a mapping is left over");
@@ -186,7 +172,7 @@ void file_end(void)
 }
 
 /* Bytes of the file as a reader of the file sees them. */
-static void read_file(uint64_t offset, uint8_t *to, uint64_t length)
+void file_read(uint64_t offset, uint8_t *to, uint64_t length)
 {
 	while (length > 0) {
 		const struct page *p = &f.pages[offset / PAGE_BYTES];
@@ -202,7 +188,7 @@ static void read_file(uint64_t offset, uint8_t *to, uint64_t length)
 	}
 }
 
-static void write_file(uint64_t offset, const uint8_t *from, uint64_t length)
+void file_write_bytes(uint64_t offset, const uint8_t *from, uint64_t length)
 {
 	while (length > 0) {
 		struct page *p = &f.pages[offset / PAGE_BYTES];
@@ -225,7 +211,7 @@ static void check_cells(unsigned int cell, unsigned int n, uint64_t issued)
 	uint8_t bytes[CELL_BYTES];
 
 	for (; n > 0; cell++, n--) {
-		read_file((uint64_t)cell * CELL_BYTES, bytes, CELL_BYTES);
+		file_read((uint64_t)cell * CELL_BYTES, bytes, CELL_BYTES);
 		oracle_check(cell, 1, bytes, issued, "who reads the file");
 	}
 }
@@ -239,7 +225,7 @@ int file_pread(void *buf, uint32_t length, uint64_t offset)
 {
 	uint64_t n = offset < f.size ? min_u64(length, f.size - offset) : 0;
 
-	read_file(offset, buf, n);
+	file_read(offset, buf, n);
 	return (int)n;
 }
 
@@ -247,7 +233,7 @@ int file_pread(void *buf, uint32_t length, uint64_t offset)
 
 static void cut(uint64_t bytes)
 {
-	unsigned int first = nr_pages(bytes);
+	unsigned int first = file_nr_pages(bytes);
 
 	for (unsigned int i = first; i < FILE_MAX_PAGES; i++)
 		drop(&f.pages[i]);
@@ -259,7 +245,7 @@ static void cut(uint64_t bytes)
 	}
 }
 
-static void set_size(uint64_t bytes)
+void file_set_size(uint64_t bytes)
 {
 	uint64_t low = min_u64(bytes, f.size), high = max_u64(bytes, f.size);
 
@@ -282,7 +268,7 @@ void file_truncate(uint64_t bytes)
 	sim_log("the landlord truncates from %llu to %llu", (unsigned long long)f.size,
 		(unsigned long long)bytes);
 	w.resized |= bytes != f.size;
-	set_size(bytes);
+	file_set_size(bytes);
 	notice_change();
 }
 
@@ -293,10 +279,10 @@ void file_truncate_part(uint64_t bytes)
 	sim_log("whoever was given the end truncates from %llu to %llu", (unsigned long long)f.size,
 		(unsigned long long)bytes);
 	w.resized = true;
-	set_size(bytes);
+	file_set_size(bytes);
 }
 
-static void punch(unsigned int page, unsigned int n)
+void file_drop(unsigned int page, unsigned int n)
 {
 	for (unsigned int i = page; i < page + n; i++)
 		drop(&f.pages[i]);
@@ -312,7 +298,7 @@ static unsigned int cells_of(unsigned int page, unsigned int n)
 static void punch_there(unsigned int page, unsigned int n, const char *who)
 {
 	sim_log("%s punches pages %u+%u", who, page, n);
-	punch(page, n);
+	file_drop(page, n);
 	oracle_set(page * PAGE_CELLS, cells_of(page, n), 0);
 }
 
@@ -336,13 +322,13 @@ static void write_value(unsigned int cell, unsigned int n)
 
 	oracle_fill(bytes, 1, value);
 	for (unsigned int i = 0; i < n; i++)
-		write_file((uint64_t)(cell + i) * CELL_BYTES, bytes, CELL_BYTES);
+		file_write_bytes((uint64_t)(cell + i) * CELL_BYTES, bytes, CELL_BYTES);
 	oracle_set(cell, n, value);
 }
 
 void file_write(unsigned int cell, unsigned int n)
 {
-	check_pages(w.watch, cell / PAGE_CELLS, nr_pages((uint64_t)n * CELL_BYTES),
+	check_pages(w.watch, cell / PAGE_CELLS, file_nr_pages((uint64_t)n * CELL_BYTES),
 		    "the landlord wrote");
 	write_value(cell, n);
 	notice_change();
@@ -387,6 +373,23 @@ void file_move_part(unsigned int page, unsigned int n)
 {
 	check_pages(true, page, n, "whoever was given the range moved blocks");
 	move_there(page, n, "whoever was given them");
+}
+
+/* ---- mappings -------------------------------------------------------------------------------- */
+
+struct mapping *file_map(void)
+{
+	unsigned int first = (unsigned int)sim_below(SLOTS);
+
+	for (unsigned int i = 0; i < SLOTS; i++) {
+		struct mapping *m = &f.slots[(first + i) % SLOTS];
+
+		if (m->references > 0)
+			continue;
+		m->references = 1;
+		return m;
+	}
+	sim_fail(P_STUCK, "%u mappings of one file", SLOTS);
 }
 
 /* ---- adapters -------------------------------------------------------------------------------- */
@@ -453,7 +456,7 @@ static int resolve(const void *addr, const uint32_t *blocks, uint64_t key_offset
 		*block = blocks[key_offset / PAGE_BYTES];
 		return 0;
 	}
-	if (page >= nr_pages(f.size))
+	if (page >= file_nr_pages(f.size))
 		return -EFAULT;
 	*block = f.pages[page].block;
 	if (*block == NO_BLOCK)
@@ -492,529 +495,4 @@ int file_dma(const void *addr, const uint32_t *blocks, uint64_t key_offset, void
 		length -= n;
 	}
 	return 0;
-}
-
-/* ---- the door: the export -------------------------------------------------------------------- */
-
-const char *export_medium_text(enum export_medium medium)
-{
-	return medium == EXPORT_DAX ? "fsdax" : medium == EXPORT_MEMORY ? "memory" : "page cache";
-}
-
-int export_open(const struct export_config *config, struct export **e, struct errtext *err)
-{
-	struct export *x = calloc(1, sizeof(*x));
-
-	(void)err;
-	assert(x && !f.open);
-	(void)snprintf(x->name, sizeof(x->name), "%s", config->name);
-	(void)snprintf(x->path, sizeof(x->path), "%s", config->path);
-	x->lba_bytes = config->lba_bytes;
-	x->prepare = config->prepare == EXPORT_PREPARE_ALLOCATE;
-	memset(&x->identity, 7, sizeof(x->identity));
-	f.open = x;
-	*e = x;
-	return 0;
-}
-
-void export_close(struct export *e)
-{
-	assert(e == f.open);
-	f.open = NULL;
-	free(e);
-}
-
-void export_became_known(struct export *e)
-{
-	(void)e;
-}
-
-const char *export_name(const struct export *e)
-{
-	return e->name;
-}
-
-const char *export_path(const struct export *e)
-{
-	return e->path;
-}
-
-const struct export_identity *export_identity(const struct export *e)
-{
-	return &e->identity;
-}
-
-enum export_medium export_medium(const struct export *e)
-{
-	(void)e;
-	return w.dax ? EXPORT_DAX : EXPORT_MEMORY;
-}
-
-bool export_is_dax(const struct export *e)
-{
-	return export_medium(e) == EXPORT_DAX;
-}
-
-bool export_by_mapping_only(const struct export *e)
-{
-	(void)e;
-	return false;
-}
-
-bool export_needs_no_lease(const struct export *e)
-{
-	return export_medium(e) == EXPORT_MEMORY;
-}
-
-uint32_t export_lba_bytes(const struct export *e)
-{
-	return e->lba_bytes;
-}
-
-bool export_read_only(const struct export *e)
-{
-	(void)e;
-	return false;
-}
-
-int export_fd(const struct export *e)
-{
-	(void)e;
-	return f.fd;
-}
-
-bool export_volatile_cache(const struct export *e)
-{
-	(void)e;
-	return !w.dax;
-}
-
-enum lh_durability export_durability(const struct export *e)
-{
-	(void)e;
-	return w.dax ? LH_DURABLE_COMMIT : LH_DURABLE_NONE;
-}
-
-enum export_place export_place(const struct export *e)
-{
-	(void)e;
-	return EXPORT_IN_PLACE;
-}
-
-int export_holders(const struct export *e, char *text, size_t size)
-{
-	(void)e;
-	(void)snprintf(text, size, "landlord (pid 1)");
-	return 1;
-}
-
-int export_device(const struct export *e, dev_t *device)
-{
-	(void)e;
-	*device = 1;
-	return 0;
-}
-
-int export_size(const struct export *e, uint64_t *bytes)
-{
-	*bytes = align_down(f.size, e->lba_bytes);
-	return 0;
-}
-
-int export_hole_bytes(const struct export *e, uint64_t *blocks, uint64_t *bytes)
-{
-	(void)e;
-	*blocks = *bytes = 0;
-	return 0;
-}
-
-unsigned int export_warnings(const struct export *e, const struct view *view, uint64_t hole_bytes)
-{
-	(void)e;
-	(void)view;
-	(void)hole_bytes;
-	return 0;
-}
-
-void export_warning_text(const struct export *e, const struct view *view, uint64_t hole_bytes,
-			 enum export_warning warning, char *text, size_t size)
-{
-	(void)e;
-	(void)view;
-	(void)hole_bytes;
-	(void)warning;
-	(void)snprintf(text, size, "-");
-}
-
-/* ---- the door: views ------------------------------------------------------------------------- */
-
-static void need_tenure(const char *what)
-{
-	if (!tenure_over(0, 0))
-		sim_fail(P_ROOM, "%s without a tenure", what);
-}
-
-static struct mapping *mapping_new(void)
-{
-	unsigned int first = (unsigned int)sim_below(SLOTS);
-
-	for (unsigned int i = 0; i < SLOTS; i++) {
-		struct mapping *m = &f.slots[(first + i) % SLOTS];
-
-		if (m->references > 0)
-			continue;
-		m->references = 1;
-		return m;
-	}
-	sim_fail(P_STUCK, "%u mappings of one file", SLOTS);
-}
-
-static uint64_t file_bytes_of(const struct view *view)
-{
-	return view->backed_bytes + view->hole_bytes + view->shared_bytes;
-}
-
-/* The file as it is now. */
-static struct view *look(const struct export *e, uint32_t generation, struct mapping *m)
-{
-	struct view *v = calloc(1, sizeof(*v));
-	struct export_run *runs = calloc(FILE_MAX_PAGES, sizeof(*runs));
-	unsigned int n = 0;
-
-	assert(v && runs);
-	for (unsigned int i = 0; i < nr_pages(f.size); i++) {
-		uint64_t at = (uint64_t)i * PAGE_BYTES, bytes = min_u64(PAGE_BYTES, f.size - at);
-
-		if (f.pages[i].block == NO_BLOCK) {
-			v->hole_bytes += bytes;
-		} else if (f.pages[i].shared) {
-			v->shared_bytes += bytes;
-		} else {
-			v->backed_bytes += bytes;
-			if (n > 0 && runs[n - 1].offset + runs[n - 1].length == at)
-				runs[n - 1].length += PAGE_BYTES;
-			else
-				runs[n++] = (struct export_run){at, PAGE_BYTES};
-		}
-	}
-	v->export = (struct export *)e;
-	v->generation = generation;
-	v->base = m->base;
-	v->size_bytes = align_down(f.size, e->lba_bytes);
-	v->mapped_bytes = align_up(f.size, PAGE_BYTES);
-	v->runs = runs;
-	v->nr_runs = n;
-	v->mapping = m;
-	return v;
-}
-
-static void fill(uint64_t from, uint64_t to)
-{
-	for (uint64_t i = from / PAGE_BYTES; i * PAGE_BYTES < min_u64(to, f.size); i++)
-		if (f.pages[i].block == NO_BLOCK)
-			f.pages[i].block = get_block();
-}
-
-int view_new(struct export *e, uint32_t generation, const struct view *before,
-	     const atomic_bool *stop, struct view **view, struct errtext *err)
-{
-	(void)stop; /* nothing happens meanwhile */
-	need_tenure("a view is made");
-	if (w.faults && sim_chance(30))
-		return errtext_set(err, -ENOMEM, "no view, says the simulator");
-	if (e->prepare && generation <= 1)
-		fill(0, f.size);
-	if (before && before->export == e && file_bytes_of(before) == f.size) {
-		before->mapping->references++;
-		*view = look(e, generation, before->mapping);
-	} else {
-		*view = look(e, generation, mapping_new());
-	}
-	return 0;
-}
-
-int export_look_ahead(struct export *e, uint64_t *bytes, struct errtext *err)
-{
-	(void)err;
-	need_tenure("the file is looked at");
-	*bytes = e->prepare ? f.size : 0;
-	return 0;
-}
-
-int view_allocate(const struct view *old, uint64_t offset, uint64_t length, const atomic_bool *stop,
-		  struct view **view, struct errtext *err)
-{
-	(void)stop;
-	need_tenure("holes are filled");
-	if (length == 0 || !range_ok(offset, length, old->size_bytes))
-		return errtext_set(err, -ERANGE, "outside the file");
-	if (align_up(f.size, PAGE_BYTES) != align_up(file_bytes_of(old), PAGE_BYTES))
-		return errtext_set(err, -ERANGE, "another size now");
-	if (!tenure_over(offset, offset + length))
-		sim_fail(P_UNDONE, "holes are filled where the file is not held");
-	if (sim_chance(50))
-		return errtext_set(err, -ENOSPC, "no room, says the simulator");
-	fill(align_down(offset, PAGE_BYTES), offset + length);
-	old->mapping->references++;
-	*view = look(old->export, old->generation, old->mapping);
-	return 0;
-}
-
-int view_again(const struct view *old, uint64_t offset, uint64_t length, const atomic_bool *stop,
-	       struct view **view, struct errtext *err)
-{
-	(void)stop;
-	(void)offset;
-	(void)length;
-	need_tenure("what was recalled is looked at again");
-	if (f.size > file_bytes_of(old) || view_run_at(old, align_up(f.size, PAGE_BYTES)))
-		return errtext_set(err, -ERANGE, "another size now");
-	old->mapping->references++;
-	*view = look(old->export, old->generation, old->mapping);
-	return 0;
-}
-
-/* What is left of `old` without the pages that `out` says, of a file of `bytes`. */
-static struct view *narrow(const struct view *old, const bool *out, uint64_t bytes)
-{
-	struct export_run *runs = calloc(FILE_MAX_PAGES, sizeof(*runs));
-	struct view *v = malloc(sizeof(*v));
-	unsigned int n = 0;
-
-	assert(v && runs);
-	*v = *old;
-	v->backed_bytes = 0;
-	for (unsigned int r = 0; r < old->nr_runs; r++) {
-		for (uint64_t at = old->runs[r].offset;
-		     at < old->runs[r].offset + old->runs[r].length; at += PAGE_BYTES) {
-			if (out[at / PAGE_BYTES] || at >= bytes)
-				continue;
-			v->backed_bytes += min_u64(PAGE_BYTES, bytes - at);
-			if (n > 0 && runs[n - 1].offset + runs[n - 1].length == at)
-				runs[n - 1].length += PAGE_BYTES;
-			else
-				runs[n++] = (struct export_run){at, PAGE_BYTES};
-		}
-	}
-	v->runs = runs;
-	v->nr_runs = n;
-	v->size_bytes = align_down(bytes, old->export->lba_bytes);
-	v->shared_bytes = min_u64(old->shared_bytes, bytes - v->backed_bytes);
-	v->hole_bytes = bytes - v->backed_bytes - v->shared_bytes;
-	old->mapping->references++;
-	return v;
-}
-
-int view_exclude(const struct view *old, const struct export_range *ranges, unsigned int nr_ranges,
-		 struct view **view)
-{
-	bool out[FILE_MAX_PAGES] = {0};
-
-	for (unsigned int i = 0; i < nr_ranges; i++)
-		for (uint64_t at = ranges[i].offset; at < ranges[i].offset + ranges[i].length &&
-						     at < (uint64_t)FILE_MAX_PAGES * PAGE_BYTES;
-		     at += PAGE_BYTES)
-			out[at / PAGE_BYTES] = true;
-	*view = narrow(old, out, file_bytes_of(old));
-	return 0;
-}
-
-/* What comes back counts as a hole here. */
-int view_leave_out(const struct view *old, const struct export_range *ranges,
-		   unsigned int nr_ranges, struct view **view)
-{
-	return view_exclude(old, ranges, nr_ranges, view);
-}
-
-int view_cut(const struct view *old, uint64_t bytes, struct view **view)
-{
-	static const bool none[FILE_MAX_PAGES];
-
-	assert(bytes > 0 && bytes < file_bytes_of(old));
-	*view = narrow(old, none, bytes);
-	return 0;
-}
-
-void view_free(struct view *view)
-{
-	if (!view)
-		return;
-	assert(view->mapping->references > 0);
-	if (--view->mapping->references == 0)
-		fabric_check_no_key(P_ROOM, 0, NEVER, NULL);
-	free((void *)view->runs);
-	free(view);
-}
-
-const struct export_run *view_run_at(const struct view *view, uint64_t offset)
-{
-	for (unsigned int i = 0; i < view->nr_runs; i++)
-		if (view->runs[i].offset + view->runs[i].length > offset)
-			return &view->runs[i];
-	return NULL;
-}
-
-bool view_backed(const struct view *view, uint64_t offset, uint64_t length)
-{
-	const struct export_run *r = view_run_at(view, offset);
-
-	return r && offset >= r->offset && range_ok(offset - r->offset, length, r->length);
-}
-
-/* ---- the door: bytes ------------------------------------------------------------------------- */
-
-static void check_range(const struct view *view, uint64_t offset, uint64_t length, const char *what)
-{
-	if (!range_ok(offset, length, view->size_bytes))
-		sim_fail(P_ROOM, "%s of bytes %llu+%llu of a view of %llu", what,
-			 (unsigned long long)offset, (unsigned long long)length,
-			 (unsigned long long)view->size_bytes);
-	if (view->mapping->references == 0)
-		sim_fail(P_ROOM, "%s by a view that is gone", what);
-}
-
-int view_persist(const struct view *view, uint64_t offset, uint64_t length)
-{
-	check_range(view, offset, length, "a persist");
-	return range_ok(offset, length, f.size) ? 0 : -ERANGE;
-}
-
-int export_flush(const struct export *e)
-{
-	(void)e;
-	return 0;
-}
-
-static int copy_in(const struct view *view, uint64_t offset, const void *src, uint64_t length)
-{
-	uint64_t n = offset < f.size ? min_u64(length, f.size - offset) : 0;
-
-	check_range(view, offset, length, "a copy");
-	write_file(offset, src, n);
-	return n < length ? -ERANGE : 0;
-}
-
-int view_copy_in(const struct view *view, uint64_t offset, const void *src, uint64_t length)
-{
-	return copy_in(view, offset, src, length);
-}
-
-/* A reactor's, that looks at nothing: the file must be ours. */
-static void check_staged(const struct view *view, uint64_t offset, uint64_t length)
-{
-	check_range(view, offset, length, "a staged copy");
-	if (!view_backed(view, offset, length))
-		sim_fail(P_ROOM, "a staged copy of bytes %llu+%llu, which are not backed",
-			 (unsigned long long)offset, (unsigned long long)length);
-	if (!tenure_over(offset, offset + length))
-		sim_fail(P_RELEASED, "a staged copy of what is not held");
-}
-
-int view_stage_in(const struct view *view, uint64_t offset, const void *src, uint64_t length)
-{
-	check_staged(view, offset, length);
-	return copy_in(view, offset, src, length);
-}
-
-int view_stage_out(const struct view *view, uint64_t offset, void *dst, uint64_t length)
-{
-	check_staged(view, offset, length);
-	return view_copy_out(view, offset, dst, length);
-}
-
-int view_copy_out(const struct view *view, uint64_t offset, void *dst, uint64_t length)
-{
-	check_range(view, offset, length, "a read");
-	if (!range_ok(offset, length, f.size))
-		return -ERANGE;
-	read_file(offset, dst, length);
-	return 0;
-}
-
-int view_zero(const struct view *view, uint64_t offset, uint64_t length)
-{
-	return copy_in(view, offset, NULL, length);
-}
-
-int view_compare(const struct view *view, uint64_t offset, const void *bytes, uint64_t length)
-{
-	uint8_t *is = malloc(length);
-	int err = view_copy_out(view, offset, is, length);
-
-	if (!err && memcmp(is, bytes, length) != 0)
-		err = -EILSEQ;
-	free(is);
-	return err;
-}
-
-int view_copy(const struct view *view, uint64_t from, uint64_t to, uint64_t length, bool *unread)
-{
-	uint8_t *bytes = malloc(length);
-	int err = view_copy_out(view, from, bytes, length);
-
-	*unread = err != 0;
-	if (!err)
-		err = copy_in(view, to, bytes, length);
-	free(bytes);
-	return err;
-}
-
-int view_verify(const struct view *view, uint64_t offset, uint64_t length)
-{
-	check_range(view, offset, length, "a verify");
-	return range_ok(offset, length, f.size) ? 0 : -ERANGE;
-}
-
-int export_punch(const struct export *e, const struct export_range *ranges, unsigned int nr_ranges)
-{
-	(void)e;
-	for (unsigned int i = 0; i < nr_ranges; i++) {
-		uint64_t from = ranges[i].offset, to = from + ranges[i].length;
-
-		fabric_check_no_key(P_REACHED, from, to, "a host punched");
-		if (sim_chance(20))
-			return -ENOSPC;
-		/* Behind the end there is nothing. */
-		to = min_u64(to, align_up(f.size, PAGE_BYTES));
-		sim_log("pages %llu to %llu are punched for a host",
-			(unsigned long long)(from / PAGE_BYTES),
-			(unsigned long long)(to / PAGE_BYTES));
-		if (from < to)
-			punch((unsigned int)(from / PAGE_BYTES),
-			      (unsigned int)((to - from) / PAGE_BYTES));
-	}
-	return 0;
-}
-
-int export_resize(const struct export *e, uint64_t bytes)
-{
-	(void)e;
-	fabric_check_no_key(P_REACHED,
-			    w.dax && w.pinned ? 0 : align_up(min_u64(bytes, f.size), PAGE_BYTES),
-			    NEVER, "the file was given another size");
-	if (sim_chance(30))
-		return -ENOSPC;
-	sim_log("the size is set from %llu to %llu", (unsigned long long)f.size,
-		(unsigned long long)bytes);
-	w.resized |= bytes != f.size;
-	set_size(bytes);
-	notice_change();
-	return 0;
-}
-
-bool export_can_punch(const struct export *e)
-{
-	(void)e;
-	return true;
-}
-
-int export_guarded_copy(void *dst, const void *src, size_t length)
-{
-	memcpy(dst, src, length);
-	return 0;
-}
-
-int export_guarded_equal(const void *a, const void *b, size_t length)
-{
-	return memcmp(a, b, length) == 0;
 }

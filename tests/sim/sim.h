@@ -202,6 +202,11 @@ void file_truncate_part(uint64_t bytes);
 void file_punch_part(unsigned int page, unsigned int n);
 void file_move_part(unsigned int page, unsigned int n);
 
+/* ---- export.c: the door of target/export ---- */
+
+void export_begin(void);
+void export_end(void);
+
 /* ---- tenure.c ---- */
 
 void tenures_begin(void);

@@ -553,6 +553,7 @@ void world_run(uint64_t seed)
 	watch_begin_world();
 	closes_begin();
 	file_begin();
+	export_begin();
 	target_up();
 	let_loose();
 	everybody_home();
@@ -564,6 +565,7 @@ void world_run(uint64_t seed)
 	file_check(sim_now);
 	if (sim_fabric_objects() > 0)
 		sim_fail(P_STUCK, "%u objects of the fabric are left over", sim_fabric_objects());
+	export_end();
 	file_end();
 	tenures_end();
 	lease_end();
