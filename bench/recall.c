@@ -3,6 +3,7 @@
  * What a recall costs: those who want the blocks, those who hold them, those who stand by.
  *
  *	lh-bench-recall bare FILE ROUNDS
+ *	lh-bench-recall asked FILE ROUNDS
  *	lh-bench-recall wait TARGET FILE ROUNDS GRANTS prompt|slow|dead
  *	lh-bench-recall storm TARGET FILE SECONDS
  *	lh-bench-recall stand-by TARGET SECONDS
@@ -10,7 +11,9 @@
  *
  * The landlord is a truncate(2) of FILE to the size that it has: it waits for the lease like any
  * other and changes nothing. `bare` measures it against a process that holds a lease and gives it
- * back at once, with no RDMA: what the kernel itself takes. Prints one line of JSON. Run by
+ * back at once, with no RDMA: what the kernel itself takes. `asked` is that with one question over
+ * TCP, to a process that sleeps until it comes: the least that asking a client can cost here, however
+ * it is done. Prints one line of JSON. Run by
  * scripts/bench, which knows how to make a target for it.
  */
 #include "leasehold.h"
@@ -19,6 +22,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -26,6 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -133,11 +139,54 @@ static off_t size_of(const char *file)
 	return st.st_size;
 }
 
-/* Holds a lease on the file; gives it back at once, takes it again, writes a byte each time it has it. */
-__attribute__((noreturn)) static void hold_bare(const char *file, int taken)
+/* Sends back what comes. */
+__attribute__((noreturn)) static void echo(int peer)
+{
+	char byte;
+
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	while (read(peer, &byte, 1) == 1 && write(peer, &byte, 1) == 1)
+		;
+	exit(0);
+}
+
+/* A connection to a process that sends back what comes. */
+static int start_echo(void)
+{
+	struct sockaddr_in addr = {.sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t length = sizeof(addr);
+	const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+	int peer;
+	pid_t pid;
+
+	if (listener < 0 || fd < 0 || bind(listener, (struct sockaddr *)&addr, length) < 0 ||
+	    listen(listener, 1) < 0 ||
+	    getsockname(listener, (struct sockaddr *)&addr, &length) < 0 ||
+	    connect(fd, (struct sockaddr *)&addr, length) < 0 ||
+	    (peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) < 0 ||
+	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) < 0 ||
+	    setsockopt(peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) < 0 || (pid = fork()) < 0)
+		die("cannot start who is asked: %s", strerror(errno));
+	if (pid == 0) {
+		(void)close(fd);
+		echo(peer);
+	}
+	(void)close(peer);
+	(void)close(listener);
+	return fd;
+}
+
+/*
+ * Holds a lease on the file; gives it back at once, or (`ask` is a socket) when a byte sent there has
+ * come back; takes it again, writes a byte each time it has it.
+ */
+__attribute__((noreturn)) static void hold_bare(const char *file, int taken, int ask)
 {
 	const int fd = open(file, O_RDWR | O_CLOEXEC);
 	sigset_t set;
+	char byte;
 	int sig;
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -155,12 +204,14 @@ __attribute__((noreturn)) static void hold_bare(const char *file, int taken)
 		if (write(taken, "", 1) != 1)
 			exit(0);
 		(void)sigwait(&set, &sig);
+		if (ask >= 0 && (write(ask, "", 1) != 1 || read(ask, &byte, 1) != 1))
+			die("who was asked is gone");
 		if (fcntl(fd, F_SETLEASE, F_UNLCK) < 0)
 			die("unlock %s: %s", file, strerror(errno));
 	}
 }
 
-static void bare(const char *file, uint64_t rounds)
+static void bare(const char *file, uint64_t rounds, bool asked)
 {
 	const off_t size = size_of(file);
 	struct samples s = {0};
@@ -172,7 +223,7 @@ static void bare(const char *file, uint64_t rounds)
 		die("cannot start the holder: %s", strerror(errno));
 	if (holder == 0) {
 		(void)close(taken[0]);
-		hold_bare(file, taken[1]);
+		hold_bare(file, taken[1], asked ? start_echo() : -1);
 	}
 	(void)close(taken[1]);
 	for (uint64_t i = 0; i < rounds; i++) {
@@ -183,7 +234,7 @@ static void bare(const char *file, uint64_t rounds)
 	}
 	(void)kill(holder, SIGKILL);
 	(void)waitpid(holder, NULL, 0);
-	(void)printf("{\"what\":\"bare\",");
+	(void)printf("{\"what\":\"%s\",", asked ? "asked" : "bare");
 	print_samples(&s);
 	(void)puts("}");
 }
@@ -367,8 +418,8 @@ int main(int argc, char **argv)
 	const struct lh_options options = {.no_fallback = true};
 	const char *what = argc > 1 ? argv[1] : "";
 
-	if (strcmp(what, "bare") == 0 && argc == 4) {
-		bare(argv[2], number(argv[3], 1, SAMPLES_MAX));
+	if ((strcmp(what, "bare") == 0 || strcmp(what, "asked") == 0) && argc == 4) {
+		bare(argv[2], number(argv[3], 1, SAMPLES_MAX), what[0] == 'a');
 		return 0;
 	}
 	if (!((strcmp(what, "wait") == 0 && argc == 7) ||
