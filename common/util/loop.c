@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -43,6 +44,7 @@ struct loop {
 	uint64_t spin_ns;
 	uint64_t worked_ns; /* start of the last turn that did something */
 	uint64_t looked_ns;
+	uint64_t awake_ns; /* no sleep before that */
 	bool fds_worked;
 
 	struct epoll_event events[EVENTS_PER_LOOK];
@@ -122,6 +124,12 @@ void loop_set_spin(struct loop *loop, uint64_t spin_ns)
 {
 	assert(loop_is_current(loop));
 	loop->spin_ns = spin_ns;
+}
+
+void loop_stay_awake(struct loop *loop, uint64_t until_ns)
+{
+	assert(loop_is_current(loop));
+	loop->awake_ns = until_ns;
 }
 
 void loop_post(struct loop *loop, struct loop_msg *msg, void (*fn)(struct loop_msg *msg))
@@ -301,6 +309,14 @@ static bool run_due(struct loop *loop, uint64_t now)
 	return worked;
 }
 
+static void look_now_and_then(struct loop *loop, uint64_t now)
+{
+	if (now - loop->looked_ns < LOOK_EVERY_NS)
+		return;
+	loop->looked_ns = now;
+	look_at_fds(loop, 0);
+}
+
 static void run_turn(struct loop *loop)
 {
 	uint64_t now = now_ns();
@@ -310,13 +326,16 @@ static void run_turn(struct loop *loop)
 		loop->worked_ns = now;
 		loop->fds_worked = false;
 	}
-	if (list_empty(&loop->pollers)) {
+	if (now < loop->awake_ns) {
+		if (!worked)
+			(void)sched_yield();
+		look_now_and_then(loop, now);
+	} else if (list_empty(&loop->pollers)) {
 		look_at_fds(loop, NEVER_NS);
 	} else if (!worked && now - loop->worked_ns >= loop->spin_ns && arm_pollers(loop)) {
 		look_at_fds(loop, NEVER_NS);
-	} else if (now - loop->looked_ns >= LOOK_EVERY_NS) {
-		loop->looked_ns = now;
-		look_at_fds(loop, 0);
+	} else {
+		look_now_and_then(loop, now);
 	}
 }
 

@@ -85,4 +85,10 @@ void loop_del_poller(struct loop *loop, struct loop_poller *poller);
 /** How long to go on polling after the last work before sleeping. Default 0. */
 void loop_set_spin(struct loop *loop, uint64_t spin_ns);
 
+/**
+ * Does not sleep before `until_ns` (now_ns(); 0: as usual): a message or a completion is expected any
+ * moment, and to be woken for it would take longer. Others that want the processor get it.
+ */
+void loop_stay_awake(struct loop *loop, uint64_t until_ns);
+
 #endif

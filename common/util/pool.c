@@ -6,6 +6,7 @@
 #include "util/pool.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,7 @@ struct pool {
 	pthread_cond_t more;
 	struct list urgent, normal;
 	bool ending;
+	uint64_t awake_ns; /* no sleep before that */
 
 	char *name;
 	unsigned int started;
@@ -33,6 +35,18 @@ static void call_done(struct loop_msg *msg)
 	struct work *work = container_of(msg, struct work, msg);
 
 	work->done(work);
+}
+
+/* Under the lock, which others may have in between. */
+static void wait_for_work(struct pool *pool)
+{
+	if (now_ns() >= pool->awake_ns) {
+		(void)pthread_cond_wait(&pool->more, &pool->lock);
+		return;
+	}
+	(void)pthread_mutex_unlock(&pool->lock);
+	(void)sched_yield();
+	(void)pthread_mutex_lock(&pool->lock);
 }
 
 /* The next work, or NULL to end. */
@@ -47,7 +61,7 @@ static struct work *take(struct pool *pool)
 			l = list_pop(&pool->normal);
 		if (l || pool->ending)
 			break;
-		(void)pthread_cond_wait(&pool->more, &pool->lock);
+		wait_for_work(pool);
 	}
 	(void)pthread_mutex_unlock(&pool->lock);
 	return l ? list_entry(l, struct work, link) : NULL;
@@ -143,5 +157,14 @@ void pool_hurry(struct pool *pool, struct work *work)
 		list_del(&work->link);
 		list_push(&pool->urgent, &work->link);
 	}
+	(void)pthread_mutex_unlock(&pool->lock);
+}
+
+void pool_stay_awake(struct pool *pool, uint64_t until_ns)
+{
+	(void)pthread_mutex_lock(&pool->lock);
+	pool->awake_ns = until_ns;
+	if (until_ns)
+		(void)pthread_cond_broadcast(&pool->more);
 	(void)pthread_mutex_unlock(&pool->lock);
 }

@@ -39,4 +39,10 @@ void pool_submit(struct pool *pool, struct work *work, enum pool_urgency urgency
  */
 void pool_hurry(struct pool *pool, struct work *work);
 
+/**
+ * Its threads do not sleep before `until_ns` (now_ns(); 0: as usual): work is to come any moment. Any
+ * thread.
+ */
+void pool_stay_awake(struct pool *pool, uint64_t until_ns);
+
 #endif

@@ -276,13 +276,12 @@ uint64_t client_next_serial(void)
 	return ++serial;
 }
 
-unsigned int client_tell_all(struct holding *h, unsigned int *grants)
+unsigned int client_tell_all(struct holding *h)
 {
 	const struct holding_env *env = h->env;
 	unsigned int clients = 0;
 	struct list *l;
 
-	*grants = h->nr_live;
 	list_for_each (l, &h->grants) {
 		struct grant *g = list_entry(l, struct grant, link);
 

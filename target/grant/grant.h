@@ -31,7 +31,8 @@
 
 #define GRANT_CONFLICT_DEADLINES 5 /* of a recall that a block command waits for a grant to go */
 
-#define GRANT_DEFAULT_DEADLINE_MS    1000 /* ask first; then fence */
+#define GRANT_DEFAULT_DEADLINE_MS    1000	       /* ask first; then fence */
+#define GRANT_RECALL_AWAKE_NS	     (500 * NS_PER_US) /* that threads wait for answers unslept */
 #define GRANT_DEFAULT_MAX_PER_CLIENT 4096
 #define GRANT_DEFAULT_MAX_BYTES	     0 /* no limit: what is granted takes no memory but the file's own */
 /*
@@ -108,7 +109,7 @@ struct holding_ops {
 	int (*settle)(void *ctx, struct holding *h, uint64_t offset, uint64_t length,
 		      struct loop_msg *done, void (*fn)(struct loop_msg *));
 	/**
-	 * Sends Recall on the client's direct queue (and rings the doorbell event): of grants that touch
+	 * Sends Recall on the client's direct queue (without one: as an event): of grants that touch
 	 * the range; UINT64_MAX: to the end. Once a recall.
 	 */
 	void (*tell)(void *ctx, struct grant_client *client, struct holding *h, uint64_t offset,

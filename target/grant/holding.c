@@ -287,6 +287,8 @@ void holding_check_keys(struct holding *h)
 		return;
 	if (h->nr_live == 0 && h->timeline.released_ns == 0)
 		h->timeline.released_ns = now_ns();
+	if (h->nr_live == 0 && !h->recall.seal_asked)
+		holding_event(h, RECALL_GIVEN_BACK);
 	if (h->recall.keys_dead || !list_empty(&h->grants))
 		return;
 	if (h->state == HOLDING_RECALLING)
@@ -322,14 +324,21 @@ static void begin_recall(struct holding *h, unsigned int mask)
 	grant_cancel_all(h);
 }
 
+/* The landlord waits for each of us to be woken: for a prompt answer nobody need be. */
+void holding_stay_awake(const struct holding *h, bool awake)
+{
+	uint64_t until_ns = awake ? now_ns() + GRANT_RECALL_AWAKE_NS : 0;
+
+	loop_stay_awake(h->env->control, until_ns);
+	pool_stay_awake(h->env->registrar, until_ns);
+}
+
 static void tell(struct holding *h)
 {
-	unsigned int grants;
-
-	h->timeline.clients = client_tell_all(h, &grants);
+	h->timeline.clients = client_tell_all(h);
 	h->timeline.told_ns = now_ns();
-	log_notice("%s: generation %u is recalled: %u grants of %u clients", h->config.export.name,
-		   h->generation, grants, h->timeline.clients);
+	if (h->timeline.clients > 0)
+		holding_stay_awake(h, true);
 }
 
 static void fence_clients(struct holding *h)
@@ -359,6 +368,7 @@ static void release_tenure(struct holding *h)
 	/* Before: who waits for it may have finished before we look at the clock again. */
 	unlocked_ns = now_ns();
 	tenure_release(h->tenure);
+	holding_stay_awake(h, false);
 	loop_timer_cancel(h->env->control, &h->timer);
 	range_overtaken(h);
 	if (h->generation == 0) {
@@ -516,10 +526,14 @@ static void carry_out(struct holding *h, const struct recall_actions *actions)
 		give_up(h);
 	if (mask & RECALL_DO_CANCEL)
 		begin_recall(h, mask);
+	if (mask & RECALL_DO_TELL)
+		tell(h);
 	if (mask & RECALL_DO_QUIESCE)
 		env->ops->quiesce(env->ops_ctx, h, &h->quiesce_msg, on_quiesced);
 	if (mask & RECALL_DO_TELL)
-		tell(h);
+		log_notice("%s: generation %u is recalled: %u grants of %u clients",
+			   h->config.export.name, h->generation, h->timeline.grants,
+			   h->timeline.clients);
 	if (mask & RECALL_DO_SEAL)
 		env->ops->seal(env->ops_ctx, h, &h->seal_msg, on_sealed);
 	if (mask & (RECALL_DO_FENCE_CLIENTS | RECALL_DO_FENCE_BLOCK)) {

@@ -293,6 +293,8 @@ void holding_describe(struct holding *h);
 /** The file was found shorter: what is served now ends there. */
 void holding_shrunk(struct holding *h);
 void holding_check_drained(struct holding *h);
+/** Control and the registrar wait for clients' answers without sleeping, but not for long. */
+void holding_stay_awake(const struct holding *h, bool awake);
 void holding_check_keys(struct holding *h);
 void holding_check_stopped(struct holding *h);
 /** Answers holding_start(), if nobody has yet. */
@@ -511,7 +513,7 @@ void client_grant_free(struct grant *grant);
 void client_grant_kill(struct grant *grant);
 void client_touch(struct grant_client *client);
 /** Asks every client that holds grants of h; fences those that still do. Return how many. */
-unsigned int client_tell_all(struct holding *h, unsigned int *grants);
+unsigned int client_tell_all(struct holding *h);
 unsigned int client_fence_all(struct holding *h);
 /** The same for grants that touch the range; both return how many clients. */
 unsigned int client_tell_range(struct holding *h, const struct holding_range *r);

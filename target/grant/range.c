@@ -305,6 +305,8 @@ static void tell(struct holding_range *r)
 		.seen_ns = now_ns(),
 		.clients = clients,
 	};
+	if (clients > 0)
+		holding_stay_awake(r->h, true);
 	log_info("%s: bytes %llu to %llu are recalled from %u clients", r->h->config.export.name,
 		 (unsigned long long)r->offset, (unsigned long long)r->end - 1, clients);
 }
@@ -333,6 +335,7 @@ static void release(struct holding_range *r)
 		t->proven_ns = now_ns();
 	loop_timer_cancel(r->h->env->control, &r->timer);
 	assert(!granted(r));
+	holding_stay_awake(r->h, false);
 	loop_post(r->h->env->control, &r->done_msg, on_done);
 }
 

@@ -221,6 +221,11 @@ void recall_step(struct recall *r, enum recall_event event, uint64_t now,
 	case RECALL_TIMER:
 		timer(r, now, out);
 		break;
+	case RECALL_GIVEN_BACK:
+		/* While the keys are killed, not afterwards: the landlord waits for both. */
+		if (r->state == RECALL_RECALLING)
+			seal(r, out);
+		break;
 	case RECALL_EVENTS:
 		assert(false);
 	}

@@ -20,7 +20,7 @@ enum recall_state {
 	RECALL_RETAKING,  /* the tenure is ours; keys are being made; nobody was given one yet */
 	RECALL_GRANTED,	  /* served, granted */
 	RECALL_RECALLING, /* clients were asked to stop and release; our own work drains */
-	RECALL_DRAINING,  /* no grant is left; commits are refused; our own work drains */
+	RECALL_DRAINING,  /* no key of a grant is left; commits are refused; our own work drains */
 	RECALL_FENCED,	/* the deadline passed: queues in error, the keys of the rest are killed */
 	RECALL_INVALID, /* nothing uses the memory; our own keys are being deregistered */
 	RECALL_STATES,
@@ -39,14 +39,15 @@ enum recall_event {
 	RECALL_FENCE_DONE,     /* the queues are in error */
 	RECALL_REGIONS_GONE,   /* every key of ours is deregistered */
 	RECALL_TIMER,	       /* time has passed */
+	RECALL_GIVEN_BACK,     /* no grant lives, though keys may: nobody has anything to commit */
 	RECALL_EVENTS,
 };
 
 /* What to do now, in this order. */
 enum recall_action {
 	RECALL_DO_CANCEL = 1 << 0,	  /* stop making views and regions; DRAINED tells the end */
-	RECALL_DO_QUIESCE = 1 << 1,	  /* block commands to the file-system path; DRAINED */
-	RECALL_DO_TELL = 1 << 2,	  /* ask the clients; KEYS_DEAD */
+	RECALL_DO_TELL = 1 << 1,	  /* ask the clients, whose way is the longest; KEYS_DEAD */
+	RECALL_DO_QUIESCE = 1 << 2,	  /* block commands to the file-system path; DRAINED */
 	RECALL_DO_SEAL = 1 << 3,	  /* SEALED */
 	RECALL_DO_FENCE_CLIENTS = 1 << 4, /* queues of those who hold grants still */
 	RECALL_DO_FENCE_BLOCK = 1 << 5,	  /* block queues with work in flight still */

@@ -165,8 +165,9 @@ void controllers_ns_changed(struct nvme_target *t, const struct ns_home *home);
 void controllers_changed(struct nvme_target *t, const struct ns_home *home, unsigned int change);
 /** Reactor: something of ours broke. */
 void controller_error_event(struct controller *c);
+/** `told`: it hears of it by another way, so this is for the log alone. */
 void controller_recall_event(struct controller *c, uint32_t nsid, uint64_t offset, uint64_t length,
-			     uint32_t generation);
+			     uint32_t generation, bool told);
 /** To every controller that came in by the listener. */
 void controllers_ana_changed(struct nvme_target *t, const struct nvme_listener *listener);
 /** To every controller that has a SMART log. */

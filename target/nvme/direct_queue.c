@@ -322,6 +322,7 @@ static void send_recall(struct direct_queue *dq, struct dq_tell *tell)
 	};
 
 	counter_add(&recalls_told, 1);
+	loop_stay_awake(dq->q.nr->loop, now + GRANT_RECALL_AWAKE_NS);
 	post_message(dq, &wire.header, LH_MSG_RECALL, sizeof(wire));
 	loop_post(dq->q.target->env.control, &tell->msg, tell_over);
 }
@@ -563,24 +564,21 @@ static void tell_arrived(struct loop_msg *msg)
 void direct_queue_tell(struct direct_queue *dq, uint32_t nsid, uint64_t offset, uint64_t length,
 		       uint32_t generation, uint32_t deadline_ms)
 {
-	struct dq_tell *tell;
+	struct dq_tell *tell = queue_reachable(&dq->q) ? calloc(1, sizeof(*tell)) : NULL;
 
-	controller_recall_event(dq->owner, nsid, offset, length, generation);
-	if (!queue_reachable(&dq->q))
-		return;
-	tell = calloc(1, sizeof(*tell));
-	/* Then the client learns of it by the event, or by being fenced. */
-	if (!tell)
-		return;
-	*tell = (struct dq_tell){
-		.dq = dq,
-		.nsid = nsid,
-		.generation = generation,
-		.offset = offset,
-		.length = length,
-		.deadline_ns = now_ns() + deadline_ms * NS_PER_MS,
-	};
-	loop_post(dq->q.nr->loop, &tell->msg, tell_arrived);
+	if (tell) {
+		*tell = (struct dq_tell){
+			.dq = dq,
+			.nsid = nsid,
+			.generation = generation,
+			.offset = offset,
+			.length = length,
+			.deadline_ns = now_ns() + deadline_ms * NS_PER_MS,
+		};
+		loop_post(dq->q.nr->loop, &tell->msg, tell_arrived);
+	}
+	/* The doorbell is for those whom no message reaches: what it starts would delay the answer. */
+	controller_recall_event(dq->owner, nsid, offset, length, generation, tell != NULL);
 }
 
 /* ---- death ------------------------------------------------------------------------------------ */

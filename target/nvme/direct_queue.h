@@ -15,7 +15,7 @@ struct direct_queue;
 uint16_t direct_queue_new(struct nvme_target *t, struct cm_channel *channel,
 			  const struct fabric_cm_event *event, const struct cm_request *request);
 
-/** Control: Recall goes out as soon as there is a credit; the doorbell event rings. */
+/** Control: Recall goes out as soon as there is a credit; without a queue that works, an event. */
 void direct_queue_tell(struct direct_queue *dq, uint32_t nsid, uint64_t offset, uint64_t length,
 		       uint32_t generation, uint32_t deadline_ms);
 

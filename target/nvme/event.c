@@ -23,6 +23,7 @@ struct event_msg {
 	bool measured;
 	uint16_t temperature; /* then */
 	uint8_t change;	      /* enum lh_change, or 0 */
+	bool told;	      /* of the change, by another way: for the log alone */
 	uint8_t resv;	      /* enum nvme_resv_notice, or 0 */
 	uint32_t nsid;
 	unsigned int slot;
@@ -122,6 +123,8 @@ static void note_change(struct controller_admin *a, const struct event_msg *even
 	};
 	if (a->nr_changes < CHANGE_LOG_ENTRIES)
 		a->nr_changes++;
+	if (event->told)
+		return;
 	a->vendor_change = event->change;
 	/* Plain hosts never hear of it. */
 	a->vendor_pending = a->direct_aware;
@@ -425,10 +428,11 @@ void controller_error_event(struct controller *c)
 }
 
 void controller_recall_event(struct controller *c, uint32_t nsid, uint64_t offset, uint64_t length,
-			     uint32_t generation)
+			     uint32_t generation, bool told)
 {
 	struct event_msg event = {
 		.change = LH_CHANGE_RECALL,
+		.told = told,
 		.nsid = nsid,
 		.generation = generation,
 		.offset = offset,

@@ -40,6 +40,7 @@ active proctype anybody()
 		:: e = FENCE_DONE
 		:: e = REGIONS_GONE
 		:: e = TIMER
+		:: e = GIVEN_BACK
 		fi;
 		d_step {
 			recall_step(e);

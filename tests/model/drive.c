@@ -21,12 +21,12 @@ enum packed_bit {
 	BIT_LOST,
 };
 
-static_assert(RECALL_STATES == 7 && RECALL_EVENTS == 12 && RECALL_DO_ABORT == 1 << 15,
+static_assert(RECALL_STATES == 7 && RECALL_EVENTS == 13 && RECALL_DO_ABORT == 1 << 15,
 	      "machine.pml has the same numbers");
 
 static const char *const event_texts[RECALL_EVENTS] = {
-	"TAKEN",     "PREPARED", "PREPARE_FAILED", "BREAK",	 "LOST",	 "STOP",
-	"KEYS_DEAD", "DRAINED",	 "SEALED",	   "FENCE_DONE", "REGIONS_GONE", "TIMER",
+	"TAKEN",   "PREPARED", "PREPARE_FAILED", "BREAK",	 "LOST",  "STOP",	"KEYS_DEAD",
+	"DRAINED", "SEALED",   "FENCE_DONE",	 "REGIONS_GONE", "TIMER", "GIVEN_BACK",
 };
 
 static const struct recall_limits limits = {DEADLINE_NS, PATIENCE_NS};

@@ -24,11 +24,12 @@
 #define FENCE_DONE     9
 #define REGIONS_GONE   10
 #define TIMER	       11
-#define EVENTS	       12
+#define GIVEN_BACK     12
+#define EVENTS	       13
 
 #define DO_CANCEL	  1
-#define DO_QUIESCE	  2
-#define DO_TELL		  4
+#define DO_TELL		  2
+#define DO_QUIESCE	  4
 #define DO_SEAL		  8
 #define DO_FENCE_CLIENTS  16
 #define DO_FENCE_BLOCK	  32
@@ -263,6 +264,11 @@ inline recall_step(e)
 		fi
 	:: e == REGIONS_GONE -> m_regions_gone()
 	:: e == TIMER -> m_timer()
+	:: e == GIVEN_BACK ->
+		if
+		:: state == RECALLING -> m_seal()
+		:: else
+		fi
 	fi;
 	m_advance();
 #ifdef TRACE

@@ -334,11 +334,13 @@ inline complete()
 
 #if CLIENTS == 1
 #define NO_GRANTS  (grant[0] == NO_GRANT)
+#define NONE_LIVE  (grant[0] != LIVE)
 #define NO_COMMITS (commit[0] != AT_WORK)
 #define WRITES(k)  (write[0] == (k))
 #define HELD(k)	   (key[0] == (k))
 #else
 #define NO_GRANTS  (grant[0] == NO_GRANT && grant[1] == NO_GRANT)
+#define NONE_LIVE  (grant[0] != LIVE && grant[1] != LIVE)
 #define NO_COMMITS (commit[0] != AT_WORK && commit[1] != AT_WORK)
 #define WRITES(k)  (write[0] == (k) || write[1] == (k))
 #define HELD(k)	   (key[0] == (k) || key[1] == (k))
@@ -371,6 +373,7 @@ end:	do
 	:: d_step { !dead && going_on && !drained && quiesced && making == NOTHING -> event(DRAINED) }
 #endif
 	:: d_step { !dead && going_on && !keys_dead && NO_GRANTS -> event(KEYS_DEAD) }
+	:: d_step { !dead && going_on && !seal_asked && NONE_LIVE -> event(GIVEN_BACK) }
 	:: d_step { !dead && sealed_msg -> sealed_msg = 0; event(SEALED) }
 	:: d_step { !dead && fence_msg -> fence_msg = 0; event(FENCE_DONE) }
 	:: d_step { !dead && freeing && regions == 0 && making == NOTHING -> event(REGIONS_GONE) }

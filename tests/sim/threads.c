@@ -218,6 +218,12 @@ void loop_del_poller(struct loop *loop, struct loop_poller *poller)
 	list_del(&poller->link);
 }
 
+void loop_stay_awake(struct loop *loop, uint64_t until_ns)
+{
+	(void)loop;
+	(void)until_ns;
+}
+
 void loop_set_spin(struct loop *loop, uint64_t spin_ns)
 {
 	(void)loop;
@@ -429,4 +435,10 @@ void pool_hurry(struct pool *pool, struct work *work)
 		return;
 	list_del(&work->link);
 	list_push(&pool->urgent, &work->link);
+}
+
+void pool_stay_awake(struct pool *pool, uint64_t until_ns)
+{
+	(void)pool;
+	(void)until_ns;
 }

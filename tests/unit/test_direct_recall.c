@@ -7,6 +7,8 @@
 
 #include "tenure/tenure.h"
 
+#define EVENT_SLOT 9
+
 /* ---- recalls ---------------------------------------------------------------------------------- */
 
 /* Told, commits, gives back: then its keys and its generation are worth nothing. */
@@ -21,6 +23,8 @@ static void test_recall(void **state)
 	open_direct(&d);
 	open_direct(&late);
 	grant = acquire(&d, 0, MIB(1), &generation);
+	(void)host_command(&admin, EVENT_SLOT, NVME_ADMIN_ASYNC_EVENT);
+	host_post(&admin, EVENT_SLOT, 64);
 	assert_int_equal(commit(&d, generation, 0, 4096), NVME_SC_SUCCESS);
 	assert_int_equal(landlord_open(&d, 1), -1);
 	assert_true(turn_until(&d, &d.recalled, STEP_MS));
@@ -44,8 +48,13 @@ static void test_recall(void **state)
 	assert_int_equal(atomic_load(&persists.begun), 2);
 	assert_int_equal(d.recalls, 1);
 	assert_int_equal(late.recalls, 0); /* it held nothing */
+	/* Who was told by a message is not told by an event. */
+	assert_false(admin.has_cid[EVENT_SLOT]);
 	/* The next generation, on the same queue. The old one's are not taken for its. */
 	(void)close(fd);
+	assert_int_equal(host_wait(&admin, EVENT_SLOT), NVME_SC_SUCCESS);
+	assert_int_equal(le32toh(admin.by_cid[EVENT_SLOT].dw0),
+			 NVME_AEN_VENDOR | LH_CHANGE_REGRANT << 8 | LH_LOG_RECALLS << 16);
 	grant = acquire(&d, 0, MIB(1), &next);
 	assert_int_equal(next, generation + 1);
 	assert_int_equal(commit(&d, generation, 0, 4096), LH_SC_STALE_GENERATION);

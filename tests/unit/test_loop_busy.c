@@ -364,6 +364,92 @@ static void test_busy_poller_starves_nothing(void **state)
 	loop_del_poller(loop, &q.poller);
 }
 
+/* What is expected any moment. */
+
+#define AWAKE_NS    (10 * NS_PER_S) /* longer than the test takes */
+#define AWAKE_POSTS 20
+
+static atomic_int handled;
+static atomic_uint_fast64_t awake_until;
+
+static void be_awake(struct loop_msg *msg)
+{
+	(void)msg;
+	loop_stay_awake(loop, atomic_load(&awake_until));
+	atomic_fetch_add(&handled, 1);
+}
+
+static void handle(struct loop_msg *msg)
+{
+	(void)msg;
+	atomic_fetch_add(&handled, 1);
+}
+
+static void handle_fd(struct loop_fd *lfd, uint32_t events)
+{
+	eventfd_t value;
+
+	(void)events;
+	(void)eventfd_read(lfd->fd, &value);
+	atomic_fetch_add(&handled, 1);
+}
+
+static void handle_timer(struct loop_timer *timer)
+{
+	(void)timer;
+	atomic_fetch_add(&handled, 1);
+}
+
+static void post_and_wait(struct loop_msg *msg, void (*fn)(struct loop_msg *msg))
+{
+	const int before = atomic_load(&handled);
+
+	loop_post(loop, msg, fn);
+	while (atomic_load(&handled) == before)
+		usleep(100);
+}
+
+/* Nobody is woken for messages; descriptors and timers have their turn; then it sleeps as before. */
+static void test_stay_awake(void **state)
+{
+	struct loop_fd lfd = {.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .fn = handle_fd};
+	struct loop_timer timer = {.fn = handle_timer};
+	struct loop_msg msg;
+	int slept, woken;
+
+	(void)state;
+	atomic_store(&handled, 0);
+	assert_int_equal(loop_add_fd(loop, &lfd, EPOLLIN), 0);
+	loop_timer_set(loop, &timer, now_ns() + 20 * NS_PER_MS);
+	assert_int_equal(loop_start(loop), 0);
+	atomic_store(&awake_until, now_ns() + AWAKE_NS);
+	post_and_wait(&msg, be_awake);
+	slept = atomic_load(&sleeps);
+	woken = atomic_load(&wakes);
+	for (int i = 0; i < AWAKE_POSTS; i++)
+		post_and_wait(&msg, handle);
+	assert_int_equal(eventfd_write(lfd.fd, 1), 0);
+	/* These, the descriptor and the timer. */
+	while (atomic_load(&handled) < 1 + AWAKE_POSTS + 2)
+		usleep(100);
+	assert_int_equal(atomic_load(&sleeps), slept);
+	assert_int_equal(atomic_load(&wakes), woken + 1);
+	/* Called off, and over. */
+	for (int i = 0; i < 2; i++) {
+		atomic_store(&awake_until, i == 0 ? 0 : now_ns() + 5 * NS_PER_MS);
+		slept = atomic_load(&sleeps);
+		post_and_wait(&msg, be_awake);
+		while (atomic_load(&sleeps) == slept)
+			usleep(100);
+	}
+	woken = atomic_load(&wakes);
+	post_and_wait(&msg, handle);
+	assert_int_equal(atomic_load(&wakes), woken + 1);
+	loop_join(loop);
+	loop_del_fd(loop, &lfd);
+	(void)close(lfd.fd);
+}
+
 #define loop_test(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -373,6 +459,7 @@ int main(void)
 		loop_test(test_post_to_self),	    loop_test(test_poller_turns),
 		loop_test(test_poller_del_in_poll), loop_test(test_poller_sleeps_and_wakes),
 		loop_test(test_poller_spins),	    loop_test(test_busy_poller_starves_nothing),
+		loop_test(test_stay_awake),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

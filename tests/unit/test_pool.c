@@ -259,6 +259,42 @@ static void test_threads(void **state)
 	assert_false(sigismember(&mask, SIGTERM));
 }
 
+#define WINDOW_US 20000
+
+/* Processor time of the process in a while in which this thread sleeps. */
+static uint64_t busy_ns(void)
+{
+	struct timespec before, after;
+
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+	(void)usleep(WINDOW_US);
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+	return (uint64_t)(after.tv_sec - before.tv_sec) * NS_PER_S + (uint64_t)after.tv_nsec -
+	       (uint64_t)before.tv_nsec;
+}
+
+/* Threads that sleep get up for it, work is done as ever, and then they sleep again. */
+static void test_stay_awake(void **state)
+{
+	(void)state;
+	assert_int_equal(pool_new("awake", 1, &pool), 0);
+	for (int i = 0; i < 2; i++) {
+		while (busy_ns() > NS_PER_MS)
+			;
+		pool_stay_awake(pool, now_ns() + 60 * NS_PER_S);
+		while (busy_ns() < 2 * NS_PER_MS)
+			;
+		(void)sem_post(&gate);
+		pool_submit(pool, &jobs[i].work, POOL_NORMAL, run_looks_around, job_done, loop);
+		wait_done(i + 1);
+		/* Called off, or over. */
+		pool_stay_awake(pool, i == 0 ? 0 : now_ns() + NS_PER_MS);
+	}
+	while (busy_ns() > NS_PER_MS)
+		;
+	pool_free(pool);
+}
+
 static void test_idle(void **state)
 {
 	(void)state;
@@ -280,6 +316,7 @@ int main(void)
 		pool_test(test_free_runs_the_rest),
 		pool_test(test_submit_during_free),
 		pool_test(test_threads),
+		pool_test(test_stay_awake),
 		pool_test(test_idle),
 	};
 

@@ -70,6 +70,29 @@ static void test_cooperative(void **state)
 	assert_false(r.keys_dead || r.drained || r.sealed || r.fence_done);
 }
 
+/* Commits are sealed while the keys of what was given back are killed. */
+static void test_given_back(void **state)
+{
+	struct recall r;
+
+	(void)state;
+	to_granted(&r);
+	expect(&r, RECALL_GIVEN_BACK, 0, 0, RECALL_GRANTED);
+	expect(&r, RECALL_BREAK, 10, BEGIN, RECALL_RECALLING);
+	expect(&r, RECALL_DRAINED, 20, 0, RECALL_RECALLING);
+	expect(&r, RECALL_GIVEN_BACK, 30, RECALL_DO_SEAL, RECALL_RECALLING);
+	expect(&r, RECALL_GIVEN_BACK, 31, 0, RECALL_RECALLING);
+	expect(&r, RECALL_SEALED, 40, 0, RECALL_RECALLING);
+	expect(&r, RECALL_KEYS_DEAD, 50, RECALL_DO_FREE_REGIONS, RECALL_INVALID);
+	/* The keys may as well be dead before it is sealed. */
+	to_granted(&r);
+	expect(&r, RECALL_BREAK, 10, BEGIN, RECALL_RECALLING);
+	expect(&r, RECALL_GIVEN_BACK, 20, RECALL_DO_SEAL, RECALL_RECALLING);
+	expect(&r, RECALL_KEYS_DEAD, 30, 0, RECALL_DRAINING);
+	expect(&r, RECALL_DRAINED, 40, 0, RECALL_DRAINING);
+	expect(&r, RECALL_SEALED, 50, RECALL_DO_FREE_REGIONS, RECALL_INVALID);
+}
+
 static void test_deadline(void **state)
 {
 	struct recall r;
@@ -407,6 +430,10 @@ static void happen(struct world *w)
 		else if (w->freeing)
 			do_event(w, RECALL_REGIONS_GONE);
 		break;
+	case 14:
+		if (w->told && w->clients_answer)
+			do_event(w, RECALL_GIVEN_BACK);
+		break;
 	default:
 		w->now += next_random(&w->random) % 5;
 		if (w->wake_ns && w->now >= w->wake_ns) {
@@ -539,6 +566,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		leaks_test(test_cooperative),
+		leaks_test(test_given_back),
 		leaks_test(test_deadline),
 		leaks_test(test_deadline_of_block_work),
 		leaks_test(test_break_while_retaking),
