@@ -18,14 +18,13 @@
  */
 #include "leasehold.h"
 
-#include "util/util.h"
+#include "measure.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,34 +37,11 @@
 #include <unistd.h>
 
 #define GRANT_BYTES KIB(4) /* of each of many grants; a gap of as much keeps them apart */
-#define SAMPLES_MAX 2000000u
-#define REGRANT_MS  60000 /* all must be granted again by then */
+#define REGRANT_MS  60000  /* all must be granted again by then */
 #define PAUSE_NS    (200 * NS_PER_US)
 
 static struct lh_client *client;
 static struct lh_export *ex;
-
-__attribute__((noreturn)) PRINTF_LIKE(1, 2) static void die(const char *fmt, ...)
-{
-	va_list args;
-
-	va_start(args, fmt);
-	(void)fputs("lh-bench-recall: ", stderr);
-	(void)vfprintf(stderr, fmt, args);
-	(void)fputc('\n', stderr);
-	va_end(args);
-	exit(1);
-}
-
-static uint64_t number(const char *text, uint64_t min, uint64_t max)
-{
-	uint64_t n;
-
-	if (size_parse(text, &n) < 0 || n < min || n > max)
-		die("'%s': expected a number from %llu to %llu", text, (unsigned long long)min,
-		    (unsigned long long)max);
-	return n;
-}
 
 static void pause_ns(uint64_t ns)
 {
@@ -73,50 +49,6 @@ static void pause_ns(uint64_t ns)
 				    .tv_nsec = (long)(ns % NS_PER_S)};
 
 	(void)nanosleep(&ts, NULL);
-}
-
-/* ---- samples ----------------------------------------------------------------------------------- */
-
-struct samples {
-	uint64_t *ns;
-	size_t count, room;
-};
-
-static void add(struct samples *s, uint64_t ns)
-{
-	if (s->count == SAMPLES_MAX)
-		return;
-	if (s->count == s->room) {
-		s->room = s->room ? 2 * s->room : 1024;
-		s->ns = reallocarray(s->ns, s->room, sizeof(*s->ns));
-		if (!s->ns)
-			die("out of memory");
-	}
-	s->ns[s->count++] = ns;
-}
-
-static int smaller_first(const void *a, const void *b)
-{
-	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static double at_us(const struct samples *s, double part)
-{
-	const size_t i = (size_t)(part * (double)s->count);
-
-	return s->count ? (double)s->ns[i < s->count ? i : s->count - 1] / (double)NS_PER_US : 0;
-}
-
-/* The inner part of an object: "count" and the percentiles, µs. */
-static void print_samples(struct samples *s)
-{
-	if (s->count)
-		qsort(s->ns, s->count, sizeof(*s->ns), smaller_first);
-	(void)printf("\"count\":%zu,\"p50_us\":%.1f,\"p99_us\":%.1f,\"max_us\":%.1f", s->count,
-		     at_us(s, .5), at_us(s, .99), at_us(s, 1));
-	free(s->ns);
 }
 
 /* ---- the landlord ------------------------------------------------------------------------------ */
@@ -230,12 +162,12 @@ static void bare(const char *file, uint64_t rounds, bool asked)
 		if (read(taken[0], &byte, 1) != 1)
 			die("the holder of the bare lease is gone");
 		pause_ns(PAUSE_NS);
-		add(&s, truncate_ns(file, size));
+		samples_add(&s, truncate_ns(file, size));
 	}
 	(void)kill(holder, SIGKILL);
 	(void)waitpid(holder, NULL, 0);
 	(void)printf("{\"what\":\"%s\",", asked ? "asked" : "bare");
-	print_samples(&s);
+	samples_print(&s);
 	(void)puts("}");
 }
 
@@ -327,16 +259,16 @@ static void wait_rounds(const char *file, uint64_t rounds, uint64_t grants, cons
 		const uint32_t generation = generation_of(holds[0]);
 		const uint64_t begun = now_ns();
 
-		add(&waits, truncate_ns(file, size));
+		samples_add(&waits, truncate_ns(file, size));
 		wait_granted(holds, grants, generation);
-		add(&regrants, now_ns() - begun);
+		samples_add(&regrants, now_ns() - begun);
 	}
 	atomic_store(&late_ns, 0);
 	(void)printf("{\"what\":\"wait\",\"client\":\"%s\",\"grants\":%llu,\"fences\":%u,", manner,
 		     (unsigned long long)grants, atomic_load(&fences));
-	print_samples(&waits);
+	samples_print(&waits);
 	(void)printf(",\"granted_again\":{");
-	print_samples(&regrants);
+	samples_print(&regrants);
 	(void)puts("}}");
 	free(holds);
 }
@@ -352,12 +284,12 @@ static void storm(const char *file, uint64_t seconds)
 	while (now_ns() < end) {
 		const uint32_t generation = generation_of(h);
 
-		add(&waits, truncate_ns(file, size));
+		samples_add(&waits, truncate_ns(file, size));
 		wait_granted(&h, 1, generation);
 	}
 	(void)printf("{\"what\":\"storm\",\"recalls_per_second\":%.1f,",
 		     (double)waits.count * (double)NS_PER_S / (double)(now_ns() - begun));
-	print_samples(&waits);
+	samples_print(&waits);
 	(void)puts("}");
 }
 
@@ -367,7 +299,6 @@ static void stand_by(uint64_t seconds)
 	const uint64_t end = now_ns() + seconds * NS_PER_S;
 	struct samples block = {0}, direct = {0};
 	struct lh_export_info info;
-	uint64_t random = 88172645463325252ull;
 	struct lh_error err;
 	void *buf = lh_alloc(client, GRANT_BYTES);
 
@@ -375,25 +306,22 @@ static void stand_by(uint64_t seconds)
 		die("%s", buf ? err.text : "out of memory");
 	hold(0, LH_ALL, NULL);
 	while (now_ns() < end) {
-		uint64_t offset, begun = now_ns();
+		const uint64_t offset = random_place(info.size_bytes, GRANT_BYTES);
+		uint64_t begun = now_ns();
 
-		random ^= random << 13;
-		random ^= random >> 7;
-		random ^= random << 17;
-		offset = random % (info.size_bytes / GRANT_BYTES) * GRANT_BYTES;
 		if (lh_block_read(ex, offset, buf, GRANT_BYTES, &err) < 0)
 			die("%s", err.text);
-		add(&block, now_ns() - begun);
+		samples_add(&block, now_ns() - begun);
 		begun = now_ns();
 		if (lh_read(ex, offset, buf, GRANT_BYTES, &err) < 0)
 			die("%s", err.text);
-		add(&direct, now_ns() - begun);
+		samples_add(&direct, now_ns() - begun);
 	}
 	lh_free(client, buf);
 	(void)printf("{\"what\":\"stand-by\",\"block\":{");
-	print_samples(&block);
+	samples_print(&block);
 	(void)printf("},\"direct\":{");
-	print_samples(&direct);
+	samples_print(&direct);
 	(void)puts("}}");
 }
 
