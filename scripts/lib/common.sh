@@ -17,6 +17,7 @@ packages_build=(gcc cmake ninja-build pkg-config libc6-dev linux-libc-dev libibv
 packages_run=(jq procps util-linux python3 netcat-openbsd xfsprogs e2fsprogs)
 packages_model=(spin)
 packages_interop=(nvme-cli fio)
+packages_peers=(libfabric-dev ucx-utils iperf3 nbdkit fio gnuplot-nox fonts-dejavu-core)
 packages_docs=(scdoc man-db mandoc)
 packages_lint=(clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev shellcheck)
 

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What figures of several rounds come to: medians, spreads, verdicts; JSON, Markdown and plots.
+
+A figure is taken once a round, of everybody in turn. So two of them are compared round by round:
+the ratio is the median of the rounds' ratios, its spread their range. Where a limit lies within
+that range, some rounds say this and some say that, and there is no verdict.
+"""
+import dataclasses
+import json
+import pathlib
+import statistics
+import subprocess
+
+MET, NOT_MET = "met", "not met"
+NO_VERDICT = "no verdict: spread wider than the difference"
+
+# Columns of the tables: figure, heading, digits behind the point.
+COLUMNS = [("mean_us", "mean µs", 1), ("p50_us", "p50 µs", 1), ("p99_us", "p99 µs", 1),
+           ("iops", "IOPS", 0), ("mib_s", "MiB/s", 0),
+           ("client_cpu_s_gib", "client CPU s/GiB", 3), ("target_cpu_s_gib", "target CPU s/GiB", 3),
+           ("busy_percent", "busy, % of a core", 3)]
+OURS_COLOUR, PEER_COLOUR = "0x2a6f97", "0xb0b7bf"
+
+
+def unit(figure):
+    return next(heading for name, heading, _ in COLUMNS if name == figure)
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values):
+        return cls(statistics.median(values), min(values), max(values))
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Rows that are measured next to each other and compared."""
+    key: str
+    title: str
+    plot: str  # the picture that it is a panel of; "": none
+    figure: str  # the one that is drawn
+
+
+@dataclasses.dataclass
+class Row:
+    group: Group
+    who: str
+    ours: bool = False
+    crc: str = ""  # of what is ours: "on" or "off"
+    rounds: list = dataclasses.field(default_factory=list)  # a dict of figures each
+
+    def spread(self, figure):
+        """None: it has no such figure."""
+        return Spread.of([r[figure] for r in self.rounds]) if figure in self.rounds[0] else None
+
+
+@dataclasses.dataclass
+class Comparison:
+    """One figure of a row over that of another, or (peer None) by itself; `limit` None: no aim."""
+    text: str
+    row: Row
+    peer: Row | None
+    figure: str
+    relation: str = ""  # "<=" or ">="
+    limit: float | None = None
+
+    def ratios(self):
+        mine = [r[self.figure] for r in self.row.rounds]
+        if self.peer is None:
+            return mine
+        return [a / b[self.figure] for a, b in zip(mine, self.peer.rounds, strict=True)]
+
+    def verdict(self):
+        if self.limit is None:
+            return ""
+        good = [r <= self.limit if self.relation == "<=" else r >= self.limit
+                for r in self.ratios()]
+        return MET if all(good) else NO_VERDICT if any(good) else NOT_MET
+
+
+# ---- JSON --------------------------------------------------------------------------------------
+
+
+def measured(row):
+    return {"group": row.group.key, "title": row.group.title, "who": row.who, "ours": row.ours,
+            "crc": row.crc, "rounds": row.rounds,
+            "figures": {f: dataclasses.asdict(row.spread(f)) for f in row.rounds[0]}}
+
+
+def compared(c):
+    return {"text": c.text, "group": c.row.group.key, "who": c.row.who, "crc": c.row.crc,
+            "peer": c.peer and {"who": c.peer.who, "crc": c.peer.crc}, "figure": c.figure,
+            "relation": c.relation, "limit": c.limit, "verdict": c.verdict(),
+            "ratio": dataclasses.asdict(Spread.of(c.ratios())), "rounds": c.ratios()}
+
+
+def as_json(about, rows, aims, costs):
+    return json.dumps({"about": about, "rows": [measured(r) for r in rows],
+                       "aims": [compared(c) for c in aims],
+                       "costs": [compared(c) for c in costs]}, indent=1) + "\n"
+
+
+# ---- Markdown ----------------------------------------------------------------------------------
+
+
+def table(headings, lines):
+    """The first column is text, the others are right-aligned."""
+    rule = ["---"] + ["---:"] * (len(headings) - 1)
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in [headings, rule, *lines])
+
+
+def cell(spread, digits):
+    if spread is None:
+        return ""
+    return f"{spread.median:.{digits}f} ({spread.low:.{digits}f}–{spread.high:.{digits}f})"
+
+
+def group_table(rows):
+    columns = [c for c in COLUMNS if any(c[0] in r.rounds[0] for r in rows)]
+    return table(["", "CRC"] + [c[1] for c in columns],
+                 [[f"**{r.who}**" if r.ours else r.who, r.crc or "none"] +
+                  [cell(r.spread(figure), digits) for figure, _, digits in columns] for r in rows])
+
+
+def aims_table(aims):
+    lines = []
+    for c in aims:
+        sign = {"<=": "≤", ">=": "≥"}[c.relation]
+        aim = f"{sign} {c.limit} ×" if c.peer else f"{sign} {c.limit}"
+        lines.append([c.text, aim, cell(Spread.of(c.ratios()), 2), c.verdict()])
+    return table(["", "aim", "seen (lowest–highest round)", ""], lines)
+
+
+def markdown(about, groups, rows, aims, costs, plots):
+    text = "# scripts/bench native\n\n"
+    text += "".join(f"- {k}: {v}\n" for k, v in about.items())
+    text += "\nEach figure is the median of the rounds; in brackets the lowest and the highest.\n"
+    text += "\n## Aims\n\n" + aims_table(aims)
+    text += "\n## What CRC costs\n\n"
+    text += table(["", "on / off"], [[c.text, cell(Spread.of(c.ratios()), 2)] for c in costs])
+    for p in plots:
+        text += f"\n![{p}]({p}.svg)\n"
+    for g in groups:
+        text += f"\n## {g.title}\n\n" + group_table([r for r in rows if r.group == g])
+    return text
+
+
+# ---- plots -------------------------------------------------------------------------------------
+
+
+def panel(group, rows):
+    """Bars with the spread, ours in another colour; data inline."""
+    lines = []
+    for r in rows:
+        s = r.spread(group.figure)
+        name = r.who + (f", CRC {r.crc}" if r.crc else "")
+        colour = OURS_COLOUR if r.ours else PEER_COLOUR
+        lines.append(f'"{name}" {s.median} {s.low} {s.high} {colour}')
+    data = "\n".join(lines)
+    return f"""
+$data << EOD
+{data}
+EOD
+set title "{group.title}"
+set xlabel "{unit(group.figure)}"
+set xrange [0:*]
+set yrange [{len(rows) - .4}:-.6]
+plot $data using 2:0:(0):2:($0-.35):($0+.35):5:ytic(1) \\
+         with boxxyerror fill solid lc rgb variable notitle, \\
+     $data using 2:0:3:4 with xerrorbars pt 0 lc rgb "black" notitle
+"""
+
+
+def draw(folder, name, panels):
+    """NAME.png, NAME.svg, and NAME.gnuplot, which makes them."""
+    width, height = (1, len(panels)) if len(panels) < 3 else (2, (len(panels) + 1) // 2)
+    bars = max(len(rows) for _, rows in panels)
+    size = f"{900 * width},{(130 + 30 * bars) * height}"
+    body = f"set multiplot layout {height},{width}\nset grid xtics\n"
+    body += "".join(panel(g, rows) for g, rows in panels) + "unset multiplot\n"
+    script = ""
+    for terminal, ending in (("pngcairo", "png"), ("svg background '#ffffff'", "svg")):
+        script += f"set terminal {terminal} size {size}\nset output '{name}.{ending}'\n{body}"
+    script += "set output\n"
+    path = folder / f"{name}.gnuplot"
+    path.write_text(script)
+    subprocess.run(["gnuplot", path.name], cwd=folder, check=True)
+
+
+def write(folder, about, groups, rows, aims, costs):
+    """All of it into a folder that is there."""
+    folder = pathlib.Path(folder)
+    plots = list(dict.fromkeys(g.plot for g in groups if g.plot))
+    (folder / "results.json").write_text(as_json(about, rows, aims, costs))
+    for name in plots:
+        draw(folder, name, [(g, [r for r in rows if r.group == g])
+                            for g in groups if g.plot == name])
+    (folder / "results.md").write_text(markdown(about, groups, rows, aims, costs, plots))
