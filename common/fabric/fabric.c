@@ -134,6 +134,14 @@ int fabric_cq_poll(struct fabric_cq *cq, struct fabric_wc *wc, unsigned int n)
 	return cq->ops->cq_poll(cq, wc, n);
 }
 
+bool fabric_cq_moved(struct fabric_cq *cq)
+{
+	bool moved = cq->moved;
+
+	cq->moved = false;
+	return moved;
+}
+
 int fabric_cq_fd(const struct fabric_cq *cq)
 {
 	return cq->fd;

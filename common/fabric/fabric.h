@@ -190,6 +190,13 @@ void fabric_cq_destroy(struct fabric_cq *cq);
 /** Up to `n` completions, never blocks. Returns how many, or -errno if the queue itself is broken. */
 int fabric_cq_poll(struct fabric_cq *cq, struct fabric_wc *wc, unsigned int n);
 
+/**
+ * True if polling has moved bytes since the last call, which may have made no completion: a peer reads
+ * or writes one-sided, and more is to be expected. False always where the adapter moves them itself.
+ * For the thread that polls.
+ */
+bool fabric_cq_moved(struct fabric_cq *cq);
+
 /** A descriptor that becomes readable (POLLIN) when an armed queue has work. Lives as long as the cq. */
 int fabric_cq_fd(const struct fabric_cq *cq);
 

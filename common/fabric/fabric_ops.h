@@ -80,6 +80,7 @@ struct fabric_pd {
 struct fabric_cq {
 	const struct fabric_ops *ops;
 	int fd;
+	bool moved; /* bytes, since fabric_cq_moved() was asked */
 };
 
 struct fabric_srq {

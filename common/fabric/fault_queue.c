@@ -54,6 +54,7 @@ static int cq_fill(struct fault_cq *cq)
 	struct fabric_wc wc[BATCH];
 	int n = fabric_cq_poll(cq->inner, wc, room < BATCH ? room : BATCH);
 
+	cq->base.moved |= fabric_cq_moved(cq->inner);
 	for (int i = 0; i < n; i++) {
 		struct fabric_conn *inner = wc[i].conn;
 		struct fabric_conn *conn = inner ? fabric_conn_user(inner) : NULL;

@@ -330,7 +330,10 @@ static void cq_attend(struct iw_cq *cq)
 /* One connection's turn, with the hazard naming it. */
 static void cq_turn(struct iw_cq *cq, struct iw_conn *conn)
 {
-	if (iw_conn_service(conn) || iw_conn_pending(conn) || wants_to_write(conn))
+	bool moved = iw_conn_service(conn);
+
+	cq->base.moved |= moved;
+	if (moved || iw_conn_pending(conn) || wants_to_write(conn))
 		conn->idle_turns = 0;
 	else
 		conn->idle_turns++;

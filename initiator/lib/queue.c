@@ -16,6 +16,7 @@
 
 #define SPIN_MIN_NS 2000ull
 #define SPIN_MAX_NS 60000ull
+#define SOON_NS	    (2 * SPIN_MAX_NS)
 #define POLL_BATCH  16
 
 static const char *const cannot_arm = "its completion queue gives no notice";
@@ -373,6 +374,19 @@ static void wait_for_news(struct queue *q, uint64_t deadline)
 	q->waiters--;
 }
 
+/*
+ * Polls for longer where that would have met what was waited for, for less where it did not help. A
+ * sleep has its wake-ups in it, here and perhaps at the target: so one may be longer than what is worth
+ * polling for and still tell that it would come in time.
+ */
+static void adapt_spin(struct queue *q, uint64_t waited_ns)
+{
+	if (waited_ns <= SOON_NS)
+		q->spin_ns = max_u64(q->spin_ns, min_u64(2 * waited_ns, SPIN_MAX_NS));
+	else
+		q->spin_ns = max_u64(q->spin_ns / 2, SPIN_MIN_NS);
+}
+
 int queue_wait(struct queue *q, bool (*done)(void *arg), void *arg, uint64_t deadline_ns)
 {
 	uint64_t start = 0, now;
@@ -384,6 +398,8 @@ int queue_wait(struct queue *q, bool (*done)(void *arg), void *arg, uint64_t dea
 		if (done(arg))
 			break;
 		if (queue_poll(q) > 0) {
+			if (start)
+				adapt_spin(q, now_ns() - start);
 			start = 0;
 			continue;
 		}
@@ -406,15 +422,13 @@ int queue_wait(struct queue *q, bool (*done)(void *arg), void *arg, uint64_t dea
 			wait_for_news(q, deadline_ns);
 			continue;
 		}
-		q->spin_ns = max_u64(q->spin_ns / 2, SPIN_MIN_NS);
 		sleep_on_fd(q, done, arg, deadline_ns);
-		start = 0;
 		/* Who slept takes over what followers wait for; one of them takes over from it. */
 		if (q->waiters)
 			(void)pthread_cond_broadcast(&q->news);
 	}
-	if (start != 0 && rc == 0 && q->spin_ns < SPIN_MAX_NS)
-		q->spin_ns += SPIN_MIN_NS;
+	if (start && rc == 0)
+		adapt_spin(q, now_ns() - start);
 	q->users--;
 	if (q->waiters)
 		(void)pthread_cond_signal(&q->news);

@@ -84,8 +84,11 @@ static bool reactor_poll(struct loop_poller *poller)
 	struct reactor *r = container_of(poller, struct reactor, poller);
 	bool worked = false;
 
-	for (unsigned int i = 0; i < r->nr_queues; i++)
+	for (unsigned int i = 0; i < r->nr_queues; i++) {
 		worked |= poll_queue(r, &r->queues[i]);
+		/* Who reads and writes directly makes no completion, but goes on. */
+		worked |= fabric_cq_moved(r->queues[i].cq);
+	}
 	worked |= pread_ring_poll(r->ring);
 	return worked;
 }

@@ -487,6 +487,31 @@ static void test_noise(void **state)
 	}
 }
 
+/* Who polls is told of bytes that make no completion, once, and of nothing else. */
+static void test_moved(void **state)
+{
+	const uint64_t end = now_ns() + RIG_WAIT;
+	struct rig *rig = *state;
+	struct fabric_wc wc;
+
+	rig_connected(rig);
+	(void)rig_silent(rig, 20);
+	(void)fabric_cq_moved(rig->cq);
+	for (int i = 0; i < 100; i++)
+		rig_pump(rig);
+	assert_false(fabric_cq_moved(rig->cq));
+	rig_write(rig, rig->mr->rkey, rig_at(rig), 512);
+	do {
+		assert_int_equal(fabric_cq_poll(rig->cq, &wc, 1), 0);
+		assert_true(now_ns() < end);
+	} while (!fabric_cq_moved(rig->cq));
+	(void)rig_silent(rig, 20);
+	(void)fabric_cq_moved(rig->cq);
+	for (int i = 0; i < 100; i++)
+		rig_pump(rig);
+	assert_false(fabric_cq_moved(rig->cq));
+}
+
 #define with_rig(fn) cmocka_unit_test_setup_teardown(fn, rig_setup, rig_teardown)
 #define with_crc(fn) cmocka_unit_test_setup_teardown(fn, rig_setup_crc, rig_teardown)
 
@@ -506,6 +531,7 @@ int main(void)
 		with_rig(test_dereg_waits),
 		with_rig(test_fence_waits),
 		cmocka_unit_test(test_noise),
+		with_rig(test_moved),
 	};
 
 	return cmocka_run_group_tests_name("iwarp_stream", tests, NULL, NULL);
