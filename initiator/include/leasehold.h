@@ -351,21 +351,29 @@ void lh_forget(struct lh_export *ex, uint64_t offset, uint64_t length);
 enum lh_io_flags {
 	LH_IO_WRITE = 1 << 0, /* else it is a read */
 	LH_IO_BLOCK = 1 << 1, /* by block commands only */
+	/*
+	 * Alone. Gives the pages of 4,096 bytes that lie wholly in the range back to the target's file
+	 * system, by a block command (NVMe Dataset Management, Deallocate): they read as zeroes then.
+	 * Of what is granted to anybody the grants are recalled first. A target that was told to take
+	 * it as a hint (advisory_deallocate) leaves the bytes as they are.
+	 */
+	LH_IO_DEALLOCATE = 1 << 2,
 };
 
 struct lh_io {
 	unsigned int flags;
 	uint64_t offset;
 	uint64_t length;
-	void *buf; /* stays the library's until the operation is done */
+	void *buf; /* stays the library's until the operation is done; to deallocate there is none */
 };
 
 #define LH_OPS_MAX 256 /* operations submitted and not yet waited for, per export */
 
 /**
- * Starts a read or a write. Must be followed by lh_wait() on `op`, which also moves the bytes: the
- * library does not promise progress without. -EAGAIN: LH_OPS_MAX are out, wait for one first.
- * -EINVAL: a flag that is none of enum lh_io_flags.
+ * Starts a read, a write or a deallocation. Must be followed by lh_wait() on `op`, which also moves the
+ * bytes: the library does not promise progress without. -EAGAIN: LH_OPS_MAX are out, wait for one
+ * first. -EINVAL: flags that are none of enum lh_io_flags or do not go together, or a range to
+ * deallocate that is not made of whole logical blocks.
  */
 int lh_submit(struct lh_export *ex, const struct lh_io *io, struct lh_op **op,
 	      struct lh_error *err);
@@ -375,6 +383,15 @@ int lh_submit(struct lh_export *ex, const struct lh_io *io, struct lh_op **op,
  * (-1: never, 0: only looks), and then it is still in flight and to be waited for again.
  */
 int lh_wait(struct lh_op *op, int timeout_ms, struct lh_error *err);
+
+/**
+ * Waits until one of `count` operations is done, and says which; lh_wait() of it returns at once then.
+ * The others go on meanwhile. -ETIMEDOUT after timeout_ms, as in lh_wait(). -EINVAL: there are none.
+ * Nobody else may wait for any of them at the same time. Those of several exports, or on several
+ * queues (io_queues, or in part direct), are looked at in turns: it may be told a millisecond late.
+ */
+int lh_wait_any(struct lh_op *const *ops, size_t count, int timeout_ms, size_t *which,
+		struct lh_error *err);
 
 /* ---- what happens to grants ------------------------------------------------------------------ */
 

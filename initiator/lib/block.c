@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Block commands: operations cut into NVMe Reads and Writes on an I/O queue, as many in flight as
- * the queue has slots. Under the queue's lock, but for block_flush().
+ * Block commands: operations cut into NVMe Reads, Writes and deallocations on an I/O queue, as many in
+ * flight as the queue has slots. Under the queue's lock, but for block_flush().
  */
 #include "libleasehold/export.h"
 
@@ -68,6 +68,33 @@ static void set_range(const struct lh_op *op, struct nvme_command *cmd, uint64_t
 	cmd->cdw12 = htole32(length / op->ex->lba_bytes - 1);
 }
 
+/* Posts the next command of a deallocation; there is a slot. */
+static void post_deallocation(struct nvme_queue *nq, struct lh_op *op)
+{
+	const uint32_t lba_bytes = op->ex->lba_bytes;
+	const uint64_t blocks = min_u64((op->length - op->cursor) / lba_bytes, UINT32_MAX);
+	struct nvme_slot *slot = nvme_queue_get(nq);
+	struct nvme_dsm_range *range;
+
+	assert(slot);
+	slot->op = op;
+	slot->bounce = NULL;
+	slot->done = piece_done;
+	slot->cmd->opcode = NVME_IO_DSM;
+	slot->cmd->nsid = htole32(op->ex->nsid);
+	slot->cmd->cdw10 = htole32(0); /* one range, 0's based */
+	slot->cmd->cdw11 = htole32(NVME_DSM_AD);
+	range = (struct nvme_dsm_range *)(void *)slot->data;
+	*range = (struct nvme_dsm_range){
+		.blocks = htole32((uint32_t)blocks),
+		.slba = htole64((op->offset + op->cursor) / lba_bytes),
+	};
+	nvme_slot_set_data(nq, slot, sizeof(*range));
+	op->cursor += blocks * lba_bytes;
+	op->in_flight++;
+	nvme_queue_post(nq, slot, 0);
+}
+
 /* Posts the next piece of an operation. False: it must wait for a slot or a chunk. */
 static bool post_piece(struct nvme_queue *nq, struct lh_op *op)
 {
@@ -83,6 +110,10 @@ static bool post_piece(struct nvme_queue *nq, struct lh_op *op)
 	length = min_u64(length, (uint64_t)BLOCKS_MAX * op->ex->lba_bytes);
 	if (!nq->free || nq->in_flight >= nq->limit)
 		return false;
+	if (op->flags & LH_IO_DEALLOCATE) {
+		post_deallocation(nq, op);
+		return true;
+	}
 	if (!in_capsule && !op->mr) {
 		length = min_u64(length, BOUNCE_CHUNK_BYTES);
 		chunk = chunk_get(&nq->bounce, nq->client->memory.pd);

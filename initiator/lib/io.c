@@ -12,6 +12,7 @@
 #define PATCH_BYTES_MAX	   MIB(1)
 #define IO_PATCH	   (1u << 16) /* beside enum lh_io_flags: holds bytes that nobody wrote */
 #define IO_REPLAY	   (1u << 17) /* a copy of what was written directly */
+#define TURN_NS		   (100 * NS_PER_US) /* lh_wait_any(): at one queue of several */
 
 void op_settle(struct lh_op *op)
 {
@@ -115,7 +116,8 @@ static void overwrite_copies(struct lh_op *op)
 	struct write_range lost;
 	uint64_t before;
 
-	if (!d->replay.on || !(op->flags & LH_IO_WRITE) || op->flags & (IO_PATCH | IO_REPLAY))
+	if (!d->replay.on || !(op->flags & (LH_IO_WRITE | LH_IO_DEALLOCATE)) ||
+	    op->flags & (IO_PATCH | IO_REPLAY))
 		return;
 	(void)pthread_mutex_lock(&d->q.lock);
 	while (replay_out(&d->replay, op->offset, op->length))
@@ -183,7 +185,7 @@ static int route(struct lh_op *op, struct lh_error *err)
 		return finish(op, out_of_range(op, err));
 	if (op->length == 0)
 		return finish(op, 0);
-	if (!op->buf)
+	if (!op->buf && !(op->flags & LH_IO_DEALLOCATE))
 		return finish(op, client_failf(err, -EINVAL, "no buffer was given for %llu bytes",
 					       (unsigned long long)op->length));
 	if (!(op->flags & LH_IO_BLOCK) && atomic_load(&ex->direct_wanted)) {
@@ -197,6 +199,13 @@ static int route(struct lh_op *op, struct lh_error *err)
 	return route_block(op, err);
 }
 
+static const char *name_of(const struct lh_op *op)
+{
+	return op->flags & LH_IO_DEALLOCATE ? "deallocation"
+	       : op->flags & LH_IO_WRITE    ? "write"
+					    : "read";
+}
+
 static int explain(struct lh_op *op, struct lh_error *err)
 {
 	if (op->status && (op->status & 0x7ff) == NVME_SC_LBA_RANGE) {
@@ -206,13 +215,12 @@ static int explain(struct lh_op *op, struct lh_error *err)
 	if ((op->status & 0x7ff) == NVME_SC_INVALID_NS)
 		return client_failf(err, op->error, LH_EXPORT_GONE, op->ex->name);
 	if (op->status)
-		return client_failf(
-			err, op->error, "%s of \"%s\" at offset %llu failed: %s (%03xh)",
-			op->flags & LH_IO_WRITE ? "write" : "read", op->ex->name,
-			(unsigned long long)op->offset, nvme_status_text(op->status), op->status);
-	return client_failf(err, op->error, "%s of \"%s\" at offset %llu failed: %s",
-			    op->flags & LH_IO_WRITE ? "write" : "read", op->ex->name,
-			    (unsigned long long)op->offset, lh_strerror(op->error));
+		return client_failf(err, op->error,
+				    "%s of \"%s\" at offset %llu failed: %s (%03xh)", name_of(op),
+				    op->ex->name, (unsigned long long)op->offset,
+				    nvme_status_text(op->status), op->status);
+	return client_failf(err, op->error, "%s of \"%s\" at offset %llu failed: %s", name_of(op),
+			    op->ex->name, (unsigned long long)op->offset, lh_strerror(op->error));
 }
 
 static void begin(struct lh_op *op, struct lh_export *ex, unsigned int flags, uint64_t offset,
@@ -230,6 +238,8 @@ static void begin(struct lh_op *op, struct lh_export *ex, unsigned int flags, ui
 	op->mr = memory_find(&ex->client->memory, buf, length);
 	op->begun_ns = now_ns();
 	op->give_up_ns = op->begun_ns + ex->client->opt.reconnect_ms * NS_PER_MS;
+	if (flags & LH_IO_DEALLOCATE)
+		return;
 	/* Counted where callers asked for it; `fallbacks` says what went another way. */
 	op->for_direct = direct && atomic_load_explicit(&ex->direct_wanted, memory_order_relaxed);
 	if (op->for_direct) {
@@ -260,16 +270,17 @@ static void revive(const struct lh_op *op)
 	(void)pthread_mutex_unlock(&d->q.lock);
 }
 
-/* Until the operation is done, however often it must be sent anew. */
-static int see_through(struct lh_op *op, uint64_t deadline_ns, struct lh_error *err)
+/*
+ * Until the operation is the caller's alone again, however often it must be sent anew; then it is OP_DONE.
+ * -ETIMEDOUT: it is not.
+ */
+static int get_back(struct lh_op *op, uint64_t deadline_ns, struct lh_error *err)
 {
-	for (;;) {
+	while (op->q) {
 		struct queue *q = op->q;
 		enum op_state state;
 		int rc;
 
-		if (!q)
-			break;
 		(void)pthread_mutex_lock(&q->lock);
 		rc = queue_wait(q, op_is_back, op, deadline_ns);
 		state = op->state;
@@ -277,7 +288,7 @@ static int see_through(struct lh_op *op, uint64_t deadline_ns, struct lh_error *
 		if (rc < 0)
 			return client_failf(err, rc, "not done yet");
 		op->by_block = q != &op->ex->direct.q;
-		op->q = NULL; /* it is ours alone again */
+		op->q = NULL;
 		if (state == OP_DONE)
 			break;
 		/* Counted from the first refusal: the caller may have come to wait late. */
@@ -296,6 +307,15 @@ static int see_through(struct lh_op *op, uint64_t deadline_ns, struct lh_error *
 		if (route(op, err) < 0)
 			return op->error;
 	}
+	return 0;
+}
+
+static int see_through(struct lh_op *op, uint64_t deadline_ns, struct lh_error *err)
+{
+	int rc = get_back(op, deadline_ns, err);
+
+	if (rc < 0)
+		return rc;
 	if (op->error) {
 		own_up(op);
 		return explain(op, err);
@@ -365,17 +385,39 @@ static void put_op(struct lh_op *op)
 	(void)pthread_mutex_unlock(&ex->ops_lock);
 }
 
+/* The flags of an operation as the rest of this file has them. */
+static int take_flags(const struct lh_export *ex, const struct lh_io *io, unsigned int *flags,
+		      struct lh_error *err)
+{
+	*flags = io->flags;
+	if (io->flags == LH_IO_DEALLOCATE) {
+		*flags |= LH_IO_BLOCK;
+		if ((io->offset | io->length) & (ex->lba_bytes - 1))
+			return client_failf(
+				err, -EINVAL,
+				"%llu bytes at offset %llu cannot be deallocated: they are "
+				"not whole blocks of %u bytes",
+				(unsigned long long)io->length, (unsigned long long)io->offset,
+				ex->lba_bytes);
+	} else if (io->flags & ~(unsigned int)(LH_IO_WRITE | LH_IO_BLOCK)) {
+		return client_failf(err, -EINVAL,
+				    "flags %xh: there are LH_IO_WRITE and LH_IO_BLOCK, or "
+				    "LH_IO_DEALLOCATE alone",
+				    io->flags);
+	}
+	return 0;
+}
+
 int lh_submit(struct lh_export *ex, const struct lh_io *io, struct lh_op **out,
 	      struct lh_error *err)
 {
+	unsigned int flags;
 	struct lh_op *op;
 	struct list *l;
-	int rc;
+	int rc = take_flags(ex, io, &flags, err);
 
-	if (io->flags & ~(unsigned int)(LH_IO_WRITE | LH_IO_BLOCK))
-		return client_failf(err, -EINVAL,
-				    "flags %xh: there are LH_IO_WRITE and LH_IO_BLOCK only",
-				    io->flags);
+	if (rc < 0)
+		return rc;
 	(void)pthread_mutex_lock(&ex->ops_lock);
 	l = list_pop(&ex->free_ops);
 	(void)pthread_mutex_unlock(&ex->ops_lock);
@@ -383,7 +425,7 @@ int lh_submit(struct lh_export *ex, const struct lh_io *io, struct lh_op **out,
 		return client_failf(err, -EAGAIN, "%u operations are out: wait for one first",
 				    LH_OPS_MAX);
 	op = list_entry(l, struct lh_op, link);
-	begin(op, ex, io->flags, io->offset, io->buf, io->length);
+	begin(op, ex, flags, io->offset, io->buf, io->length);
 	op->pooled = true;
 	rc = route(op, err);
 	if (rc < 0) {
@@ -404,6 +446,78 @@ int lh_wait(struct lh_op *op, int timeout_ms, struct lh_error *err)
 	if (!op->q)
 		put_op(op);
 	return rc;
+}
+
+/* Those of `ops` that are on one queue. */
+struct many {
+	struct lh_op *const *ops;
+	size_t count;
+	const struct queue *q;
+	size_t back;
+};
+
+static bool one_is_back(void *arg)
+{
+	struct many *m = arg;
+
+	for (size_t i = 0; i < m->count; i++) {
+		if (m->ops[i]->q == m->q && op_is_back(m->ops[i])) {
+			m->back = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Waits at the queue of ops[first]. True: `*which` is the caller's alone. */
+static bool wait_one_back(struct lh_op *const *ops, size_t count, size_t first,
+			  uint64_t deadline_ns, size_t *which)
+{
+	struct queue *q = ops[first]->q;
+	struct many m = {.ops = ops, .count = count, .q = q};
+	int rc;
+
+	(void)pthread_mutex_lock(&q->lock);
+	rc = queue_wait(q, one_is_back, &m, deadline_ns);
+	(void)pthread_mutex_unlock(&q->lock);
+	if (rc < 0)
+		return false;
+	(void)get_back(ops[m.back], 0, NULL);
+	if (ops[m.back]->q)
+		return false; /* it had to be sent anew */
+	*which = m.back;
+	return true;
+}
+
+int lh_wait_any(struct lh_op *const *ops, size_t count, int timeout_ms, size_t *which,
+		struct lh_error *err)
+{
+	const uint64_t deadline =
+		timeout_ms < 0 ? UINT64_MAX : now_ns() + (uint64_t)timeout_ms * NS_PER_MS;
+
+	if (count == 0)
+		return client_failf(err, -EINVAL, "there is no operation to wait for");
+	do {
+		bool several = false;
+
+		for (size_t i = 0; i < count; i++) {
+			if (!ops[i]->q) {
+				*which = i;
+				return 0;
+			}
+			several = several || ops[i]->q != ops[0]->q;
+		}
+		for (size_t i = 0; i < count; i++) {
+			if (i > 0 && ops[i]->q == ops[i - 1]->q)
+				continue;
+			if (wait_one_back(ops, count, i,
+					  several ? min_u64(deadline, now_ns() + TURN_NS)
+						  : deadline,
+					  which))
+				return 0;
+		}
+	} while (now_ns() < deadline);
+	return client_failf(err, -ETIMEDOUT, "not one is done yet");
 }
 
 /* ---- making sure ----------------------------------------------------------------------------- */

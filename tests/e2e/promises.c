@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * What leasehold.h promises of bytes that were written directly, of holds and of what is asked wrongly.
+ * What leasehold.h promises of bytes that were written directly, of holds, of submitted operations and of
+ * what is asked wrongly.
  * For tests/e2e: `file` is the exported one, on this machine, so that it can be opened (which recalls)
  * and changed behind the client's back.
  *
@@ -453,6 +454,136 @@ static void test_patient(void)
 	must(end() == 0);
 }
 
+/* ---- submitted operations -------------------------------------------------------------------- */
+
+static struct lh_op *submit(unsigned int flags, uint64_t offset, void *buf)
+{
+	const struct lh_io io = {.flags = flags, .offset = offset, .length = PIECE, .buf = buf};
+	struct lh_op *op;
+
+	must(lh_submit(ex, &io, &op, &err) == 0);
+	return op;
+}
+
+static void deallocate(uint64_t offset)
+{
+	must(lh_wait(submit(LH_IO_DEALLOCATE, offset, NULL), -1, &err) == 0);
+}
+
+static bool is_zero(uint64_t offset)
+{
+	static const uint8_t zeros[PIECE];
+
+	must(lh_block_read(ex, offset, got, sizeof(got), &err) == 0);
+	return memcmp(got, zeros, sizeof(got)) == 0;
+}
+
+/* The range becomes a hole, though it is granted; nothing else changes. */
+static void test_deallocate(void)
+{
+	begin((struct lh_options){0});
+	(void)hold(0, LH_ALL);
+	must(!is_zero(AT));
+	write_directly(AT);
+	write_directly(AT + PIECE);
+	must(lh_persist(ex, 0, LH_ALL, &err) == 0);
+	deallocate(AT);
+	must(is_zero(AT));
+	must(is_there(AT + PIECE));
+	must(lh_read(ex, AT, got, PIECE, &err) == 0 && got[0] == 0);
+	must(lh_persist(ex, 0, LH_ALL, &err) == 0);
+	must(end() == 0);
+}
+
+/* What was written before it and never confirmed is not made again after it. */
+static void test_deallocate_order(void)
+{
+	begin((struct lh_options){.replay = true});
+	(void)hold(0, LH_ALL);
+	write_directly(AT);
+	atomic_store(&keep, true);
+	deallocate(AT); /* fences us */
+	atomic_store(&keep, false);
+	go_on();
+	must(lh_persist(ex, 0, LH_ALL, &err) == 0);
+	must(is_zero(AT));
+	must(STAT(replayed_bytes) == 0);
+	must(end() == 0);
+}
+
+/*
+ * A read is done long before a deallocation that waits for another client's time to be over. False: this
+ * program stood still for so long that nothing is shown.
+ */
+static bool read_is_first(uint64_t offset)
+{
+	struct lh_op *ops[2];
+	struct lh_client *other;
+	struct lh_export *same;
+	size_t which = 7;
+	bool first;
+
+	while (sem_trywait(&go) == 0)
+		;
+	must(lh_open(uri, NULL, &other, &same, &err) == 0);
+	lh_export_on_event(same, on_event, NULL);
+	must(lh_hold(same, 0, LH_ALL, LH_READ, 0, NULL, &err) == 0);
+	begin((struct lh_options){.io_queues = 2});
+	atomic_store(&keep, true);
+	ops[0] = submit(LH_IO_DEALLOCATE, offset, NULL);
+	ops[1] = submit(LH_IO_BLOCK, MIB(2), got);
+	must(lh_wait_any(ops, 2, -1, &which, &err) == 0 && which < 2);
+	first = which == 1 && lh_wait_any(ops, 1, 0, &which, &err) == -ETIMEDOUT;
+	must(lh_wait(ops[1], -1, &err) == 0);
+	must(lh_wait_any(ops, 1, -1, &which, &err) == 0 && which == 0);
+	must(lh_wait(ops[0], 0, &err) == 0);
+	atomic_store(&keep, false);
+	must(sem_post(&go) == 0);
+	must(lh_export_close(same) == 0);
+	lh_client_close(other);
+	must(end() == 0);
+	return first;
+}
+
+/* Whichever is done first is told first, whatever queue it is on. */
+static void test_wait_any(void)
+{
+	size_t which = 7;
+
+	must(lh_wait_any(NULL, 0, -1, &which, &err) == -EINVAL && which == 7);
+	must(read_is_first(AT) || read_is_first(AT + PIECE) || read_is_first(AT + 2 * PIECE));
+}
+
+/* Many at once, directly and by block commands. */
+static void test_wait_any_many(void)
+{
+	static uint8_t buf[16][PIECE];
+	struct lh_op *ops[16];
+	uint64_t at[16];
+	size_t out = ARRAY_SIZE(ops);
+
+	begin((struct lh_options){0});
+	(void)hold(0, LH_ALL);
+	for (size_t i = 0; i < out; i++) {
+		memset(buf[i], (int)i + 1, PIECE);
+		at[i] = i * PIECE;
+		ops[i] = submit(LH_IO_WRITE | (i % 2 ? LH_IO_BLOCK : 0), at[i], buf[i]);
+	}
+	while (out > 0) {
+		size_t which = out;
+
+		must(lh_wait_any(ops, out, -1, &which, &err) == 0 && which < out);
+		must(lh_wait(ops[which], 0, &err) == 0);
+		ops[which] = ops[--out];
+	}
+	must(lh_persist(ex, 0, LH_ALL, &err) == 0);
+	for (size_t i = 0; i < ARRAY_SIZE(at); i++) {
+		memset(written, (int)i + 1, PIECE);
+		must(is_there(at[i]));
+	}
+	must(end() == 0);
+}
+
 /* ---- asked wrongly --------------------------------------------------------------------------- */
 
 static void refused(struct lh_options options, const char *says)
@@ -486,13 +617,20 @@ static void test_wrong(void)
 	must(lh_block_write(ex, 0, NULL, PIECE, &err) == -EINVAL);
 	for (unsigned int bit = 0; bit < 32; bit++) {
 		io.flags = 1u << bit;
-		if (io.flags == LH_IO_WRITE || io.flags == LH_IO_BLOCK)
+		if (io.flags & (LH_IO_WRITE | LH_IO_BLOCK | LH_IO_DEALLOCATE))
 			continue;
 		must(lh_submit(ex, &io, &op, &err) == -EINVAL && !op);
 		must(strstr(err.text, "LH_IO_WRITE"));
 	}
 	io.flags = 0xff;
 	must(lh_submit(ex, &io, &op, &err) == -EINVAL && !op);
+	io.flags = LH_IO_DEALLOCATE | LH_IO_BLOCK;
+	must(lh_submit(ex, &io, &op, &err) == -EINVAL && !op);
+	io.flags = LH_IO_DEALLOCATE;
+	io.offset = 1;
+	must(lh_submit(ex, &io, &op, &err) == -EINVAL && !op);
+	must(strstr(err.text, "not whole blocks of"));
+	io.offset = 0;
 	io.flags = LH_IO_BLOCK;
 	must(lh_submit(ex, &io, &op, &err) == 0 && lh_wait(op, -1, &err) == 0);
 	must(lh_hold(ex, 0, LH_ALL, 0, 0, &h, &err) == -EINVAL && !h);
@@ -519,6 +657,10 @@ static const struct {
 	{"no-fallback", test_no_fallback},
 	{"patient", test_patient},
 	{"punched", test_punched},
+	{"deallocate", test_deallocate},
+	{"deallocate-order", test_deallocate_order},
+	{"wait-any", test_wait_any},
+	{"wait-any-many", test_wait_any_many},
 	{"wrong", test_wrong},
 };
 
