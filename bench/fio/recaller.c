@@ -5,7 +5,7 @@
  */
 #include "recaller.h"
 
-#include "util/util.h"
+#include "util/runtime_dir.h"
 
 #include <errno.h>
 #include <json-c/json.h>
@@ -40,23 +40,13 @@ struct recaller {
 
 /* ---- the socket -------------------------------------------------------------------------------- */
 
-static void default_path(char *path, size_t bytes)
-{
-	const char *dir = getenv("XDG_RUNTIME_DIR");
-
-	if (geteuid() != 0 && dir && dir[0])
-		(void)snprintf(path, bytes, "%s/leasehold/admin.sock", dir);
-	else
-		(void)snprintf(path, bytes, "/run/leasehold/admin.sock");
-}
-
 static int open_socket(const char *path, char *why)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int fd;
 
 	if (!path)
-		default_path(addr.sun_path, sizeof(addr.sun_path));
+		runtime_admin_socket(addr.sun_path, sizeof(addr.sun_path));
 	else if (strlen(path) < sizeof(addr.sun_path))
 		memcpy(addr.sun_path, path, strlen(path) + 1);
 	else {

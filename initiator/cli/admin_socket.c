@@ -2,6 +2,8 @@
 /* A request over the daemon's admin socket. Main thread; keeps nothing open. */
 #include "admin_socket.h"
 
+#include "util/runtime_dir.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -13,16 +15,6 @@
 
 #define ANSWER_MAX (16u << 20)
 #define ANSWER_MS  10000
-
-static void default_path(char *path, size_t bytes)
-{
-	const char *dir = getenv("XDG_RUNTIME_DIR");
-
-	if (geteuid() != 0 && dir && dir[0])
-		(void)snprintf(path, bytes, "%s/leasehold/admin.sock", dir);
-	else
-		(void)snprintf(path, bytes, "/run/leasehold/admin.sock");
-}
 
 static int open_socket(const char *path, int *out)
 {
@@ -134,7 +126,7 @@ int admin_socket_wait(const char *path, struct json_object *request, int ms,
 	int fd = -1, rc;
 
 	if (!path) {
-		default_path(standard, sizeof(standard));
+		runtime_admin_socket(standard, sizeof(standard));
 		path = standard;
 	}
 	rc = open_socket(path, &fd);

@@ -7,6 +7,7 @@
 #include "control/config_text.h"
 #include "control/control.h"
 
+#include "util/runtime_dir.h"
 #include "wire/wire.h"
 
 #include <arpa/inet.h>
@@ -19,7 +20,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 /* Of an error's text, the rest is for file, line and key. */
 #define SENTENCE_BYTES (ERRTEXT_BYTES * 3 / 4)
@@ -745,15 +745,11 @@ static int read_section(const struct daemon_config *c, const config_t *file, con
  */
 static int set_runtime_dir(struct daemon_config *c, struct errtext *err)
 {
-	const char *run = getenv("XDG_RUNTIME_DIR");
+	bool there = runtime_dir(c->lock_dir, sizeof(c->lock_dir)) == 0;
 
-	if (geteuid() == 0)
-		(void)snprintf(c->lock_dir, sizeof(c->lock_dir), "/run/leasehold");
-	else if (run && run[0])
-		(void)snprintf(c->lock_dir, sizeof(c->lock_dir), "%s/leasehold", run);
-	else if (c->runtime_dir[0])
+	if (!there && c->runtime_dir[0])
 		memcpy(c->lock_dir, c->runtime_dir, sizeof(c->lock_dir));
-	else
+	else if (!there)
 		return errtext_set(err, -EINVAL,
 				   "%s: not root and XDG_RUNTIME_DIR is not set: there is no place "
 				   "for lock files; set runtime_dir",
@@ -873,8 +869,8 @@ static int check_top(struct daemon_config *c, const config_t *file, struct errte
 	s = config_lookup(file, "runtime_dir");
 	c->runtime_dir_line = s ? config_setting_source_line(s) : 0;
 	if (c->admin_socket[0] == '\0') {
-		int n = snprintf(c->admin_socket, sizeof(c->admin_socket), "%s/admin.sock",
-				 c->runtime_dir);
+		int n = snprintf(c->admin_socket, sizeof(c->admin_socket),
+				 "%s/" RUNTIME_ADMIN_SOCKET, c->runtime_dir);
 
 		if (n < 0 || (size_t)n >= sizeof(c->admin_socket))
 			return errtext_set(err, -EINVAL, "%s: runtime_dir: too long", c->file);
