@@ -409,7 +409,8 @@ int queue_wait(struct queue *q, bool (*done)(void *arg), void *arg, uint64_t dea
 			rc = -ETIMEDOUT;
 			break;
 		}
-		if (start == 0)
+		/* What comes in pieces is on its way: that is no wait yet. */
+		if (start == 0 || (q->live && fabric_cq_moved(q->cq)))
 			start = now;
 		if (q->live && now - start < q->spin_ns) {
 			/* Others may post or poll in between. */
