@@ -93,7 +93,7 @@ static struct fio_option options[] = {
 		     .help = "as durable as the target says that the medium is"},
 		    {.ival = "read-after-write",
 		     .oval = PERSIST_READ_AFTER_WRITE,
-		     .help = "not in this release"},
+		     .help = "direct: an RDMA READ behind it was answered, where that suffices"},
 		    {.ival = "flush", .oval = PERSIST_FLUSH, .help = "not in this release"},
 		    {.ival = "commit",
 		     .oval = PERSIST_COMMIT,
@@ -202,6 +202,18 @@ static char *full_uri(const struct options *o, char *why, size_t bytes)
 	return text;
 }
 
+static enum lh_persist_by persist_by(const struct options *o)
+{
+	switch ((enum persist)o->persist) {
+	case PERSIST_READ_AFTER_WRITE:
+		return LH_PERSIST_READ;
+	case PERSIST_COMMIT:
+		return LH_PERSIST_COMMIT;
+	default:
+		return LH_PERSIST_AUTO;
+	}
+}
+
 static int connect_job(struct thread_data *td, struct lh_client **client, struct lh_export **ex)
 {
 	const struct options *o = td->eo;
@@ -211,6 +223,7 @@ static int connect_job(struct thread_data *td, struct lh_client **client, struct
 		/* 0 is the library's own, which is enough for less. */
 		.io_depth = depth < 128 ? 0 : depth + 1,
 		.direct_depth = depth < 128 ? 0 : depth,
+		.persist = persist_by(o),
 	};
 	struct lh_error err = {.text = "out of memory"};
 	char *uri = full_uri(o, err.text, sizeof(err.text));
@@ -227,13 +240,14 @@ static const char *refusal(const struct thread_data *td)
 
 	if (!o->uri || !o->uri[0])
 		return "uri= is missing: iwarp://HOST[:PORT]/EXPORT or rdma://HOST[:PORT]/EXPORT";
-	if (o->persist == PERSIST_READ_AFTER_WRITE)
-		return "persist=read-after-write is not in this release: use commit, or auto";
 	if (o->persist == PERSIST_FLUSH)
 		return "persist=flush (RDMA FLUSH) is not in this release: use commit, or auto";
 	if (o->persist == PERSIST_COMMIT && o->mode == MODE_BLOCK)
 		return "persist=commit is of mode=direct: block writes are durable when answered, "
 		       "or with persist=auto where the export has a volatile cache";
+	if (o->persist == PERSIST_READ_AFTER_WRITE && o->mode == MODE_BLOCK)
+		return "persist=read-after-write is of mode=direct: block writes are durable when "
+		       "answered, or with persist=auto where the export has a volatile cache";
 	if (td->o.iodepth > LH_OPS_MAX)
 		return "iodepth is more than 256, the operations that the library has out at once";
 	if (td->o.nr_files > 1)
@@ -284,7 +298,8 @@ static int init(struct thread_data *td)
 		job->durable = o->mode == MODE_BLOCK ? job->info.volatile_cache
 						     : strcmp(job->info.durability, "none") != 0;
 	else
-		job->durable = o->persist == PERSIST_COMMIT;
+		job->durable =
+			o->persist == PERSIST_COMMIT || o->persist == PERSIST_READ_AFTER_WRITE;
 	td->io_ops_data = job;
 	return 0;
 }
@@ -321,6 +336,9 @@ static int hold(struct thread_data *td, struct job *job, const struct fio_file *
 		access |= LH_READ;
 	if (td_write(td))
 		access |= LH_WRITE;
+	/* What a read is to confirm has to be readable. */
+	if (td_write(td) && persist_by(td->eo) != LH_PERSIST_COMMIT)
+		access |= LH_READ;
 	if (!access)
 		return 0;
 	/* Who only reads leaves the file as it is. */

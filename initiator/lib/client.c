@@ -574,6 +574,9 @@ static int check_options(const struct lh_options *o, struct errtext *err)
 	if ((unsigned int)o->keys > LH_KEYS_LASTING)
 		return errtext_set(err, -EINVAL, "keys %u: that is none of enum lh_keys",
 				   (unsigned int)o->keys);
+	if ((unsigned int)o->persist > LH_PERSIST_READ)
+		return errtext_set(err, -EINVAL, "persist %u: that is none of enum lh_persist_by",
+				   (unsigned int)o->persist);
 	return 0;
 }
 

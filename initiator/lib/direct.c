@@ -59,6 +59,8 @@ static void on_complete(struct queue *q, const struct fabric_wc *wc)
 		direct_message_received(d, index, wc->byte_len);
 	else if (wc->wr_id & DIRECT_WR_MESSAGE)
 		direct_message_sent(d, index);
+	else if (wc->wr_id & DIRECT_WR_ORDER)
+		direct_read_answered(d, index);
 	else
 		wr_completed(d, &d->wrs[index]);
 }
@@ -197,7 +199,7 @@ int direct_open(struct direct *d, const struct lh_token *token, struct errtext *
 		.addr = &client->addr,
 		.address = client->address,
 		.timeout_ms = client->opt.connect_ms,
-		.send_wr = d->depth + DIRECT_MESSAGES + DIRECT_TRIALS,
+		.send_wr = d->depth + DIRECT_MESSAGES + DIRECT_TRIALS + DIRECT_COMMITS,
 		.recv_wr = LH_MSG_DEFAULT_CREDITS,
 		.responder_resources = 1,
 		.initiator_depth = 16,

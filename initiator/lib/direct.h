@@ -23,7 +23,8 @@
 #define DIRECT_WR_BYTES_MAX MIB(1)
 #define DIRECT_MESSAGES	    16 /* that may be on their way out */
 #define DIRECT_TRIALS	    2
-#define DIRECT_COMMITS	    8 /* sent and not answered */
+#define DIRECT_COMMITS	    8 /* sent and not answered, or READs in their place */
+#define DIRECT_READ_BYTES   8 /* of such a READ, or fewer: it is for the order alone */
 
 struct lh_export;
 struct lh_op;
@@ -37,8 +38,10 @@ struct direct_wr {
 	struct direct_wr *next_free;
 };
 
+/** Ranges on their way to be confirmed, by a Commit or by an RDMA READ behind their writes. */
 struct direct_commit {
 	bool used;
+	bool by_read;
 	uint64_t tag;
 	size_t count;
 	uint64_t copies; /* replay: those up to this number are confirmed with it */
@@ -75,7 +78,7 @@ struct direct {
 	struct grant_map map;
 	uint32_t generation; /* of everything in the map */
 	uint32_t recalled;   /* on this queue, the newest: never take grants of it or older */
-	enum lh_durability durability;
+	enum lh_durability durability; /* of the newest grants */
 
 	struct write_log log;
 	uint64_t commit_tag; /* of the last Commit sent */
@@ -91,7 +94,9 @@ struct direct {
 	struct list pending;	/* struct lh_op.link, not wholly posted */
 	struct bounce bounce;
 
-	uint8_t *mem; /* messages: DIRECT_MESSAGES out, then LH_MSG_DEFAULT_CREDITS in */
+	/* Messages: DIRECT_MESSAGES out, then LH_MSG_DEFAULT_CREDITS in; then what READs for the order
+	 * bring. */
+	uint8_t *mem;
 	struct fabric_mr *mr;
 	uint32_t free_messages; /* bitmap */
 	unsigned int credits;	/* receives that the target has for us */
@@ -142,7 +147,10 @@ void direct_message_received(struct direct *d, unsigned int index, uint32_t byte
 /** A message left. */
 void direct_message_sent(struct direct *d, unsigned int index);
 MUST_CHECK int direct_send_hello(struct direct *d);
-/** Sends a Commit of up to one message's ranges from the range on; `*next` as in write_log_take(). */
+/**
+ * Sends a Commit of up to one message's ranges from the range on; `*next` as in write_log_take(). Or
+ * posts an RDMA READ in its place, where that does and the gate is open.
+ */
 MUST_CHECK int direct_send_commit(struct direct *d, uint64_t offset, uint64_t length,
 				  uint64_t *next);
 /** True if a Commit could be sent now. */
@@ -151,6 +159,13 @@ bool direct_can_commit(const struct direct *d);
 static inline bool direct_recall_whole(const struct direct_recall *r)
 {
 	return r->offset == 0 && r->length == UINT64_MAX;
+}
+/** A READ in a Commit's place is answered. */
+void direct_read_answered(struct direct *d, unsigned int index);
+/** True if an RDMA READ behind the writes is all that their durability takes. */
+static inline bool direct_reads_confirm(const struct direct *d)
+{
+	return d->durability == LH_DURABLE_READ_AFTER_WRITE;
 }
 /** True while a commit up to `tag` that touches the range is unanswered. */
 bool direct_commit_out(const struct direct *d, uint64_t tag, uint64_t offset, uint64_t length);
@@ -171,5 +186,6 @@ void direct_trial_died(struct direct *d);
 #define DIRECT_WR_RECV	(1ull << 33)
 #define DIRECT_WR_TRIAL (1ull << 34)
 #define DIRECT_WR_LAST	(1ull << 35) /* with the one above */
+#define DIRECT_WR_ORDER (1ull << 36) /* a READ in a Commit's place */
 
 #endif

@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The messages of a direct queue (wire/direct.h): Hello, Commit and its answer, Recall, credits. Owns
- * the messages' memory. All under the queue's lock.
+ * The messages of a direct queue (wire/direct.h): Hello, Commit and its answer, Recall, credits; and the
+ * RDMA READ in a Commit's place. Owns the messages' memory. All under the queue's lock.
+ *
+ * One such READ confirms whatever was written on its queue pair before it was posted, whichever grants
+ * the bytes lie in. The far end begins to answer a READ when every WRITE before it on that connection
+ * was handed over for placement (InfiniBand: vol. 1 §9.5 and §10.8.3.3, the table of work request
+ * ordering; iWARP: RFC 5040 §5.5), and its adapter's reads of memory do not pass its writes (PCI
+ * Express Base §2.4.1), so with the answer they are where the read has been answered from. That this
+ * survives a power failure is what the level says, and a target grants it for nothing less.
  */
 #include "libleasehold/export.h"
 
@@ -11,7 +18,8 @@
 
 #define MESSAGE_STRIDE align_up(LH_MSG_MAX_BYTES, 64)
 #define RECEIVES       LH_MSG_DEFAULT_CREDITS
-#define MEM_BYTES      ((DIRECT_MESSAGES + RECEIVES) * MESSAGE_STRIDE)
+#define ORDER_AT       ((DIRECT_MESSAGES + RECEIVES) * MESSAGE_STRIDE)
+#define MEM_BYTES      (ORDER_AT + (uint64_t)DIRECT_COMMITS * DIRECT_READ_BYTES)
 
 static uint8_t *message_at(const struct direct *d, unsigned int i)
 {
@@ -133,10 +141,45 @@ bool direct_can_commit(const struct direct *d)
 	return can_send(d, LH_MSG_COMMIT) && free_commit(d);
 }
 
+/* A key to read a taken range with, where a READ will do; NULL: it takes a Commit. */
+static const struct grant_piece *piece_to_read(struct direct *d, uint64_t offset)
+{
+	/* During a recall the target's own work is asked for: it takes any level. */
+	if (d->gate_closed || !direct_reads_confirm(d) ||
+	    d->ex->client->opt.persist == LH_PERSIST_COMMIT)
+		return NULL;
+	return grant_map_find(&d->map, offset, LH_GRANT_READ);
+}
+
+static int post_read(struct direct *d, struct direct_commit *c, const struct grant_piece *piece)
+{
+	const uint64_t index = (uint64_t)(c - d->commits);
+	const uint64_t at = c->ranges[0].offset - piece->offset;
+	struct fabric_sge sge = {
+		.addr = (uint64_t)(uintptr_t)(d->mem + ORDER_AT + index * DIRECT_READ_BYTES),
+		.length = (uint32_t)min_u64(DIRECT_READ_BYTES, piece->length - at),
+		.lkey = d->mr->lkey};
+	struct fabric_send_wr wr = {.wr_id = DIRECT_WR_ORDER | index,
+				    .op = FABRIC_OP_READ,
+				    .flags = FABRIC_F_SIGNALED,
+				    .sg_list = &sge,
+				    .num_sge = 1,
+				    .remote_addr = piece->address + at,
+				    .rkey = piece->rkey};
+
+	c->by_read = true;
+	stat_add(d->ex, STAT_CONFIRMING_READS, 1);
+	if (fabric_post_send(d->q.conn, &wr, NULL) == 0)
+		return 0;
+	queue_kill(&d->q, "a read could not be posted"); /* it kills the ranges */
+	return -ENOTCONN;
+}
+
 int direct_send_commit(struct direct *d, uint64_t offset, uint64_t length, uint64_t *next)
 {
 	const uint64_t end = length > UINT64_MAX - offset ? UINT64_MAX : offset + length;
 	struct direct_commit *c = free_commit(d);
+	const struct grant_piece *piece;
 	struct lh_msg_commit *msg;
 	unsigned int i;
 	uint32_t bytes;
@@ -150,8 +193,12 @@ int direct_send_commit(struct direct *d, uint64_t offset, uint64_t length, uint6
 	if (c->count == 0)
 		return 0;
 	c->used = true;
+	c->by_read = false;
 	c->copies = d->replay.number;
 	c->tag = ++d->commit_tag;
+	piece = piece_to_read(d, c->ranges[0].offset);
+	if (piece)
+		return post_read(d, c, piece);
 	i = (unsigned int)__builtin_ctz(d->free_messages);
 	msg = (struct lh_msg_commit *)message_at(d, i);
 	msg->generation = htole32(d->generation);
@@ -195,22 +242,34 @@ static void forget_copies(struct direct *d, const struct direct_commit *c)
 		write_log_kill(&d->log, lost.offset, lost.length);
 }
 
+static void confirmed(struct direct *d, struct direct_commit *c)
+{
+	c->used = false;
+	if (d->replay.on) {
+		forget_copies(d, c);
+		direct_pump(d); /* writes may wait for room, or for another Commit */
+	}
+}
+
+void direct_read_answered(struct direct *d, unsigned int index)
+{
+	assert(d->commits[index].used && d->commits[index].by_read);
+	confirmed(d, &d->commits[index]);
+}
+
 static bool take_committed(struct direct *d, const struct lh_msg *msg)
 {
 	for (unsigned int i = 0; i < DIRECT_COMMITS; i++) {
 		struct direct_commit *c = &d->commits[i];
 
-		if (!c->used || c->tag != le64toh(msg->tag))
+		if (!c->used || c->by_read || c->tag != le64toh(msg->tag))
 			continue;
-		c->used = false;
 		if ((le16toh(msg->status) & 0x7fff) != NVME_SC_SUCCESS) {
+			c->used = false;
 			commit_failed(d, c);
 			return !d->replay.on;
 		}
-		if (d->replay.on) {
-			forget_copies(d, c);
-			direct_pump(d); /* writes may wait for room, or for another Commit */
-		}
+		confirmed(d, c);
 		return true;
 	}
 	return false;

@@ -341,6 +341,26 @@ static int await_hold(struct lh_hold *h, bool brief, struct lh_error *err)
 	return client_fail(err, error.code, &error.text);
 }
 
+/* Of LH_PERSIST_READ, before anything is written that it could not confirm. */
+static int check_level(const struct lh_export *ex, unsigned int access, struct lh_error *err)
+{
+	uint8_t level;
+
+	if (ex->client->opt.persist != LH_PERSIST_READ)
+		return 0;
+	if (!(access & LH_READ))
+		return client_failf(err, -EINVAL,
+				    "LH_PERSIST_READ reads what was written: hold it for LH_READ, "
+				    "too, or persist by Commit");
+	(void)pthread_mutex_lock(&ex->client->lock);
+	level = ex->entry.durability;
+	(void)pthread_mutex_unlock(&ex->client->lock);
+	if (level != LH_DURABLE_READ_AFTER_WRITE)
+		return client_failf(err, -EOPNOTSUPP, EXPORT_NO_READ_LEVEL, ex->name,
+				    lh_durability_text(level));
+	return 0;
+}
+
 int lh_hold(struct lh_export *ex, uint64_t offset, uint64_t length, unsigned int access,
 	    unsigned int flags, struct lh_hold **hold, struct lh_error *err)
 {
@@ -359,6 +379,9 @@ int lh_hold(struct lh_export *ex, uint64_t offset, uint64_t length, unsigned int
 				    "flags %xh: there are LH_HOLD_ALLOCATE, LH_HOLD_NOWAIT and "
 				    "LH_HOLD_BRIEF only",
 				    flags);
+	rc = access & LH_WRITE ? check_level(ex, access, err) : 0;
+	if (rc < 0)
+		return rc;
 	h = calloc(1, sizeof(*h));
 	if (!h)
 		return client_failf(err, -ENOMEM, "out of memory");

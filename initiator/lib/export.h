@@ -27,6 +27,7 @@ enum stat {
 	STAT_BOUNCED_BYTES,
 	STAT_COMMITS,
 	STAT_COMMIT_RANGES,
+	STAT_CONFIRMING_READS,
 	STAT_ACQUIRES,
 	STAT_GRANTS,
 	STAT_RENEWALS,
@@ -145,6 +146,12 @@ struct lh_export {
 #define LH_EXPORT_GONE                                                                           \
 	"\"%s\" is not served any more: the export was removed or taken offline on the target (" \
 	"leasehold status on that host tells)"
+
+/** Why LH_PERSIST_READ is refused; takes the export's name and its level. */
+#define EXPORT_NO_READ_LEVEL                                                                     \
+	"direct writes to \"%s\" have the durability \"%s\" here, not \"read-after-write\", so " \
+	"a read does not make them durable: persist by Commit, or have the target's "            \
+	"administrator look at inbound_writes"
 
 static inline void stat_add(struct lh_export *ex, enum stat which, uint64_t n)
 {

@@ -52,6 +52,7 @@ static const char *const deallocate_words[] = {"punch", "advisory", NULL};
 static const char *const tenure_words[] = {"lease", "watch", NULL};
 static const char *const refuse_words[] = {"never", "while-granted", NULL};
 static const char *const conflict_words[] = {"recall", "deny", NULL};
+static const char *const inbound_words[] = {"unknown", "persistent", NULL};
 static const char *const ana_words[] = {"optimized",	   "non-optimized", "inaccessible",
 					"persistent-loss", "change",	    NULL};
 static const char *const level_words[] = {"error", "warning", "notice", "info", "debug", NULL};
@@ -90,6 +91,7 @@ struct raw_export {
 	int refuse;
 	int deallocate;
 	int grant_conflict;
+	int inbound_writes;
 	bool read_only;
 };
 
@@ -205,6 +207,8 @@ static const struct key export_keys[] = {
 	 .words = deallocate_words},
 	{"grant_conflict", KEY_ENUM, offsetof(struct raw_export, grant_conflict),
 	 .words = conflict_words},
+	{"inbound_writes", KEY_ENUM, offsetof(struct raw_export, inbound_writes),
+	 .words = inbound_words},
 	{"read_only", KEY_BOOL, offsetof(struct raw_export, read_only)},
 	{NULL},
 };
@@ -651,6 +655,7 @@ static int read_export(const struct daemon_config *c, const config_setting_t *s,
 		.tenure = raw.tenure == 1 ? TENURE_WATCH : TENURE_LEASE,
 		.refuse_while_granted = raw.refuse == 1,
 		.read_only = raw.read_only,
+		.inbound_persistent = raw.inbound_writes == 1,
 		.advisory_deallocate = raw.deallocate == 1,
 		.deny_conflicts = raw.grant_conflict == 1,
 		.line = config_setting_source_line(s),

@@ -53,6 +53,7 @@ struct config_export {
 	enum export_prepare prepare;
 	enum region_choice registration;
 	bool read_only;
+	bool inbound_persistent;
 	bool advisory_deallocate;
 	bool wait_if_busy;
 	enum tenure_kind tenure;

@@ -43,6 +43,7 @@ struct export_config {
 	enum export_prepare prepare;
 	unsigned int allocate_reserve_percent; /* of the file system: no hole is filled with it */
 	bool read_only;
+	bool inbound_persistent;   /* declared: see export_durability() */
 	bool software_fabric_only; /* every listener is: page-cache files are then allowed */
 	bool adopt;		   /* the file takes the place of the one that the identity names */
 	const uint8_t *uuid;	   /* NULL, or the only identity that it may have; copied */
@@ -65,7 +66,7 @@ struct export;
  * Errors, each with a sentence that says what to do: -ENOENT, -EISDIR, -EINVAL (empty, neither file
  * nor device), -EBUSY (served already, by us or by another daemon: named; a device that the kernel
  * uses as memory), -EACCES, -EWOULDBLOCK (another process holds a lease), -EMEDIUMTYPE (page-cache file and a listener of
- * real RDMA), -EREMCHG (another file than the one that had the identity), -ESTALE (not the `uuid`),
+ * real RDMA; or inbound_persistent where it cannot be so), -EREMCHG (another file than the one that had the identity), -ESTALE (not the `uuid`),
  * -EBADMSG (the identity file makes no sense: file and line named), others of the system. Worker thread.
  */
 MUST_CHECK int export_open(const struct export_config *config, struct export **e,
@@ -98,7 +99,11 @@ bool export_by_mapping_only(const struct export *e);
 bool export_needs_no_lease(const struct export *e);
 /** What block writes and Flush mean here, for Identify: true unless what is persisted is durable. */
 bool export_volatile_cache(const struct export *e);
-/** Best level a direct grant can promise: LH_DURABLE_NONE with a volatile cache, else LH_DURABLE_COMMIT. */
+/**
+ * Best level that a direct grant can promise by an adapter: LH_DURABLE_NONE with a volatile cache; else
+ * LH_DURABLE_READ_AFTER_WRITE if it was declared that what an adapter writes here survives a power
+ * failure once a read behind it has been answered; else LH_DURABLE_COMMIT.
+ */
 enum lh_durability export_durability(const struct export *e);
 
 /** What the path that was configured names now. */

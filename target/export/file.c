@@ -167,6 +167,27 @@ static int find_medium(struct export *e, bool software_fabric_only, struct errte
 	return 0;
 }
 
+/* What was declared of the machine's adapters: can it be so of this export? */
+static int check_declared(const struct export *e, bool software_fabric_only, struct errtext *err)
+{
+	if (!e->inbound_persistent)
+		return 0;
+	if (software_fabric_only)
+		return errtext_set(
+			err, -EMEDIUMTYPE,
+			"inbound_writes = \"persistent\" is of what adapters write, and every "
+			"listener is of the software fabric, which has the processor write through "
+			"its caches: leave it out for %s",
+			e->path);
+	if (export_volatile_cache(e))
+		return errtext_set(
+			err, -EMEDIUMTYPE,
+			"inbound_writes = \"persistent\" cannot be so of %s (%s), where nothing "
+			"that arrives survives a power failure by itself: leave it out",
+			e->path, export_medium_text(e->medium));
+	return 0;
+}
+
 /* ---- birth and end --------------------------------------------------------------------------- */
 
 static void free_strings(struct export *e)
@@ -199,6 +220,7 @@ int export_open(const struct export_config *config, struct export **e, struct er
 	new->prepare = config->prepare;
 	new->allocate_reserve_percent = config->allocate_reserve_percent;
 	new->read_only = config->read_only;
+	new->inbound_persistent = config->inbound_persistent;
 	if (!new->name || !new->path || !new->state_dir) {
 		ret = errtext_set(err, -ENOMEM, "out of memory");
 		goto free_export;
@@ -213,6 +235,8 @@ int export_open(const struct export_config *config, struct export **e, struct er
 	if (ret)
 		goto free_export;
 	ret = find_medium(new, config->software_fabric_only, err);
+	if (!ret)
+		ret = check_declared(new, config->software_fabric_only, err);
 	if (!ret && export_is_dax(new))
 		ret = persistence_find(new->fd, new->path,
 				       max_u64(export_page_bytes(), new->device.align),
@@ -335,7 +359,9 @@ bool export_volatile_cache(const struct export *e)
 
 enum lh_durability export_durability(const struct export *e)
 {
-	return export_volatile_cache(e) ? LH_DURABLE_NONE : LH_DURABLE_COMMIT;
+	if (export_volatile_cache(e))
+		return LH_DURABLE_NONE;
+	return e->inbound_persistent ? LH_DURABLE_READ_AFTER_WRITE : LH_DURABLE_COMMIT;
 }
 
 int export_file_bytes(const struct export *e, uint64_t *bytes)

@@ -19,6 +19,7 @@ struct export
 	enum export_prepare prepare;
 	unsigned int allocate_reserve_percent;
 	bool read_only;
+	bool inbound_persistent;
 	bool hugetlbfs;
 	enum export_medium medium;
 	struct device device;		/* EXPORT_DEVICE */

@@ -53,7 +53,7 @@ static void fill_answer(const struct acquire *op, struct grant_answer *answer)
 	const struct holding *h = op->h;
 
 	answer->generation = h->generation;
-	answer->durability = export_durability(holding_file(h));
+	answer->durability = holding_durability(h, op->client->config.device);
 	answer->expiry_ms = h->env->grant_expiry_ms;
 	answer->count = op->count;
 	for (unsigned int i = 0; i < op->count; i++) {

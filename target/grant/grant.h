@@ -539,6 +539,12 @@ const char *holding_name(const struct holding *h);
 const struct holding_config *holding_config(const struct holding *h);
 /** NULL before it was opened, and once it is closed (stopped, or its start failed). Any thread. */
 const struct export *holding_export(const struct holding *h);
+/**
+ * Level that a client of `device` may rely on: export_durability(), but never more than
+ * LH_DURABLE_COMMIT on the software fabric, where the processor places what arrives, through its
+ * caches. Of an export that is open.
+ */
+enum lh_durability holding_durability(const struct holding *h, unsigned int device);
 
 /** As export_became_known(), if there is an export. Control loop. */
 void holding_became_known(struct holding *h);

@@ -696,6 +696,16 @@ const struct export *holding_export(const struct holding *h)
 	return holding_file(h);
 }
 
+enum lh_durability holding_durability(const struct holding *h, unsigned int device)
+{
+	const enum lh_durability level = export_durability(holding_file(h));
+
+	if (level == LH_DURABLE_READ_AFTER_WRITE &&
+	    fabric_device_info(h->env->devices[device])->software_fabric)
+		return LH_DURABLE_COMMIT;
+	return level;
+}
+
 void holding_became_known(struct holding *h)
 {
 	struct export *e = atomic_load_explicit(&h->export, memory_order_relaxed);

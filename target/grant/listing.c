@@ -46,7 +46,7 @@ static bool show(struct table_node *node, void *arg)
 		.length = node->end - node->offset,
 		.serial = node->serial,
 		.access = g->access,
-		.durability = export_durability(holding_file(g->h)),
+		.durability = holding_durability(g->h, client->config.device),
 		.rung = g->h->probes[client->config.device].rung,
 		.device = client->config.device,
 		.expires = g->state == GRANT_LIVE && client->expires_ns != 0,

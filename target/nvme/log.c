@@ -226,7 +226,7 @@ static void export_entry(const struct ns_home *home, unsigned int device,
 	text_shorten(entry->rung_why, sizeof(entry->rung_why), status.probes[device].why);
 	if (!e)
 		return;
-	entry->durability = (uint8_t)export_durability(e);
+	entry->durability = (uint8_t)holding_durability(home->holding, device);
 	entry->flags = (uint8_t)((export_read_only(e) ? LH_EXPORT_READ_ONLY : 0) |
 				 (export_volatile_cache(e) ? LH_EXPORT_VOLATILE : 0) |
 				 (export_is_dax(e) ? LH_EXPORT_DAX : 0) |

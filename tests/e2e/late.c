@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +40,7 @@ static int proxy;
 static struct lh_client *client;
 static struct lh_export *ex;
 static struct lh_error err;
+static bool replaying, by_read; /* how it is to be confirmed, or else by a Commit */
 static uint8_t old[2 * PAGE], newer[2 * PAGE], got[2 * PAGE];
 
 static void broken(int line, const char *what)
@@ -165,6 +167,35 @@ static void stop_daemon(void)
 	globfree(&tasks);
 }
 
+static int persisted;
+
+static void *persist_late(void *arg)
+{
+	(void)arg;
+	persisted = lh_persist(ex, AT, sizeof(old), NULL);
+	return NULL;
+}
+
+/* While somebody waits for the word that they are there. */
+static void by_cut_unanswered(void)
+{
+	const uint64_t until = now_ns() + WAIT_NS;
+	struct lh_stats stats;
+	pthread_t thread;
+
+	write_late();
+	must(pthread_create(&thread, NULL, persist_late, NULL) == 0);
+	for (lh_export_stats(ex, &stats); stats.commits + stats.confirming_reads == 0;
+	     lh_export_stats(ex, &stats)) {
+		must(now_ns() < until);
+		nap();
+	}
+	must(by_read == (stats.confirming_reads > 0));
+	ask("cut");
+	must(pthread_join(thread, NULL) == 0);
+	must(persisted == (replaying ? 0 : -LH_EDEAD));
+}
+
 /* The bytes wait in the daemon's socket; the client loses patience with its controller. */
 static void by_stop(void)
 {
@@ -219,8 +250,11 @@ static void look(void)
 static void run(void (*lose)(void), bool replay)
 {
 	struct lh_options options = {.replay = replay};
+	struct lh_hold_info info;
+	struct lh_hold *hold;
 	bool again;
 
+	replaying = replay;
 	if (lose == by_stop)
 		options.kato_ms = options.connect_ms = KATO_MS;
 	if (lose == by_giving_up)
@@ -228,7 +262,9 @@ static void run(void (*lose)(void), bool replay)
 	random_bytes(old, sizeof(old));
 	random_bytes(newer, sizeof(newer));
 	must(lh_open(through, &options, &client, &ex, &err) == 0);
-	must(lh_hold(ex, 0, LH_ALL, LH_READ | LH_WRITE, 0, NULL, &err) == 0);
+	must(lh_hold(ex, 0, LH_ALL, LH_READ | LH_WRITE, 0, &hold, &err) == 0);
+	lh_hold_info(hold, &info);
+	by_read = strcmp(info.durability, "read-after-write") == 0;
 	lose();
 	wait_fenced();
 	must(kill(daemon_pid, SIGCONT) == 0);
@@ -251,7 +287,7 @@ static const struct {
 	void (*lose)(void);
 } all[] = {
 	{"cut", by_cut},	   {"cut-all", by_cut_all}, {"recall", by_recall},
-	{"give-up", by_giving_up}, {"stop", by_stop},
+	{"give-up", by_giving_up}, {"stop", by_stop},	    {"unanswered", by_cut_unanswered},
 };
 
 int main(int argc, char **argv)

@@ -14,7 +14,8 @@ readonly lib=$E2E_LIB bin=$E2E_BIN leasehold=$E2E_LEASEHOLD fabric=$E2E_FABRIC a
 readonly slow=$E2E_SLOW tmp=$E2E_TMP vm=$E2E_VM
 # Alone and without its site: in the testbed VM that is most of what it does.
 readonly python=("$E2E_PYTHON" -I -S)
-readonly daemon=$bin/target/leaseholdd rogue=$bin/tests/e2e/rogue
+readonly rogue=$bin/tests/e2e/rogue
+daemon=$bin/target/leaseholdd # a case may take another
 files=$(mktemp -d "$E2E_BASE/case.XXXXXX")
 shm=$(mktemp -d /dev/shm/leasehold-e2e.XXXXXX)
 echo "$files $shm" >"$tmp/folders"

@@ -167,6 +167,90 @@ static void wait_granted(struct lh_hold *h)
 	}
 }
 
+/* ---- durable by a read ------------------------------------------------------------------------ */
+
+#define SCATTERED 100 /* pages apart from each other: more than a Commit names */
+
+/* Writes that, and persists it. */
+static void persist(uint64_t commits, uint64_t reads)
+{
+	write_directly(AT);
+	must(lh_persist(ex, AT, PIECE, &err) == 0);
+	must(STAT(commits) == commits && STAT(confirming_reads) == reads);
+	must(is_there(AT));
+}
+
+/* Of a target that grants the level read-after-write, which clients may take or leave. */
+static void test_by_read(void)
+{
+	struct lh_hold_info info;
+	uint64_t reads, commits;
+	int fd;
+
+	begin((struct lh_options){0});
+	lh_hold_info(hold(0, LH_ALL), &info);
+	must(strcmp(info.durability, "read-after-write") == 0);
+	persist(0, 1);
+	must(lh_persist(ex, 0, LH_ALL, &err) == 0);
+	must(STAT(confirming_reads) == 1); /* there was nothing to confirm */
+	for (uint64_t i = 0; i < SCATTERED; i++)
+		must(lh_write(ex, i * KIB(8), written, 1, &err) == 0);
+	must(lh_persist(ex, 0, LH_ALL, &err) == 0);
+	reads = STAT(confirming_reads);
+	must(STAT(commits) == 0 && reads > 1 && reads < SCATTERED);
+	/* For a recall the target is asked. */
+	write_directly(AT);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	must(fd >= 0 && close(fd) == 0);
+	WAIT_STAT(releases, 1);
+	commits = STAT(commits);
+	must(commits > 0 && STAT(confirming_reads) == reads);
+	must(lh_persist(ex, 0, LH_ALL, &err) == 0);
+	must(is_there(AT));
+	must(STAT(dead_bytes) == 0 && STAT(fenced) == 0);
+	must(end() == 0);
+
+	begin((struct lh_options){.persist = LH_PERSIST_COMMIT});
+	(void)hold(0, LH_ALL);
+	persist(1, 0);
+	must(end() == 0);
+
+	begin((struct lh_options){.persist = LH_PERSIST_READ});
+	must(lh_hold(ex, 0, LH_ALL, LH_WRITE, 0, NULL, &err) == -EINVAL);
+	must(strstr(err.text, "hold it for LH_READ, too"));
+	(void)hold(0, LH_ALL);
+	persist(0, 1);
+	must(end() == 0);
+
+	/* Of a grant smaller than such a read is. */
+	begin((struct lh_options){0});
+	must(lh_hold(ex, 0, 3, LH_READ | LH_WRITE, 0, NULL, &err) == 0);
+	must(lh_write(ex, 0, written, 3, &err) == 0);
+	must(lh_persist(ex, 0, 3, &err) == 0);
+	must(STAT(confirming_reads) == 1);
+	must(end() == 0);
+
+	/* What cannot be read cannot be confirmed by a read. */
+	begin((struct lh_options){0});
+	must(lh_hold(ex, 0, LH_ALL, LH_WRITE, 0, NULL, &err) == 0);
+	persist(1, 0);
+	must(end() == 0);
+}
+
+/* Of one that grants less: it is said, and nothing less is done instead. */
+static void test_not_by_read(void)
+{
+	begin((struct lh_options){.persist = LH_PERSIST_READ});
+	must(lh_hold(ex, 0, LH_ALL, LH_READ | LH_WRITE, 0, NULL, &err) == -EOPNOTSUPP);
+	must(strstr(err.text, "inbound_writes"));
+	must(lh_hold(ex, 0, LH_ALL, LH_READ, 0, NULL, &err) == 0);
+	must(end() == 0);
+	begin((struct lh_options){0});
+	(void)hold(0, LH_ALL);
+	persist(1, 0);
+	must(end() == 0);
+}
+
 /* ---- bytes that died ------------------------------------------------------------------------- */
 
 /* What was lost is there again, and only the copies can have brought it. */
@@ -598,7 +682,7 @@ static void test_wrong(void)
 	struct lh_hold *h = NULL;
 	struct lh_op *op = NULL;
 	struct lh_buf *buf = NULL;
-	struct lh_options crc = {0}, keys = {0};
+	struct lh_options crc = {0}, keys = {0}, by = {0};
 
 	refused((struct lh_options){.kato_ms = 1}, "kato_ms 1: give at least 500");
 	refused((struct lh_options){.io_queues = LH_IO_QUEUES_MAX + 1}, "io_queues 17: give");
@@ -609,6 +693,8 @@ static void test_wrong(void)
 	refused(crc, "crc 4294967295: ");
 	memset(&keys.keys, 0xff, sizeof(keys.keys));
 	refused(keys, "keys 4294967295: ");
+	memset(&by.persist, 0xff, sizeof(by.persist));
+	refused(by, "persist 4294967295: ");
 	begin((struct lh_options){.io_queues = LH_IO_QUEUES_MAX, .io_depth = LH_IO_DEPTH_MIN});
 	must(lh_buf_register(client, NULL, PIECE, &buf, &err) == -EINVAL && !buf);
 	must(strstr(err.text, "no buffer"));
@@ -645,6 +731,8 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } all[] = {
+	{"by-read", test_by_read},
+	{"not-by-read", test_not_by_read},
 	{"replay", test_replay},
 	{"replay-order", test_replay_order},
 	{"dead", test_dead},

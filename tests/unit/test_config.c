@@ -67,6 +67,7 @@ static void test_defaults(void **state)
 	assert_int_equal(c->exports[0].ana_group, 1);
 	assert_int_equal(c->exports[0].tenure, TENURE_LEASE);
 	assert_false(c->exports[0].refuse_while_granted);
+	assert_false(c->exports[0].inbound_persistent);
 	assert_int_equal(c->listeners[0].ana_state[1], NVME_ANA_OPTIMIZED);
 	assert_int_equal(c->limits.ana_transition_s, 10);
 	assert_int_equal(c->limits.controllers_per_host, NVME_DEFAULT_PER_HOST);
@@ -97,7 +98,8 @@ static void test_everything_said(void **state)
 		"exports = ( { name = \"b\"; path = \"/b\"; nsid = 7; lba = 512;\n"
 		"  prepare = \"allocate\"; registration = \"odp\"; busy = \"wait\";\n"
 		"  ana_group = 2; tenure = \"watch\"; refuse = \"while-granted\";\n"
-		"  read_only = true; deallocate = \"advisory\"; grant_conflict = \"deny\"; } );\n";
+		"  read_only = true; deallocate = \"advisory\"; grant_conflict = \"deny\";\n"
+		"  inbound_writes = \"persistent\"; } );\n";
 	struct daemon_config *c;
 	struct errtext err;
 
@@ -134,6 +136,7 @@ static void test_everything_said(void **state)
 	assert_int_equal(c->exports[0].tenure, TENURE_WATCH);
 	assert_true(c->exports[0].refuse_while_granted);
 	assert_true(c->exports[0].read_only);
+	assert_true(c->exports[0].inbound_persistent);
 	config_free(c);
 }
 
@@ -179,6 +182,9 @@ static void test_mistakes_name_line_and_key(void **state)
 	       "conf:2: the key \"path\" is missing");
 	refuse(LISTENERS "exports = ( { name = \"-a\"; path = \"/a\" } );\n", "name \"-a\"");
 	refuse(LISTENERS "exports = ( { name = \"a\"; path = \"a\" } );\n", "absolute path");
+	refuse(LISTENERS
+	       "exports = ( { name = \"a\"; path = \"/a\"; inbound_writes = \"yes\"; } );\n",
+	       "inbound_writes: expected one of \"unknown\", \"persistent\", not \"yes\"");
 	refuse(LISTENERS "exports = ( { name = \"a\"; path = \"/a\"; lba = 1000; } );\n",
 	       "expected 512 or 4096");
 	refuse(LISTENERS "exports = ( { name = \"a\"; path = \"/a\"; },\n"

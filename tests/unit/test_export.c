@@ -130,6 +130,33 @@ static void test_medium_refused(void **state)
 	}
 }
 
+/* A declaration is no wish: where it cannot be so there is no export of it. */
+static void test_inbound_refused(void **state)
+{
+	struct export_config config = config_of("a");
+	struct export *e;
+	bool is_volatile, by_adapters;
+
+	(void)state;
+	make_file("a", MIB(1));
+	e = must_open(&config);
+	is_volatile = export_volatile_cache(e);
+	by_adapters = export_medium(e) != EXPORT_PAGE_CACHE;
+	export_close(e);
+	config.inbound_persistent = true;
+	must_fail(&config, -EMEDIUMTYPE, "every listener is of the software fabric");
+	config.software_fabric_only = false;
+	if (!by_adapters)
+		return;
+	if (is_volatile) {
+		must_fail(&config, -EMEDIUMTYPE, "survives a power failure by itself");
+		return;
+	}
+	e = must_open(&config);
+	assert_int_equal(export_durability(e), LH_DURABLE_READ_AFTER_WRITE);
+	export_close(e);
+}
+
 /* Finds the warning with `part` in it, of a first view. */
 static bool warns(struct export *e, const char *part)
 {
@@ -535,6 +562,7 @@ static int run(const char *where)
 		leaks_test(test_bad_files),
 		leaks_test(test_open),
 		leaks_test(test_medium_refused),
+		leaks_test(test_inbound_refused),
 		leaks_test(test_warnings),
 		leaks_test(test_deleted),
 		leaks_test(test_twice),

@@ -49,6 +49,35 @@ static struct lh_grant only(const struct grant_answer *answer)
 	return g;
 }
 
+/* ---- how durable -------------------------------------------------------------------------- */
+
+static bool declared; /* what adapters write here survives */
+
+enum lh_durability __real_export_durability(const struct export *e);
+enum lh_durability __wrap_export_durability(const struct export *e);
+
+enum lh_durability __wrap_export_durability(const struct export *e)
+{
+	return declared ? LH_DURABLE_READ_AFTER_WRITE : __real_export_durability(e);
+}
+
+/* It is of adapters, and holds for nothing that the processor places. */
+static void test_declared(void **state)
+{
+	struct grant_answer answer;
+
+	(void)state;
+	make_full_file();
+	up(&rig_defaults);
+	declared = true;
+	answer = rig_acquire(&one, MIB(1), KIB(64), read_write);
+	declared = false;
+	assert_int_equal(answer.status, NVME_SC_SUCCESS);
+	assert_int_equal(answer.durability,
+			 rig_is_verbs() ? LH_DURABLE_READ_AFTER_WRITE : LH_DURABLE_COMMIT);
+	down();
+}
+
 /* ---- use ------------------------------------------------------------------------------------- */
 
 static void test_use(void **state)
@@ -515,6 +544,7 @@ static int run_group(const char *where)
 {
 	const struct CMUnitTest tests[] = {
 		leaks_test(test_use),
+		leaks_test(test_declared),
 		leaks_test(test_release),
 		leaks_test(test_release_overtaken),
 		leaks_test(test_two_devices),

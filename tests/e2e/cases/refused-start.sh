@@ -35,6 +35,13 @@ set_option "admin_socket = \"$tmp/taken/admin.sock\";"
 daemon_refuses 'another leaseholdd answers there'
 unchanged "the admin socket being in use"
 
+if [ "$fabric" = iwarp ]; then
+	make_file "$files/declared" 1
+	start_with declared "$files/declared" 'inbound_writes = "persistent";'
+	daemon_refuses 'inbound_writes = "persistent" .*every listener is of the software fabric'
+	unchanged "a declaration that cannot be so"
+fi
+
 # One that has no holes has the times that it had, too.
 make_file "$files/full" 4
 full=$(stat -c '%b %s %y %z' "$files/full")
