@@ -7,8 +7,7 @@
  * iomem_alloc() gives the job memory that is registered; open_file() knows the job's part of the export,
  * which direct jobs hold from then on; queue() submits, getevents() waits; cleanup() closes.
  *
- * What a write is worth when fio is told that it is done is `persist`'s word. All that are done by then are
- * made durable together.
+ * What a write is worth when fio is told that it is done is `persist`'s word: LH_IO_DURABLE or not.
  */
 #include "fio.h"
 #include "optgroup.h"
@@ -39,8 +38,6 @@ enum fabric {
 	FABRIC_IWARP,
 	FABRIC_VERBS,
 };
-
-#define REWRITES_MAX 5 /* of a write whose grants keep dying */
 
 /* ---- options ----------------------------------------------------------------------------------- */
 
@@ -166,9 +163,7 @@ struct job {
 	struct lh_op *ops[LH_OPS_MAX];
 	struct io_u *units[LH_OPS_MAX];
 	unsigned int out;
-	/* Done, in that order; the first `given` of them fio has. */
-	struct io_u *events[LH_OPS_MAX];
-	unsigned int ready, given;
+	struct io_u *events[LH_OPS_MAX]; /* done, for fio to look at */
 };
 
 /* fio wants an errno. */
@@ -482,7 +477,7 @@ static int submit(struct job *job, const struct io_u *unit, struct lh_op **op, s
 		io.flags = LH_IO_DEALLOCATE;
 		io.buf = NULL;
 	} else if (unit->ddir == DDIR_WRITE) {
-		io.flags |= LH_IO_WRITE;
+		io.flags |= LH_IO_WRITE | (job->durable ? LH_IO_DURABLE : 0);
 	}
 	return lh_submit(job->ex, &io, op, err);
 }
@@ -532,92 +527,31 @@ static struct io_u *take(struct thread_data *td, struct job *job, size_t i)
 	return unit;
 }
 
-/* One write; what of it died unconfirmed, a fence ago, is written again. */
-static int make_one_durable(struct job *job, const struct io_u *unit, struct lh_error *err)
-{
-	int rc = make_durable(job, unit->offset, unit->xfer_buflen, err);
-
-	for (unsigned int i = 0; i < REWRITES_MAX && rc == -LH_EDEAD; i++) {
-		rc = lh_write(job->ex, unit->offset, unit->xfer_buf, unit->xfer_buflen, err);
-		if (rc == 0)
-			rc = make_durable(job, unit->offset, unit->xfer_buflen, err);
-	}
-	return rc;
-}
-
-static bool is_write(const struct io_u *unit)
-{
-	return unit->ddir == DDIR_WRITE && !unit->error;
-}
-
-/* The writes among the events from `first` on: all at once, or, should that fail, each. */
-static void make_events_durable(struct thread_data *td, struct job *job, unsigned int first)
-{
-	uint64_t from = UINT64_MAX, to = 0;
-	struct lh_error err;
-
-	for (unsigned int i = first; i < job->ready; i++) {
-		const struct io_u *unit = job->events[i];
-
-		if (!is_write(unit))
-			continue;
-		if (unit->offset < from)
-			from = unit->offset;
-		if (unit->offset + unit->xfer_buflen > to)
-			to = unit->offset + unit->xfer_buflen;
-	}
-	if (to == 0 || make_durable(job, from, to - from, &err) == 0)
-		return;
-	for (unsigned int i = first; i < job->ready; i++) {
-		struct io_u *unit = job->events[i];
-		int rc = is_write(unit) ? make_one_durable(job, unit, &err) : 0;
-
-		if (rc < 0) {
-			explain(td, job, &err);
-			unit->error = (unsigned int)to_errno(rc);
-		}
-	}
-}
-
 /* fio's time limit: -1 is none. */
 static int timeout_ms(const struct timespec *t)
 {
 	return t ? (int)(t->tv_sec * 1000 + (t->tv_nsec + 999999) / 1000000) : -1;
 }
 
-/* Waits until `min` events are ready; then takes those that are there anyway, up to `max`. */
-static void reap(struct thread_data *td, struct job *job, unsigned int min, unsigned int max,
-		 const struct timespec *t)
+/* Waits for `min` events; then takes those that are there anyway, up to `max`. */
+static int getevents(struct thread_data *td, unsigned int min, unsigned int max,
+		     const struct timespec *t)
 {
 	const struct options *o = td->eo;
-	const unsigned int first = job->ready;
+	struct job *job = td->io_ops_data;
+	unsigned int ready = 0;
 
-	while (job->ready < max && job->out) {
-		const bool wait = job->ready < min;
+	while (ready < max && job->out) {
+		const bool wait = ready < min;
 		size_t i;
 
 		if (lh_wait_any(job->ops, job->out, wait && !o->busy_poll ? timeout_ms(t) : 0, &i,
 				NULL) == 0)
-			job->events[job->ready++] = take(td, job, i);
+			job->events[ready++] = take(td, job, i);
 		else if (!wait || t)
 			break;
 	}
-	if (job->durable)
-		make_events_durable(td, job, first);
-}
-
-/* fio takes one event at a time unless told otherwise; what shares a Commit is not so few. */
-static int getevents(struct thread_data *td, unsigned int min, unsigned int max,
-		     const struct timespec *t)
-{
-	struct job *job = td->io_ops_data;
-
-	job->ready -= job->given;
-	memmove(job->events, &job->events[job->given], job->ready * sizeof(*job->events));
-	if (job->ready == 0 || job->ready < min)
-		reap(td, job, min, job->durable ? LH_OPS_MAX : max, t);
-	job->given = job->ready < max ? job->ready : max;
-	return (int)job->given;
+	return (int)ready;
 }
 
 static struct io_u *event(struct thread_data *td, int i)

@@ -372,6 +372,13 @@ enum lh_io_flags {
 	 * it as a hint (advisory_deallocate) leaves the bytes as they are.
 	 */
 	LH_IO_DEALLOCATE = 1 << 2,
+	/*
+	 * With LH_IO_WRITE. Done when it is durable, too, as after lh_persist() of a direct write, or as a
+	 * block write is that goes past a volatile cache (NVMe FUA). What confirms it leaves right behind
+	 * its bytes: that costs no second round trip, and what was submitted meanwhile shares it. Bytes
+	 * whose grant dies before that are written again from `buf`: there is no -LH_EDEAD.
+	 */
+	LH_IO_DURABLE = 1 << 3,
 };
 
 struct lh_io {

@@ -65,7 +65,8 @@ static void set_range(const struct lh_op *op, struct nvme_command *cmd, uint64_t
 	cmd->nsid = htole32(op->ex->nsid);
 	cmd->cdw10 = htole32((uint32_t)lba);
 	cmd->cdw11 = htole32((uint32_t)(lba >> 32));
-	cmd->cdw12 = htole32(length / op->ex->lba_bytes - 1);
+	cmd->cdw12 = htole32((length / op->ex->lba_bytes - 1) |
+			     (op->flags & LH_IO_DURABLE ? NVME_RW_FUA : 0));
 }
 
 /* Posts the next command of a deallocation; there is a slot. */

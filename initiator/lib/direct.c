@@ -100,6 +100,7 @@ static void on_died(struct queue *q)
 		op_settle(op);
 	}
 	direct_turn_away(d);
+	direct_confirm_died(d);
 	direct_trial_died(d);
 	direct_message_died(d);
 	export_wake(d->ex);
@@ -117,6 +118,7 @@ int direct_init(struct direct *d, struct lh_export *ex)
 	d->depth = opt->direct_depth;
 	d->max_unconfirmed_bytes = KIB(opt->max_unconfirmed_kib);
 	list_init(&d->pending);
+	list_init(&d->confirming);
 	replay_init(&d->replay, opt->replay, LH_REPLAY_BYTES);
 	rc = queue_init(&d->q, "direct queue", on_complete, on_died);
 	if (rc < 0)
@@ -358,9 +360,13 @@ void direct_pump(struct direct *d)
 		if (op->listed) {
 			list_del(&op->link);
 			op->listed = false;
-			op_settle(op);
+			if (op->flags & LH_IO_DURABLE && !op->stop)
+				direct_confirm_later(d, op);
+			else
+				op_settle(op);
 		}
 	}
+	direct_confirm(d);
 	if (write_log_dirty_bytes(&d->log) > d->max_unconfirmed_bytes && d->q.live)
 		commit_ahead(d);
 }

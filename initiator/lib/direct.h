@@ -45,6 +45,7 @@ struct direct_commit {
 	uint64_t tag;
 	size_t count;
 	uint64_t copies; /* replay: those up to this number are confirmed with it */
+	uint64_t sent_ns;
 	struct write_range ranges[LH_COMMIT_MAX_RANGES];
 };
 
@@ -92,6 +93,8 @@ struct direct {
 	unsigned int depth;
 	unsigned int in_flight; /* work requests of operations */
 	struct list pending;	/* struct lh_op.link, not wholly posted */
+	struct list
+		confirming; /* struct lh_op.link, posted, and to be durable before they are done */
 	struct bounce bounce;
 
 	/* Messages: DIRECT_MESSAGES out, then LH_MSG_DEFAULT_CREDITS in; then what READs for the order
@@ -147,14 +150,25 @@ void direct_message_received(struct direct *d, unsigned int index, uint32_t byte
 /** A message left. */
 void direct_message_sent(struct direct *d, unsigned int index);
 MUST_CHECK int direct_send_hello(struct direct *d);
+/** A Commit to put ranges into and to send, all under one hold of the lock. NULL: none can be sent now. */
+struct direct_commit *direct_commit_begin(struct direct *d);
+/** Takes what is dirty in the range, as far as the message has room; `*next` as in write_log_take(). */
+void direct_commit_add(struct direct *d, struct direct_commit *c, uint64_t offset, uint64_t length,
+		       uint64_t *next);
 /**
- * Sends a Commit of up to one message's ranges from the range on; `*next` as in write_log_take(). Or
- * posts an RDMA READ in its place, where that does and the gate is open.
+ * Sends it, or posts an RDMA READ in its place, where that does and the gate is open. Nothing, if there is
+ * nothing in it. -ENOTCONN: the queue died of it, with what was to be confirmed.
  */
+MUST_CHECK int direct_commit_send(struct direct *d, struct direct_commit *c);
+/** The three of them: up to one message's ranges from the range on. -EAGAIN: none can be sent now. */
 MUST_CHECK int direct_send_commit(struct direct *d, uint64_t offset, uint64_t length,
 				  uint64_t *next);
 /** True if a Commit could be sent now. */
 bool direct_can_commit(const struct direct *d);
+/** How many are unanswered. */
+unsigned int direct_commits_out(const struct direct *d);
+/** When the oldest unanswered one has been waited for long enough; UINT64_MAX: there is none. */
+uint64_t direct_commit_due_ns(const struct direct *d);
 /** True if all of the export is wanted: a generation dies. */
 static inline bool direct_recall_whole(const struct direct_recall *r)
 {
@@ -173,6 +187,17 @@ bool direct_commit_out(const struct direct *d, uint64_t tag, uint64_t offset, ui
 void direct_message_recall(struct direct *d, uint32_t generation);
 /** The queue died: unanswered commits are dead writes. */
 void direct_message_died(struct direct *d);
+
+/* direct_confirm.c: operations with LH_IO_DURABLE */
+
+/** Of one that is wholly posted. */
+void direct_confirm_later(struct direct *d, struct lh_op *op);
+/** Sends what confirms them, if something can be sent, and gives back those that are confirmed. */
+void direct_confirm(struct direct *d);
+/** What `c` was to confirm is not there for sure: those with bytes in it are to be sent anew. */
+void direct_confirm_failed(struct direct *d, const struct direct_commit *c);
+/** The queue died: all of them are. */
+void direct_confirm_died(struct direct *d);
 
 /* try_key.c */
 

@@ -175,27 +175,37 @@ static int post_read(struct direct *d, struct direct_commit *c, const struct gra
 	return -ENOTCONN;
 }
 
-int direct_send_commit(struct direct *d, uint64_t offset, uint64_t length, uint64_t *next)
+struct direct_commit *direct_commit_begin(struct direct *d)
 {
-	const uint64_t end = length > UINT64_MAX - offset ? UINT64_MAX : offset + length;
-	struct direct_commit *c = free_commit(d);
+	struct direct_commit *c = direct_can_commit(d) ? free_commit(d) : NULL;
+
+	if (c)
+		c->count = 0;
+	return c;
+}
+
+void direct_commit_add(struct direct *d, struct direct_commit *c, uint64_t offset, uint64_t length,
+		       uint64_t *next)
+{
+	c->count += write_log_take(&d->log, offset, length, c->ranges + c->count,
+				   d->max_commit_ranges - c->count, next);
+}
+
+int direct_commit_send(struct direct *d, struct direct_commit *c)
+{
 	const struct grant_piece *piece;
 	struct lh_msg_commit *msg;
 	unsigned int i;
 	uint32_t bytes;
 	int rc;
 
-	if (!direct_can_commit(d))
-		return d->q.live ? -EAGAIN : -ENOTCONN;
-	assert(c);
-	c->count = write_log_take(&d->log, offset, end - offset, c->ranges, d->max_commit_ranges,
-				  next);
 	if (c->count == 0)
 		return 0;
 	c->used = true;
 	c->by_read = false;
 	c->copies = d->replay.number;
 	c->tag = ++d->commit_tag;
+	c->sent_ns = now_ns();
 	piece = piece_to_read(d, c->ranges[0].offset);
 	if (piece)
 		return post_read(d, c, piece);
@@ -214,10 +224,41 @@ int direct_send_commit(struct direct *d, uint64_t offset, uint64_t length, uint6
 	return rc;
 }
 
+int direct_send_commit(struct direct *d, uint64_t offset, uint64_t length, uint64_t *next)
+{
+	struct direct_commit *c = direct_commit_begin(d);
+
+	if (!c)
+		return d->q.live ? -EAGAIN : -ENOTCONN;
+	direct_commit_add(d, c, offset, length, next);
+	return direct_commit_send(d, c);
+}
+
+unsigned int direct_commits_out(const struct direct *d)
+{
+	unsigned int out = 0;
+
+	for (unsigned int i = 0; i < DIRECT_COMMITS; i++)
+		out += d->commits[i].used;
+	return out;
+}
+
+uint64_t direct_commit_due_ns(const struct direct *d)
+{
+	uint64_t due = UINT64_MAX;
+
+	for (unsigned int i = 0; i < DIRECT_COMMITS; i++) {
+		if (d->commits[i].used)
+			due = min_u64(due, d->commits[i].sent_ns + CLIENT_COMMAND_MS * NS_PER_MS);
+	}
+	return due;
+}
+
 void direct_message_sent(struct direct *d, unsigned int index)
 {
 	d->free_messages |= 1u << index;
 	return_credits(d);
+	direct_confirm(d);
 }
 
 /* ---- receiving ------------------------------------------------------------------------------- */
@@ -225,6 +266,7 @@ void direct_message_sent(struct direct *d, unsigned int index)
 /* Its bytes may or may not be there. */
 static void commit_failed(struct direct *d, struct direct_commit *c)
 {
+	direct_confirm_failed(d, c);
 	/* With copies at hand the way out is that of a lost queue: write them again. */
 	if (d->replay.on)
 		return;
@@ -249,6 +291,7 @@ static void confirmed(struct direct *d, struct direct_commit *c)
 		forget_copies(d, c);
 		direct_pump(d); /* writes may wait for room, or for another Commit */
 	}
+	direct_confirm(d);
 }
 
 void direct_read_answered(struct direct *d, unsigned int index)
@@ -344,6 +387,7 @@ void direct_message_received(struct direct *d, unsigned int index, uint32_t byte
 	}
 	d->owed++;
 	return_credits(d);
+	direct_confirm(d);
 }
 
 void direct_message_recall(struct direct *d, uint32_t generation)

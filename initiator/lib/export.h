@@ -63,8 +63,11 @@ struct lh_op {
 	unsigned int in_flight;	    /* pieces */
 	bool stop;		    /* post no more: it failed or goes another way */
 	bool listed;		    /* in the queue's pending list */
-	bool pooled;		    /* lives in ex->ops */
-	bool transient;		    /* the target could not just now: pause before trying again */
+	bool confirming;	    /* in the direct queue's list of that name */
+	bool covered;		    /* `tag` is of the last Commit that it waits for */
+	uint64_t tag;
+	bool pooled;	/* lives in ex->ops */
+	bool transient; /* the target could not just now: pause before trying again */
 	int error;
 	uint16_t status; /* NVMe, if error comes from one */
 	bool retried;
@@ -73,7 +76,7 @@ struct lh_op {
 	bool overwrites; /* copies of unconfirmed writes were dropped for it */
 	uint64_t begun_ns;
 	uint64_t give_up_ns; /* retries end then */
-	struct list link;    /* pending, or free */
+	struct list link;    /* pending, confirming or free */
 };
 
 struct hold_error {

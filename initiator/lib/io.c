@@ -16,7 +16,7 @@
 
 void op_settle(struct lh_op *op)
 {
-	if (op->in_flight || op->listed || (!op->stop && op->cursor < op->length))
+	if (op->in_flight || op->listed || op->confirming || (!op->stop && op->cursor < op->length))
 		return;
 	op->state = op->error || !op->stop ? OP_DONE : OP_RETRY;
 }
@@ -27,7 +27,7 @@ static int block_aligned(struct lh_export *ex, unsigned int flags, uint64_t offs
 			 uint64_t length, struct lh_error *err);
 
 /* Reads whole blocks around [offset, offset + length), patches, writes them back. */
-static int patch_piece(struct lh_export *ex, bool write, uint64_t offset, uint8_t *buf,
+static int patch_piece(struct lh_export *ex, unsigned int flags, uint64_t offset, uint8_t *buf,
 		       uint64_t length, uint8_t *blocks, struct lh_error *err)
 {
 	const uint64_t from = align_down(offset, ex->lba_bytes);
@@ -36,13 +36,12 @@ static int patch_piece(struct lh_export *ex, bool write, uint64_t offset, uint8_
 
 	if (rc < 0)
 		return rc;
-	if (!write) {
+	if (!(flags & LH_IO_WRITE)) {
 		memcpy(buf, blocks + (offset - from), length);
 		return 0;
 	}
 	memcpy(blocks + (offset - from), buf, length);
-	return block_aligned(ex, LH_IO_BLOCK | LH_IO_WRITE | IO_PATCH, from, blocks, to - from,
-			     err);
+	return block_aligned(ex, LH_IO_BLOCK | IO_PATCH | flags, from, blocks, to - from, err);
 }
 
 static int patch(struct lh_op *op, struct lh_error *err)
@@ -61,7 +60,8 @@ static int patch(struct lh_op *op, struct lh_error *err)
 	while (rc == 0 && done < op->length) {
 		uint64_t n = min_u64(op->length - done, PATCH_BYTES_MAX);
 
-		rc = patch_piece(ex, write, op->offset + done, op->buf + done, n, blocks, err);
+		rc = patch_piece(ex, op->flags & (LH_IO_WRITE | LH_IO_DURABLE), op->offset + done,
+				 op->buf + done, n, blocks, err);
 		done += n;
 	}
 	if (write)
@@ -399,10 +399,11 @@ static int take_flags(const struct lh_export *ex, const struct lh_io *io, unsign
 				"not whole blocks of %u bytes",
 				(unsigned long long)io->length, (unsigned long long)io->offset,
 				ex->lba_bytes);
-	} else if (io->flags & ~(unsigned int)(LH_IO_WRITE | LH_IO_BLOCK)) {
+	} else if (io->flags & ~(unsigned int)(LH_IO_WRITE | LH_IO_BLOCK | LH_IO_DURABLE) ||
+		   (io->flags & LH_IO_DURABLE && !(io->flags & LH_IO_WRITE))) {
 		return client_failf(err, -EINVAL,
-				    "flags %xh: there are LH_IO_WRITE and LH_IO_BLOCK, or "
-				    "LH_IO_DEALLOCATE alone",
+				    "flags %xh: there are LH_IO_WRITE, with it LH_IO_DURABLE, and "
+				    "LH_IO_BLOCK; or LH_IO_DEALLOCATE alone",
 				    io->flags);
 	}
 	return 0;

@@ -582,13 +582,27 @@ static void renew(struct keeper *k)
 		stat_add(k->ex, STAT_RENEWALS, 1);
 }
 
-static int sleep_ms(const struct keeper *k)
+/* Returns when to look again; whoever sent one may not wait for it. */
+static uint64_t look_at_commits(struct keeper *k)
 {
+	struct direct *d = &k->ex->direct;
+	uint64_t due;
+
+	(void)pthread_mutex_lock(&d->q.lock);
+	due = direct_commit_due_ns(d);
+	if (now_ns() >= due)
+		queue_kill(&d->q, "a Commit was not answered");
+	(void)pthread_mutex_unlock(&d->q.lock);
+	return due;
+}
+
+static int sleep_ms(struct keeper *k)
+{
+	uint64_t until = look_at_commits(k);
 	const uint64_t now = now_ns();
-	uint64_t until = UINT64_MAX;
 
 	if (k->need)
-		until = k->next_try_ns;
+		until = min_u64(until, k->next_try_ns);
 	if (k->expiry_ms)
 		until = min_u64(until, k->renew_ns);
 	if (until == UINT64_MAX)

@@ -197,6 +197,16 @@ size_t write_log_take(struct write_log *w, uint64_t offset, uint64_t length,
 	return n;
 }
 
+bool write_log_dirty(const struct write_log *w, uint64_t offset, uint64_t length)
+{
+	uint64_t from, to;
+
+	touched(w, offset, length, &from, &to);
+	from = max_u64(from, w->low);
+	to = min_u64(to, w->high);
+	return from < to && next_bit(w->dirty, from, to, true) < to;
+}
+
 void write_log_kill(struct write_log *w, uint64_t offset, uint64_t length)
 {
 	uint64_t from, to;

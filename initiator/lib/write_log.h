@@ -51,6 +51,9 @@ void write_log_revive(struct write_log *w, uint64_t offset, uint64_t length);
 size_t write_log_take(struct write_log *w, uint64_t offset, uint64_t length,
 		      struct write_range *ranges, size_t max, uint64_t *next);
 
+/** True if a page that touches the range is dirty. */
+bool write_log_dirty(const struct write_log *w, uint64_t offset, uint64_t length);
+
 /** The range is dead. */
 void write_log_kill(struct write_log *w, uint64_t offset, uint64_t length);
 

@@ -562,6 +562,61 @@ static bool is_zero(uint64_t offset)
 	return memcmp(got, zeros, sizeof(got)) == 0;
 }
 
+#define DURABLE 32 /* more than there are Commits at a time */
+
+/* Is done when it is durable, directly or by block commands; many share what confirms them. */
+static void test_durable(void)
+{
+	const unsigned int flags = LH_IO_WRITE | LH_IO_DURABLE;
+	struct lh_op *ops[DURABLE];
+	uint64_t sent;
+
+	begin((struct lh_options){0});
+	random_bytes(written, sizeof(written));
+	(void)hold(0, LH_ALL);
+	for (uint64_t i = 0; i < DURABLE; i++)
+		ops[i] = submit(flags, AT + i * PIECE, written);
+	for (unsigned int i = 0; i < DURABLE; i++)
+		must(lh_wait(ops[i], -1, &err) == 0);
+	must(STAT(direct_write_bytes) == (uint64_t)DURABLE * PIECE && STAT(fallbacks) == 0);
+	sent = STAT(commits) + STAT(confirming_reads);
+	must(sent > 0 && sent < DURABLE);
+	must(lh_persist(ex, 0, LH_ALL, &err) == 0);
+	must(STAT(commits) + STAT(confirming_reads) == sent); /* nothing was left to confirm */
+	for (uint64_t i = 0; i < DURABLE; i++)
+		must(is_there(AT + i * PIECE));
+	random_bytes(written, sizeof(written));
+	must(lh_wait(submit(flags | LH_IO_BLOCK, AT + 1, written), -1, &err) == 0);
+	must(is_there(AT + 1));
+	must(STAT(dead_bytes) == 0);
+	must(end() == 0);
+}
+
+/* One that a recall meets on its way is confirmed with all the rest, or made again. */
+static void test_durable_recall(void)
+{
+	begin((struct lh_options){0});
+	(void)hold(0, LH_ALL);
+	for (unsigned int i = 0; i < 20; i++) {
+		const uint64_t recalls = STAT(recalls);
+		struct lh_op *op;
+		int fd;
+
+		random_bytes(written, sizeof(written));
+		op = submit(LH_IO_WRITE | LH_IO_DURABLE, AT, written);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		must(fd >= 0);
+		must(lh_wait(op, -1, &err) == 0);
+		must(pread(fd, got, sizeof(got), (off_t)AT) == (ssize_t)sizeof(got));
+		must(memcmp(got, written, sizeof(got)) == 0);
+		must(close(fd) == 0);
+		WAIT_STAT(recalls, recalls + 1);
+		WAIT_STAT(regrants, i + 1);
+	}
+	must(lh_persist(ex, 0, LH_ALL, &err) == 0);
+	must(end() == 0);
+}
+
 /* The range becomes a hole, though it is granted; nothing else changes. */
 static void test_deallocate(void)
 {
@@ -708,6 +763,8 @@ static void test_wrong(void)
 		must(lh_submit(ex, &io, &op, &err) == -EINVAL && !op);
 		must(strstr(err.text, "LH_IO_WRITE"));
 	}
+	io.flags = LH_IO_DURABLE | LH_IO_BLOCK;
+	must(lh_submit(ex, &io, &op, &err) == -EINVAL && !op);
 	io.flags = 0xff;
 	must(lh_submit(ex, &io, &op, &err) == -EINVAL && !op);
 	io.flags = LH_IO_DEALLOCATE | LH_IO_BLOCK;
@@ -732,6 +789,8 @@ static const struct {
 	void (*run)(void);
 } all[] = {
 	{"by-read", test_by_read},
+	{"durable", test_durable},
+	{"durable-recall", test_durable_recall},
 	{"not-by-read", test_not_by_read},
 	{"replay", test_replay},
 	{"replay-order", test_replay_order},

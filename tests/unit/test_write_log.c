@@ -36,7 +36,11 @@ static void test_take(void **state)
 	write_log_write(&w, 100 * PAGE, 10); /* the tail */
 	assert_int_equal(write_log_dirty_bytes(&w), 4 * PAGE);
 	/* A part of the export, from the middle. */
+	assert_true(write_log_dirty(&w, 71 * PAGE - 1, 2));
+	assert_false(write_log_dirty(&w, 71 * PAGE, 29 * PAGE));
 	take_is(&w, 60 * PAGE, 20 * PAGE, 8, (struct write_range[]){{70 * PAGE, PAGE}}, 1);
+	assert_false(write_log_dirty(&w, 2 * PAGE, 98 * PAGE));
+	assert_true(write_log_dirty(&w, 0, UINT64_MAX));
 	take_is(&w, 60 * PAGE, 20 * PAGE, 8, NULL, 0);
 	take_is(&w, 0, UINT64_MAX, 8, (struct write_range[]){{0, 2 * PAGE}, {100 * PAGE, 10}}, 2);
 	take_is(&w, 0, UINT64_MAX, 8, NULL, 0);

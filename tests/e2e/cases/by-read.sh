@@ -17,7 +17,7 @@ daemon_start
 lh_ok list "$(target)" -o json
 expect "the level" "$(jq -r '.[0].durability' "$tmp/out")" read-after-write
 
-for what in by-read replay replay-order dead dead-close dead-meanwhile made-good forgotten unhold; do
+for what in by-read durable durable-recall replay replay-order dead dead-close dead-meanwhile made-good forgotten unhold; do
 	status=0
 	timeout -k 5 $((50 * slow)) "$bin/tests/e2e/promises" "$(target data)" "$files/data" $what >"$tmp/$what.out" 2>&1 || status=$?
 	client_reports "$tmp/$what.out"

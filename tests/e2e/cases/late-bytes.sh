@@ -17,7 +17,7 @@ through=$(helper free-port "$addr")
 "${python[@]}" "$lib/proxy.py" "$addr" "$through" "$(port)" "$tmp/proxy.sock" >"$tmp/proxy.out" 2>&1 &
 c_pid[proxy]=$!
 wait_for 10 "the proxy" said proxy '^ready'
-for what in cut cut-all unanswered recall give-up stop; do
+for what in cut cut-all unanswered durable recall give-up stop; do
 	for mode in '' replay; do
 		status=0
 		# shellcheck disable=SC2086 # no mode, no word
