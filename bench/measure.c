@@ -49,7 +49,8 @@ void move_apart(void)
 
 uint64_t random_place(uint64_t size, uint64_t bytes)
 {
-	static uint64_t random = 88172645463325252ull; /* xorshift64: any seed but 0 */
+	static _Thread_local uint64_t random =
+		88172645463325252ull; /* xorshift64: any seed but 0 */
 
 	random ^= random << 13;
 	random ^= random >> 7;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What the measuring programs share: times taken and what they come to, processor time, arguments, the
- * end after a failure. One thread.
+ * end after a failure. One thread, but for random_place(), samples_add() and die().
  */
 #ifndef LEASEHOLD_BENCH_MEASURE_H
 #define LEASEHOLD_BENCH_MEASURE_H
@@ -22,7 +22,7 @@ uint64_t number(const char *text, uint64_t min, uint64_t max);
  */
 void move_apart(void);
 
-/** A place for the next access of `bytes`: a multiple of it in [0, size), by a generator of its own. */
+/** A place for the next access of `bytes`: a multiple of it in [0, size), by a generator of the thread's own. */
 uint64_t random_place(uint64_t size, uint64_t bytes);
 
 #define SAMPLES_MAX 2000000u

@@ -329,6 +329,7 @@ part_model() {
 part_bench() {
 	if "$root/scripts/bench" recall --brief; then pass bench/recall; else fail bench/recall "see above"; fi
 	if "$root/scripts/bench" native --quick --rounds 1 --out "$work/native"; then pass bench/native; else fail bench/native "see above"; fi
+	if "$root/scripts/bench" scale --quick --rounds 1 --out "$work/scale"; then pass bench/scale; else fail bench/scale "see above"; fi
 }
 
 sim_seeds=10000

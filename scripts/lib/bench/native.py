@@ -8,14 +8,10 @@ that is fair: docs/performance.md.
 import argparse
 import contextlib
 import functools
-import os
 import pathlib
-import platform
 import signal
-import subprocess
 import sys
 import tempfile
-import time
 
 import peers
 import report
@@ -24,7 +20,6 @@ KIB, MIB = 1 << 10, 1 << 20
 SMALL = 4 * KIB
 BANDWIDTH_DEPTH = 16
 IDLE_CLIENTS = 100
-BUSY_LOAD = .5
 
 # Bytes on the wire of a direct access: a Read Request; the header of a tagged message; a CRC.
 READ_REQUEST, TAGGED, CRC = 2 + 46, 2 + 14, 4
@@ -162,22 +157,6 @@ def make_costs(p):
             for r in p.rows if r.crc == "on"]
 
 
-def about(rounds, ms):
-    """What it was measured on, for those who read it later."""
-    versions = peers.run(["dpkg-query", "-W", "-f", "${Package} ${Version}, ", "libfabric1",
-                          "ucx-utils", "iperf3", "nbdkit", "fio"]).out.rstrip(", ")
-    models = [line.split(":")[1].strip() for line in open("/proc/cpuinfo")
-              if line.startswith("model name")]
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True,
-                            cwd=pathlib.Path(__file__).parent, text=True, check=False).stdout
-    load = os.getloadavg()[0]
-    return {"date": time.strftime("%Y-%m-%d %H:%M:%S %z"), "commit": commit.strip() or "unknown",
-            "machine": f"{len(models)} × {models[0]}, Linux {platform.release()}",
-            "peers": versions, "rounds": f"{rounds}, each run {ms} ms",
-            "load when it began": f"{load:.2f}" + (": busy, the figures are rough"
-                                                   if load > BUSY_LOAD else "")}
-
-
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--bin", type=pathlib.Path, required=True)
@@ -187,7 +166,8 @@ def main():
     args = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):  # servers and files go with the stack
         signal.signal(number, lambda n, _: sys.exit(128 + n))
-    facts = about(args.rounds, args.ms)
+    facts = peers.about(args.rounds, args.ms,
+                        ["libfabric1", "ucx-utils", "iperf3", "nbdkit", "fio"])
     peers.take_sides()
     with contextlib.ExitStack() as stack:
         work = stack.enter_context(tempfile.TemporaryDirectory(prefix="leasehold-bench."))
@@ -196,7 +176,7 @@ def main():
             print(f"== round {i + 1} of {args.rounds}, {len(plan.rows)} runs", flush=True)
             plan.measure_round()
     aims = make_aims(plan)
-    report.write(args.out, facts, plan.groups, plan.rows, aims, make_costs(plan))
+    report.write(args.out, "native", facts, plan.groups, plan.rows, aims, make_costs(plan))
     print(report.aims_table(aims))
     print(f"== all figures, and plots: {args.out}/results.md")
 

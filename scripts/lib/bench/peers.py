@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pathlib
+import platform
 import secrets
 import shutil
 import socket
@@ -19,6 +20,8 @@ import typing
 MIB, GIB = 1 << 20, 1 << 30
 HOST = "127.0.0.1"
 SERVED_BYTES = 64 * MIB  # what all of them read and write, at random places
+BUSY_LOAD = .5
+SMALL_EXPORT_BYTES = 64 << 10
 START_S, RUN_S = 60, 300  # limits for a server to be there, and for a run
 
 
@@ -69,9 +72,12 @@ def cpu_s(pid):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind((HOST, 0))
-        return s.getsockname()[1]
+    """Below those that connections take by themselves."""
+    while True:
+        port = 15000 + secrets.randbelow(15000)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind((HOST, port))
+            return port
 
 
 def listens(port):
@@ -81,11 +87,12 @@ def listens(port):
     return any(s[1].endswith(f":{port:04X}") and s[3] == "0A" for s in sockets)
 
 
-def wait_until(there, process, what):
+def wait_until(there, process, what, log=None):
     end = time.monotonic() + START_S
     while not there():
         if process.poll() is not None:
-            die(f"{what} did not start: it ended with {process.returncode}")
+            said = f"\n{log.read_text()}" if log else ""
+            die(f"{what} did not start: it ended with {process.returncode}{said}")
         if time.monotonic() > end:
             die(f"{what} did not start within {START_S} s")
         time.sleep(.05)
@@ -128,39 +135,66 @@ def own_figures(out, each):
                    **times_of(m))
 
 
+def about(rounds, ms, packages):
+    """What it was measured on, for those who read it later."""
+    facts = {"date": time.strftime("%Y-%m-%d %H:%M:%S %z")}
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True,
+                            cwd=pathlib.Path(__file__).parent, text=True, check=False).stdout
+    facts["commit"] = commit.strip() or "unknown"
+    models = [line.split(":")[1].strip() for line in open("/proc/cpuinfo")
+              if line.startswith("model name")]
+    facts["machine"] = f"{len(models)} × {models[0]}, Linux {platform.release()}"
+    if packages:
+        facts["peers"] = run(["dpkg-query", "-W", "-f", "${Package} ${Version}, ",
+                              *packages]).out.rstrip(", ")
+    load = os.getloadavg()[0]
+    return facts | {"rounds": f"{rounds}, each run {ms} ms",
+                    "load when it began": f"{load:.2f}" + (": busy, the figures are rough"
+                                                           if load > BUSY_LOAD else "")}
+
+
 # ---- Leasehold ---------------------------------------------------------------------------------
 
 
 class Leasehold:
-    """A daemon of its own, which serves a file on tmpfs; CRC as each client asks for it."""
+    """A daemon of its own, which serves files on tmpfs, "data" the first of them; CRC as each client
+    asks for it."""
 
-    def __init__(self, stack, build, work, ms):
+    def __init__(self, stack, build, work, ms, more_exports=0, options=""):
         self.bench, self.ms, self.port = build / "bench", ms, free_port()
         files = pathlib.Path(tempfile.mkdtemp(prefix="leasehold-bench.", dir="/dev/shm"))
         stack.callback(shutil.rmtree, files)
         with open(files / "data", "wb") as f:
             for _ in range(SERVED_BYTES // MIB):
                 f.write(secrets.token_bytes(MIB))
-        conf, self.admin = work / "conf", work / "run/admin.sock"
+        exports = [f'{{ name = "data"; path = "{files}/data"; }}']
+        for i in range(more_exports):
+            (files / f"more-{i}").write_bytes(secrets.token_bytes(SMALL_EXPORT_BYTES))
+            exports.append(f'{{ name = "more-{i}"; path = "{files}/more-{i}"; }}')
+        work.mkdir(exist_ok=True)
+        conf, log, self.admin = work / "conf", work / "log", work / "run/admin.sock"
         conf.write_text(f"""
 runtime_dir = "{work}/run";
 state_dir = "{work}/state";
 log_level = "warning";
+{options}
 listeners = ( {{ fabric = "iwarp"; address = "{HOST}"; port = {self.port}; }} );
-exports = ( {{ name = "data"; path = "{files}/data"; }} );
+exports = ( {", ".join(exports)} );
 """)
+        begun = time.monotonic()
         self.daemon = stack.enter_context(
-            server([build / "target/leaseholdd", "--config", conf], work / "leaseholdd.log"))
+            server([build / "target/leaseholdd", "--config", conf], log))
         self.status = [build / "initiator/cli/leasehold", "status", "-o", "json", "--socket",
                        self.admin]
-        wait_until(self.serving, self.daemon, "leaseholdd")
+        wait_until(self.serving, self.daemon, "leaseholdd", log)
+        self.started_ms = (time.monotonic() - begun) * 1000
 
     def serving(self):
         if not self.admin.exists():
             return False
         asked = subprocess.run(self.status, capture_output=True, text=True, check=False)
         return (asked.returncode == 0 and
-                json.loads(asked.stdout)["exports"][0]["state"] == "serving")
+                all(e["state"] == "serving" for e in json.loads(asked.stdout)["exports"]))
 
     def target(self, crc):
         return f"iwarp://{HOST}:{self.port}/data?crc={crc}"
@@ -173,6 +207,17 @@ exports = ( {{ name = "data"; path = "{files}/data"; }} );
         m = json.loads(run([self.bench / "lh-bench-idle", self.target(crc), clients,
                             self.daemon.pid]).out)
         return {"busy_percent": m["busy_percent"]}
+
+    def memory_kib(self):
+        """Anonymous and resident."""
+        status = pathlib.Path(f"/proc/{self.daemon.pid}/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines()
+                    if line.startswith("RssAnon:"))
+
+    def scale(self, *args):
+        m = json.loads(run([self.bench / "lh-bench-scale", self.target("off"), *args, self.ms,
+                            self.daemon.pid]).out)
+        return times_of(m) | {k: m[k] for k in ("iops", "made_ms", "kib_each")}
 
 
 # ---- peers -------------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ NO_VERDICT = "no verdict: spread wider than the difference"
 COLUMNS = [("mean_us", "mean µs", 1), ("p50_us", "p50 µs", 1), ("p99_us", "p99 µs", 1),
            ("iops", "IOPS", 0), ("mib_s", "MiB/s", 0),
            ("client_cpu_s_gib", "client CPU s/GiB", 3), ("target_cpu_s_gib", "target CPU s/GiB", 3),
-           ("busy_percent", "busy, % of a core", 3)]
+           ("busy_percent", "busy, % of a core", 3), ("made_ms", "ms until they are there", 0),
+           ("kib_each", "KiB each at the target", 1)]
 OURS_COLOUR, PEER_COLOUR = "0x2a6f97", "0xb0b7bf"
 
 
@@ -136,13 +137,15 @@ def aims_table(aims):
     return table(["", "aim", "seen (lowest–highest round)", ""], lines)
 
 
-def markdown(about, groups, rows, aims, costs, plots):
-    text = "# scripts/bench native\n\n"
+def markdown(kind, about, groups, rows, aims, costs, plots):
+    text = f"# scripts/bench {kind}\n\n"
     text += "".join(f"- {k}: {v}\n" for k, v in about.items())
     text += "\nEach figure is the median of the rounds; in brackets the lowest and the highest.\n"
-    text += "\n## Aims\n\n" + aims_table(aims)
-    text += "\n## What CRC costs\n\n"
-    text += table(["", "on / off"], [[c.text, cell(Spread.of(c.ratios()), 2)] for c in costs])
+    if aims:
+        text += "\n## Aims\n\n" + aims_table(aims)
+    if costs:
+        text += "\n## What CRC costs\n\n"
+        text += table(["", "on / off"], [[c.text, cell(Spread.of(c.ratios()), 2)] for c in costs])
     for p in plots:
         text += f"\n![{p}]({p}.svg)\n"
     for g in groups:
@@ -192,7 +195,7 @@ def draw(folder, name, panels):
     subprocess.run(["gnuplot", path.name], cwd=folder, check=True)
 
 
-def write(folder, about, groups, rows, aims, costs):
+def write(folder, kind, about, groups, rows, aims, costs):
     """All of it into a folder that is there."""
     folder = pathlib.Path(folder)
     plots = list(dict.fromkeys(g.plot for g in groups if g.plot))
@@ -200,4 +203,4 @@ def write(folder, about, groups, rows, aims, costs):
     for name in plots:
         draw(folder, name, [(g, [r for r in rows if r.group == g])
                             for g in groups if g.plot == name])
-    (folder / "results.md").write_text(markdown(about, groups, rows, aims, costs, plots))
+    (folder / "results.md").write_text(markdown(kind, about, groups, rows, aims, costs, plots))
