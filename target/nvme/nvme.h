@@ -33,7 +33,7 @@
 #define NVME_MAX_LISTENERS	      16     /* at a time */
 #define NVME_MAX_REFERRALS	      16     /* at a time */
 #define NVME_MAX_PORTID		      0x7fff /* of listeners, ever */
-#define NVME_MAX_NAMESPACES	      1024   /* at a time, of all subsystems */
+#define NVME_MAX_NAMESPACES	      1000   /* at a time, of all subsystems */
 #define NVME_MAX_NSID		      1024   /* a huge NN hurts some hosts */
 #define NVME_MAX_ANA_GROUPS	      32     /* group ids are 1 to that */
 #define NVME_DEFAULT_ANA_TRANSITION_S 10

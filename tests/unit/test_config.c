@@ -357,8 +357,8 @@ static void test_many_exports(void **state)
 			config_free(config);
 		} else {
 			assert_int_equal(config_load(path, &config, &err), -EINVAL);
-			assert_non_null(strstr(err.text, "exports: expected at most 256 entries, "
-							 "not 257"));
+			assert_non_null(strstr(err.text, "exports: expected at most 1000 entries, "
+							 "not 1001"));
 		}
 	}
 	(void)close(fd);
