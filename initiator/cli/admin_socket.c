@@ -110,11 +110,27 @@ struct json_object *admin_socket_command(const char *command)
 	return request;
 }
 
+/* A daemon that ends just now is no reason to die of a signal, without a word. */
+static bool send_all(int fd, const char *text, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = send(fd, text, len, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return false;
+		text += n;
+		len -= (size_t)n;
+	}
+	return true;
+}
+
 static char *exchange(int fd, struct json_object *request, int ms)
 {
 	const char *line = json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN);
 
-	if (write_full(fd, line, strlen(line)) != 0 || write_full(fd, "\n", 1) != 0)
+	if (!send_all(fd, line, strlen(line)) || !send_all(fd, "\n", 1))
 		return NULL;
 	return read_line(fd, ms);
 }
@@ -131,6 +147,7 @@ int admin_socket_wait(const char *path, struct json_object *request, int ms,
 	}
 	rc = open_socket(path, &fd);
 	if (rc == 0) {
+		assert(fd >= 0);
 		line = exchange(fd, request, ms);
 		(void)close(fd);
 		rc = line ? take_answer(path, line, result)

@@ -60,6 +60,19 @@ lh_status 4 'closed the connection before it was made' list "$rude"
 lh_status 4 'closed the connection before it was made' read "$rude/data" 0 512
 lh_status 4 'closed the connection before it was made' discover "$rude"
 client_kill rude
+# Nor does a daemon that ends as it is asked take who asks with it: not always, so many times.
+"${python[@]}" -c '
+import socket, sys
+with socket.socket(socket.AF_UNIX) as s:
+    s.bind(sys.argv[1])
+    s.listen(8)
+    print("up", flush=True)
+    while True:
+        s.accept()[0].close()' "$tmp/rude.sock" >"$tmp/ruder.out" 2>&1 &
+c_pid[ruder]=$!
+wait_for 10 "a daemon that hangs up" test -s "$tmp/ruder.out"
+for _ in $(seq 20); do lh_status 1 'did not answer' status --socket "$tmp/rude.sock"; done
+client_kill ruder
 "${python[@]}" -c '
 import socket, sys, time
 with socket.create_server((sys.argv[1], 0)) as s:
