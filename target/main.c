@@ -3,11 +3,12 @@
  * leaseholdd: wires the rooms together, starts and stops them. The main thread is the control
  * thread. Start: configuration, fabrics, threads, exports (all of them or none, but for those whose
  * file was replaced: they stay offline), listeners, admin socket; then what changes the exports'
- * files, which a start that is refused before leaves as they were; then hosts are let in. Stop (SIGTERM,
- * SIGINT): grants, then queues, then exports, then threads; a second signal changes nothing, nor
- * does SIGHUP but for a line in the log.
+ * files, which a start that is refused before leaves as they were; then hosts are let in. SIGHUP: the
+ * configuration is read again (control/reload.h). Stop (SIGTERM, SIGINT): grants, then queues, then
+ * exports, then threads; a second signal changes nothing.
  */
 #include "control/exports.h"
+#include "control/reload.h"
 #include "export/export.h"
 #include "fabric/verbs.h"
 #include "grant/grant.h"
@@ -51,6 +52,8 @@ struct daemon {
 	struct starts starts;
 	struct holding_env holdings_env;
 	struct exports *exports;
+	struct reload *reload;
+	bool level_given;      /* --log-level */
 	unsigned int starting; /* exports whose start has not ended */
 	bool doors_made;       /* listeners and admin socket */
 	struct nvme_target *target;
@@ -160,11 +163,13 @@ static void scan_leases(void *arg)
 	exports_scan(d->exports);
 }
 
-static int listen_at(struct daemon *d, const struct config_listener *l, struct errtext *err)
+static int listen_at(struct daemon *d, struct config_listener *l, struct errtext *err)
 {
 	struct errtext why;
-	int rc = listener_open(d->target, &d->fabrics, l, false, &why);
+	int rc = listener_look_up(l, false, &why);
 
+	if (rc == 0)
+		rc = listener_open(d->target, &d->fabrics, l, &why);
 	if (rc)
 		return errtext_set(err, rc, "%.100s:%u: listener %s port %u: %.300s",
 				   d->config->file, l->line, l->host, l->port, why.text);
@@ -187,6 +192,7 @@ static int make_doors(struct daemon *d, struct errtext *err)
 		.holdings_env = &d->holdings_env,
 		.exports = d->exports,
 		.target = d->target,
+		.reload = d->reload,
 		.fabrics = d->fabrics,
 		.version = VERSION,
 	};
@@ -214,6 +220,7 @@ static void exports_ready(struct daemon *d)
 			    offline == exports_count(d->exports) ? ", nothing is served" : "");
 	log_notice("leaseholdd %s is ready: %u export(s), %u listener(s), admin socket %s", VERSION,
 		   exports_count(d->exports), d->config->nr_listeners, d->config->admin_socket);
+	reload_ready(d->reload);
 }
 
 /* An export has come a step further. */
@@ -290,6 +297,22 @@ static void count_end(struct daemon *d)
 			    d->config->state_dir, strerror(-err));
 }
 
+static int make_reload(struct daemon *d)
+{
+	const struct reload_env env = {
+		.control = d->control,
+		.workers = d->workers,
+		.config = d->config,
+		.level_given = d->level_given,
+		.holdings_env = &d->holdings_env,
+		.exports = d->exports,
+		.target = d->target,
+		.fabrics = &d->fabrics,
+	};
+
+	return reload_new(&env, &d->reload);
+}
+
 static int make_target(struct daemon *d, struct errtext *err)
 {
 	struct holding_env *env = &d->holdings_env;
@@ -337,6 +360,8 @@ static int make_target(struct daemon *d, struct errtext *err)
 	exports.subsystem = subsystem;
 	if (rc == 0)
 		rc = exports_new(&exports, &d->exports);
+	if (rc == 0)
+		rc = make_reload(d);
 	if (rc == 0)
 		rc = tenure_signals_new(d->control, scan_leases, d, &d->lease_signals);
 	return rc ? errtext_set(err, rc, "the target cannot be set up: %s", strerror(-rc)) : 0;
@@ -388,6 +413,8 @@ static void begin_stop(struct daemon *d)
 		return;
 	d->ending = true;
 	(void)sd_notify(0, "STOPPING=1");
+	/* Before those who are to hear of it are sent away. */
+	reload_stop(d->reload);
 	admin_free(d->admin);
 	d->admin = NULL;
 	if (d->config->mdns)
@@ -407,8 +434,7 @@ static void signal_ready(struct loop_fd *lfd, uint32_t events)
 	if (read(lfd->fd, &info, sizeof(info)) != sizeof(info))
 		return;
 	if (info.ssi_signo == SIGHUP) {
-		log_warning("SIGHUP: the configuration is not read again while the daemon runs: "
-			    "restart it, or use leasehold export, listener, referral; going on");
+		reload_signal(d->reload);
 		return;
 	}
 	log_notice("%s: stopping", info.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
@@ -425,6 +451,7 @@ static void tear_down(struct daemon *d)
 		pool_free(d->registrar);
 	if (d->workers)
 		pool_free(d->workers);
+	reload_free(d->reload);
 	for (unsigned int i = 0; i < d->config->reactors; i++) {
 		if (d->reactors[i])
 			reactor_free(d->reactors[i]);
@@ -469,9 +496,9 @@ static int watch_signals(struct daemon *d)
 	return rc ? rc : loop_add_fd(d->control, &d->signals, EPOLLIN);
 }
 
-static int run(struct daemon_config *config)
+static int run(struct daemon_config *config, bool level_given)
 {
-	struct daemon d = {.config = config, .starts.folder = -1};
+	struct daemon d = {.config = config, .level_given = level_given, .starts.folder = -1};
 	struct errtext err = {"out of memory"};
 	int rc;
 
@@ -509,7 +536,8 @@ static void usage(FILE *out)
 	(void)fputs("Usage: leaseholdd [--config FILE] [--check] [--log-level LEVEL]\n"
 		    "\n"
 		    "Serves files to remote hosts over RDMA, straight from and into their memory,\n"
-		    "under kernel leases. Runs in the foreground; stops on SIGTERM or SIGINT.\n"
+		    "under kernel leases. Runs in the foreground; stops on SIGTERM or SIGINT,\n"
+		    "and reads its configuration again on SIGHUP.\n"
 		    "\n"
 		    "  -c, --config FILE      read FILE (default " CONTROL_DEFAULT_CONFIG ")\n"
 		    "      --check            check the file, say what is wrong with it, and exit\n"
@@ -609,5 +637,5 @@ int main(int argc, char **argv)
 		return printed();
 	}
 	log_set_level(level_given ? level : config->log_level);
-	return run(config);
+	return run(config, level_given);
 }

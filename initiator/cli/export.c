@@ -312,7 +312,7 @@ const struct verb verb_export = {
 		 "[OPTIONS]",
 	.summary = "add, remove, resize exports of this machine's daemon while it runs",
 	.help = "\nAdd: serves a file as a new namespace; hosts are told. Ends when it is served.\n"
-		"Without PATH: as the configuration file had NAME when the daemon started.\n"
+		"Without PATH: as the configuration file had NAME when it was read last.\n"
 		"Remove: hosts lose it at once, grants are recalled, the file is let go; its "
 		"bytes\n"
 		"stay. Resize: gives the file another size; beyond a smaller one hosts get "

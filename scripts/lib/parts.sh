@@ -309,7 +309,7 @@ part_fuzz() {
 }
 
 # Where several threads of the daemon meet.
-threaded_cases=(transfer recall-truncate recalls-and-block rungs two-clients stopped-client killed-client stop-under-load live-under-load watch-read watch-stuck-client)
+threaded_cases=(transfer recall-truncate recalls-and-block rungs two-clients stopped-client killed-client stop-under-load live-under-load reload watch-read watch-stuck-client)
 
 part_tsan() {
 	need_packages "${packages_build[@]}" "${packages_run[@]}"

@@ -2,7 +2,7 @@
 /*
  * The configuration file (libconfig). Every group is described by a table of its keys: a key that
  * is not in it, has another type or is out of range is an error that names file, line and key.
- * Runs before there are threads.
+ * Keeps nothing: any thread that may sleep.
  */
 #include "control/config_text.h"
 #include "control/control.h"
@@ -647,6 +647,7 @@ static int read_export(const struct daemon_config *c, const config_setting_t *s,
 		return rc;
 	*e = (struct config_export){
 		.nsid = raw.nsid,
+		.nsid_said = config_setting_get_member(s, "nsid") != NULL,
 		.lba_bytes = raw.lba,
 		.ana_group = raw.ana_group,
 		.prepare = raw.prepare ? EXPORT_PREPARE_ALLOCATE : EXPORT_PREPARE_NONE,

@@ -3,8 +3,8 @@
  * The configuration file as text, with those that it includes: reads it, and finds what libconfig
  * does not tell: whole numbers that do not fit where it puts them, a comment that has no end, which
  * file could not be included, which key is there twice. Knows of its grammar what comments, texts,
- * names, numbers, groups and @include look like; everything else is libconfig's. Runs before there
- * are threads.
+ * names, numbers, groups and @include look like; everything else is libconfig's. Keeps
+ * nothing: any thread that may sleep.
  */
 #include "control/config_text.h"
 

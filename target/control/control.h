@@ -2,8 +2,8 @@
 /*
  * How people reach the daemon: the configuration file and the admin socket.
  *
- * Threads: the configuration is read before threads exist; the admin socket lives on the control
- * loop, and so does everything it calls.
+ * Threads: the configuration is read before threads exist, and again by a worker (reload.h); the
+ * admin socket lives on the control loop, and so does everything it calls.
  */
 #ifndef LEASEHOLD_CONTROL_H
 #define LEASEHOLD_CONTROL_H
@@ -28,6 +28,7 @@
 /* ---- configuration --------------------------------------------------------------------------- */
 
 struct exports; /* exports.h */
+struct reload;
 
 struct config_listener {
 	bool software; /* iwarp, else verbs */
@@ -36,18 +37,22 @@ struct config_listener {
 	uint16_t port;
 	uint8_t ana_state[NVME_MAX_ANA_GROUPS + 1]; /* enum nvme_ana_state, by group */
 	unsigned int line;			    /* in the file, for messages */
+	struct sockaddr_storage addr;		    /* what `host` is, by listener_look_up() */
+	bool undone; /* is not as the file has it: the next reload tries again */
 };
 
 struct config_referral {
 	bool software; /* iwarp, else verbs */
 	struct sockaddr_storage addr;
 	char nqn[NVME_NQN_BYTES];
+	bool undone; /* as above */
 };
 
 struct config_export {
 	char name[LH_NAME_BYTES];
 	char path[PATH_MAX];
-	uint32_t nsid;
+	uint32_t nsid;	/* 0: not said, and it has no place in a list */
+	bool nsid_said; /* else it is the place in the list */
 	uint32_t lba_bytes;
 	uint32_t ana_group;
 	enum export_prepare prepare;
@@ -60,6 +65,7 @@ struct config_export {
 	bool refuse_while_granted;
 	bool deny_conflicts;
 	unsigned int line;
+	bool undone; /* as above */
 };
 
 struct daemon_config {
@@ -97,6 +103,7 @@ struct daemon_config {
 /**
  * Reads and checks a file. On an error `err` says "FILE:LINE: KEY: what was expected", and the
  * result is not to be used. -ENOENT, -EINVAL. Files and addresses named in it are not looked at.
+ * Before there are threads, or on a worker: it sleeps.
  */
 MUST_CHECK int config_load(const char *file, struct daemon_config **config, struct errtext *err);
 void config_free(struct daemon_config *config);
@@ -153,11 +160,15 @@ struct control_fabrics {
 };
 
 /**
- * Listens as it is configured. `numeric`: the address must be one, since a name may take its time to
- * be looked up. `err` says what is wrong, but not with which listener.
+ * Finds the address. `numeric`: it must be one, since a name may take its time to be looked up. `err`
+ * says what is wrong, but not with which listener. Any thread.
  */
+MUST_CHECK int listener_look_up(struct config_listener *l, bool numeric, struct errtext *err);
+/** Listens as it is configured, at an address that was looked up. `err` as above. */
 MUST_CHECK int listener_open(struct nvme_target *target, const struct control_fabrics *fabrics,
-			     const struct config_listener *l, bool numeric, struct errtext *err);
+			     const struct config_listener *l, struct errtext *err);
+/** Who looks for the service on the network sees what there is now. */
+void listener_announce(const struct daemon_config *config, struct nvme_target *target);
 
 /* ---- admin socket ---------------------------------------------------------------------------- */
 
@@ -168,6 +179,7 @@ struct admin_env {
 	const struct holding_env *holdings_env;
 	struct exports *exports;
 	struct nvme_target *target;
+	struct reload *reload;
 	struct control_fabrics fabrics;
 	const char *version;
 };

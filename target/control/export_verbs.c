@@ -10,7 +10,7 @@
  *   {"v":1,"cmd":"export list"}
  *
  * "export" has what a group of the configuration file has, read by the same table; or a name alone:
- * what the group of that name had when the daemon started.
+ * what the group of that name had when the file was read last, at the start or by a reload.
  */
 #include "control/verbs.h"
 
@@ -71,7 +71,7 @@ static int get_wanted(const struct daemon_config *file, struct json_object *requ
 	}
 	return errtext_set(
 		err, -ENOENT,
-		"export \"%.64s\" was not in %.300s when the daemon started: say its path",
+		"export \"%.64s\" was not in %.300s when that was read last: say its path",
 		json_object_get_string(name), file->file);
 }
 

@@ -31,6 +31,7 @@ struct entry {
 	struct list link;
 	struct exports *exports;
 	struct holding *h;
+	struct config_export config; /* as it was added */
 	enum entry_state state;
 	bool stopping;	       /* holding_stop() was called */
 	exports_done_fn *done; /* of what is under way */
@@ -327,6 +328,7 @@ static int make(struct exports *x, const struct config_export *c, uint32_t nsid,
 		return rc;
 	}
 	e->exports = x;
+	e->config = *c;
 	link_entry(e);
 	*entry = e;
 	return 0;
@@ -423,6 +425,11 @@ void exports_announced(struct exports *x)
 	x->announced = true;
 	list_for_each (l, &x->entries)
 		remember(list_entry(l, struct entry, link));
+}
+
+bool exports_are_announced(const struct exports *x)
+{
+	return x->announced;
 }
 
 /* ---- remove ----------------------------------------------------------------------------------- */
@@ -560,6 +567,24 @@ void exports_each(const struct exports *x,
 		const struct entry *e = list_entry(l, struct entry, link);
 
 		fn(e->h, e->state == ENTRY_REMOVING, arg);
+	}
+}
+
+void exports_each_entry(const struct exports *x,
+			void (*fn)(const struct exports_entry *e, void *arg), void *arg)
+{
+	struct list *l;
+
+	list_for_each (l, &x->entries) {
+		const struct entry *e = list_entry(l, struct entry, link);
+		const struct exports_entry entry = {
+			.config = &e->config,
+			.nsid = holding_nsid(e->h),
+			.offline = e->state == ENTRY_OFFLINE,
+			.changing = e->state == ENTRY_ADDING || e->state == ENTRY_REMOVING,
+		};
+
+		fn(&entry, arg);
 	}
 }
 

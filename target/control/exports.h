@@ -48,6 +48,7 @@ void exports_go_on(struct exports *x);
  * without it, no identity is kept.
  */
 void exports_announced(struct exports *x);
+bool exports_are_announced(const struct exports *x);
 /**
  * Takes it from the hosts, recalls what is granted, lets go of the file: then done. -ENOENT: there is
  * none; -EBUSY: it is being added or removed. Of an offline one nothing is left then.
@@ -74,6 +75,17 @@ unsigned int exports_count(const struct exports *x);
 unsigned int exports_offline(const struct exports *x);
 void exports_each(const struct exports *x,
 		  void (*fn)(const struct holding *h, bool removing, void *arg), void *arg);
+
+/** An export as somebody who wants another one sees it. */
+struct exports_entry {
+	const struct config_export *config; /* as it was added */
+	uint32_t nsid;
+	bool offline;
+	bool changing; /* it is being added or removed */
+};
+/** Calls fn for each, during the call. */
+void exports_each_entry(const struct exports *x,
+			void (*fn)(const struct exports_entry *e, void *arg), void *arg);
 /** The one of that name, or NULL. */
 const struct holding *exports_find(const struct exports *x, const char *name);
 

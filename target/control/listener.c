@@ -195,17 +195,31 @@ int admin_listener_ana(const struct admin_env *env, struct admin_call *call,
 
 /* ---- add -------------------------------------------------------------------------------------- */
 
-int listener_open(struct nvme_target *target, const struct control_fabrics *fabrics,
-		  const struct config_listener *l, bool numeric, struct errtext *err)
+int listener_look_up(struct config_listener *l, bool numeric, struct errtext *err)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
 				 .ai_flags = AI_PASSIVE | AI_NUMERICSERV |
 					     (numeric ? AI_NUMERICHOST : 0)};
-	struct fabric *fabric = l->software ? fabrics->software : fabrics->verbs;
-	struct nvme_listen_options options = {.no_invalidate = l->no_invalidate};
 	struct addrinfo *found;
 	char port[8];
 	int rc;
+
+	(void)snprintf(port, sizeof(port), "%u", l->port);
+	rc = getaddrinfo(l->host, port, &hints, &found);
+	if (rc)
+		return errtext_set(err, -EADDRNOTAVAIL, "address \"%.200s\": %s%s", l->host,
+				   gai_strerror(rc), numeric ? " (expected a numeric one)" : "");
+	l->addr = (struct sockaddr_storage){0};
+	memcpy(&l->addr, found->ai_addr, found->ai_addrlen);
+	freeaddrinfo(found);
+	return 0;
+}
+
+int listener_open(struct nvme_target *target, const struct control_fabrics *fabrics,
+		  const struct config_listener *l, struct errtext *err)
+{
+	struct fabric *fabric = l->software ? fabrics->software : fabrics->verbs;
+	struct nvme_listen_options options = {.no_invalidate = l->no_invalidate};
 
 	if (!fabric)
 		return errtext_set(
@@ -215,14 +229,7 @@ int listener_open(struct nvme_target *target, const struct control_fabrics *fabr
 			"into the configuration file and restart",
 			l->software ? "iwarp" : "verbs");
 	memcpy(options.ana_state, l->ana_state, sizeof(options.ana_state));
-	(void)snprintf(port, sizeof(port), "%u", l->port);
-	rc = getaddrinfo(l->host, port, &hints, &found);
-	if (rc)
-		return errtext_set(err, -EADDRNOTAVAIL, "address \"%.200s\": %s%s", l->host,
-				   gai_strerror(rc), numeric ? " (expected a numeric one)" : "");
-	rc = nvme_target_listen(target, fabric, found->ai_addr, &options, err);
-	freeaddrinfo(found);
-	return rc;
+	return nvme_target_listen(target, fabric, (const struct sockaddr *)&l->addr, &options, err);
 }
 
 static int get_listener(struct json_object *request, struct config_listener *l, struct errtext *err)
@@ -236,17 +243,16 @@ static int get_listener(struct json_object *request, struct config_listener *l, 
 	return rc;
 }
 
-/* Who looks for the service on the network sees what there is now. */
-static void announce(const struct admin_env *env)
+void listener_announce(const struct daemon_config *config, struct nvme_target *target)
 {
 	struct errtext err;
 	int rc;
 
-	if (!env->config->mdns)
+	if (!config->mdns)
 		return;
-	rc = mdns_publish(env->config, env->target, &err);
+	rc = mdns_publish(config, target, &err);
 	if (rc == -ENOENT)
-		mdns_withdraw(env->config);
+		mdns_withdraw(config);
 	if (rc)
 		log_warning("%s", err.text);
 }
@@ -275,11 +281,13 @@ int admin_listener_add(const struct admin_env *env, struct admin_call *call,
 		rc = get_listener(request, &l, err);
 	if (rc)
 		return rc;
-	rc = listener_open(env->target, &env->fabrics, &l, true, &why);
+	rc = listener_look_up(&l, true, &why);
+	if (rc == 0)
+		rc = listener_open(env->target, &env->fabrics, &l, &why);
 	if (rc)
 		return errtext_set(err, rc, "listener-add: %.400s", why.text);
 	log_notice("listening on %s port %u (%s)", l.host, l.port, l.software ? "iwarp" : "verbs");
-	announce(env);
+	listener_announce(env->config, env->target);
 	nvme_target_each_listener(env->target, note_last, &last);
 	o = json_object_new_object();
 	json_object_object_add(o, "port_id", json_object_new_uint64(last));
@@ -318,7 +326,7 @@ int admin_listener_remove(const struct admin_env *env, struct admin_call *call,
 	log_notice("listener %u was removed; hosts that came by it %s", search.portid,
 		   disconnect ? "are disconnected" : "stay until they leave");
 	if (!search.removed)
-		announce(env);
+		listener_announce(env->config, env->target);
 	*result = json_object_new_object();
 	json_object_object_add(*result, "port_id", json_object_new_uint64(search.portid));
 	json_object_object_add(*result, "listeners", admin_listeners_json(env));

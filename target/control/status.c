@@ -396,5 +396,6 @@ const struct admin_verb admin_verbs[] = {
 	{"export list", admin_export_list},
 	{"reclaim", admin_reclaim},
 	{"grants", admin_grants},
+	{"reload", admin_reload},
 	{NULL, NULL},
 };

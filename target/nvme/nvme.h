@@ -93,6 +93,10 @@ struct nvme_env {
 
 MUST_CHECK int nvme_target_new(const struct nvme_env *env, struct nvme_target **t);
 
+/** From now on; who is there already stays. Fewer connections than shared_receives, if there are any. */
+void nvme_target_limit(struct nvme_target *t, unsigned int max_connections,
+		       unsigned int controllers_per_host);
+
 /** Whether hosts may connect where it listens; at first they may. Those that are there stay. */
 void nvme_target_admit(struct nvme_target *t, bool hosts);
 

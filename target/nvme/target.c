@@ -131,6 +131,17 @@ free_target:
 	return err;
 }
 
+void nvme_target_limit(struct nvme_target *t, unsigned int max_connections,
+		       unsigned int controllers_per_host)
+{
+	struct nvme_limits *l = &t->env.limits;
+
+	assert(loop_is_current(t->env.control));
+	assert(l->shared_receives == 0 || max_connections < l->shared_receives);
+	l->max_connections = max_connections;
+	l->controllers_per_host = controllers_per_host;
+}
+
 /* ---- subsystems ------------------------------------------------------------------------------- */
 
 /* FNV-1a: a serial number that survives restarts and differs between machines. */

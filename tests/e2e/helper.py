@@ -17,6 +17,7 @@ can-watch FILE                   fails and says why if the kernel has no pre-con
 pread-loop FILE SECONDS          opens it, reads all of it in pieces, again and again; prints "open" first, at the
                                  end "reads N longest NS ms"; it holds the file open
 pwrite FILE OFFSET LENGTH TEXT   one pwrite(2); prints CLOCK_MONOTONIC before and after, ns, of open(2) and it
+notified SOCKET                  prints what a service manager is told there (sd_notify), until it is ended
 cpu PID                          user and system time so far, ticks of 10 ms
 half-open ADDR PORT COUNT SECONDS  that many connections that send half a request and wait
 garbage ADDR PORT SEED COUNT     that many connections that speak nonsense
@@ -186,6 +187,13 @@ def pwrite(path, offset, data):
         sys.exit(f"{n} of {len(data)} bytes were written")
 
 
+def notified(path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.bind(path)
+        while True:
+            print(s.recv(4096).decode(), flush=True)
+
+
 def cpu(pid):
     with open(f"/proc/{pid}/stat") as f:
         fields = f.read().rpartition(")")[2].split()
@@ -340,6 +348,8 @@ def main(args):
         pread_loop(rest[0], float(rest[1]))
     elif verb == "pwrite":
         pwrite(rest[0], int(rest[1]), repeated(rest[3], int(rest[1]), int(rest[2])))
+    elif verb == "notified":
+        notified(rest[0])
     elif verb == "cpu":
         print(cpu(rest[0]))
     elif verb == "half-open":

@@ -168,8 +168,11 @@ done
 resize "$files/data" 4096
 wait_serving
 
+lh_status 2 'it takes no argument' reload conf
+lh_status 2 'did you mean reload' relaod
+
 # --help is of that verb: what it has no part in is not there.
-for verb in discover list put get hold read write status stats listener referral export reclaim; do
+for verb in discover list put get hold read write status stats listener referral export reclaim reload; do
 	"$leasehold" $verb --help >"$tmp/help.$verb"
 	expect_text "$verb --help" "$(cat "$tmp/help.$verb")" '^  -h, --help +this$'
 done
@@ -179,6 +182,6 @@ expect "who goes by block commands alone" "$(cd "$tmp" && grep -lE '^ +--block' 
 expect "who needs no export" "$(cd "$tmp" && grep -lF 'iwarp://HOST[:4420][/EXPORT]' help.* | sort | paste -sd' ')" \
 	'help.discover help.list'
 expect "who asks the daemon" "$(cd "$tmp" && grep -lF 'default /run/leasehold/admin.sock' help.* | sort | paste -sd' ')" \
-	'help.export help.listener help.reclaim help.referral help.stats help.status'
+	'help.export help.listener help.reclaim help.referral help.reload help.stats help.status'
 expect_text "leasehold --help" "$("$leasehold" --help)" '--version'
 expect_text "leaseholdd --help" "$("$daemon" --help)" 'leaseholdd\.conf\(5\)'

@@ -64,7 +64,7 @@ export_fails 'does not exist' add --adopt data "$files/nothing"
 export_fails 'nsid 2 is used already by "other"' add --adopt data "$files/moved" --nsid 2
 export_fails 'nsid 1 is used already by "data"' add new "$files/x" --nsid 1
 export_fails 'no option can be said' add data --lba 512
-export_fails 'was not in .*/conf when the daemon started' add more
+export_fails 'was not in .*/conf when that was read last' add more
 expect "exports" "$(status '.exports | map(.name + " " + .state) | sort | join(",")')" "data offline,other serving"
 expect_text "why" "$(field data why)" "$was"
 daemon_stop
