@@ -27,6 +27,25 @@ struct block_host {
 	unsigned int nr;
 };
 
+/* ---- what is on its way ---------------------------------------------------------------------- */
+
+static void on_posted(struct host_queue *q, const void *bytes, uint32_t length)
+{
+	const struct block_host *b = q->user;
+	struct nvme_completion cqe;
+
+	assert(length == sizeof(cqe));
+	memcpy(&cqe, bytes, sizeof(cqe));
+	for (unsigned int i = 0; i < MAX_FLIGHT; i++) {
+		const struct flight *f = &b->flights[i];
+
+		/* Deallocate promises nothing. */
+		if (f->busy && f->op && f->slot == le16toh(cqe.cid) &&
+		    le16toh(cqe.status) >> 1 == 0 && f->opcode != NVME_IO_DSM)
+			oracle_survives(f->op, b->client->name);
+	}
+}
+
 /* ---- what comes back ------------------------------------------------------------------------- */
 
 static void judge(const struct block_host *b, const struct flight *f, uint16_t status)
@@ -222,11 +241,14 @@ static void maybe_turn_bad(const struct block_host *b)
 
 static void work(struct block_host *b)
 {
-	const struct host_queue *q = b->host.queues[HOST_IO], *admin = b->host.queues[HOST_ADMIN];
+	const struct host_queue *admin = b->host.queues[HOST_ADMIN];
+	struct host_queue *q = b->host.queues[HOST_IO];
 	unsigned int most = 1 + (unsigned int)sim_below(MAX_FLIGHT);
 
 	memset(b->flights, 0, sizeof(b->flights));
 	b->nr = 0;
+	q->user = b;
+	q->posted = on_posted;
 	while (!w.ending && !q->dead && !admin->dead) {
 		collect(b);
 		maybe_turn_bad(b);

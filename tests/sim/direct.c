@@ -68,6 +68,20 @@ static void on_message(struct host_queue *q, const void *bytes, uint32_t length)
 	}
 }
 
+/* Nothing but commit() has anything confirmed. */
+static void on_posted(struct host_queue *q, const void *bytes, uint32_t length)
+{
+	const struct direct *d = q->user;
+	struct lh_msg m;
+
+	assert(length >= sizeof(m));
+	memcpy(&m, bytes, sizeof(m));
+	if (le16toh(m.type) != LH_MSG_COMMITTED || le16toh(m.status) != 0)
+		return;
+	for (unsigned int i = 0; i < d->nr_writes; i++)
+		oracle_survives(d->writes[i], d->client->name);
+}
+
 static void on_transferred(struct host_queue *q, uint64_t id, bool ok)
 {
 	struct direct *d = q->user;
@@ -142,6 +156,7 @@ static bool open_queue(struct direct *d)
 		return false;
 	q->user = d;
 	q->message = on_message;
+	q->posted = on_posted;
 	q->transferred = on_transferred;
 	memcpy(&accept, q->accept, sizeof(accept));
 	d->dqid = le16toh(accept.dqid);
@@ -315,19 +330,29 @@ static uint16_t commit_range(struct direct *d, uint64_t offset, uint64_t length,
 	struct {
 		le32 generation;
 		le32 count;
-		struct lh_commit_range range;
-	} rest = {htole32(generation), htole32(1), {htole64(offset), htole64(length)}};
+		struct lh_commit_range ranges[2];
+	} rest = {htole32(generation), htole32(1), {{htole64(offset), htole64(length)}}};
+	uint32_t bytes = sizeof(rest) - sizeof(rest.ranges[1]);
 	struct lh_msg m = {.type = htole16(LH_MSG_COMMIT), .nsid = htole32(SIM_NSID)};
 	struct host_queue *q = d->host.queues[HOST_DIRECT];
 	uint64_t tag = ++d->next_tag, end = sim_now + ANSWER_NS;
 
 	m.tag = htole64(tag);
+	if (length > PAGE_BYTES && sim_chance(300)) { /* the same bytes, in two ranges */
+		uint64_t first = (1 + sim_below((length - 1) / PAGE_BYTES)) * PAGE_BYTES;
+
+		rest.count = htole32(2);
+		rest.ranges[0].length = htole64(first);
+		rest.ranges[1] =
+			(struct lh_commit_range){htole64(offset + first), htole64(length - first)};
+		bytes = sizeof(rest);
+	}
 	while (d->credits < 2 && !q->dead && sim_now < end)
 		host_turn(&d->host, end - sim_now);
 	if (d->credits < 2 || q->dead)
 		return HOST_NO_ANSWER;
 	d->credits--;
-	if (!send_message(d, &m, &rest, sizeof(rest)))
+	if (!send_message(d, &m, &rest, bytes))
 		return HOST_NO_ANSWER;
 	while (d->committed_tag != tag && !q->dead && sim_now < end)
 		host_turn(&d->host, end - sim_now);

@@ -410,7 +410,11 @@ static void check_range(const struct view *view, uint64_t offset, uint64_t lengt
 int view_persist(const struct view *view, uint64_t offset, uint64_t length)
 {
 	check_range(view, offset, length, "a persist");
-	return range_ok(offset, length, file_size()) ? 0 : -ERANGE;
+	if (!range_ok(offset, length, file_size()))
+		return -ERANGE;
+	if (w.dax)
+		file_persist(offset, length);
+	return 0;
 }
 
 int export_flush(const struct export *e)

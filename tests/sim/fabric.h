@@ -103,6 +103,8 @@ struct sim_conn {
 	struct client *client;
 	bool frozen;
 	uint64_t slow_ns;
+	void (*on_post)(void *user, const void *bytes, uint32_t length);
+	void *on_post_user;
 };
 
 /* fabric.c */

@@ -36,8 +36,9 @@ struct page {
 };
 
 static struct {
-	uint8_t *disk;	/* BLOCKS pages */
-	uint8_t *space; /* SLOTS * SLOT_BYTES of addresses */
+	uint8_t *disk;	 /* BLOCKS pages, as who reads them sees them: caches and all */
+	uint8_t *medium; /* the same, as they are when power has failed: only what was persisted */
+	uint8_t *space;	 /* SLOTS * SLOT_BYTES of addresses */
 	struct block blocks[BLOCKS];
 	struct page pages[FILE_MAX_PAGES];
 	uint64_t size;
@@ -73,6 +74,14 @@ static void give_away(uint32_t block, enum owner owner)
 	memset(block_at(block), b->pattern, PAGE_BYTES);
 }
 
+/* Bytes of a block become durable, with the lines they lie in. */
+static void persist(uint32_t block, uint64_t from, uint64_t to)
+{
+	uint64_t at = (uint64_t)block * PAGE_BYTES + align_down(from, LINE_BYTES);
+
+	memcpy(f.medium + at, f.disk + at, align_up(to, LINE_BYTES) - align_down(from, LINE_BYTES));
+}
+
 static uint32_t get_block(void)
 {
 	for (unsigned int i = 0; i < 2 * BLOCKS; i++) {
@@ -86,6 +95,7 @@ static uint32_t get_block(void)
 		check_pattern(block);
 		f.blocks[block].owner = OWNER_FILE;
 		memset(block_at(block), 0, PAGE_BYTES);
+		persist(block, 0, PAGE_BYTES);
 		return block;
 	}
 	abort();
@@ -108,6 +118,7 @@ static void own(struct page *p)
 	p->block = get_block();
 	if (old != NO_BLOCK) {
 		memcpy(block_at(p->block), block_at(old), PAGE_BYTES);
+		persist(p->block, 0, PAGE_BYTES);
 		give_away(old, OWNER_CLONE);
 	}
 	p->shared = false;
@@ -138,9 +149,10 @@ void file_begin(void)
 {
 	if (!f.disk) {
 		f.disk = malloc((size_t)BLOCKS * PAGE_BYTES);
+		f.medium = malloc((size_t)BLOCKS * PAGE_BYTES);
 		f.space = mmap(NULL, (SLOTS + 1) * SLOT_BYTES, PROT_NONE,
 			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		assert(f.disk && f.space != MAP_FAILED);
+		assert(f.disk && f.medium && f.space != MAP_FAILED);
 		f.space = (uint8_t *)(uintptr_t)align_up((uint64_t)(uintptr_t)f.space, SLOT_BYTES);
 	}
 	f.next_block = 0;
@@ -201,9 +213,39 @@ void file_write_bytes(uint64_t offset, const uint8_t *from, uint64_t length)
 		} else {
 			memset(block_at(p->block) + in, 0, n);
 		}
+		persist(p->block, in, in + n);
 		offset += n;
 		length -= n;
 	}
+}
+
+void file_persist(uint64_t offset, uint64_t length)
+{
+	while (length > 0) {
+		uint64_t in = offset % PAGE_BYTES, n = min_u64(length, PAGE_BYTES - in);
+		uint32_t block = f.pages[offset / PAGE_BYTES].block;
+
+		if (block != NO_BLOCK)
+			persist(block, in, in + n);
+		offset += n;
+		length -= n;
+	}
+}
+
+bool file_medium(unsigned int cell, void *bytes)
+{
+	const struct page *p = &f.pages[cell / PAGE_CELLS];
+
+	if (!w.dax || (uint64_t)(cell + 1) * CELL_BYTES > f.size)
+		return false;
+	if (p->block == NO_BLOCK)
+		memset(bytes, 0, CELL_BYTES);
+	else
+		memcpy(bytes,
+		       f.medium + (size_t)p->block * PAGE_BYTES +
+			       (size_t)(cell % PAGE_CELLS) * CELL_BYTES,
+		       CELL_BYTES);
+	return true;
 }
 
 static void check_cells(unsigned int cell, unsigned int n, uint64_t issued)
@@ -213,6 +255,8 @@ static void check_cells(unsigned int cell, unsigned int n, uint64_t issued)
 	for (; n > 0; cell++, n--) {
 		file_read((uint64_t)cell * CELL_BYTES, bytes, CELL_BYTES);
 		oracle_check(cell, 1, bytes, issued, "who reads the file");
+		if (file_medium(cell, bytes))
+			oracle_check_medium(cell, bytes);
 	}
 }
 
@@ -242,6 +286,7 @@ static void cut(uint64_t bytes)
 		own(&f.pages[first - 1]);
 		memset(block_at(f.pages[first - 1].block) + bytes % PAGE_BYTES, 0,
 		       PAGE_BYTES - bytes % PAGE_BYTES);
+		persist(f.pages[first - 1].block, bytes % PAGE_BYTES, PAGE_BYTES);
 	}
 }
 
@@ -359,6 +404,7 @@ static void move_there(unsigned int page, unsigned int n, const char *who)
 			continue;
 		p->block = get_block();
 		memcpy(block_at(p->block), block_at(old), PAGE_BYTES);
+		persist(p->block, 0, PAGE_BYTES);
 		give_away(old, OWNER_OTHER);
 	}
 }

@@ -23,6 +23,9 @@ void file_read(uint64_t offset, uint8_t *to, uint64_t length);
 /** NULL: zeros. What is shared or a hole gets blocks of its own. */
 void file_write_bytes(uint64_t offset, const uint8_t *from, uint64_t length);
 
+/** As the processor does it with its caches; what is in a hole is nothing. */
+void file_persist(uint64_t offset, uint64_t length);
+
 /** Holes among `n` pages get blocks. */
 void file_fill(unsigned int page, unsigned int n);
 /** `n` pages become holes. */

@@ -153,6 +153,14 @@ static bool make_queue(struct host_queue *q)
 	return true;
 }
 
+static void on_post(void *user, const void *bytes, uint32_t length)
+{
+	struct host_queue *q = user;
+
+	if (q->posted)
+		q->posted(q, bytes, length);
+}
+
 static bool await(struct host_queue *q, const bool *flag)
 {
 	uint64_t end = sim_now + SETUP_NS;
@@ -179,6 +187,7 @@ struct host_queue *host_connect(struct host *h, unsigned int which, const void *
 		abort();
 	fabric_conn_set_user(q->conn, q);
 	sim_conn_owner(q->conn, h->client);
+	sim_conn_on_post(q->conn, on_post, q);
 	if (await(q, &q->resolved) && make_queue(q) && fabric_connect(q->conn, &param) == 0 &&
 	    await(q, &q->established))
 		return q;

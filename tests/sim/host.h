@@ -44,6 +44,8 @@ struct host_queue {
 	uint8_t accept[32];
 	struct host_slot slots[HOST_DEPTH];
 	void (*message)(struct host_queue *q, const void *bytes, uint32_t length);
+	/* The same, when it has not left the target yet. */
+	void (*posted)(struct host_queue *q, const void *bytes, uint32_t length);
 	void (*transferred)(struct host_queue *q, uint64_t id, bool ok);
 	void *user;
 };

@@ -156,6 +156,19 @@ void oracle_set(unsigned int cell, unsigned int n, uint64_t value)
 		oracle_ack(oracle_issue(cell, n, value));
 }
 
+/* What is not superseded, nor is once `op`, which may be NULL, is acknowledged. */
+static bool may_survive(const struct cell *c, uint64_t value, const struct write_op *op)
+{
+	for (unsigned int k = c->n; k-- > 0;) {
+		const struct seen *seen = &c->seen[k];
+
+		if (seen->op->value == value && seen->superseded == NEVER &&
+		    (!op || seen->op == op || seen->op->over > op->issued))
+			return true;
+	}
+	return false;
+}
+
 static void explain(unsigned int cell)
 {
 	const struct cell *c = &o.cells[cell];
@@ -170,6 +183,36 @@ static void explain(unsigned int cell)
 			c->seen[k].superseded == NEVER
 				? -1.0
 				: (double)(c->seen[k].superseded - w.base_ns) / 1e6);
+}
+
+/* Each line of a cell of the medium alone: a write that is not acknowledged may be there in part. */
+static void check_lines(unsigned int cell, const void *bytes, const struct write_op *op,
+			const char *who)
+{
+	const uint64_t *p = bytes;
+
+	for (unsigned int i = 0; i < CELL_BYTES / sizeof(*p); i++) {
+		if (may_survive(&o.cells[cell], p[i], op))
+			continue;
+		explain(cell);
+		sim_fail(P_POWER, "%s: byte %llu would be %llx after a power failure", who,
+			 (unsigned long long)cell * CELL_BYTES + i * sizeof(*p),
+			 (unsigned long long)p[i]);
+	}
+}
+
+void oracle_survives(const struct write_op *op, const char *who)
+{
+	uint8_t bytes[CELL_BYTES];
+
+	for (unsigned int i = 0; i < op->n; i++)
+		if (file_medium(op->cell + i, bytes))
+			check_lines(op->cell + i, bytes, op, who);
+}
+
+void oracle_check_medium(unsigned int cell, const void *bytes)
+{
+	check_lines(cell, bytes, NULL, "the medium");
 }
 
 static bool may_see(const struct cell *c, uint64_t value, uint64_t issued)

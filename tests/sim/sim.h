@@ -29,6 +29,7 @@
 
 #define PAGE_BYTES     4096u
 #define CELL_BYTES     512u
+#define LINE_BYTES     64u /* of a cache */
 #define PAGE_CELLS     (PAGE_BYTES / CELL_BYTES)
 #define FILE_MAX_PAGES 64u
 #define SIM_NSID       1u
@@ -49,6 +50,7 @@ enum promise {
 	P_UNDONE = 8,  /* remote I/O undid what the landlord did */
 	P_STUCK = 9,   /* it does not come to rest, or something is left over */
 	P_ROOM = 10,   /* the target asked a room below for what it may not */
+	P_POWER = 11,  /* were power to fail now, what is being acknowledged would not be there */
 };
 
 /* What one seed is like; drawn at its start. */
@@ -166,6 +168,10 @@ void oracle_set(unsigned int cell, unsigned int n, uint64_t value);
 /** Bytes that were read, by somebody who asked at `issued`. */
 void oracle_check(unsigned int cell, unsigned int n, const void *bytes, uint64_t issued,
 		  const char *who);
+/** The target is about to acknowledge `op`, and power fails: is it there, or what may be there since? */
+void oracle_survives(const struct write_op *op, const char *who);
+/** Bytes of the medium, as a reader after a power failure at this moment would find them. */
+void oracle_check_medium(unsigned int cell, const void *bytes);
 /** Fills cells with a value, and a fresh value. */
 void oracle_fill(void *bytes, unsigned int n, uint64_t value);
 uint64_t oracle_value(void);
@@ -187,6 +193,8 @@ bool file_overlaps(const void *addr, uint64_t length, uint64_t from, uint64_t to
 uint64_t file_offset(const void *addr);
 /** Everything against what may be seen. */
 void file_check(uint64_t issued);
+/** What of the cell is on the medium itself. False: the file has no such cell, or is in no medium. */
+bool file_medium(unsigned int cell, void *bytes);
 /** As io_uring would: bytes read, at most to the end of the file. */
 int file_pread(void *buf, uint32_t length, uint64_t offset);
 
@@ -267,6 +275,9 @@ bool fabric_guess_key(const struct client *who, uint32_t *rkey, uint64_t *addres
 void sim_conn_owner(struct fabric_conn *conn, struct client *client);
 void sim_conn_freeze(struct fabric_conn *conn, bool frozen);
 void sim_conn_slow(struct fabric_conn *conn, uint64_t read_ns);
+/** fn(user) for each message of the target's, at the moment it is posted: it may arrive from then on. */
+void sim_conn_on_post(struct fabric_conn *conn,
+		      void (*fn)(void *user, const void *bytes, uint32_t length), void *user);
 /** The same for both ends. */
 uint64_t sim_conn_id(const struct fabric_conn *conn);
 /** Who is woken when something comes. */

@@ -11,8 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RNR_NS	  (50 * NS_PER_US)
-#define RNR_TRIES 100000u
+#define RNR_NS	      (50 * NS_PER_US)
+#define RNR_TRIES     100000u
+#define MESSAGE_BYTES 2048u /* the longest of the target's */
 
 enum packet_kind {
 	PACKET_SEND,
@@ -566,6 +567,13 @@ void sim_conn_slow(struct fabric_conn *conn, uint64_t read_ns)
 	OF(conn, conn)->slow_ns = read_ns;
 }
 
+void sim_conn_on_post(struct fabric_conn *conn,
+		      void (*fn)(void *user, const void *bytes, uint32_t length), void *user)
+{
+	OF(conn, conn)->on_post = fn;
+	OF(conn, conn)->on_post_user = user;
+}
+
 /* ---- packets leave ---- */
 
 static bool tx_one(struct sim_conn *c, struct sim_send *s)
@@ -625,6 +633,18 @@ static void tx_kick(struct sim_conn *c)
 	sim_after(c->frozen ? NS_PER_MS : sim_delay(NS_PER_US), tx_run, conn_get(c));
 }
 
+static void tell_posted(const struct sim_conn *c, const struct sim_send *s)
+{
+	const struct sim_conn *to = c->peer;
+	uint8_t bytes[MESSAGE_BYTES];
+
+	if (!to || to->destroyed || !to->on_post || s->length > sizeof(bytes) ||
+	    (s->op != FABRIC_OP_SEND && s->op != FABRIC_OP_SEND_INV))
+		return;
+	if (gather(c, s, 0, bytes, s->length))
+		to->on_post(to->on_post_user, bytes, s->length);
+}
+
 int sim_post_send(struct fabric_conn *base, struct fabric_send_wr *wr, struct fabric_send_wr **bad)
 {
 	struct sim_conn *c = OF(conn, base);
@@ -661,6 +681,7 @@ int sim_post_send(struct fabric_conn *base, struct fabric_send_wr *wr, struct fa
 			s->length += wr->sg_list[i].length;
 		list_push(&c->sends, &s->link);
 		c->nr_sends++;
+		tell_posted(c, s);
 		if (c->server && fabric_fault(1))
 			conn_break(c);
 	}
