@@ -32,6 +32,7 @@ part_descriptions=(
 	"interop:the kernel's own NVMe/RDMA host and nvme-cli in the testbed VM: rxe on ext4 and xfs, siw"
 	"adversary:clients that do harm on purpose, one kind a case, among others who notice nothing"
 	"canary:blocks taken from an exported file, in every way there is, become another file's at once, under load"
+	"crash:power fails at moments of many runs, on a simulated medium: what was promised is there afterwards"
 	"tsan:unit tests, and end-to-end tests of what is threaded, under ThreadSanitizer"
 )
 
@@ -275,6 +276,15 @@ adversary_verbs_cases=(keeps-writing floods)
 
 part_adversary() {
 	ensure_build release && run_e2e adversary "$root/tests/e2e/run" --retry --bin "$root/build-release" --cases "$root/tests/adversary/cases"
+}
+
+# One moment of so many, others each time; docs/testing.md says how to have all.
+crash_step=11
+
+part_crash() {
+	ensure_build release || return 1
+	LEASEHOLD_CRASH_STEP=$crash_step LEASEHOLD_CRASH_FIRST=$((RANDOM % crash_step + 1)) \
+		run_e2e crash "$root/tests/e2e/run" --retry --jobs "$(nproc)" --bin "$root/build-release" --cases "$root/tests/crash/cases"
 }
 
 # in_canary_vm NAME RUNG [OPTION...]: shorter, the emulated machine is slow.
