@@ -324,7 +324,9 @@ static void worker_run(struct work *work)
 {
 	struct request *r = container_of(work, struct request, work);
 
-	r->there(r);
+	/* What has not begun when its queue dies is not done any more: its host may be dead for long. */
+	if (!atomic_load_explicit(&r->queue->q.failed_why, memory_order_relaxed))
+		r->there(r);
 }
 
 static void worker_done(struct work *work)

@@ -25,7 +25,7 @@ static const bool never;
 /* ---- what workers do, stopped at will --------------------------------------------------------- */
 
 static atomic_bool hold_flush, hold_write;
-static atomic_int flush_err, flushes, writes;
+static atomic_int flush_err, flushes, writes, stopped_writes;
 
 static void stop_here(const atomic_bool *hold)
 {
@@ -51,7 +51,7 @@ int __wrap_export_flush(const struct export *e)
 
 int __wrap_view_copy_in(const struct view *view, uint64_t offset, const void *src, uint64_t length)
 {
-	if (atomic_fetch_add(&writes, 1) == 0)
+	if (atomic_fetch_add(&writes, 1) < atomic_load(&stopped_writes))
 		stop_here(&hold_write);
 	return __real_view_copy_in(view, offset, src, length);
 }
@@ -68,6 +68,7 @@ static int setup(void **state)
 	atomic_store(&flush_err, 0);
 	atomic_store(&flushes, 0);
 	atomic_store(&writes, 0);
+	atomic_store(&stopped_writes, 1);
 	cntlid = host_admin(&rig, &admin);
 	return 0;
 }
@@ -263,15 +264,20 @@ static void test_abort_limit(void **state)
 
 /* ---- a queue comes back while its work goes on ------------------------------------------------- */
 
-static void send_write(struct host_queue *q, int byte)
+static void send_write_to(struct host_queue *q, unsigned int cid, uint32_t slba, int byte)
 {
-	struct nvme_command *cmd = host_command(q, 1, NVME_IO_WRITE);
+	struct nvme_command *cmd = host_command(q, cid, NVME_IO_WRITE);
 
 	cmd->nsid = htole32(TEST_NSID);
-	cmd->cdw10 = htole32(HOLE_SLBA + 8);
+	cmd->cdw10 = htole32(slba);
 	nvme_offset_sgl_set(&cmd->sgl, 0, 512);
 	memset(cmd + 1, byte, 512);
-	host_post(q, 1, 64 + 512);
+	host_post(q, cid, 64 + 512);
+}
+
+static void send_write(struct host_queue *q, int byte)
+{
+	send_write_to(q, 1, HOLE_SLBA + 8, byte);
 }
 
 static uint16_t flush(struct host_queue *q)
@@ -334,6 +340,34 @@ static void test_lost(void **state)
 	come_back(false);
 }
 
+/* What no worker has begun when its host is lost is never done. */
+static void test_lost_before(void **state)
+{
+	const unsigned int busy = 2; /* workers */
+	uint64_t end = now_ns() + STOPPED_S * NS_PER_S;
+
+	(void)state;
+	assert_int_equal(connect_io(&io, 1), 0);
+	atomic_store(&stopped_writes, (int)busy);
+	atomic_store(&hold_write, true);
+	for (unsigned int i = 1; i <= busy; i++)
+		send_write_to(&io, i, HOLE_SLBA + 16 * i, 0x11);
+	while (atomic_load(&writes) < (int)busy && now_ns() < end)
+		rig_turn(&rig, &io);
+	send_write(&io, 0x33);
+	(void)rig_wait(&rig, &io, &never, 100);
+	host_close(&io);
+	(void)rig_wait(&rig, &admin, &never, 300);
+	assert_int_equal(connect_io(&io2, 1), 0);
+	atomic_store(&hold_write, false);
+	send_write_to(&io2, 1, HOLE_SLBA + 64, 0x22);
+	assert_int_equal(host_wait(&io2, 1), 0);
+	assert_int_equal(atomic_load(&writes), busy + 1);
+	assert_written(0);
+	host_close(&io2);
+	host_close(&admin);
+}
+
 static int run_group(const char *where)
 {
 	const struct CMUnitTest tests[] = {
@@ -345,6 +379,7 @@ static int run_group(const char *where)
 		cmocka_unit_test_setup_teardown(test_abort_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reset, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lost_before, setup, teardown),
 	};
 
 	print_message("in %s\n", where);
