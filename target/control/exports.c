@@ -8,7 +8,8 @@
  *                        another one of the name serves, or it is removed
  *
  * The nsids that a name had are remembered as long as the daemon lives, with the disk's UUID: a host
- * never finds another disk under a number that it knew. Control loop.
+ * never finds another disk under a number that it knew, nor a client a generation that was recalled.
+ * Control loop.
  */
 #include "control/exports.h"
 
@@ -47,6 +48,7 @@ struct memory {
 	char name[LH_NAME_BYTES]; /* "": nobody */
 	bool has_uuid;
 	uint8_t uuid[16];
+	uint32_t generation; /* the last that was served by who was removed */
 };
 
 struct exports {
@@ -173,6 +175,12 @@ static void forgotten(void *arg)
 {
 	struct entry *e = arg;
 	struct exports *x = e->exports;
+	struct holding_status last;
+
+	holding_status(e->h, &last);
+	/* None, if it never came to serve. */
+	if (last.generation)
+		x->memory[last.nsid].generation = last.generation;
 
 	if (e->keep) {
 		keep_offline(e);
@@ -314,6 +322,7 @@ static int make(struct exports *x, const struct config_export *c, uint32_t nsid,
 		.refuse_while_granted = c->refuse_while_granted,
 		.advisory_deallocate = c->advisory_deallocate,
 		.deny_conflicts = c->deny_conflicts,
+		.generations_before = m->generation,
 	};
 	struct entry *e = calloc(1, sizeof(*e));
 	int rc = e ? holding_new(x->env.holdings_env, &config, &e->h) : -ENOMEM;

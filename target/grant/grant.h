@@ -149,6 +149,7 @@ struct holding_config {
 	enum tenure_kind tenure;
 	bool refuse_while_granted; /* under watch: while there are grants local operations get EBUSY */
 	bool deny_conflicts; /* who changes what another host may write directly gets an error */
+	uint32_t generations_before; /* that were of its nsid; its own count on from there */
 };
 
 enum holding_state {

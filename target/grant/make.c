@@ -580,6 +580,11 @@ static void make_regions(struct holding *h)
 		    h->env->control);
 }
 
+static uint32_t next_generation(const struct holding *h)
+{
+	return (h->generation ? h->generation : h->config.generations_before) + 1;
+}
+
 static int look(struct holding *h, struct view **view)
 {
 	struct make *make = &h->make;
@@ -599,7 +604,7 @@ static int look(struct holding *h, struct view **view)
 		return view_again(old, make->offset, make->length, &make->cancel, view,
 				  &make->text);
 	default:
-		return view_new(holding_file(h), h->generation + 1, old, &make->cancel, view,
+		return view_new(holding_file(h), next_generation(h), old, &make->cancel, view,
 				&make->text);
 	}
 }

@@ -124,9 +124,15 @@ export_ add b "$files/b" --nsid 77
 [ "$(listed b uuid)" != "$uuid" ] || fail "the identity was not new"
 export_ remove b
 export_ remove d
-# By the name alone: as the configuration file has it.
+# By the name alone: as the configuration file has it. Who holds it is granted it again, in a generation
+# that it has not seen.
+client holder hold "$(target data)"
+wait_for 10 "a grant" grants_are 1
 export_ remove data
 export_ add data
+wait_for 10 "a grant again" grants_are 1
+expect "generation" "$(generation)" 2
+client_end holder INT
 expect "data again" "$(listed data state),$(listed data nsid),$(listed data path)" "serving,1,$files/data"
 lh_ok export list --socket "$socket"
 expect "lines of the list" "$(wc -l <"$tmp/out")" 2
