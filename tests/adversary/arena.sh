@@ -37,7 +37,10 @@ arena() {
 	set_option "recall_deadline_ms = $deadline;"
 	set_option 'max_grants_per_client = 64;'
 	daemon_start
-	[ "$full" = no ] || fill_up
+	if [ "$full" = yes ]; then
+		fill_up
+		leave $((256 << 10))
+	fi
 	own_keys=$(status .exports[0].keys)
 	bystander block block range $((4 * mib)) $((4 * mib))
 	bystander direct range $((8 * mib)) $((2 * mib))

@@ -102,12 +102,6 @@ was_given() {
 	[ $((given * 100)) -ge $((of * $1)) ] || fail "the canary got only $given of the $of blocks taken away: this proves nothing"
 }
 
-# leave BYTES: so much is free in the VM, or more, for what the file system notes down.
-leave() {
-	[ -n "${full-}" ] || full=$(size_of "$files/filler")
-	[ "$(size_of "$files/filler")" -le $((full - $1)) ] || truncate -s $((full - $1)) "$files/filler"
-}
-
 # act OP: in the VM, what is taken away must have become the canary's, but for what is written elsewhere
 # meanwhile. xfs notes down more when it shares.
 act() {

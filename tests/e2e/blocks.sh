@@ -19,6 +19,13 @@ fill_up() {
 		[ $step != 32M ] || sync -f "$files"
 		while fallocate -o "$(size_of "$files/filler")" -l $step "$files/filler" 2>/dev/null; do :; done
 	done
+	filled=$(size_of "$files/filler")
+}
+
+# leave BYTES: so much is free after all, or more, for what the file system notes down. xfs wants some
+# even to write to what is allocated.
+leave() {
+	[ "$(size_of "$files/filler")" -le $((filled - $1)) ] || truncate -s $((filled - $1)) "$files/filler"
 }
 
 blocks_of() { filefrag -v -b4096 "$1" 2>/dev/null | sed -n 's/^ *[0-9]*: *[0-9]*\.\. *[0-9]*: *\([0-9]*\)\.\. *\([0-9]*\):.*/\1 \2/p'; }
