@@ -9,7 +9,8 @@
  *
  * SIGINT ends it early. With a range it leaves the rest of the export alone; with a pause it rests
  * between two operations. Blind it only writes, where others change the file too: whatever comes of it,
- * and without filling holes first.
+ * and without filling holes first; it says "writing" when the first bytes have got there, by a grant
+ * unless `block` keeps it from having any.
  * Exit status: 0 all was right, 1 it was not, 2 usage. Prints what the library counted.
  */
 #include "leasehold.h"
@@ -45,6 +46,7 @@ static struct lh_export *ex;
 static _Atomic bool stop, failed;
 static bool block_only, replay, lazy, blind;
 static uint64_t range_offset, range_length = LH_ALL, pause_ms;
+static _Atomic uint64_t blind_bytes; /* that got there */
 
 static void on_signal(int number)
 {
@@ -206,10 +208,12 @@ static void write_blindly(struct worker *w)
 
 	pick(w, &offset, &length);
 	memset(buf, (int)next_random(w), length);
-	if (lh_write(ex, w->base + offset, buf, length, &err) == 0)
+	if (lh_write(ex, w->base + offset, buf, length, &err) == 0) {
 		w->writes++;
-	else
+		atomic_fetch_add(&blind_bytes, length);
+	} else {
 		rest(1);
+	}
 }
 
 static void *work(void *arg)
@@ -277,6 +281,16 @@ static void finish(struct worker *w)
 	drop(w);
 }
 
+/* A write that fell back is among the library's counts before it is among ours. */
+static bool first_bytes_arrived(void)
+{
+	const uint64_t bytes = atomic_load(&blind_bytes);
+	struct lh_stats s;
+
+	lh_export_stats(ex, &s);
+	return bytes > s.fallback_bytes;
+}
+
 static int run(unsigned int threads, uint64_t seconds, uint64_t seed)
 {
 	struct worker workers[THREADS_MAX];
@@ -284,6 +298,7 @@ static int run(unsigned int threads, uint64_t seconds, uint64_t seed)
 	struct lh_stats s;
 	uint64_t writes = 0, reads = 0, dead = 0, slice;
 	unsigned int started = 0;
+	bool told = false;
 	struct lh_error err;
 
 	if (lh_export_info(ex, false, &info, &err) < 0 ||
@@ -299,8 +314,14 @@ static int run(unsigned int threads, uint64_t seconds, uint64_t seed)
 	slice = align_down(min_u64(range_length, info.size_bytes - range_offset) / threads, 4096);
 	while (started < threads && start(&workers[started], started, slice, seed))
 		started++;
-	for (uint64_t end = now_ns() + seconds * NS_PER_S; now_ns() < end && !atomic_load(&stop);)
+	for (uint64_t end = now_ns() + seconds * NS_PER_S; now_ns() < end && !atomic_load(&stop);) {
+		if (!told && first_bytes_arrived()) {
+			(void)puts("writing");
+			(void)fflush(stdout);
+			told = true;
+		}
 		rest(10);
+	}
 	atomic_store(&stop, true);
 	for (unsigned int i = 0; i < started; i++) {
 		finish(&workers[i]);

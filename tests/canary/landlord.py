@@ -213,7 +213,6 @@ class Landlord:
         self.restore()
 
     def unlink(self):
-        time.sleep(0.2)  # for the client, who writes
         os.unlink(self.path)
         self.timed(lambda: subprocess.run(self.command, check=True, stdout=subprocess.DEVNULL))
         self.give()

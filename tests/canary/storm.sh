@@ -25,8 +25,18 @@ counted() { sed -n "s/.*\b$2=\([0-9]*\).*/\1/p" "$tmp/$1.out"; }
 load() {
 	local name=$1
 	shift
+	: >"$tmp/$name.out"
 	"$stress" "$(target data)" 100000 "$@" >"$tmp/$name.out" 2>&1 &
 	c_pid[$name]=$!
+}
+
+# load_blindly OFFSET LENGTH: whatever can be written there, by grants where there are such.
+load_blindly() {
+	if [ "$rung" = staged ]; then
+		load blind 2 block range "$1" "$2" blind
+	else
+		load blind 2 range "$1" "$2" blind
+	fi
 }
 
 kernel_host() {
@@ -47,13 +57,9 @@ start_loads() {
 	else
 		load block 2 block range 0 4M
 	fi
-	if [ "$rung" != staged ]; then
-		load direct 2 range 4M 4M
-		# Not where the first MiB of the arena is: collapse moves there what nobody writes.
-		load blind 2 range $((arena + (1 << 20))) $((arena_bytes - (1 << 20))) blind
-	else
-		load blind 2 block range $((arena + (1 << 20))) $((arena_bytes - (1 << 20))) blind
-	fi
+	[ "$rung" = staged ] || load direct 2 range 4M 4M
+	# Not where the first MiB of the arena is: collapse moves there what nobody writes.
+	load_blindly $((arena + (1 << 20))) $((arena_bytes - (1 << 20)))
 	[ "$rung" = staged ] || wait_for 20 "grants" eval '[ "$(status .exports[0].grants)" -ge 2 ]'
 }
 
@@ -81,8 +87,12 @@ serve_arena() {
 	set_option 'recall_deadline_ms = 500;'
 	add_export data "$files/data" "${rung:+registration = \"$rung\";}"
 	daemon_start
-	[ -z "$rung" ] || expect "the rung" "$(status '.exports[0].rungs | map(.rung) | unique | join(",")')" "$rung"
+	on_its_rung
 	[ -z "$vm" ] || fill_up
+}
+
+on_its_rung() {
+	[ -z "$rung" ] || expect "the rung" "$(status '.exports[0].rungs | map(.rung) | unique | join(",")')" "$rung"
 }
 
 # take OP GRANTS [COMMAND...]: the landlord himself, who waits for so many grants each time.
