@@ -250,6 +250,11 @@ static const char *refusal(const struct thread_data *td)
 	return NULL;
 }
 
+static bool is_verbs(const struct options *o)
+{
+	return o->fabric == FABRIC_VERBS || strncmp(o->uri, "rdma:", strlen("rdma:")) == 0;
+}
+
 static int setup(struct thread_data *td)
 {
 	const char *why = refusal(td);
@@ -267,6 +272,9 @@ static int setup(struct thread_data *td)
 	(void)lh_export_info(ex, false, &info, NULL);
 	(void)lh_export_close(ex);
 	lh_client_close(client);
+	/* An RDMA device works for the process that opened it, which was this one just now. */
+	if (is_verbs(td->eo))
+		td->o.use_thread = 1;
 	if (!td->files_index)
 		add_file(td, td->o.filename ?: "leasehold", 0, 0);
 	f = td->files[0];
