@@ -18,6 +18,7 @@ packages_run=(jq procps util-linux python3 netcat-openbsd xfsprogs e2fsprogs)
 packages_model=(spin)
 packages_interop=(nvme-cli fio)
 packages_peers=(libfabric-dev ucx-utils iperf3 nbdkit fio gnuplot-nox fonts-dejavu-core)
+packages_vm_peers=(perftest fio nvme-cli nfs-kernel-server nfs-common fdisk gnuplot-nox fonts-dejavu-core)
 packages_docs=(scdoc man-db mandoc)
 packages_lint=(clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev shellcheck)
 

@@ -43,6 +43,14 @@ class Verdict(unittest.TestCase):
     def test_without_a_limit_none(self):
         self.assertEqual(compare([1], [2], limit=None).verdict(), "")
 
+    def test_none_where_a_row_could_not_be_had(self):
+        for which in ("row", "peer"):
+            c = compare([9], [10])
+            setattr(c, which, row("nobody"))
+            getattr(c, which).missing = "no such program"
+            self.assertEqual(c.verdict(), report.NOT_HAD)
+            self.assertIn(f"|  | {report.NOT_HAD} |", report.aims_table([c]))
+
     def test_a_round_is_missing(self):
         with self.assertRaises(ValueError):
             compare([1, 2], [1]).ratios()
@@ -61,6 +69,19 @@ class Written(unittest.TestCase):
         rows[1].rounds[0]["iops"] = 7
         self.assertEqual(report.group_table(rows).splitlines()[2:], [
             "| **us** | off | 1.0 (1.0–1.0) |  |", "| them | none | 2.0 (2.0–2.0) | 7 (7–7) |"])
+
+    def test_no_column_for_crc_where_nobody_has_one(self):
+        self.assertEqual(report.group_table([row("them", 2)]).splitlines()[2:],
+                         ["| them | 2.0 (2.0–2.0) |"])
+
+    def test_a_row_that_could_not_be_had_says_why(self):
+        rows = [row("us", 1, crc="off"), row("them")]
+        rows[1].missing = "no such program"
+        self.assertEqual(report.group_table(rows).splitlines()[2:], [
+            "| **us** | off | 1.0 (1.0–1.0) |", "| them | none |  |", "",
+            "them could not be had: no such program"])
+        said = json.loads(report.as_json({}, rows, [compare([9], [10])], []))
+        self.assertEqual([r["missing"] for r in said["rows"]], ["", "no such program"])
 
     def test_aims(self):
         self.assertIn("| a read | ≤ 1.0 × | 0.90 (0.90–0.90) | met |",

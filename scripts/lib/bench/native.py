@@ -1,25 +1,18 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Usage: native.py --bin BUILD --out FOLDER --rounds N --ms N
 
-The measurements of scripts/bench native, which sees to packages and the build. Has each row
-measured once a round, in turn, and writes what it comes to. What is compared with what, and why
-that is fair: docs/performance.md.
+The measurements of scripts/bench native, which sees to packages and the build. What is compared
+with what, and why that is fair: docs/performance.md.
 """
-import argparse
-import contextlib
-import functools
-import pathlib
-import signal
-import sys
-import tempfile
-
 import peers
+import plan
 import report
 
 KIB, MIB = 1 << 10, 1 << 20
 SMALL = 4 * KIB
 BANDWIDTH_DEPTH = 16
 IDLE_CLIENTS = 100
+PACKAGES = ["libfabric1", "ucx-utils", "iperf3", "nbdkit", "fio"]
 
 # Bytes on the wire of a direct access: a Read Request; the header of a tagged message; a CRC.
 READ_REQUEST, TAGGED, CRC = 2 + 46, 2 + 14, 4
@@ -30,28 +23,6 @@ def unit(header, payload):
     return (header + payload + 3) // 4 * 4 + CRC
 
 
-class Plan:
-    """All rows, in the order in which they are measured, and how each of them is."""
-
-    def __init__(self):
-        self.groups, self.rows, self.how = [], [], []
-
-    def group(self, key, title, plot, figure):
-        self.groups.append(report.Group(key, title, plot, figure))
-
-    def add(self, who, how, *args, crc=""):
-        """A row of the latest group; ours if it has a state of CRC."""
-        self.rows.append(report.Row(self.groups[-1], who, crc != "", crc))
-        self.how.append(functools.partial(how, *args))
-
-    def find(self, group, who, crc=""):
-        return next(r for r in self.rows if (r.group.key, r.who, r.crc) == (group, who, crc))
-
-    def measure_round(self):
-        for row, how in zip(self.rows, self.how, strict=True):
-            row.rounds.append(how())
-
-
 def make_plan(stack, build, work, ms):
     leasehold = peers.Leasehold(stack, build, work, ms)
     libfabric = peers.Libfabric(build, ms)
@@ -60,11 +31,12 @@ def make_plan(stack, build, work, ms):
     ucx = peers.Ucx(work, ms)
     nbd_tcp = peers.Nbdkit(stack, work, ms, unix=False)
     nbd_unix = peers.Nbdkit(stack, work, ms, unix=True)
-    p = Plan()
+    p = plan.Plan()
 
     def ours(way, what, size, depth, who=None):
         for crc in ("off", "on"):
-            p.add(who or f"Leasehold {way}", leasehold.io, way, what, size, depth, crc, crc=crc)
+            p.add(who or f"Leasehold {way}", leasehold.io, way, what, size, depth, crc,
+                  ours=True, crc=crc)
 
     def nbdkit(what, size, depth):
         p.add("nbdkit, TCP", nbd_tcp.io, what, size, depth)
@@ -113,7 +85,7 @@ def make_plan(stack, build, work, ms):
             nbdkit(what, size, BANDWIDTH_DEPTH)
 
     p.group("idle", f"The daemon with {IDLE_CLIENTS} clients that are idle", "", "busy_percent")
-    p.add("Leasehold", leasehold.idle, IDLE_CLIENTS, "off", crc="off")
+    p.add("Leasehold", leasehold.idle, IDLE_CLIENTS, "off", ours=True, crc="off")
     return p
 
 
@@ -122,8 +94,7 @@ def make_aims(p):
     aims = []
 
     def aim(text, group, who, peer, figure, relation, limit):
-        aims.append(report.Comparison(text, p.find(group, who, "off"), peer and p.find(group, peer),
-                                      figure, relation, limit))
+        aims.append(p.compare(text, group, who, peer, figure, relation, limit, crc="off"))
 
     for group, name, who, peer in (
             ("read", "direct read", "Leasehold direct", "libfabric tcp"),
@@ -157,29 +128,5 @@ def make_costs(p):
             for r in p.rows if r.crc == "on"]
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--bin", type=pathlib.Path, required=True)
-    parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--rounds", type=int, required=True)
-    parser.add_argument("--ms", type=int, required=True)
-    args = parser.parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM):  # servers and files go with the stack
-        signal.signal(number, lambda n, _: sys.exit(128 + n))
-    facts = peers.about(args.rounds, args.ms,
-                        ["libfabric1", "ucx-utils", "iperf3", "nbdkit", "fio"])
-    peers.take_sides()
-    with contextlib.ExitStack() as stack:
-        work = stack.enter_context(tempfile.TemporaryDirectory(prefix="leasehold-bench."))
-        plan = make_plan(stack, args.bin, pathlib.Path(work), args.ms)
-        for i in range(args.rounds):
-            print(f"== round {i + 1} of {args.rounds}, {len(plan.rows)} runs", flush=True)
-            plan.measure_round()
-    aims = make_aims(plan)
-    report.write(args.out, "native", facts, plan.groups, plan.rows, aims, make_costs(plan))
-    print(report.aims_table(aims))
-    print(f"== all figures, and plots: {args.out}/results.md")
-
-
 if __name__ == "__main__":
-    main()
+    plan.carry_out("native", PACKAGES, make_plan, make_aims, make_costs)

@@ -12,7 +12,6 @@ import secrets
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import typing
@@ -25,8 +24,12 @@ SMALL_EXPORT_BYTES = 64 << 10
 START_S, RUN_S = 60, 300  # limits for a server to be there, and for a run
 
 
+class Failed(SystemExit):
+    """What could not be had, and why. It ends the program unless somebody can do without."""
+
+
 def die(text):
-    sys.exit(f"bench: {text}")
+    raise Failed(f"bench: {text}")
 
 
 # ---- programs ----------------------------------------------------------------------------------
@@ -102,7 +105,8 @@ def wait_until(there, process, what, log=None):
 def server(argv, log, env=None):
     cpus = ",".join(map(str, server_cpus))
     with open(log, "w") as f:
-        process = subprocess.Popen(["taskset", "-c", cpus, *argv], stdout=f, stderr=subprocess.STDOUT, env=env)
+        process = subprocess.Popen(["taskset", "-c", cpus, *argv], stdout=f,
+                                   stderr=subprocess.STDOUT, env=env)
     try:
         yield process
     finally:
@@ -118,10 +122,11 @@ def server(argv, log, env=None):
 
 
 def figures(total, seconds, each, client_cpu, target_cpu, **times):
-    """Of a run that moved `total` bytes, `each` at a time."""
-    return times | {"iops": total / each / seconds, "mib_s": total / MIB / seconds,
-                    "client_cpu_s_gib": client_cpu / (total / GIB),
-                    "target_cpu_s_gib": target_cpu / (total / GIB)}
+    """Of a run that moved `total` bytes, `each` at a time. Processor time None: not known."""
+    return (times | {"iops": total / each / seconds, "mib_s": total / MIB / seconds} |
+            {name: cpu / (total / GIB)
+             for name, cpu in (("client_cpu_s_gib", client_cpu), ("target_cpu_s_gib", target_cpu))
+             if cpu is not None})
 
 
 def times_of(m):
@@ -147,30 +152,86 @@ def about(rounds, ms, packages):
     if packages:
         facts["peers"] = run(["dpkg-query", "-W", "-f", "${Package} ${Version}, ",
                               *packages]).out.rstrip(", ")
-    load = os.getloadavg()[0]
+    load = float(os.environ.get("LEASEHOLD_BENCH_LOAD", os.getloadavg()[0]))
     return facts | {"rounds": f"{rounds}, each run {ms} ms",
                     "load when it began": f"{load:.2f}" + (": busy, the figures are rough"
                                                            if load > BUSY_LOAD else "")}
 
 
+# ---- fio ---------------------------------------------------------------------------------------
+
+
+def fio(program, *options):
+    """What it says of its one job."""
+    out = run([program, "--name=bench", "--norandommap", "--lat_percentiles=1",
+               "--clat_percentiles=0", "--percentile_list=50:99", "--output-format=json",
+               *options]).out
+    return json.loads(out[out.index("{"):])["jobs"][0]
+
+
+def fio_shape(what, size, depth, ms):
+    """Options: reads or writes at random places of what is served, for so long."""
+    return [f"--rw=rand{what}", f"--bs={size}", f"--size={SERVED_BYTES}", f"--iodepth={depth}",
+            "--time_based", f"--runtime={ms}ms"]
+
+
+def fio_figures(job, what, size, client_cpu, target_cpu):
+    m = job[what]
+    if job["error"] or not m["io_bytes"]:
+        die(f"fio moved {m['io_bytes']} bytes and ended with error {job['error']}")
+    us = {k: v / 1000 for k, v in m["lat_ns"]["percentile"].items()}
+    return figures(m["io_bytes"], m["runtime"] / 1000, size, client_cpu, target_cpu,
+                   mean_us=m["lat_ns"]["mean"] / 1000, p50_us=us["50.000000"],
+                   p99_us=us["99.000000"])
+
+
+def fio_cpu_s(job):
+    return (job["usr_cpu"] + job["sys_cpu"]) / 100 * job["job_runtime"] / 1000
+
+
 # ---- Leasehold ---------------------------------------------------------------------------------
 
 
-class Leasehold:
-    """A daemon of its own, which serves files on tmpfs, "data" the first of them; CRC as each client
-    asks for it."""
+class Medium(typing.NamedTuple):
+    """What a daemon is reached by, and where its file is."""
+    fabric: str
+    scheme: str
+    host: str
+    folder: str
+    options: str = ""  # of the export "data"
 
-    def __init__(self, stack, build, work, ms, more_exports=0, options=""):
-        self.bench, self.ms, self.port = build / "bench", ms, free_port()
-        files = pathlib.Path(tempfile.mkdtemp(prefix="leasehold-bench.", dir="/dev/shm"))
-        stack.callback(shutil.rmtree, files)
-        with open(files / "data", "wb") as f:
-            for _ in range(SERVED_BYTES // MIB):
-                f.write(secrets.token_bytes(MIB))
-        exports = [f'{{ name = "data"; path = "{files}/data"; }}']
+
+LOOPBACK = Medium("iwarp", "iwarp", HOST, "/dev/shm")
+
+
+def make_file(stack, folder):
+    """What is served, in a folder of its own: every byte of it has been written."""
+    files = pathlib.Path(tempfile.mkdtemp(prefix="leasehold-bench.", dir=folder))
+    stack.callback(shutil.rmtree, files)
+    with open(files / "data", "wb") as f:
+        for _ in range(SERVED_BYTES // MIB):
+            f.write(secrets.token_bytes(MIB))
+    return files / "data"
+
+
+def tell(log):
+    """What a daemon has warned of."""
+    if text := log.read_text():
+        print(f"== the daemon says:\n{text}", end="", flush=True)
+
+
+class Leasehold:
+    """A daemon of its own, which serves files, "data" the first of them; CRC as each client asks
+    for it."""
+
+    def __init__(self, stack, build, work, ms, medium=LOOPBACK, more_exports=0, options=""):
+        self.bench, self.ms, self.medium, self.port = build / "bench", ms, medium, free_port()
+        data = make_file(stack, medium.folder)
+        exports = [f'{{ name = "data"; path = "{data}"; {medium.options} }}']
         for i in range(more_exports):
-            (files / f"more-{i}").write_bytes(secrets.token_bytes(SMALL_EXPORT_BYTES))
-            exports.append(f'{{ name = "more-{i}"; path = "{files}/more-{i}"; }}')
+            more = data.with_name(f"more-{i}")
+            more.write_bytes(secrets.token_bytes(SMALL_EXPORT_BYTES))
+            exports.append(f'{{ name = "more-{i}"; path = "{more}"; }}')
         work.mkdir(exist_ok=True)
         conf, log, self.admin = work / "conf", work / "log", work / "run/admin.sock"
         conf.write_text(f"""
@@ -178,9 +239,10 @@ runtime_dir = "{work}/run";
 state_dir = "{work}/state";
 log_level = "warning";
 {options}
-listeners = ( {{ fabric = "iwarp"; address = "{HOST}"; port = {self.port}; }} );
+listeners = ( {{ fabric = "{medium.fabric}"; address = "{medium.host}"; port = {self.port}; }} );
 exports = ( {", ".join(exports)} );
 """)
+        stack.callback(tell, log)
         begun = time.monotonic()
         self.daemon = stack.enter_context(
             server([build / "target/leaseholdd", "--config", conf], log))
@@ -196,12 +258,25 @@ exports = ( {", ".join(exports)} );
         return (asked.returncode == 0 and
                 all(e["state"] == "serving" for e in json.loads(asked.stdout)["exports"]))
 
-    def target(self, crc):
-        return f"iwarp://{HOST}:{self.port}/data?crc={crc}"
+    def nqn(self):
+        return json.loads(run(self.status).out)["daemon"]["nqn"]
 
-    def io(self, way, what, size, depth, crc):
+    def target(self, crc=""):
+        return (f"{self.medium.scheme}://{self.medium.host}:{self.port}/data" +
+                (f"?crc={crc}" if crc else ""))
+
+    def io(self, way, what, size, depth, crc=""):
         return own_figures(run([self.bench / "lh-bench-io", self.target(crc), way, what, size,
                                 depth, self.ms, self.daemon.pid]).out, size)
+
+    def fio(self, program, what, size, depth, *options):
+        """Directly, through our engine for fio. In a thread: soft-RoCE posts by write(2), which the
+        kernel refuses a process that was forked after the device was opened."""
+        before = cpu_s(self.daemon.pid)
+        job = fio(program, f"--ioengine=external:{self.bench / 'fio/fio-leasehold.so'}",
+                  f"--uri={self.target()}", "--mode=direct", "--fallback=0", "--busy_poll=1",
+                  "--thread", *options, *fio_shape(what, size, depth, self.ms))
+        return fio_figures(job, what, size, fio_cpu_s(job), cpu_s(self.daemon.pid) - before)
 
     def idle(self, clients, crc):
         m = json.loads(run([self.bench / "lh-bench-idle", self.target(crc), clients,
@@ -313,21 +388,12 @@ class Nbdkit:
             ["nbdkit", "-f", *at, "memory", f"size={SERVED_BYTES}", "allocator=malloc"],
             work / f"nbdkit-{'unix' if unix else 'tcp'}.log"))
         wait_until(there, self.process, "nbdkit")
-        self.fio("write", MIB, 1)
+        self.fio("--rw=write", f"--bs={MIB}", f"--size={SERVED_BYTES}")
 
-    def fio(self, what, size, depth, *options):
-        out = run(["fio", "--name=nbd", "--ioengine=nbd", f"--uri={self.uri}", f"--rw={what}",
-                   f"--bs={size}", f"--size={SERVED_BYTES}", f"--iodepth={depth}",
-                   "--norandommap", "--lat_percentiles=1", "--clat_percentiles=0",
-                   "--percentile_list=50:99", "--output-format=json", *options]).out
-        return json.loads(out[out.index("{"):])["jobs"][0]
+    def fio(self, *options):
+        return fio("fio", "--ioengine=nbd", f"--uri={self.uri}", *options)
 
     def io(self, what, size, depth):
         before = cpu_s(self.process.pid)
-        job = self.fio(f"rand{what}", size, depth, "--time_based", f"--runtime={self.ms}ms")
-        target_cpu = cpu_s(self.process.pid) - before
-        client_cpu = (job["usr_cpu"] + job["sys_cpu"]) / 100 * job["job_runtime"] / 1000
-        m, us = job[what], {k: v / 1000 for k, v in job[what]["lat_ns"]["percentile"].items()}
-        return figures(m["io_bytes"], m["runtime"] / 1000, size, client_cpu, target_cpu,
-                       mean_us=m["lat_ns"]["mean"] / 1000, p50_us=us["50.000000"],
-                       p99_us=us["99.000000"])
+        job = self.fio(*fio_shape(what, size, depth, self.ms))
+        return fio_figures(job, what, size, fio_cpu_s(job), cpu_s(self.process.pid) - before)

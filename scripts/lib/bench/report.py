@@ -13,6 +13,7 @@ import subprocess
 
 MET, NOT_MET = "met", "not met"
 NO_VERDICT = "no verdict: spread wider than the difference"
+NOT_HAD = "no verdict: what it compares could not be had"
 
 # Columns of the tables: figure, heading, digits behind the point.
 COLUMNS = [("mean_us", "mean µs", 1), ("p50_us", "p50 µs", 1), ("p99_us", "p99 µs", 1),
@@ -52,12 +53,16 @@ class Row:
     group: Group
     who: str
     ours: bool = False
-    crc: str = ""  # of what is ours: "on" or "off"
+    crc: str = ""  # of what is ours: "on" or "off"; "": it has none
     rounds: list = dataclasses.field(default_factory=list)  # a dict of figures each
+    missing: str = ""  # why it could not be had; then there are no rounds
+
+    def figures(self):
+        return self.rounds[0] if self.rounds else {}
 
     def spread(self, figure):
         """None: it has no such figure."""
-        return Spread.of([r[figure] for r in self.rounds]) if figure in self.rounds[0] else None
+        return Spread.of([r[figure] for r in self.rounds]) if figure in self.figures() else None
 
 
 @dataclasses.dataclass
@@ -71,16 +76,25 @@ class Comparison:
     limit: float | None = None
 
     def ratios(self):
+        """None are there if a row could not be had."""
+        if self.row.missing or self.peer and self.peer.missing:
+            return []
         mine = [r[self.figure] for r in self.row.rounds]
         if self.peer is None:
             return mine
         return [a / b[self.figure] for a, b in zip(mine, self.peer.rounds, strict=True)]
+
+    def ratio(self):
+        ratios = self.ratios()
+        return Spread.of(ratios) if ratios else None
 
     def verdict(self):
         if self.limit is None:
             return ""
         good = [r <= self.limit if self.relation == "<=" else r >= self.limit
                 for r in self.ratios()]
+        if not good:
+            return NOT_HAD
         return MET if all(good) else NO_VERDICT if any(good) else NOT_MET
 
 
@@ -89,15 +103,15 @@ class Comparison:
 
 def measured(row):
     return {"group": row.group.key, "title": row.group.title, "who": row.who, "ours": row.ours,
-            "crc": row.crc, "rounds": row.rounds,
-            "figures": {f: dataclasses.asdict(row.spread(f)) for f in row.rounds[0]}}
+            "crc": row.crc, "missing": row.missing, "rounds": row.rounds,
+            "figures": {f: dataclasses.asdict(row.spread(f)) for f in row.figures()}}
 
 
 def compared(c):
     return {"text": c.text, "group": c.row.group.key, "who": c.row.who, "crc": c.row.crc,
             "peer": c.peer and {"who": c.peer.who, "crc": c.peer.crc}, "figure": c.figure,
             "relation": c.relation, "limit": c.limit, "verdict": c.verdict(),
-            "ratio": dataclasses.asdict(Spread.of(c.ratios())), "rounds": c.ratios()}
+            "ratio": c.ratio() and dataclasses.asdict(c.ratio()), "rounds": c.ratios()}
 
 
 def as_json(about, rows, aims, costs):
@@ -122,10 +136,12 @@ def cell(spread, digits):
 
 
 def group_table(rows):
-    columns = [c for c in COLUMNS if any(c[0] in r.rounds[0] for r in rows)]
-    return table(["", "CRC"] + [c[1] for c in columns],
-                 [[f"**{r.who}**" if r.ours else r.who, r.crc or "none"] +
+    columns = [c for c in COLUMNS if any(c[0] in r.figures() for r in rows)]
+    crc = any(r.crc for r in rows)
+    text = table([""] + ["CRC"] * crc + [c[1] for c in columns],
+                 [[f"**{r.who}**" if r.ours else r.who] + [r.crc or "none"] * crc +
                   [cell(r.spread(figure), digits) for figure, _, digits in columns] for r in rows])
+    return text + "".join(f"\n{r.who} could not be had: {r.missing}\n" for r in rows if r.missing)
 
 
 def aims_table(aims):
@@ -133,7 +149,7 @@ def aims_table(aims):
     for c in aims:
         sign = {"<=": "≤", ">=": "≥"}[c.relation]
         aim = f"{sign} {c.limit} ×" if c.peer else f"{sign} {c.limit}"
-        lines.append([c.text, aim, cell(Spread.of(c.ratios()), 2), c.verdict()])
+        lines.append([c.text, aim, cell(c.ratio(), 2), c.verdict()])
     return table(["", "aim", "seen (lowest–highest round)", ""], lines)
 
 
@@ -145,7 +161,7 @@ def markdown(kind, about, groups, rows, aims, costs, plots):
         text += "\n## Aims\n\n" + aims_table(aims)
     if costs:
         text += "\n## What CRC costs\n\n"
-        text += table(["", "on / off"], [[c.text, cell(Spread.of(c.ratios()), 2)] for c in costs])
+        text += table(["", "on / off"], [[c.text, cell(c.ratio(), 2)] for c in costs])
     for p in plots:
         text += f"\n![{p}]({p}.svg)\n"
     for g in groups:
@@ -198,9 +214,10 @@ def draw(folder, name, panels):
 def write(folder, kind, about, groups, rows, aims, costs):
     """All of it into a folder that is there."""
     folder = pathlib.Path(folder)
-    plots = list(dict.fromkeys(g.plot for g in groups if g.plot))
+    panels = [(g, [r for r in rows if r.group == g and r.rounds]) for g in groups]
+    panels = [(g, had) for g, had in panels if g.plot and had]
+    plots = list(dict.fromkeys(g.plot for g, _ in panels))
     (folder / "results.json").write_text(as_json(about, rows, aims, costs))
     for name in plots:
-        draw(folder, name, [(g, [r for r in rows if r.group == g])
-                            for g in groups if g.plot == name])
+        draw(folder, name, [(g, had) for g, had in panels if g.plot == name])
     (folder / "results.md").write_text(markdown(kind, about, groups, rows, aims, costs, plots))
