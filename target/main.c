@@ -59,6 +59,7 @@ struct daemon {
 	struct nvme_target *target;
 	struct tenure_signals *lease_signals;
 	struct admin *admin;
+	struct metrics *metrics;
 	struct loop_fd signals;
 	struct loop_timer ask_timer; /* of a stop: for how long clients are asked */
 	bool ending, cutting;
@@ -200,6 +201,8 @@ static int make_doors(struct daemon *d, struct errtext *err)
 
 	for (unsigned int i = 0; rc == 0 && i < d->config->nr_listeners; i++)
 		rc = listen_at(d, &d->config->listeners[i], err);
+	if (rc == 0)
+		rc = metrics_new(&env, &d->metrics, err);
 	return rc ? rc : admin_new(&env, &d->admin, err);
 }
 
@@ -213,6 +216,7 @@ static void exports_ready(struct daemon *d)
 	if (mdns_publish(d->config, d->target, &err) != 0)
 		log_warning("%s", err.text);
 	exports_announced(d->exports);
+	export_kept_drop();
 	(void)sd_notify(0, "READY=1");
 	if (offline)
 		log_warning("%u of %u export(s) are offline%s: leasehold status says why", offline,
@@ -343,13 +347,20 @@ static int make_target(struct daemon *d, struct errtext *err)
 	env->deadline_ms = d->config->recall_deadline_ms;
 	env->grant_expiry_ms = d->config->grant_expiry_ms;
 	env->max_grants_per_client = d->config->max_grants_per_client;
+	env->max_grants_per_export = d->config->max_grants_per_export;
+	env->max_grants_per_host = d->config->max_grants_per_host;
 	env->max_granted_bytes_per_client = d->config->max_granted_bytes_per_client;
 	env->max_registrations_per_second = d->config->max_registrations_per_second;
 	env->rung_retry_ms = d->config->registration_retry_ms;
 	count_start(d);
 	nvme.starts = d->starts.all;
 	nvme.unclean_ends = d->starts.unclean;
-	rc = nvme_target_new(&nvme, &d->target);
+	rc = cache_new(env, &(struct cache_limits){
+				    .max_registrations = d->config->max_registrations_per_adapter,
+				    .max_bytes = d->config->max_registered_bytes_per_adapter,
+			    });
+	if (rc == 0)
+		rc = nvme_target_new(&nvme, &d->target);
 	env->ops_ctx = d->target;
 	if (rc == 0) {
 		nvme_target_admit(d->target, false);
@@ -416,6 +427,7 @@ static void begin_stop(struct daemon *d)
 	/* Before those who are to hear of it are sent away. */
 	reload_stop(d->reload);
 	admin_free(d->admin);
+	metrics_free(d->metrics);
 	d->admin = NULL;
 	if (d->config->mdns)
 		mdns_withdraw(d->config);
@@ -456,6 +468,7 @@ static void tear_down(struct daemon *d)
 		if (d->reactors[i])
 			reactor_free(d->reactors[i]);
 	}
+	cache_free(&d->holdings_env);
 	for (unsigned int i = 0; i < d->holdings_env.nr_devices; i++) {
 		if (d->holdings_env.block_pds[i])
 			(void)fabric_pd_free(d->holdings_env.block_pds[i]);
@@ -466,6 +479,7 @@ static void tear_down(struct daemon *d)
 		fabric_close(d->fabrics.verbs);
 	/* Not before the keys: who is watched goes on without asking from here. */
 	tenure_close_group();
+	export_kept_drop();
 	if (d->control) {
 		loop_del_fd(d->control, &d->signals);
 		loop_free(d->control);
@@ -504,6 +518,7 @@ static int run(struct daemon_config *config, bool level_given)
 
 	raise_limit(RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK");
 	raise_limit(RLIMIT_NOFILE, "RLIMIT_NOFILE");
+	export_kept_receive();
 	rc = make_runtime_dir(config, &err);
 	if (rc == 0)
 		rc = watch_signals(&d);

@@ -69,7 +69,7 @@ static inline bool is_pow2(uint64_t v)
 	return v != 0 && (v & (v - 1)) == 0;
 }
 
-#define ERRTEXT_BYTES 512
+#define ERRTEXT_BYTES 1024
 
 /** One sentence for a person: what went wrong, where, and what to do. */
 struct errtext {

@@ -22,6 +22,8 @@
  *     |<- lh_msg Recall(export, range, generation) ------|
  *     | stops posting; Commit or a READ; waits --------->|
  *     | admin queue: Release(export, range, gen.) ------>|   keys are dead before the answer
+ *     | or Release Part, of bytes inside grants -------->|   new keys for the rest first
+ *     |<- lh_acquire_reply: grants for the rest ---------|
  *     |<- async event: regrant possible -----------------|
  *     | admin queue: Acquire ---------------------------->|
  */
@@ -42,6 +44,7 @@ enum lh_capability {
 	LH_CAP_ALLOCATE = 1 << 1, /* Acquire may fill holes */
 	LH_CAP_COMMIT = 1 << 2,
 	LH_CAP_FLUSH = 1 << 3, /* RDMA FLUSH reaches persistence here */
+	LH_CAP_PART = 1 << 4,  /* Release Part */
 };
 
 struct lh_identify {
@@ -153,12 +156,22 @@ static_assert(sizeof(struct lh_change_log) == 16, "lh_change_log");
 
 /* ---- vendor commands on the admin queue ---- */
 
-/* Bits 1:0 of an opcode are the data direction: 00b none, 10b controller to host. */
+/*
+ * Bits 1:0 of an opcode are the data direction: 00b none, 10b controller to host.
+ *
+ * Release ends the grants in its range, and refuses a range that cuts one (LH_SC_CUT): then nothing
+ * has changed. Release Part ends the bytes in its range: what is left of a grant, before it and behind
+ * it, is granted anew with the same access, before the old key dies, and the reply says with what keys.
+ * Its `generation` is that of these grants; `access` what all of them have; `covered_length` the bytes
+ * of them all; `count` may be 0. They live as long as the old one would have. Before either the client
+ * posts nothing more to what it may end, of a cut grant to no byte, and has waited for what it posted.
+ */
 enum lh_opcode {
 	LH_ADMIN_OPEN_DIRECT = 0xc2, /* → struct lh_token */
 	LH_ADMIN_RENEW = 0xc4,
 	LH_ADMIN_RELEASE = 0xc8,
-	LH_ADMIN_ACQUIRE = 0xca, /* → struct lh_acquire_reply */
+	LH_ADMIN_ACQUIRE = 0xca,      /* → struct lh_acquire_reply */
+	LH_ADMIN_RELEASE_PART = 0xce, /* → struct lh_acquire_reply; with LH_CAP_PART */
 };
 
 #define LH_TOKEN_BYTES	 16
@@ -180,7 +193,7 @@ enum lh_acquire_flags {
 	LH_ACQUIRE_ALLOCATE = 1 << 8, /* fill holes in the range (never grows the file) */
 };
 
-/* One submission queue entry: what Acquire, Release and Renew say in cdw10 … cdw15. */
+/* One submission queue entry: what Acquire, the Releases and Renew say in cdw10 … cdw15. */
 struct lh_admin_command {
 	uint8_t opcode;
 	uint8_t flags; /* NVME_FLAGS_SGL */
@@ -196,8 +209,9 @@ struct lh_admin_command {
 	le16 dqid;	   /* the direct queue, from lh_cm_accept */
 	le16 access_flags; /* Acquire: enum lh_grant_access | enum lh_acquire_flags */
 	le64 offset;	   /* bytes; a multiple of 4096 for Acquire and Release */
-	le64 length;	   /* bytes; Release: ~0 with offset 0 means all of the export */
-	le32 generation;   /* Release, Renew: of the grants; Acquire: 0, or must match if not 0 */
+	/* Bytes; a multiple of 4096 for Acquire and Release Part; Release: ~0 means to the end. */
+	le64 length;
+	le32 generation; /* Release, Renew: of the grants; Acquire: 0, or must match if not 0 */
 } __attribute__((packed, aligned(8)));
 static_assert(sizeof(struct lh_admin_command) == 64, "lh_admin_command");
 static_assert(offsetof(struct lh_admin_command, dqid) == 40, "lh_admin_command: cdw10");
@@ -230,7 +244,9 @@ static_assert(sizeof(struct lh_acquire_reply) == 32, "lh_acquire_reply");
 
 /*
  * Vendor-specific status codes (type 7): Release of what is not held succeeds; the rest says why.
- * NVME_SC_LBA_RANGE is used for ranges outside the export.
+ * NVME_SC_LBA_RANGE is used for ranges outside the export. Of Release Part, LH_SC_RECALLING says that
+ * what would be left is wanted back, too (release it as a whole), and LH_SC_LIMIT and its like that it
+ * is one grant too many: whatever its error is, nothing has changed.
  */
 enum lh_status {
 	LH_SC_STALE_GENERATION = 0x7c0,
@@ -244,6 +260,11 @@ enum lh_status {
 	/* Of one client, as LH_SC_LIMIT is of its number of grants: */
 	LH_SC_LIMIT_BYTES = 0x7c7,
 	LH_SC_LIMIT_RATE = 0x7c8, /* grants in too short a time: try again a little later */
+	/* Of grants, by all clients together: */
+	LH_SC_LIMIT_EXPORT = 0x7c9, /* of one export */
+	LH_SC_LIMIT_HOST = 0x7ca,   /* of one host, to all exports */
+	/* Of Release: a grant reaches outside the range. Nothing was released. */
+	LH_SC_CUT = 0x7cb,
 };
 
 /*

@@ -64,6 +64,9 @@ static const struct {
 	{LH_SC_LIMIT, EDQUOT, "a limit of the target is reached"},
 	{LH_SC_LIMIT_BYTES, EDQUOT, "the target's limit of bytes granted to one client is reached"},
 	{LH_SC_LIMIT_RATE, EAGAIN, "the target makes no more grants a second for one client"},
+	{LH_SC_LIMIT_EXPORT, EDQUOT, "the target's limit of grants of one export is reached"},
+	{LH_SC_LIMIT_HOST, EDQUOT, "the target's limit of grants of one host is reached"},
+	{LH_SC_CUT, EINVAL, "a grant reaches outside the range that was to be released"},
 	{LH_SC_NO_DIRECT, ENOTSUP, "no direct access to this export on this device"},
 };
 

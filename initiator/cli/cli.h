@@ -30,7 +30,7 @@ struct verb {
 };
 
 extern const struct verb verb_discover, verb_list, verb_put, verb_get, verb_hold, verb_read,
-	verb_write, verb_status, verb_stats, verb_listener, verb_referral, verb_export,
+	verb_write, verb_bench, verb_status, verb_stats, verb_listener, verb_referral, verb_export,
 	verb_reclaim, verb_reload;
 
 /** Options that every verb with a target has; and the values that they leave. */
@@ -84,6 +84,9 @@ void cli_note(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
 /** Parses a size or fails with EXIT_USAGE; 0 if it is one. */
 int cli_size(const struct verb *verb, const char *what, const char *text, uint64_t *bytes);
+
+/** Parses "OFFSET:LENGTH", "OFFSET:" (length UINT64_MAX), or fails with EXIT_USAGE; 0 if it is one. */
+int cli_span(const struct verb *verb, const char *text, uint64_t *offset, uint64_t *length);
 
 /**
  * Learns of the export, anew if the range is not inside what is known of it. 0, or the exit code with

@@ -122,6 +122,31 @@ int cli_size(const struct verb *verb, const char *what, const char *text, uint64
 	return 0;
 }
 
+int cli_span(const struct verb *verb, const char *text, uint64_t *offset, uint64_t *length)
+{
+	const char *colon = strchr(text, ':');
+	char *copy;
+	int rc;
+
+	if (!colon)
+		return cli_usage(verb, "--range %s: write it as OFFSET:LENGTH", text);
+	copy = strndup(text, (size_t)(colon - text));
+	if (!copy)
+		return cli_failf(EXIT_FAILED, "out of memory");
+	rc = cli_size(verb, "offset", copy, offset);
+	*length = UINT64_MAX;
+	if (rc == 0 && colon[1] != '\0')
+		rc = cli_size(verb, "length", colon + 1, length);
+	free(copy);
+	if (rc)
+		return rc;
+	if (*length == 0)
+		return cli_usage(verb, "--range: a length of 0 is no range");
+	if (*offset > INT64_MAX || (*length > INT64_MAX && colon[1] != '\0'))
+		return cli_usage(verb, "--range %s: no file is that long", text);
+	return 0;
+}
+
 /* -1, or there is no such way. */
 static int check_way(const struct verb *verb, const struct target_options *o)
 {

@@ -23,27 +23,15 @@ struct reclaim_options {
 
 static int take_range(struct reclaim_options *o, const char *text)
 {
-	const char *colon = strchr(text, ':');
-	char *copy;
 	int rc;
 
 	if (o->part)
 		return cli_usage(&verb_reclaim, "--range is there twice: a reclaim has one");
-	if (!colon)
-		return cli_usage(&verb_reclaim, "--range %s: write it as OFFSET:LENGTH", text);
-	copy = strndup(text, (size_t)(colon - text));
-	if (!copy)
-		return cli_failf(EXIT_FAILED, "out of memory");
-	rc = cli_size(&verb_reclaim, "offset", copy, &o->offset);
-	if (rc == 0 && colon[1] != '\0')
-		rc = cli_size(&verb_reclaim, "length", colon + 1, &o->length);
-	free(copy);
+	rc = cli_span(&verb_reclaim, text, &o->offset, &o->length);
 	if (rc)
 		return rc;
-	if (colon[1] != '\0' && o->length == 0)
-		return cli_usage(&verb_reclaim, "--range: a length of 0 is no range");
-	if (o->offset > INT64_MAX || o->length > INT64_MAX)
-		return cli_usage(&verb_reclaim, "--range %s: no file is that long", text);
+	if (o->length == UINT64_MAX)
+		o->length = 0; /* to the end */
 	o->part = true;
 	return -1;
 }

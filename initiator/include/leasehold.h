@@ -313,6 +313,18 @@ int lh_hold(struct lh_export *ex, uint64_t offset, uint64_t length, unsigned int
 /** Gives it back. Commits what was written through it first; -LH_EDEAD as in lh_persist(). */
 int lh_unhold(struct lh_hold *hold);
 
+/**
+ * Keeps [offset, offset + length) of what is held, rounded out to 4,096 bytes, and gives back the rest,
+ * but for what other holds of the export want; commits what was written through the hold first. A grant
+ * that reaches into both is split by the target: nobody gets the kept bytes in between, and reads and
+ * writes of them wait meanwhile. To give back what lies in the middle hold what is behind it, too, which
+ * costs nothing, and narrow the first hold to what is before it. One call at a time on a hold.
+ * A target that cannot split a grant, or just now, leaves it granted as it is, which is no error.
+ * -EINVAL: it is no part of the hold, or empty; nothing has changed. -LH_EDEAD, as in lh_persist(): it is
+ * done, and bytes of what was held are lost.
+ */
+int lh_hold_narrow(struct lh_hold *hold, uint64_t offset, uint64_t length, struct lh_error *err);
+
 struct lh_hold_info {
 	uint64_t offset;
 	uint64_t length;	/* as asked for, cut off at the end of the export */

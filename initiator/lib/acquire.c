@@ -270,6 +270,23 @@ static void judge_status(struct keeper *k, const struct admin_call *call, uint64
 				  "the target's limit of bytes granted to one client is reached: "
 				  "hold less, or raise max_granted_bytes_per_client there");
 		break;
+	case LH_SC_LIMIT_EXPORT:
+		a->verdict = REFUSED;
+		a->may_pass = true;
+		(void)errtext_set(&a->why, 0,
+				  "all its clients together hold as many grants of \"%s\" as its "
+				  "target gives: hold less, in longer ranges, or raise "
+				  "max_grants_per_export there",
+				  ex->name);
+		break;
+	case LH_SC_LIMIT_HOST:
+		a->verdict = REFUSED;
+		a->may_pass = true;
+		(void)errtext_set(&a->why, 0,
+				  "the programs of this host hold as many grants as the target "
+				  "gives to one: hold less, in longer ranges, or raise "
+				  "max_grants_per_host there");
+		break;
 	case LH_SC_LIMIT_RATE:
 		a->verdict = LATER;
 		(void)errtext_set(&a->why, 0,

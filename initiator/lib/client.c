@@ -30,7 +30,8 @@ int client_fail(struct lh_error *err, int code, const struct errtext *text)
 {
 	if (err) {
 		err->code = code;
-		(void)snprintf(err->text, sizeof(err->text), "%s", text->text);
+		(void)snprintf(err->text, sizeof(err->text), "%.*s", LH_ERROR_BYTES - 1,
+			       text->text);
 	}
 	return code;
 }

@@ -437,6 +437,42 @@ int lh_unhold(struct lh_hold *h)
 	return rc;
 }
 
+int lh_hold_narrow(struct lh_hold *h, uint64_t offset, uint64_t length, struct lh_error *err)
+{
+	struct lh_export *ex = h->ex;
+	struct direct *d = &ex->direct;
+	const uint64_t from = align_down(offset, LH_GRANT_ALIGN);
+	uint64_t end = length > UINT64_MAX - offset ? UINT64_MAX : offset + length;
+	uint64_t dead_from, dead_to;
+	struct write_range dead;
+	int rc;
+
+	end = end > UINT64_MAX - LH_GRANT_ALIGN ? UINT64_MAX : align_up(end, LH_GRANT_ALIGN);
+	if (length == 0 || from < h->offset || end > h->end)
+		return client_failf(err, -EINVAL,
+				    "%llu bytes at offset %llu are no part of the hold, which is "
+				    "over bytes %llu to %llu",
+				    (unsigned long long)length, (unsigned long long)offset,
+				    (unsigned long long)h->offset, (unsigned long long)h->end - 1);
+	(void)pthread_mutex_lock(&d->q.lock);
+	dead_from = h->narrowed_from = h->offset;
+	dead_to = h->narrowed_to = h->end;
+	h->offset = from;
+	h->end = end;
+	h->narrowing = true;
+	export_wake(ex);
+	while (h->narrowing)
+		(void)pthread_cond_wait(&ex->changed, &d->q.lock);
+	rc = write_log_dead(&d->log, dead_from, dead_to - dead_from, &dead) ? -LH_EDEAD : 0;
+	(void)pthread_mutex_unlock(&d->q.lock);
+	if (rc < 0)
+		return client_failf(err, rc,
+				    "bytes that were held were written directly and never "
+				    "confirmed, the first at offset %llu: write them again",
+				    (unsigned long long)dead.offset);
+	return 0;
+}
+
 void lh_hold_info(struct lh_hold *h, struct lh_hold_info *info)
 {
 	struct lh_export *ex = h->ex;

@@ -102,6 +102,9 @@ struct lh_hold {
 	enum hold_state state;
 	bool leaving;
 	bool gone;
+	/* It was over these bytes, and what of them is wanted no more is to be given back. */
+	bool narrowing;
+	uint64_t narrowed_from, narrowed_to;
 	/*
 	 * All of it up to here was asked for when the map had lost so much: what is not granted has no
 	 * blocks of its own. Of a map that has lost more since it says nothing.

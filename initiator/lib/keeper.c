@@ -87,27 +87,121 @@ static void emit(struct keeper *k, enum lh_event_kind kind, uint64_t time_ns, ui
 
 /* ---- giving back ----------------------------------------------------------------------------- */
 
-int keeper_release(struct keeper *k, uint64_t offset, uint64_t length, uint32_t generation)
+static struct lh_admin_command release_command(const struct keeper *k, uint8_t opcode,
+					       uint64_t offset, uint64_t length,
+					       uint32_t generation)
 {
-	const struct direct *d = &k->ex->direct;
-	struct admin_call call = {.cmd = {.opcode = LH_ADMIN_RELEASE,
-					  .nsid = htole32(k->ex->nsid),
-					  .dqid = htole16(d->dqid),
-					  .offset = htole64(offset),
-					  .length = htole64(length),
-					  .generation = htole32(generation)}};
-	int rc = keeper_call(k, &call);
+	return (struct lh_admin_command){.opcode = opcode,
+					 .nsid = htole32(k->ex->nsid),
+					 .dqid = htole16(k->ex->direct.dqid),
+					 .offset = htole64(offset),
+					 .length = htole64(length),
+					 .generation = htole32(generation)};
+}
 
-	if (rc == 0 && call.status != NVME_SC_SUCCESS) {
-		rc = nvme_status_to_errno(call.status);
+static int release_call(struct keeper *k, struct admin_call *call)
+{
+	int rc = keeper_call(k, call);
+
+	if (rc == 0 && call->status != NVME_SC_SUCCESS) {
+		rc = nvme_status_to_errno(call->status);
 		rc = rc < 0 ? rc : -EIO;
 	}
 	/* Fenced before: the target had taken all of it. */
-	if (rc == 0 && call.dw0 == LH_RELEASED_NO_QUEUE)
+	if (rc == 0 && call->dw0 == LH_RELEASED_NO_QUEUE)
 		rc = -ENOTCONN;
 	if (rc == 0)
 		stat_add(k->ex, STAT_RELEASES, 1);
 	return rc;
+}
+
+int keeper_release(struct keeper *k, uint64_t offset, uint64_t length, uint32_t generation)
+{
+	struct admin_call call = {
+		.cmd = release_command(k, LH_ADMIN_RELEASE, offset, length, generation)};
+
+	return release_call(k, &call);
+}
+
+/* True if a grant reaches into the range and outside. Under the lock. */
+static bool cuts(const struct direct *d, uint64_t offset, uint64_t length)
+{
+	for (size_t i = 0; i < d->map.count; i++) {
+		const struct grant_piece *p = &d->map.pieces[i];
+
+		if (range_overlaps(p->offset, p->length, offset, length) &&
+		    (p->offset < offset || p->length > offset + length - p->offset))
+			return true;
+	}
+	return false;
+}
+
+static void forget_pieces(struct direct *d, uint64_t offset, uint64_t length)
+{
+	size_t i = 0;
+
+	while (i < d->map.count) {
+		if (range_overlaps(d->map.pieces[i].offset, d->map.pieces[i].length, offset,
+				   length))
+			grant_map_remove(&d->map, i);
+		else
+			i++;
+	}
+}
+
+/* What is left of grants that the range cuts, in their place. Under the lock. */
+static void take_rest(struct direct *d, const uint8_t *buf, uint64_t offset, uint64_t length)
+{
+	struct grant_piece rest[LH_ACQUIRE_MAX_GRANTS];
+	struct lh_acquire_reply reply;
+	unsigned int count, n = 0;
+
+	memcpy(&reply, buf, sizeof(reply));
+	count = (unsigned int)min_u64(le16toh(reply.count), LH_ACQUIRE_MAX_GRANTS);
+	for (unsigned int i = 0; i < count && le32toh(reply.generation) == d->generation; i++) {
+		const struct grant_piece *old;
+		struct lh_grant grant;
+
+		memcpy(&grant, buf + sizeof(reply) + i * sizeof(grant), sizeof(grant));
+		old = grant_map_find(&d->map, le64toh(grant.offset), 0);
+		if (old)
+			rest[n++] = (struct grant_piece){.offset = le64toh(grant.offset),
+							 .length = le64toh(grant.length),
+							 .address = le64toh(grant.address),
+							 .rkey = le32toh(grant.rkey),
+							 .access = old->access};
+	}
+	forget_pieces(d, offset, length);
+	/* One for which there is no memory is of no use, and does no harm. */
+	for (unsigned int i = 0; i < n; i++) {
+		if (grant_map_add(&d->map, &rest[i]) < 0)
+			break;
+	}
+}
+
+/* What reaches outside the range stays, under new keys. On an error nothing has changed. */
+static int release_part(struct keeper *k, uint64_t offset, uint64_t length, uint32_t generation)
+{
+	struct direct *d = &k->ex->direct;
+	uint8_t *buf = malloc(NVME_SLOT_DATA_BYTES);
+	struct admin_call call = {
+		.cmd = release_command(k, LH_ADMIN_RELEASE_PART, offset, length, generation),
+		.in = buf,
+		.in_bytes = NVME_SLOT_DATA_BYTES};
+	int rc = buf ? release_call(k, &call) : -ENOMEM;
+
+	if (rc == 0) {
+		(void)pthread_mutex_lock(&d->q.lock);
+		take_rest(d, buf, offset, length);
+		(void)pthread_mutex_unlock(&d->q.lock);
+	}
+	free(buf);
+	return rc;
+}
+
+static bool can_release_part(const struct keeper *k)
+{
+	return k->ex->client->ext.capabilities & LH_CAP_PART;
 }
 
 /* The gate opens: operations find out what is granted now. Under the lock. */
@@ -165,17 +259,26 @@ static void find_recalled(const struct direct *d, const struct direct_recall *r,
 	*length = to - from;
 }
 
-static void forget_pieces(struct direct *d, uint64_t offset, uint64_t length)
+/* What is recalled, or, where the rest cannot stay, all of the grants that touch it. */
+static int give_back_range(struct keeper *k, const struct direct_recall *r, uint64_t offset,
+			   uint64_t length, uint32_t generation)
 {
-	size_t i = 0;
+	struct direct *d = &k->ex->direct;
+	bool part;
 
-	while (i < d->map.count) {
-		if (range_overlaps(d->map.pieces[i].offset, d->map.pieces[i].length, offset,
-				   length))
-			grant_map_remove(&d->map, i);
-		else
-			i++;
+	(void)pthread_mutex_lock(&d->q.lock);
+	part = can_release_part(k) && cuts(d, r->offset, r->length);
+	if (!part)
+		forget_pieces(d, offset, length);
+	(void)pthread_mutex_unlock(&d->q.lock);
+	if (part && release_part(k, r->offset, r->length, generation) == 0)
+		return 0;
+	if (part) {
+		(void)pthread_mutex_lock(&d->q.lock);
+		forget_pieces(d, offset, length);
+		(void)pthread_mutex_unlock(&d->q.lock);
 	}
+	return keeper_release(k, offset, length, generation);
 }
 
 static void answer_recall(struct keeper *k)
@@ -211,15 +314,14 @@ static void answer_recall(struct keeper *k)
 	if (rc == 0 && !stale && whole) {
 		grant_map_clear(&d->map);
 		d->generation = 0;
-	} else if (rc == 0 && !stale) {
-		forget_pieces(d, offset, length);
 	}
 	(void)pthread_mutex_unlock(&d->q.lock);
 	if (rc < 0)
 		return; /* the queue is lost: clear_up() is next */
 	/* Should this fail the admin queue is gone, and the keys with it. */
 	if (length > 0) {
-		rc = keeper_release(k, offset, length, generation);
+		rc = whole || stale ? keeper_release(k, offset, length, generation)
+				    : give_back_range(k, &recall, offset, length, generation);
 		k->unreleased = rc < 0;
 	}
 	if (rc == 0)
@@ -413,7 +515,7 @@ void keeper_attend(struct keeper *k)
 	k->attending = false;
 }
 
-/* ---- holds that go --------------------------------------------------------------------------- */
+/* ---- holds that go, or shrink ---------------------------------------------------------------- */
 
 static bool wanted_by_others(const struct lh_export *ex, const struct lh_hold *but,
 			     const struct grant_piece *p)
@@ -430,42 +532,105 @@ static bool wanted_by_others(const struct lh_export *ex, const struct lh_hold *b
 	return false;
 }
 
-/*
- * Confirms what was written through the hold and gives back the grants that only it wanted. Not while
- * a recall or a lost queue is to be attended to: that decides what becomes of the writes.
- */
-static void release_hold(struct keeper *k, struct lh_hold *hold)
+/* The first bytes of the grant that no hold but this one wants. False: there are none. */
+static bool find_unwanted(const struct lh_export *ex, const struct lh_hold *but,
+			  const struct grant_piece *p, uint64_t *from, uint64_t *to)
+{
+	const uint64_t end = p->offset + p->length;
+	uint64_t at = p->offset;
+
+	while (at < end) {
+		const struct list *pos;
+		bool wanted = false;
+		uint64_t next = end;
+
+		list_for_each (pos, &ex->holds) {
+			const struct lh_hold *h = list_entry(pos, struct lh_hold, link);
+
+			if (h == but || h->leaving || h->end <= at)
+				continue;
+			wanted |= h->offset <= at;
+			next = min_u64(next, h->offset <= at ? h->end : h->offset);
+		}
+		*from = at;
+		*to = next;
+		if (!wanted)
+			return true;
+		at = next;
+	}
+	return false;
+}
+
+/* Of the grants that touch the range: what no hold but this one wants. Lock held; drops it. */
+static void give_back_unwanted(struct keeper *k, const struct lh_hold *but, uint64_t offset,
+			       uint64_t length)
 {
 	struct direct *d = &k->ex->direct;
 	size_t i = 0;
 
-	(void)pthread_mutex_lock(&d->q.lock);
-	if (d->q.live && !d->recall.pending &&
-	    quiesce(k, hold->offset, hold->end - hold->offset,
-		    now_ns() + CLIENT_COMMAND_MS * NS_PER_MS) == 0) {
-		while (i < d->map.count && d->q.live && !d->recall.pending) {
-			struct grant_piece p = d->map.pieces[i];
-			const uint32_t generation = d->generation;
+	while (i < d->map.count && d->q.live && !d->recall.pending) {
+		const struct grant_piece p = d->map.pieces[i];
+		const uint32_t generation = d->generation;
+		uint64_t from = p.offset, to = p.offset + p.length;
+		const bool part = wanted_by_others(k->ex, but, &p);
 
-			if (!range_overlaps(p.offset, p.length, hold->offset,
-					    hold->end - hold->offset) ||
-			    wanted_by_others(k->ex, hold, &p)) {
-				i++;
-				continue;
-			}
-			grant_map_remove(&d->map, i);
-			k->attending = true; /* the map is ours till we are through */
-			(void)pthread_mutex_unlock(&d->q.lock);
-			(void)keeper_release(k, p.offset, p.length, generation);
-			(void)pthread_mutex_lock(&d->q.lock);
-			k->attending = false;
+		if (!range_overlaps(p.offset, p.length, offset, length) ||
+		    (part &&
+		     (!can_release_part(k) || !find_unwanted(k->ex, but, &p, &from, &to)))) {
+			i++;
+			continue;
 		}
+		if (!part)
+			grant_map_remove(&d->map, i);
+		k->attending = true; /* the map is ours till we are through */
+		(void)pthread_mutex_unlock(&d->q.lock);
+		if (!part)
+			(void)keeper_release(k, from, to - from, generation);
+		else if (release_part(k, from, to - from, generation) < 0)
+			i++; /* it stays as it is */
+		(void)pthread_mutex_lock(&d->q.lock);
+		k->attending = false;
 	}
-	if (d->lost || d->recall.pending) {
+}
+
+/*
+ * Confirms what was written through the hold and gives back what only it wanted. Not while a recall or a
+ * lost queue is to be attended to, which decides what becomes of the writes: then it is false.
+ */
+static bool let_go(struct keeper *k, const struct lh_hold *but, uint64_t offset, uint64_t length)
+{
+	struct direct *d = &k->ex->direct;
+
+	if (d->q.live && !d->recall.pending &&
+	    quiesce(k, offset, length, now_ns() + CLIENT_COMMAND_MS * NS_PER_MS) == 0)
+		give_back_unwanted(k, but, offset, length);
+	if (d->lost || d->recall.pending)
+		return false;
+	open_gate(k);
+	return true;
+}
+
+static void narrow_hold(struct keeper *k, struct lh_hold *hold)
+{
+	struct direct *d = &k->ex->direct;
+
+	(void)pthread_mutex_lock(&d->q.lock);
+	if (let_go(k, NULL, hold->narrowed_from, hold->narrowed_to - hold->narrowed_from)) {
+		hold->narrowing = false;
+		(void)pthread_cond_broadcast(&k->ex->changed);
+	}
+	(void)pthread_mutex_unlock(&d->q.lock);
+}
+
+static void release_hold(struct keeper *k, struct lh_hold *hold)
+{
+	struct direct *d = &k->ex->direct;
+
+	(void)pthread_mutex_lock(&d->q.lock);
+	if (!let_go(k, hold, hold->offset, hold->end - hold->offset)) {
 		(void)pthread_mutex_unlock(&d->q.lock);
 		return;
 	}
-	open_gate(k);
 	/* What is known of the holes of other holds went with the keys: it is asked for anew. */
 	k->need = k->need || k->ex->client->opt.no_fallback;
 	list_del(&hold->link);
@@ -487,7 +652,7 @@ static void release_holds(struct keeper *k)
 		list_for_each (pos, &k->ex->holds) {
 			struct lh_hold *h = list_entry(pos, struct lh_hold, link);
 
-			if (h->leaving) {
+			if (h->leaving || h->narrowing) {
 				leaving = h;
 				break;
 			}
@@ -495,7 +660,10 @@ static void release_holds(struct keeper *k)
 		(void)pthread_mutex_unlock(&d->q.lock);
 		if (leaving) {
 			keeper_attend(k);
-			release_hold(k, leaving);
+			if (leaving->leaving)
+				release_hold(k, leaving);
+			else
+				narrow_hold(k, leaving);
 		}
 	} while (leaving);
 }

@@ -14,10 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SPIN_MIN_NS 2000ull
-#define SPIN_MAX_NS 60000ull
-#define SOON_NS	    (2 * SPIN_MAX_NS)
-#define POLL_BATCH  16
+#define POLL_BATCH 16
 
 static const char *const cannot_arm = "its completion queue gives no notice";
 
@@ -41,7 +38,7 @@ int queue_init(struct queue *q, const char *name,
 	q->wake_fd = fd;
 	q->closed = true;
 	q->why = "it is not open";
-	q->spin_ns = SPIN_MAX_NS / 2;
+	spin_init(&q->spin);
 	q->complete = complete;
 	q->died = died;
 	return 0;
@@ -374,22 +371,9 @@ static void wait_for_news(struct queue *q, uint64_t deadline)
 	q->waiters--;
 }
 
-/*
- * Polls for longer where that would have met what was waited for, for less where it did not help. A
- * sleep has its wake-ups in it, here and perhaps at the target: so one may be longer than what is worth
- * polling for and still tell that it would come in time.
- */
-static void adapt_spin(struct queue *q, uint64_t waited_ns)
-{
-	if (waited_ns <= SOON_NS)
-		q->spin_ns = max_u64(q->spin_ns, min_u64(2 * waited_ns, SPIN_MAX_NS));
-	else
-		q->spin_ns = max_u64(q->spin_ns / 2, SPIN_MIN_NS);
-}
-
 int queue_wait(struct queue *q, bool (*done)(void *arg), void *arg, uint64_t deadline_ns)
 {
-	uint64_t start = 0, now;
+	uint64_t start = 0, spin_ns = 0, now;
 	int rc = 0;
 
 	q->users++;
@@ -399,7 +383,7 @@ int queue_wait(struct queue *q, bool (*done)(void *arg), void *arg, uint64_t dea
 			break;
 		if (queue_poll(q) > 0) {
 			if (start)
-				adapt_spin(q, now_ns() - start);
+				spin_end(&q->spin, now_ns() - start);
 			start = 0;
 			continue;
 		}
@@ -409,10 +393,12 @@ int queue_wait(struct queue *q, bool (*done)(void *arg), void *arg, uint64_t dea
 			rc = -ETIMEDOUT;
 			break;
 		}
+		if (start == 0)
+			spin_ns = spin_begin(&q->spin);
 		/* What comes in pieces is on its way: that is no wait yet. */
 		if (start == 0 || (q->live && fabric_cq_moved(q->cq)))
 			start = now;
-		if (q->live && now - start < q->spin_ns) {
+		if (q->live && now - start < spin_ns) {
 			/* Others may post or poll in between. */
 			(void)pthread_mutex_unlock(&q->lock);
 			relax();
@@ -429,7 +415,7 @@ int queue_wait(struct queue *q, bool (*done)(void *arg), void *arg, uint64_t dea
 			(void)pthread_cond_broadcast(&q->news);
 	}
 	if (start && rc == 0)
-		adapt_spin(q, now_ns() - start);
+		spin_end(&q->spin, now_ns() - start);
 	q->users--;
 	if (q->waiters)
 		(void)pthread_cond_signal(&q->news);

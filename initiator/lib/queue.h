@@ -14,6 +14,7 @@
 #define LEASEHOLD_QUEUE_H
 
 #include "fabric/fabric.h"
+#include "libleasehold/spin.h"
 #include "util/util.h"
 
 #include <poll.h>
@@ -37,7 +38,7 @@ struct queue {
 	int wake_fd;		/* eventfd that wakes the sleeper when the queue dies */
 	uint64_t activity;	/* counts polls by callers */
 	uint64_t activity_seen; /* by the watcher */
-	uint64_t spin_ns;	/* adapts */
+	struct spin spin;	/* how long waits poll */
 	/** Why it ended, for sentences; of the last connection, never NULL. Its own lock's. */
 	const char *why;
 

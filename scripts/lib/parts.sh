@@ -130,12 +130,12 @@ part_unit() {
 	ensure_build release && run_ctest "$root/build-release" unit -L unit
 }
 
-# on_host NAME BUILD SLOW CASE...: end-to-end tests on this machine, as many at once as there are
+# on_host NAME BUILD SLOW CASE...: end-to-end tests on this machine, one more at once than there are
 # processors: most of them wait.
 on_host() {
 	local name=$1 build=$2 slow=$3
 	shift 3
-	run_e2e "$name" "$root/tests/e2e/run" --retry --times --jobs "$(nproc)" --bin "$build" --slow "$slow" "$@"
+	run_e2e "$name" "$root/tests/e2e/run" --retry --times --jobs "$(($(nproc) + 1))" --bin "$build" --slow "$slow" "$@"
 }
 
 part_e2e() {
@@ -155,7 +155,7 @@ part_e2e() {
 file_system_cases=(transfer recall-truncate truncate-command recall-open sparse allocate crash)
 # And these on one of them.
 ext4_cases=(canary)
-xfs_cases=(watch-truncate)
+xfs_cases=(watch-truncate unshare)
 # Of the others those that the second machine runs when it is done with the other adapters.
 second_verbs_cases=(fabric-suite many-clients page-cache reclaim recalls-and-block stopped-client tmpfs)
 
@@ -180,26 +180,30 @@ prepare_vm() {
 	}
 }
 
-# Two machines at once: each mostly keeps one core busy.
+# Two machines at once: each mostly keeps one core busy. Whoever waits for the other one names it: there may be
+# more that this shell has begun.
 part_vm() {
+	local other
 	prepare_vm vm || return 1
 	in_vm vm-ext4 --fs ext4 -- "${file_system_cases[@]}" "${ext4_cases[@]}" &
+	other=$!
 	in_vm vm-xfs --fs xfs -- "${file_system_cases[@]}" "${xfs_cases[@]}"
-	wait
+	wait "$other"
 }
 
 part_verbs() {
-	local rest
+	local rest other
 	prepare_vm verbs || return 1
 	mapfile -t rest < <("$root/tests/e2e/run" --list | awk '{ print $1 }' |
 		grep -vxF -f <(printf '%s\n' "${file_system_cases[@]}" "${ext4_cases[@]}" "${xfs_cases[@]}" "${second_verbs_cases[@]}"))
 	in_vm verbs-ext4 --fs ext4 -- "${rest[@]}" &
+	other=$!
 	in_vm verbs-stock --rdma stock -- stock-refused
 	in_vm verbs-windows --rdma fixed-mw -- windows fabric-suite
 	in_vm verbs-siw --rdma siw -- --fabric iwarp siw-peer
 	in_vm verbs-device --fs devdax -- device-dax
 	in_vm verbs-more --fs ext4 -- "${second_verbs_cases[@]}"
-	wait
+	wait "$other"
 }
 
 # What the file system has a part in: on each of them. Of the others those that the second machine runs.
@@ -209,15 +213,16 @@ interop_second_cases=(multipath namespaces reservations)
 interop_siw_cases=(identify fio reset)
 
 part_interop() {
-	local cases=$root/tests/interop/cases first
+	local cases=$root/tests/interop/cases first other
 	need_packages "${packages_interop[@]}"
 	prepare_vm interop || return 1
 	mapfile -t first < <("$root/tests/e2e/run" --cases "$cases" --list | awk '{ print $1 }' |
 		grep -vxF -f <(printf '%s\n' "${interop_second_cases[@]}"))
 	in_vm interop-ext4 --fs ext4 -- --cases "$cases" "${first[@]}" &
+	other=$!
 	in_vm interop-xfs --fs xfs -- --cases "$cases" "${interop_fs_cases[@]}" "${interop_second_cases[@]}"
 	in_vm interop-siw --rdma siw -- --cases "$cases" --fabric iwarp "${interop_siw_cases[@]}"
-	wait
+	wait "$other"
 }
 
 part_clang() {
@@ -287,26 +292,34 @@ part_crash() {
 		run_e2e crash "$root/tests/e2e/run" --retry --jobs "$(nproc)" --bin "$root/build-release" --cases "$root/tests/crash/cases"
 }
 
-# in_canary_vm NAME RUNG [OPTION...]: shorter, the emulated machine is slow.
+# in_canary_vm RUNG FILE_SYSTEM [OPTION...] -- CASE...: shorter, the emulated machine is slow.
 in_canary_vm() {
-	local name=$1 rung=$2
+	local rung=$1 options=(--fs "$2")
 	shift 2
-	LEASEHOLD_CANARY_SECONDS=3 LEASEHOLD_CANARY_RUNG=$rung in_vm "canary-$name" "$@" -- --cases "$root/tests/canary/cases" every
+	while [ "$1" != -- ]; do
+		options+=("$1")
+		shift
+	done
+	shift
+	LEASEHOLD_CANARY_SECONDS=3 LEASEHOLD_CANARY_RUNG=$rung in_vm "canary-$rung" "${options[@]}" -- \
+		--say --cases "$root/tests/canary/cases" "$@"
 }
 
 part_canary() {
+	local other
 	ensure_build release || return 1
-	run_e2e canary "$root/tests/e2e/run" --retry --jobs 2 --bin "$root/build-release" --cases "$root/tests/canary/cases" every unlink
+	run_e2e canary "$root/tests/e2e/run" --retry --say --jobs 2 --bin "$root/build-release" --cases "$root/tests/canary/cases" every unlink holes
 	if [ "$vm" = no ]; then
 		skip canary-vm "left out by --no-vm"
 		return
 	fi
 	prepare_vm canary || return 1
 	need_packages "${packages_interop[@]}"
-	in_canary_vm odp odp --fs xfs &
-	in_canary_vm pinned pinned --fs ext4 --klp pin
+	in_canary_vm odp xfs -- every clone-out-unshared &
+	other=$!
+	in_canary_vm pinned ext4 --klp pin -- every
 	in_vm adversary-verbs --fs ext4 -- --cases "$root/tests/adversary/cases" "${adversary_verbs_cases[@]}"
-	wait
+	wait "$other"
 }
 
 part_fuzz() {

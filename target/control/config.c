@@ -4,6 +4,7 @@
  * is not in it, has another type or is out of range is an error that names file, line and key.
  * Keeps nothing: any thread that may sleep.
  */
+#include "control/config_group.h"
 #include "control/config_text.h"
 #include "control/control.h"
 
@@ -12,40 +13,18 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <libconfig.h>
 #include <netinet/in.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
-/* Of an error's text, the rest is for file, line and key. */
-#define SENTENCE_BYTES (ERRTEXT_BYTES * 3 / 4)
-
-enum key_type {
-	KEY_UINT, /* uint32_t or unsigned int */
-	KEY_U64,  /* uint64_t, also "64M" */
-	KEY_BOOL,
-	KEY_TEXT,  /* char array of `max` bytes */
-	KEY_ENUM,  /* one of `words`, stored as an int */
-	KEY_GROUP, /* read elsewhere */
-};
-
-struct key {
-	const char *name;
-	enum key_type type;
-	size_t offset;
-	uint64_t min, max;
-	const char *const *words; /* KEY_ENUM: NULL ends */
-	bool required;
-};
-
 static const char *const fabric_words[] = {"verbs", "iwarp", NULL};
 static const char *const crc_words[] = {"auto", "on", "off", NULL};
 static const char *const memory_words[] = {"any", "pinned", "odp", "none", NULL};
 static const char *const prepare_words[] = {"none", "allocate", NULL};
+static const char *const unshare_words[] = {"never", "on-acquire", NULL};
 static const char *const registration_words[] = {"auto", "pinned", "odp", "staged", NULL};
 static const char *const busy_words[] = {"refuse", "wait", NULL};
 static const char *const deallocate_words[] = {"punch", "advisory", NULL};
@@ -85,6 +64,7 @@ struct raw_export {
 	uint32_t lba;
 	uint32_t ana_group;
 	int prepare;
+	int unshare;
 	int registration;
 	int busy;
 	int tenure;
@@ -116,9 +96,15 @@ static const struct key top_keys[] = {
 	{"recall_deadline_ms", KEY_UINT, TOP(recall_deadline_ms), 1, 600000},
 	{"grant_expiry_ms", KEY_UINT, TOP(grant_expiry_ms), 1000, 86400000},
 	{"max_grants_per_client", KEY_UINT, TOP(max_grants_per_client), 1, 1u << 20},
+	{"max_grants_per_export", KEY_UINT, TOP(max_grants_per_export), 1, GRANT_MAX_PER_EXPORT},
+	{"max_grants_per_host", KEY_UINT, TOP(max_grants_per_host), 1, GRANT_MAX_PER_EXPORT},
 	{"max_granted_bytes_per_client", KEY_U64, TOP(max_granted_bytes_per_client), 0, INT64_MAX},
 	{"max_registrations_per_second", KEY_UINT, TOP(max_registrations_per_second), 0,
 	 GRANT_MAX_REGISTRATIONS},
+	{"max_registrations_per_adapter", KEY_UINT, TOP(max_registrations_per_adapter), 0,
+	 1u << 30},
+	{"max_registered_bytes_per_adapter", KEY_U64, TOP(max_registered_bytes_per_adapter), 0,
+	 INT64_MAX},
 	{"registration_retry_ms", KEY_UINT, TOP(registration_retry_ms), 10, 300000},
 	{"allocate_reserve_percent", KEY_UINT, TOP(allocate_reserve_percent), 0,
 	 EXPORT_MAX_RESERVE_PERCENT},
@@ -128,6 +114,8 @@ static const struct key top_keys[] = {
 	{"ana_transition_s", KEY_UINT, TOP(limits.ana_transition_s), 1, 127},
 	{"mdns", KEY_BOOL, TOP(mdns)},
 	{"mdns_dir", KEY_TEXT, TOP(mdns_dir), 1, PATH_MAX},
+	{"metrics_address", KEY_TEXT, TOP(metrics_address), 1, INET6_ADDRSTRLEN},
+	{"metrics_port", KEY_UINT, TOP(metrics_port), 0, 65535},
 	{"referrals", KEY_GROUP},
 	{"listeners", KEY_GROUP},
 	{"exports", KEY_GROUP},
@@ -198,6 +186,7 @@ static const struct key export_keys[] = {
 	{"lba", KEY_UINT, offsetof(struct raw_export, lba), 512, 4096},
 	{"ana_group", KEY_UINT, offsetof(struct raw_export, ana_group), 1, NVME_MAX_ANA_GROUPS},
 	{"prepare", KEY_ENUM, offsetof(struct raw_export, prepare), .words = prepare_words},
+	{"unshare", KEY_ENUM, offsetof(struct raw_export, unshare), .words = unshare_words},
 	{"registration", KEY_ENUM, offsetof(struct raw_export, registration),
 	 .words = registration_words},
 	{"busy", KEY_ENUM, offsetof(struct raw_export, busy), .words = busy_words},
@@ -212,215 +201,6 @@ static const struct key export_keys[] = {
 	{"read_only", KEY_BOOL, offsetof(struct raw_export, read_only)},
 	{NULL},
 };
-
-/** "FILE:LINE: KEY: sentence"; always -EINVAL. */
-static int bad(const struct daemon_config *c, const config_setting_t *s, struct errtext *err,
-	       const char *fmt, ...) PRINTF_LIKE(4, 5);
-
-/** Of a key in a group, which the sentence names: "FILE:LINE: sentence". */
-static int bad_key(const struct daemon_config *c, const config_setting_t *group, const char *key,
-		   struct errtext *err, const char *fmt, ...) PRINTF_LIKE(5, 6);
-
-static int say_bad(const struct daemon_config *c, const config_setting_t *s, const char *name,
-		   struct errtext *err, const char *fmt, va_list ap)
-{
-	const char *file = config_setting_source_file(s); /* of what was included */
-	const unsigned int line = config_setting_source_line(s);
-	char sentence[SENTENCE_BYTES];
-
-	(void)vsnprintf(sentence, sizeof(sentence), fmt, ap);
-	if (line == 0) /* it came another way */
-		return errtext_set(err, -EINVAL, "%s: %s%s%s", c->file, name ? name : "",
-				   name ? ": " : "", sentence);
-	return errtext_set(err, -EINVAL, "%s:%u: %s%s%s", file ? file : c->file, line,
-			   name ? name : "", name ? ": " : "", sentence);
-}
-
-static int bad(const struct daemon_config *c, const config_setting_t *s, struct errtext *err,
-	       const char *fmt, ...)
-{
-	va_list ap;
-	int ret;
-
-	va_start(ap, fmt);
-	ret = say_bad(c, s, config_setting_name(s), err, fmt, ap);
-	va_end(ap);
-	return ret;
-}
-
-static int bad_key(const struct daemon_config *c, const config_setting_t *group, const char *key,
-		   struct errtext *err, const char *fmt, ...)
-{
-	const config_setting_t *s = config_setting_get_member(group, key);
-	va_list ap;
-	int ret;
-
-	va_start(ap, fmt);
-	ret = say_bad(c, s ? s : group, NULL, err, fmt, ap);
-	va_end(ap);
-	return ret;
-}
-
-static void list_words(const char *const *words, char *text, size_t size)
-{
-	size_t used = 0;
-
-	text[0] = '\0';
-	for (; *words && used < size; words++) {
-		int n = snprintf(text + used, size - used, "%s\"%s\"", used ? ", " : "", *words);
-
-		used += n > 0 ? (size_t)n : 0;
-	}
-}
-
-/* The file itself is checked before it is parsed. */
-static int check_included(const struct daemon_config *c, const config_setting_t *s,
-			  struct errtext *err)
-{
-	const char *file = config_setting_source_file(s);
-	char *text;
-	size_t len;
-	int rc;
-
-	if (!file || strcmp(file, c->file) == 0)
-		return 0;
-	rc = config_text_read(file, &text, &len, err);
-	if (rc)
-		return rc;
-	rc = config_text_check(file, text, len, err);
-	free(text);
-	return rc;
-}
-
-static int read_number(const struct daemon_config *c, const struct key *k,
-		       const config_setting_t *s, uint64_t *value, struct errtext *err)
-{
-	int type = config_setting_type(s);
-	long long v;
-
-	if (type == CONFIG_TYPE_STRING && k->type == KEY_U64) {
-		if (size_parse(config_setting_get_string(s), value) != 0)
-			return bad(c, s, err, "expected a size like 4096, \"64k\" or \"1G\"");
-	} else if (type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64) {
-		int rc = check_included(c, s, err);
-
-		if (rc)
-			return rc;
-		v = config_setting_get_int64(s);
-		if (v < 0)
-			return bad(c, s, err, "expected a number from %llu to %llu, not %lld",
-				   (unsigned long long)k->min, (unsigned long long)k->max, v);
-		*value = (uint64_t)v;
-	} else {
-		return bad(c, s, err, "expected a number from %llu to %llu",
-			   (unsigned long long)k->min, (unsigned long long)k->max);
-	}
-	if (*value < k->min || *value > k->max)
-		return bad(c, s, err, "expected a number from %llu to %llu, not %llu",
-			   (unsigned long long)k->min, (unsigned long long)k->max,
-			   (unsigned long long)*value);
-	return 0;
-}
-
-static int read_text(const struct daemon_config *c, const struct key *k, const config_setting_t *s,
-		     char *out, struct errtext *err)
-{
-	const char *text;
-
-	if (config_setting_type(s) != CONFIG_TYPE_STRING)
-		return bad(c, s, err, "expected a text in quotes");
-	text = config_setting_get_string(s);
-	if (strlen(text) < k->min)
-		return bad(c, s, err, "must not be empty");
-	if (strlen(text) >= k->max)
-		return bad(c, s, err, "longer than %llu bytes", (unsigned long long)k->max - 1);
-	memcpy(out, text, strlen(text) + 1);
-	return 0;
-}
-
-static int read_word(const struct daemon_config *c, const struct key *k, const config_setting_t *s,
-		     int *out, struct errtext *err)
-{
-	char all[256];
-
-	list_words(k->words, all, sizeof(all));
-	if (config_setting_type(s) == CONFIG_TYPE_STRING) {
-		const char *text = config_setting_get_string(s);
-
-		for (int i = 0; k->words[i]; i++) {
-			if (strcmp(text, k->words[i]) == 0) {
-				*out = i;
-				return 0;
-			}
-		}
-		return bad(c, s, err, "expected one of %s, not \"%s\"", all, text);
-	}
-	return bad(c, s, err, "expected one of %s", all);
-}
-
-static int read_key(const struct daemon_config *c, const struct key *k, const config_setting_t *s,
-		    void *base, struct errtext *err)
-{
-	char *field = (char *)base + k->offset;
-	uint64_t number = 0;
-	int rc;
-
-	switch (k->type) {
-	case KEY_UINT:
-		rc = read_number(c, k, s, &number, err);
-		if (rc == 0)
-			*(uint32_t *)(void *)field = (uint32_t)number;
-		return rc;
-	case KEY_U64:
-		rc = read_number(c, k, s, &number, err);
-		if (rc == 0)
-			*(uint64_t *)(void *)field = number;
-		return rc;
-	case KEY_BOOL:
-		if (config_setting_type(s) != CONFIG_TYPE_BOOL)
-			return bad(c, s, err, "expected true or false");
-		*(bool *)(void *)field = config_setting_get_bool(s);
-		return 0;
-	case KEY_TEXT:
-		return read_text(c, k, s, field, err);
-	case KEY_ENUM:
-		return read_word(c, k, s, (int *)(void *)field, err);
-	case KEY_GROUP:
-		return 0;
-	}
-	return -EINVAL;
-}
-
-/** Reads every key of a group by its table; what the table lacks is an error. */
-static int read_group(const struct daemon_config *c, const struct key *keys,
-		      const config_setting_t *group, void *base, struct errtext *err)
-{
-	for (int i = 0; i < config_setting_length(group); i++) {
-		const config_setting_t *s = config_setting_get_elem(group, (unsigned int)i);
-		const struct key *k = keys;
-		int rc;
-
-		while (k->name && strcmp(k->name, config_setting_name(s)) != 0)
-			k++;
-		if (!k->name) {
-			char known[SENTENCE_BYTES - 32];
-			size_t used = 0;
-
-			for (k = keys; k->name && used < sizeof(known); k++)
-				used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s",
-							 used ? ", " : "", k->name);
-			return bad(c, s, err, "unknown key; known here: %s", known);
-		}
-		rc = read_key(c, k, s, base, err);
-		if (rc)
-			return rc;
-	}
-	for (const struct key *k = keys; k->name; k++) {
-		if (k->required && !config_setting_get_member(group, k->name))
-			return bad(c, group, err, "the key \"%s\" is missing", k->name);
-	}
-	return 0;
-}
 
 /** A word of ana_words. */
 static uint8_t ana_state_of(int word)
@@ -444,15 +224,16 @@ static int find_list(const struct daemon_config *c, const config_t *file, const 
 				   "%s: the list \"%s\" is missing: add %s = ( { … } );", c->file,
 				   name, name);
 	if (!config_setting_is_list(s) || config_setting_length(s) == 0)
-		return bad(c, s, err, "expected a list of groups: %s = ( { … }, { … } );", name);
+		return config_bad(c, s, err, "expected a list of groups: %s = ( { … }, { … } );",
+				  name);
 	if (config_setting_length(s) > limit)
-		return bad(c, s, err, "expected at most %d entries, not %d", limit,
-			   config_setting_length(s));
+		return config_bad(c, s, err, "expected at most %d entries, not %d", limit,
+				  config_setting_length(s));
 	for (int i = 0; i < config_setting_length(s); i++) {
 		const config_setting_t *e = config_setting_get_elem(s, (unsigned int)i);
 
 		if (!config_setting_is_group(e))
-			return bad(c, e, err, "expected a group: { … }");
+			return config_bad(c, e, err, "expected a group: { … }");
 	}
 	*list = s;
 	return 0;
@@ -470,20 +251,20 @@ static int read_ana(const struct daemon_config *c, const config_setting_t *liste
 	if (!list)
 		return 0;
 	if (!config_setting_is_list(list))
-		return bad(c, list, err,
-			   "expected a list of groups: ana_groups = ( { … }, { … } )");
+		return config_bad(c, list, err,
+				  "expected a list of groups: ana_groups = ( { … }, { … } )");
 	for (int i = 0; i < config_setting_length(list); i++) {
 		const config_setting_t *s = config_setting_get_elem(list, (unsigned int)i);
 		struct raw_ana_group raw = {0};
 		int rc;
 
 		if (!config_setting_is_group(s))
-			return bad(c, s, err, "expected a group: { group = …; state = …; }");
-		rc = read_group(c, ana_group_keys, s, &raw, err);
+			return config_bad(c, s, err, "expected a group: { group = …; state = …; }");
+		rc = config_read_group(c, ana_group_keys, s, &raw, err);
 		if (rc)
 			return rc;
 		if (said[raw.group])
-			return bad(c, s, err, "group %u is there already", raw.group);
+			return config_bad(c, s, err, "group %u is there already", raw.group);
 		said[raw.group] = true;
 		l->ana_state[raw.group] = ana_state_of(raw.state);
 	}
@@ -494,7 +275,7 @@ static int read_listener(const struct daemon_config *c, const config_setting_t *
 			 struct config_listener *l, struct errtext *err)
 {
 	struct raw_listener raw = {.port = NVME_RDMA_PORT, .remote_invalidate = true};
-	int rc = read_group(c, listener_keys, s, &raw, err);
+	int rc = config_read_group(c, listener_keys, s, &raw, err);
 
 	if (rc)
 		return rc;
@@ -517,9 +298,10 @@ static int check_listener(const struct daemon_config *c, const config_setting_t 
 
 		if (other->software == l->software && other->port == l->port &&
 		    strcmp(other->host, l->host) == 0)
-			return bad_key(c, s, "address", err,
-				       "address \"%s\", port %u: listened on already, by line %u",
-				       l->host, l->port, other->line);
+			return config_bad_key(
+				c, s, "address", err,
+				"address \"%s\", port %u: listened on already, by line %u", l->host,
+				l->port, other->line);
 	}
 	return 0;
 }
@@ -563,19 +345,20 @@ static int read_referral(const struct daemon_config *c, const config_setting_t *
 			 struct config_referral *r, struct errtext *err)
 {
 	struct raw_referral raw = {.port = NVME_RDMA_PORT, .nqn = NVME_DISCOVERY_NQN};
-	int rc = read_group(c, referral_keys, s, &raw, err);
+	int rc = config_read_group(c, referral_keys, s, &raw, err);
 
 	if (rc)
 		return rc;
 	*r = (struct config_referral){.software = raw.fabric == 1};
 	if (!parse_address(raw.address, (uint16_t)raw.port, &r->addr))
-		return bad_key(c, s, "address", err,
-			       "address \"%s\": expected the IPv4 or IPv6 address of another "
-			       "discovery service",
-			       raw.address);
+		return config_bad_key(
+			c, s, "address", err,
+			"address \"%s\": expected the IPv4 or IPv6 address of another "
+			"discovery service",
+			raw.address);
 	if (nqn_check(raw.nqn, sizeof(raw.nqn)) != 0)
-		return bad_key(c, s, "nqn", err, "nqn \"%s\": expected an NQN like %s", raw.nqn,
-			       NVME_DISCOVERY_NQN);
+		return config_bad_key(c, s, "nqn", err, "nqn \"%s\": expected an NQN like %s",
+				      raw.nqn, NVME_DISCOVERY_NQN);
 	memcpy(r->nqn, raw.nqn, sizeof(r->nqn));
 	return 0;
 }
@@ -601,17 +384,19 @@ static int check_one(const struct daemon_config *c, const config_setting_t *s,
 		     const struct config_export *e, struct errtext *err)
 {
 	if (export_name_check(e->name) != 0)
-		return bad_key(c, s, "name", err,
-			       "name \"%s\": use 1 to 63 letters, digits, '-', '_', '.', first a "
-			       "letter or digit",
-			       e->name);
+		return config_bad_key(
+			c, s, "name", err,
+			"name \"%s\": use 1 to 63 letters, digits, '-', '_', '.', first a "
+			"letter or digit",
+			e->name);
 	if (e->path[0] != '/')
-		return bad_key(c, s, "path", err, "path \"%s\": expected an absolute path",
-			       e->path);
+		return config_bad_key(c, s, "path", err, "path \"%s\": expected an absolute path",
+				      e->path);
 	if (e->lba_bytes != 512 && e->lba_bytes != 4096)
-		return bad_key(c, s, "lba", err, "lba: expected 512 or 4096, not %u", e->lba_bytes);
+		return config_bad_key(c, s, "lba", err, "lba: expected 512 or 4096, not %u",
+				      e->lba_bytes);
 	if (e->refuse_while_granted && e->tenure != TENURE_WATCH)
-		return bad_key(
+		return config_bad_key(
 			c, s, "refuse", err,
 			"refuse = \"while-granted\" needs tenure = \"watch\": whoever breaks "
 			"a lease cannot be refused");
@@ -623,16 +408,18 @@ static int check_others(const struct daemon_config *c, const config_setting_t *s
 {
 	for (const struct config_export *o = c->exports; o < e; o++) {
 		if (strcmp(o->name, e->name) == 0)
-			return bad_key(c, s, "name", err, "name \"%s\" is used already at line %u",
-				       e->name, o->line);
+			return config_bad_key(c, s, "name", err,
+					      "name \"%s\" is used already at line %u", e->name,
+					      o->line);
 		if (strcmp(o->path, e->path) == 0)
-			return bad_key(c, s, "path", err,
-				       "\"%s\" has path %s, which \"%s\" exports already (line %u)",
-				       e->name, e->path, o->name, o->line);
+			return config_bad_key(
+				c, s, "path", err,
+				"\"%s\" has path %s, which \"%s\" exports already (line %u)",
+				e->name, e->path, o->name, o->line);
 		if (o->nsid == e->nsid)
-			return bad_key(c, s, "nsid", err,
-				       "nsid %u is used already by \"%s\" at line %u", e->nsid,
-				       o->name, o->line);
+			return config_bad_key(c, s, "nsid", err,
+					      "nsid %u is used already by \"%s\" at line %u",
+					      e->nsid, o->name, o->line);
 	}
 	return 0;
 }
@@ -641,7 +428,7 @@ static int read_export(const struct daemon_config *c, const config_setting_t *s,
 		       struct config_export *e, struct errtext *err)
 {
 	struct raw_export raw = {.lba = 4096, .nsid = nsid, .ana_group = 1};
-	int rc = read_group(c, export_keys, s, &raw, err);
+	int rc = config_read_group(c, export_keys, s, &raw, err);
 
 	if (rc)
 		return rc;
@@ -651,6 +438,7 @@ static int read_export(const struct daemon_config *c, const config_setting_t *s,
 		.lba_bytes = raw.lba,
 		.ana_group = raw.ana_group,
 		.prepare = raw.prepare ? EXPORT_PREPARE_ALLOCATE : EXPORT_PREPARE_NONE,
+		.unshare = raw.unshare ? EXPORT_UNSHARE_ON_ACQUIRE : EXPORT_UNSHARE_NEVER,
 		.registration = (enum region_choice)raw.registration,
 		.wait_if_busy = raw.busy == 1,
 		.tenure = raw.tenure == 1 ? TENURE_WATCH : TENURE_LEASE,
@@ -741,8 +529,8 @@ static int read_section(const struct daemon_config *c, const config_t *file, con
 	if (!s)
 		return 0;
 	if (!config_setting_is_group(s))
-		return bad(c, s, err, "expected a group: %s = { … };", name);
-	return read_group(c, keys, s, base, err);
+		return config_bad(c, s, err, "expected a group: %s = { … };", name);
+	return config_read_group(c, keys, s, base, err);
 }
 
 /**
@@ -770,14 +558,20 @@ static void set_defaults(struct daemon_config *c)
 	(void)snprintf(c->nqn, sizeof(c->nqn), "%s", LH_DEFAULT_NQN);
 	(void)snprintf(c->state_dir, sizeof(c->state_dir), "%s", CONTROL_DEFAULT_STATE_DIR);
 	(void)snprintf(c->mdns_dir, sizeof(c->mdns_dir), "%s", CONTROL_DEFAULT_MDNS_DIR);
+	(void)snprintf(c->metrics_address, sizeof(c->metrics_address), "%s",
+		       CONTROL_DEFAULT_METRICS_ADDRESS);
 	c->reactors = 1;
 	c->worker_threads = CONTROL_DEFAULT_WORKERS;
 	c->busy_poll_us = REACTOR_DEFAULT_SPIN_US;
 	c->recall_deadline_ms = GRANT_DEFAULT_DEADLINE_MS;
 	c->grant_expiry_ms = GRANT_DEFAULT_EXPIRY_MS;
 	c->max_grants_per_client = GRANT_DEFAULT_MAX_PER_CLIENT;
+	c->max_grants_per_export = GRANT_DEFAULT_MAX_PER_EXPORT;
+	c->max_grants_per_host = GRANT_DEFAULT_MAX_PER_HOST;
 	c->max_granted_bytes_per_client = GRANT_DEFAULT_MAX_BYTES;
 	c->max_registrations_per_second = GRANT_DEFAULT_MAX_REGISTRATIONS;
+	c->max_registrations_per_adapter = GRANT_DEFAULT_MAX_REGISTERED;
+	c->max_registered_bytes_per_adapter = GRANT_DEFAULT_MAX_REGISTERED;
 	c->registration_retry_ms = GRANT_DEFAULT_RUNG_RETRY_MS;
 	c->allocate_reserve_percent = EXPORT_DEFAULT_RESERVE_PERCENT;
 	c->limits = (struct nvme_limits){
@@ -796,6 +590,17 @@ static void set_defaults(struct daemon_config *c)
 	};
 }
 
+static int check_metrics(const struct daemon_config *c, const config_t *file, struct errtext *err)
+{
+	struct in6_addr any;
+
+	if (inet_pton(AF_INET, c->metrics_address, &any) == 1 ||
+	    inet_pton(AF_INET6, c->metrics_address, &any) == 1)
+		return 0;
+	return config_bad(c, config_lookup(file, "metrics_address"), err,
+			  "\"%s\" is no IPv4 or IPv6 address", c->metrics_address);
+}
+
 /* What the daemon finds must not depend on where it is started. */
 static int check_absolute(const struct daemon_config *c, const config_t *file, struct errtext *err)
 {
@@ -810,8 +615,8 @@ static int check_absolute(const struct daemon_config *c, const config_t *file, s
 		const config_setting_t *s = config_lookup(file, paths[i].key);
 
 		if (s && paths[i].path[0] && paths[i].path[0] != '/')
-			return bad(c, s, err, "expected an absolute path, not \"%s\"",
-				   paths[i].path);
+			return config_bad(c, s, err, "expected an absolute path, not \"%s\"",
+					  paths[i].path);
 	}
 	return 0;
 }
@@ -823,54 +628,66 @@ static int check_top(struct daemon_config *c, const config_t *file, struct errte
 	const config_setting_t *s;
 	int rc = check_absolute(c, file, err);
 
+	if (rc == 0)
+		rc = check_metrics(c, file, err);
 	if (rc)
 		return rc;
 	if (c->recall_deadline_ms > longest_ms) {
 		s = config_lookup(file, "recall_deadline_ms");
-		return bad(c, s ? s : root, err,
-			   "%u ms is more than a quarter of fs.lease-break-time, which is %u ms "
-			   "now: raise that, or shorten the deadline",
-			   c->recall_deadline_ms, longest_ms);
+		return config_bad(
+			c, s ? s : root, err,
+			"%u ms is more than a quarter of fs.lease-break-time, which is %u ms "
+			"now: raise that, or shorten the deadline",
+			c->recall_deadline_ms, longest_ms);
 	}
 	if (c->max_granted_bytes_per_client > 0 && c->max_granted_bytes_per_client < LH_GRANT_ALIGN)
-		return bad(c, config_lookup(file, "max_granted_bytes_per_client"), err,
-			   "expected 0, for no limit, or at least %u, the smallest grant, not %llu",
-			   (unsigned int)LH_GRANT_ALIGN,
-			   (unsigned long long)c->max_granted_bytes_per_client);
+		return config_bad(
+			c, config_lookup(file, "max_granted_bytes_per_client"), err,
+			"expected 0, for no limit, or at least %u, the smallest grant, not %llu",
+			(unsigned int)LH_GRANT_ALIGN,
+			(unsigned long long)c->max_granted_bytes_per_client);
+	if (c->max_registered_bytes_per_adapter > 0 &&
+	    c->max_registered_bytes_per_adapter < GRANT_MIN_REGISTERED_BYTES)
+		return config_bad(c, config_lookup(file, "max_registered_bytes_per_adapter"), err,
+				  "expected 0, for no limit, or at least %llu, not %llu",
+				  (unsigned long long)GRANT_MIN_REGISTERED_BYTES,
+				  (unsigned long long)c->max_registered_bytes_per_adapter);
 	if (nqn_check(c->nqn, sizeof(c->nqn)) != 0) {
 		s = config_lookup(file, "nqn");
-		return bad(c, s ? s : root, err,
-			   "expected an NQN like nqn.2026-11.org.example:name, not \"%s\"", c->nqn);
+		return config_bad(c, s ? s : root, err,
+				  "expected an NQN like nqn.2026-11.org.example:name, not \"%s\"",
+				  c->nqn);
 	}
 	if (strcmp(c->nqn, NVME_DISCOVERY_NQN) == 0)
-		return bad(c, config_lookup(file, "nqn"), err,
-			   "\"%s\" is what every discovery service is called: choose a name of "
-			   "its own",
-			   c->nqn);
+		return config_bad(
+			c, config_lookup(file, "nqn"), err,
+			"\"%s\" is what every discovery service is called: choose a name of "
+			"its own",
+			c->nqn);
 	if (!is_pow2(c->limits.mdts_bytes)) {
 		s = config_lookup(file, "limits.mdts_bytes");
-		return bad(c, s ? s : root, err, "expected a power of two, not %u",
-			   c->limits.mdts_bytes);
+		return config_bad(c, s ? s : root, err, "expected a power of two, not %u",
+				  c->limits.mdts_bytes);
 	}
 	if (c->limits.controllers_per_host > c->limits.max_controllers) {
 		s = config_lookup(file, "limits.controllers_per_host");
 		if (s)
-			return bad(c, s, err,
-				   "expected at most max_controllers, which is %u, not %u",
-				   c->limits.max_controllers, c->limits.controllers_per_host);
+			return config_bad(
+				c, s, err, "expected at most max_controllers, which is %u, not %u",
+				c->limits.max_controllers, c->limits.controllers_per_host);
 		c->limits.controllers_per_host = c->limits.max_controllers;
 	}
 	if (c->limits.shared_receives > 0 &&
 	    c->limits.shared_receives <= c->limits.max_connections) {
 		s = config_lookup(file, "limits.shared_receives");
-		return bad(c, s ? s : root, err,
-			   "expected 0, or more than max_connections, which is %u",
-			   c->limits.max_connections);
+		return config_bad(c, s ? s : root, err,
+				  "expected 0, or more than max_connections, which is %u",
+				  c->limits.max_connections);
 	}
 	if (c->limits.inline_bytes % 16 != 0) {
 		s = config_lookup(file, "limits.inline_bytes");
-		return bad(c, s ? s : root, err, "expected a multiple of 16, not %u",
-			   c->limits.inline_bytes);
+		return config_bad(c, s ? s : root, err, "expected a multiple of 16, not %u",
+				  c->limits.inline_bytes);
 	}
 	s = config_lookup(file, "runtime_dir");
 	c->runtime_dir_line = s ? config_setting_source_line(s) : 0;
@@ -885,11 +702,12 @@ static int check_top(struct daemon_config *c, const config_t *file, struct errte
 		s = config_lookup(file, "admin_socket");
 		if (!s)
 			s = config_lookup(file, "runtime_dir");
-		return bad(c, s ? s : root, err,
-			   "the admin socket's path has %zu bytes, and the system takes at most "
-			   "%zu: %s",
-			   strlen(c->admin_socket), sizeof(((struct sockaddr_un *)0)->sun_path) - 1,
-			   c->admin_socket);
+		return config_bad(
+			c, s ? s : root, err,
+			"the admin socket's path has %zu bytes, and the system takes at most "
+			"%zu: %s",
+			strlen(c->admin_socket), sizeof(((struct sockaddr_un *)0)->sun_path) - 1,
+			c->admin_socket);
 	}
 	return 0;
 }
@@ -902,11 +720,11 @@ static int read_all(struct daemon_config *c, const config_t *file, struct errtex
 	int rc;
 
 	set_defaults(c);
-	rc = read_group(c, top_keys, root, c, err);
+	rc = config_read_group(c, top_keys, root, c, err);
 	if (rc == 0)
 		rc = set_runtime_dir(c, err);
 	if (rc == 0 && level)
-		rc = read_key(c, level_keys, level, &raw, err);
+		rc = config_read_key(c, level_keys, level, &raw, err);
 	if (rc == 0)
 		rc = read_section(c, file, "iwarp", iwarp_keys, &raw, err);
 	if (rc == 0)

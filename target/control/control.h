@@ -14,16 +14,18 @@
 #include "util/log.h"
 
 #include <limits.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #define CONTROL_MAX_LISTENERS 16
 #define CONTROL_MAX_REACTORS  64
 #define CONTROL_MAX_WORKERS   256
 
-#define CONTROL_DEFAULT_WORKERS	  4
-#define CONTROL_DEFAULT_CONFIG	  "/etc/leasehold/leaseholdd.conf"
-#define CONTROL_DEFAULT_STATE_DIR "/var/lib/leasehold"
-#define CONTROL_DEFAULT_MDNS_DIR  "/etc/avahi/services"
+#define CONTROL_DEFAULT_WORKERS		4
+#define CONTROL_DEFAULT_CONFIG		"/etc/leasehold/leaseholdd.conf"
+#define CONTROL_DEFAULT_STATE_DIR	"/var/lib/leasehold"
+#define CONTROL_DEFAULT_MDNS_DIR	"/etc/avahi/services"
+#define CONTROL_DEFAULT_METRICS_ADDRESS "127.0.0.1"
 
 /* ---- configuration --------------------------------------------------------------------------- */
 
@@ -56,6 +58,7 @@ struct config_export {
 	uint32_t lba_bytes;
 	uint32_t ana_group;
 	enum export_prepare prepare;
+	enum export_unshare unshare;
 	enum region_choice registration;
 	bool read_only;
 	bool inbound_persistent;
@@ -84,10 +87,14 @@ struct daemon_config {
 	uint32_t recall_deadline_ms;
 	uint32_t grant_expiry_ms;
 	uint32_t max_grants_per_client;
-	uint64_t max_granted_bytes_per_client; /* 0: no limit */
-	uint32_t max_registrations_per_second; /* of a client; 0: no limit */
+	uint32_t max_grants_per_export;
+	uint32_t max_grants_per_host;
+	uint64_t max_granted_bytes_per_client;	   /* 0: no limit */
+	uint32_t max_registrations_per_second;	   /* of a client; 0: no limit */
+	uint32_t max_registrations_per_adapter;	   /* for block commands; 0: what it has */
+	uint64_t max_registered_bytes_per_adapter; /* the same; 0: no limit */
 	uint32_t registration_retry_ms;	   /* to the first attempt at a better rung; then doubled */
-	uint32_t allocate_reserve_percent; /* of a file system, that no hole is filled with */
+	uint32_t allocate_reserve_percent; /* of a file system, that nothing is made ready with */
 	struct iwarp_options iwarp;
 	struct nvme_limits limits;
 	struct config_listener listeners[CONTROL_MAX_LISTENERS];
@@ -96,6 +103,8 @@ struct daemon_config {
 	unsigned int nr_referrals;
 	bool mdns;
 	char mdns_dir[PATH_MAX];
+	char metrics_address[INET6_ADDRSTRLEN];
+	uint32_t metrics_port; /* 0: no metrics */
 	struct config_export *exports;
 	unsigned int nr_exports;
 };
@@ -193,5 +202,18 @@ struct admin;
 MUST_CHECK int admin_new(const struct admin_env *env, struct admin **admin, struct errtext *err);
 /** Closes every connection and removes the socket. */
 void admin_free(struct admin *admin);
+
+/* ---- metrics --------------------------------------------------------------------------------- */
+
+struct metrics;
+
+/**
+ * Answers HTTP at config->metrics_address, on the control loop: OpenMetrics text at /metrics. NULL with
+ * metrics_port 0. An address in use: -EADDRINUSE.
+ */
+MUST_CHECK int metrics_new(const struct admin_env *env, struct metrics **metrics,
+			   struct errtext *err);
+/** Closes every connection. NULL is allowed. */
+void metrics_free(struct metrics *metrics);
 
 #endif

@@ -307,6 +307,7 @@ static void take_keys(struct reload *r)
 	reload_keys_take(c, r->wanted);
 	if (!r->env.level_given)
 		log_set_level(c->log_level);
+	env->max_grants_per_host = c->max_grants_per_host;
 	env->max_granted_bytes_per_client = c->max_granted_bytes_per_client;
 	env->max_registrations_per_second = c->max_registrations_per_second;
 	env->rung_retry_ms = c->registration_retry_ms;

@@ -346,6 +346,8 @@ static struct changes compare(const struct config_export *old, uint32_t nsid,
 	changed_number(&c, "ana_group", old->ana_group, new->ana_group);
 	changed_word(&c, CHANGED_LATER, "prepare", old->prepare == EXPORT_PREPARE_ALLOCATE,
 		     new->prepare == EXPORT_PREPARE_ALLOCATE, "none", "allocate");
+	changed_word(&c, CHANGED_ANEW, "unshare", old->unshare == EXPORT_UNSHARE_ON_ACQUIRE,
+		     new->unshare == EXPORT_UNSHARE_ON_ACQUIRE, "never", "on-acquire");
 	changed(&c, CHANGED_RUNG, "registration", region_choice_text(old->registration),
 		region_choice_text(new->registration));
 	changed_word(&c, CHANGED_LATER, "busy", old->wait_if_busy, new->wait_if_busy, "refuse",

@@ -62,6 +62,8 @@ static struct json_object *daemon_json(const struct admin_env *env)
 	put_number(o, "reactors", env->config->reactors);
 	put_number(o, "recall_deadline_ms", env->config->recall_deadline_ms);
 	put_number(o, "max_grants_per_client", env->config->max_grants_per_client);
+	put_number(o, "max_grants_per_export", env->config->max_grants_per_export);
+	put_number(o, "max_grants_per_host", env->config->max_grants_per_host);
 	put_number(o, "max_granted_bytes_per_client", env->config->max_granted_bytes_per_client);
 	put_number(o, "max_registrations_per_second", env->config->max_registrations_per_second);
 	put_number(o, "max_controllers", env->config->limits.max_controllers);
@@ -76,6 +78,7 @@ static struct json_object *devices_json(const struct admin_env *env)
 	for (unsigned int i = 0; i < env->holdings_env->nr_devices; i++) {
 		const struct fabric_device_info *info =
 			fabric_device_info(env->holdings_env->devices[i]);
+		const struct region_budget *budget = cache_budget(env->holdings_env, i);
 		struct json_object *o = json_object_new_object();
 
 		put_text(o, "name", info->name);
@@ -83,6 +86,10 @@ static struct json_object *devices_json(const struct admin_env *env)
 		put_bool(o, "claims_odp", info->odp);
 		put_bool(o, "claims_windows", info->windows_type2);
 		put_bool(o, "claims_flush", info->flush);
+		put_number(o, "registrations", budget->registrations);
+		put_number(o, "max_registrations", budget->max_registrations);
+		put_number(o, "registered_bytes", budget->bytes);
+		put_number(o, "max_registered_bytes", budget->max_bytes);
 		json_object_array_add(list, o);
 	}
 	return list;
@@ -140,9 +147,12 @@ static struct json_object *rungs_json(const struct admin_env *env, const struct 
 		put_text(o, "registration", region_choice_text(s->choices[i]));
 		put_text(o, "device", fabric_device_info(env->holdings_env->devices[i])->name);
 		put_text(o, "rung", lh_rung_text(p->rung));
+		put_number(o, "registrations", s->registrations[i]);
+		put_number(o, "registered_bytes", s->registered_bytes[i]);
 		put_bool(o, "iova_proven", p->iova);
 		put_bool(o, "windows_proven", p->windows);
 		put_number(o, "dereg_us_per_gib", p->dereg_ns_per_gib / NS_PER_US);
+		put_number(o, "dereg_ns_per_key", p->dereg_ns_per_key);
 		put_text(o, "why", p->why);
 		json_object_array_add(list, o);
 	}
@@ -361,6 +371,7 @@ static int answer_stats(const struct admin_env *env, struct admin_call *call,
 			struct errtext *err)
 {
 	struct rung_counts counts = {.env = env};
+	uint64_t registrations = 0, registered_bytes = 0;
 	struct json_object *o;
 	int rc = check_bare(request, err);
 
@@ -375,6 +386,14 @@ static int answer_stats(const struct admin_env *env, struct admin_call *call,
 	put_number(o, "rungs_odp", counts.of[LH_RUNG_ODP]);
 	put_number(o, "rungs_staged", counts.of[LH_RUNG_STAGED]);
 	put_number(o, "rungs_none", counts.of[LH_RUNG_NONE]);
+	for (unsigned int i = 0; i < env->holdings_env->nr_devices; i++) {
+		const struct region_budget *budget = cache_budget(env->holdings_env, i);
+
+		registrations += budget->registrations;
+		registered_bytes += budget->bytes;
+	}
+	put_number(o, "registrations", registrations);
+	put_number(o, "registered_bytes", registered_bytes);
 	*result = o;
 	return 0;
 }

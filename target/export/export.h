@@ -31,7 +31,13 @@ enum export_prepare {
 	EXPORT_PREPARE_ALLOCATE, /* fill all holes when the export is added */
 };
 
-/* Of the file system, what stays for others when holes are filled beforehand. */
+/** Blocks that clones of the file share with it. */
+enum export_unshare {
+	EXPORT_UNSHARE_NEVER,	   /* stay so until somebody writes to them */
+	EXPORT_UNSHARE_ON_ACQUIRE, /* are copied when a client asks for grants of them */
+};
+
+/* Of the file system, what stays for others when holes are filled beforehand or blocks unshared. */
 #define EXPORT_DEFAULT_RESERVE_PERCENT 1
 #define EXPORT_MAX_RESERVE_PERCENT     99
 
@@ -41,9 +47,11 @@ struct export_config {
 	const char *path;
 	uint32_t lba_bytes; /* 512 or 4096 */
 	enum export_prepare prepare;
-	unsigned int allocate_reserve_percent; /* of the file system: no hole is filled with it */
+	enum export_unshare unshare;
+	unsigned int allocate_reserve_percent; /* of the file system: stays for others */
 	bool read_only;
 	bool inbound_persistent;   /* declared: see export_durability() */
+	bool keep;		   /* open for the daemon that follows if this one crashes */
 	bool software_fabric_only; /* every listener is: page-cache files are then allowed */
 	bool adopt;		   /* the file takes the place of the one that the identity names */
 	const uint8_t *uuid;	   /* NULL, or the only identity that it may have; copied */
@@ -56,6 +64,14 @@ struct export_identity {
 	uint8_t nguid[16];
 };
 
+/**
+ * What the service manager has kept open of a daemon that crashed (sd_listen_fds(3)), for exports with
+ * `keep`: export_open() takes it. In main(), before any thread is made and any descriptor that may stay.
+ */
+void export_kept_receive(void);
+/** What no export has taken is closed, and its lease let go. Any thread, once all are open. */
+void export_kept_drop(void);
+
 struct export;
 
 /**
@@ -65,9 +81,10 @@ struct export;
  * lease, keeps nothing mapped.
  * Errors, each with a sentence that says what to do: -ENOENT, -EISDIR, -EINVAL (empty, neither file
  * nor device), -EBUSY (served already, by us or by another daemon: named; a device that the kernel
- * uses as memory), -EACCES, -EWOULDBLOCK (another process holds a lease), -EMEDIUMTYPE (page-cache file and a listener of
- * real RDMA; or inbound_persistent where it cannot be so), -EREMCHG (another file than the one that had the identity), -ESTALE (not the `uuid`),
- * -EBADMSG (the identity file makes no sense: file and line named), others of the system. Worker thread.
+ * uses as memory), -EACCES, -EWOULDBLOCK (another process holds a lease), -EMEDIUMTYPE (page-cache
+ * file and a listener of real RDMA; or inbound_persistent, or unshare, where it cannot be so),
+ * -EREMCHG (another file than the one that had the identity), -ESTALE (not the `uuid`), -EBADMSG
+ * (the identity file makes no sense: file and line named), others of the system. Worker thread.
  */
 MUST_CHECK int export_open(const struct export_config *config, struct export **e,
 			   struct errtext *err);
@@ -86,6 +103,8 @@ const struct export_identity *export_identity(const struct export *e);
 enum export_medium export_medium(const struct export *e);
 uint32_t export_lba_bytes(const struct export *e);
 bool export_read_only(const struct export *e);
+/** A daemon that crashed had it open, and maybe a lease on it, which somebody may wait for. */
+bool export_taken_over(const struct export *e);
 /** The only O_RDWR open file description of the file; the lease rides on it. */
 int export_fd(const struct export *e);
 /** Are loads and stores those of the medium itself, past any cache of the kernel's? */
@@ -105,6 +124,12 @@ bool export_volatile_cache(const struct export *e);
  * failure once a read behind it has been answered; else LH_DURABLE_COMMIT.
  */
 enum lh_durability export_durability(const struct export *e);
+
+/**
+ * Where an overlay was mounted, when the file was opened, whose upper directory has it; NULL: nowhere.
+ * Who truncates it there asks neither lease nor watch.
+ */
+const char *export_overlay(const struct export *e);
 
 /** What the path that was configured names now. */
 enum export_place {
@@ -145,10 +170,13 @@ struct view {
 	/* These four make up the file's size, which exceeds size_bytes by less than an LBA. */
 	uint64_t backed_bytes;	       /* in runs */
 	uint64_t hole_bytes;	       /* holes, and what else makes no run of whole pages */
-	uint64_t shared_bytes;	       /* clones */
+	uint64_t shared_bytes;	       /* with clones */
 	uint64_t left_out_bytes;       /* in runs if view_leave_out() had not been asked for less */
 	const struct export_run *runs; /* ascending, disjoint, not touching */
 	unsigned int nr_runs;
+	/* What view_unshare() would make runs of, in the same order; none if it is not to. */
+	const struct export_run *clones;
+	unsigned int nr_clones;
 	struct mapping *mapping; /* the room's own */
 };
 
@@ -180,14 +208,23 @@ void view_free(struct view *view);
 /**
  * Fills the holes of [offset, offset + length) (fallocate with KEEP_SIZE, then prepared like in
  * view_new()), and makes a view of the same generation and mapping with the runs there are now.
- * Shared blocks stay shared and out of the runs. Under tenure. The old view stays valid until freed.
+ * Shared blocks stay shared and out of the runs, unless the export says otherwise (view_unshare()).
+ * Under tenure. The old view stays valid until freed.
  * -ENOSPC: it does not fit beside what stays for others; then no hole is filled.
  */
 MUST_CHECK int view_allocate(const struct view *old, uint64_t offset, uint64_t length,
 			     const atomic_bool *stop, struct view **view, struct errtext *err);
 
 /**
- * A fresh look: the same without filling holes, of a file that somebody has changed in
+ * The same without filling holes: copies what clones share there to blocks of the file's own, if
+ * the export says on-acquire. -ENOSPC as above. What was copied before an error stays so, and is
+ * seen by the next look.
+ */
+MUST_CHECK int view_unshare(const struct view *old, uint64_t offset, uint64_t length,
+			    const atomic_bool *stop, struct view **view, struct errtext *err);
+
+/**
+ * A fresh look: the same without filling or copying, of a file that somebody has changed in
  * [offset, offset + length), which alone is pre-faulted. -ERANGE: it is longer now, which takes another
  * mapping, or it ends before a run of the old view does. One that is shorter otherwise gets a view that
  * ends there.
@@ -234,6 +271,7 @@ enum export_warning {
 	EXPORT_WARN_PAGE_CACHE = 1 << 0, /* no DAX */
 	EXPORT_WARN_TAIL = 1 << 1,	 /* the size is not one of whole blocks */
 	EXPORT_WARN_SPARSE = 1 << 2,	 /* and nobody asked for its holes to be filled */
+	EXPORT_WARN_OVERLAY = 1 << 3,	 /* export_overlay() */
 };
 
 /**
@@ -252,8 +290,20 @@ void export_warning_text(const struct export *e, const struct view *view, uint64
  */
 MUST_CHECK int export_hole_bytes(const struct export *e, uint64_t *blocks, uint64_t *bytes);
 
+/**
+ * What of the file somebody may have changed who did not have to ask. `*size_bytes` as export_size(). If
+ * the file has fewer `*blocks` than the last time (at first UINT64_MAX), `*runs`, to free(), are the bytes
+ * that have any, in whole pages, ascending, not touching; else NULL. 0 or -errno; -ENOLINK: deleted.
+ * Worker thread.
+ */
+MUST_CHECK int export_backing(const struct export *e, uint64_t *blocks, uint64_t *size_bytes,
+			      struct export_run **runs, unsigned int *nr_runs);
+
 /** True if [offset, offset + length) lies inside one run. Any thread. */
 bool view_backed(const struct view *view, uint64_t offset, uint64_t length);
+
+/** True if view_unshare() may make a run of the page at `offset`. Any thread. */
+bool view_unsharable(const struct view *view, uint64_t offset);
 
 /** The run that holds `offset`, else the next one after it, else NULL. Any thread. */
 const struct export_run *view_run_at(const struct view *view, uint64_t offset);

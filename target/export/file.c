@@ -6,6 +6,7 @@
 #include "file.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <stdio.h>
@@ -19,6 +20,10 @@
 #include "extents.h"
 #include "fill.h"
 #include "identity.h"
+#include "kept.h"
+#include "overlay.h"
+#include "space.h"
+#include "unshare.h"
 #include "util/log.h"
 
 /* How often another file may take the name's place while we look. */
@@ -95,7 +100,11 @@ static int open_locked(struct export *e, const struct export_config *config, str
 	ret = lockfile_take(config->lock_dir, &lock, e->name, &e->lock, &why);
 	if (ret)
 		return errtext_set(err, ret, "%s: %.400s", e->path, why.text);
-	e->fd = open(e->path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	/* One that was kept has the lease on it, which an open(2) would recall. */
+	e->fd = config->keep ? kept_take(&named) : -1;
+	e->taken_over = e->fd >= 0;
+	if (e->fd < 0)
+		e->fd = open(e->path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 	if (e->fd < 0) {
 		ret = say_open(errno, e->path, err);
 		goto drop_lock;
@@ -188,11 +197,22 @@ static int check_declared(const struct export *e, bool software_fabric_only, str
 	return 0;
 }
 
+static int find_overlay(struct export *e, struct errtext *err)
+{
+	char where[PATH_MAX];
+
+	if (!overlay_over(OVERLAY_MOUNTS, e->path, where, sizeof(where)))
+		return 0;
+	e->overlay = strdup(where);
+	return e->overlay ? 0 : errtext_set(err, -ENOMEM, "out of memory");
+}
+
 /* ---- birth and end --------------------------------------------------------------------------- */
 
 static void free_strings(struct export *e)
 {
-	fill_promise_end(e);
+	free(e->overlay);
+	space_promise_end(e);
 	fill_lock_fini(e);
 	free(e->name);
 	free(e->path);
@@ -218,9 +238,11 @@ int export_open(const struct export_config *config, struct export **e, struct er
 	new->state_dir = strdup(config->state_dir);
 	new->lba_bytes = config->lba_bytes;
 	new->prepare = config->prepare;
+	new->unshare = config->unshare;
 	new->allocate_reserve_percent = config->allocate_reserve_percent;
 	new->read_only = config->read_only;
 	new->inbound_persistent = config->inbound_persistent;
+	new->keep = config->keep;
 	if (!new->name || !new->path || !new->state_dir) {
 		ret = errtext_set(err, -ENOMEM, "out of memory");
 		goto free_export;
@@ -236,6 +258,8 @@ int export_open(const struct export_config *config, struct export **e, struct er
 		goto free_export;
 	ret = find_medium(new, config->software_fabric_only, err);
 	if (!ret)
+		ret = find_overlay(new, err);
+	if (!ret)
 		ret = check_declared(new, config->software_fabric_only, err);
 	if (!ret && export_is_dax(new))
 		ret = persistence_find(new->fd, new->path,
@@ -244,6 +268,8 @@ int export_open(const struct export_config *config, struct export **e, struct er
 	if (!ret)
 		ret = identity_get(config->state_dir, new, config->adopt, &new->identity,
 				   &new->identity_before, err);
+	if (!ret && new->unshare == EXPORT_UNSHARE_ON_ACQUIRE)
+		ret = unshare_check(new, err);
 	if (!ret && config->uuid &&
 	    memcmp(config->uuid, new->identity.uuid, sizeof(new->identity.uuid)) != 0)
 		ret = errtext_set(err, -ESTALE,
@@ -254,6 +280,8 @@ int export_open(const struct export_config *config, struct export **e, struct er
 		export_close(new);
 		return ret;
 	}
+	if (new->keep && !new->taken_over)
+		kept_store(new);
 	*e = new;
 	return 0;
 
@@ -274,6 +302,8 @@ void export_close(struct export *e)
 			log_warning("%s: its identity, which nobody was told, stays in %s: %s",
 				    e->name, e->state_dir, strerror(-err));
 	}
+	if (e->keep)
+		kept_forget(e);
 	(void)close(e->fd);
 	lockfile_drop(&e->lock);
 	free_strings(e);
@@ -294,6 +324,16 @@ const char *export_medium_text(enum export_medium medium)
 		return "page cache";
 	}
 	return "unknown";
+}
+
+const char *export_overlay(const struct export *e)
+{
+	return e->overlay;
+}
+
+bool export_taken_over(const struct export *e)
+{
+	return e->taken_over;
 }
 
 const char *export_name(const struct export *e)
@@ -432,6 +472,34 @@ int export_hole_bytes(const struct export *e, uint64_t *blocks, uint64_t *bytes)
 	return 0;
 }
 
+int export_backing(const struct export *e, uint64_t *blocks, uint64_t *size_bytes,
+		   struct export_run **runs, unsigned int *nr_runs)
+{
+	struct runs found = {0};
+	struct extents x = {0};
+	struct stat st;
+	uint64_t size;
+	int ret = export_size(e, &size);
+
+	if (!ret && fstat(e->fd, &st))
+		ret = -errno;
+	if (ret)
+		return ret;
+	if ((uint64_t)st.st_blocks < *blocks) {
+		ret = extents_read(e->fd, 0, (uint64_t)st.st_size, false, &x);
+		if (!ret)
+			ret = runs_build(&x, ~0u, (uint64_t)st.st_size, &found);
+		extents_free(&x);
+		if (ret)
+			return ret;
+	}
+	*blocks = (uint64_t)st.st_blocks;
+	*size_bytes = size;
+	*runs = found.list;
+	*nr_runs = found.nr;
+	return 0;
+}
+
 int export_resize(const struct export *e, uint64_t bytes)
 {
 	if (e->medium == EXPORT_DEVICE)
@@ -462,6 +530,8 @@ unsigned int export_warnings(const struct export *e, const struct view *view, ui
 	/* Who has holes filled and then punches some knows of them. */
 	if (view && hole_bytes > 0 && e->prepare == EXPORT_PREPARE_NONE)
 		found |= EXPORT_WARN_SPARSE;
+	if (e->overlay)
+		found |= EXPORT_WARN_OVERLAY;
 	return found;
 }
 
@@ -498,6 +568,13 @@ void export_warning_text(const struct export *e, const struct view *view, uint64
 			       "directly; prepare = allocate fills them",
 			       e->path, (unsigned long long)hole_bytes,
 			       (unsigned long long)view->size_bytes + view_tail_bytes(view));
+		break;
+	case EXPORT_WARN_OVERLAY:
+		(void)snprintf(text, size,
+			       "%s lies in the upper directory of the overlay on %s: a truncate "
+			       "there asks nobody, and is noticed only afterwards; unmount it "
+			       "while the file is exported",
+			       e->path, e->overlay);
 		break;
 	}
 }

@@ -17,9 +17,11 @@ struct export
 	char *path;
 	uint32_t lba_bytes;
 	enum export_prepare prepare;
+	enum export_unshare unshare;
 	unsigned int allocate_reserve_percent;
 	bool read_only;
 	bool inbound_persistent;
+	bool keep, taken_over;
 	bool hugetlbfs;
 	enum export_medium medium;
 	struct device device;		/* EXPORT_DEVICE */
@@ -31,10 +33,11 @@ struct export
 	int fd;
 	dev_t dev;
 	ino_t ino;
+	char *overlay; /* where one was mounted whose upper directory has it; NULL: nowhere */
 	struct lockfile lock;
 	pthread_rwlock_t fill_lock; /* fill.h */
-	struct list promise_link;   /* fill.c's, as is … */
-	uint64_t promised_bytes;    /* … what holes will take that are to be filled; 0: none */
+	struct list promise_link;   /* space.c's, as is … */
+	uint64_t promised_bytes;    /* … what it is to have of the file system; 0: nothing */
 };
 
 /** Size in bytes, not rounded. 0 or -errno. */

@@ -17,16 +17,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 
+#include "space.h"
 #include "util/counter.h"
 
 /* Between two of them it may be stopped: a memory file system clears what it gives. */
 #define FILL_SLICE_BYTES MIB(256)
+#define DOING		 "fill the holes of"
+#define KEPT		 "; it keeps what it got of them"
 
-DEFINE_COUNTER(fills_refused, "allocations_refused", "Times that holes could not be filled");
 DEFINE_COUNTER(undone, "allocations_undone_bytes",
 	       "Bytes that failing allocations got and gave back");
 
@@ -61,7 +61,7 @@ void fill_write_end(struct export *e)
 	(void)pthread_rwlock_unlock(&e->fill_lock);
 }
 
-/* ---- does it fit? ---------------------------------------------------------------------------- */
+/* ---- what there is to fill ------------------------------------------------------------------- */
 
 /* At least what fallocate(2) will take of [from, to), metadata aside. */
 static uint64_t missing_bytes(const struct export *e, uint64_t from, uint64_t to,
@@ -82,72 +82,10 @@ static uint64_t missing_bytes(const struct export *e, uint64_t from, uint64_t to
 	return missing;
 }
 
-/* Exports whose holes are to be filled. All change under the lock; worker threads. */
-static pthread_mutex_t promise_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct list promises = LIST_INIT(promises);
-
-static uint64_t promised_to_others(const struct export *e)
-{
-	uint64_t bytes = 0;
-	struct list *l;
-
-	list_for_each (l, &promises) {
-		const struct export *other = list_entry(l, struct export, promise_link);
-
-		if (other != e && other->dev == e->dev)
-			bytes += other->promised_bytes;
-	}
-	return bytes;
-}
-
-/* With the lock held. */
-static int check_space(const struct export *e, uint64_t missing, struct errtext *err)
-{
-	uint64_t free_bytes, kept, promised = promised_to_others(e);
-	struct statvfs fs;
-
-	/* A tmpfs without a limit has no blocks. hugetlbfs has no holes to be filled. */
-	if (missing == 0 || e->hugetlbfs || fstatvfs(e->fd, &fs) || fs.f_blocks == 0)
-		return 0;
-	free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
-	kept = (uint64_t)fs.f_blocks * fs.f_frsize / 100 * e->allocate_reserve_percent;
-	if (promised <= free_bytes && kept <= free_bytes - promised &&
-	    missing <= free_bytes - promised - kept)
-		return 0;
-	counter_add(&fills_refused, 1);
-	return errtext_set(
-		err, -ENOSPC,
-		"no space on the file system to fill the holes of %s: %llu MiB are "
-		"missing, %llu MiB are free, of which %llu stay for others "
-		"(allocate_reserve_percent = %u) and %llu for the holes of other exports",
-		e->path, (unsigned long long)(missing / MIB(1)),
-		(unsigned long long)(free_bytes / MIB(1)), (unsigned long long)(kept / MIB(1)),
-		e->allocate_reserve_percent, (unsigned long long)(promised / MIB(1)));
-}
-
 int fill_promise(struct export *e, uint64_t from, uint64_t to, const struct extents *x,
 		 struct errtext *err)
 {
-	uint64_t missing = missing_bytes(e, from, to, x);
-	int ret;
-
-	(void)pthread_mutex_lock(&promise_lock);
-	/* A promise is not taken back: others may have got what they were promised just now. */
-	ret = missing <= e->promised_bytes ? 0 : check_space(e, missing, err);
-	if (!ret && e->promised_bytes == 0 && missing > 0)
-		list_push(&promises, &e->promise_link);
-	if (!ret)
-		e->promised_bytes = max_u64(e->promised_bytes, missing);
-	(void)pthread_mutex_unlock(&promise_lock);
-	return ret;
-}
-
-void fill_promise_end(struct export *e)
-{
-	(void)pthread_mutex_lock(&promise_lock);
-	list_del(&e->promise_link);
-	e->promised_bytes = 0;
-	(void)pthread_mutex_unlock(&promise_lock);
+	return space_promise(e, DOING, missing_bytes(e, from, to, x), err);
 }
 
 /* ---- giving back ----------------------------------------------------------------------------- */
@@ -209,19 +147,6 @@ static int give_back(struct export *e, uint64_t from, uint64_t to, const struct 
 
 /* ---- filling --------------------------------------------------------------------------------- */
 
-static int say(const struct export *e, int ret, int left, struct errtext *err)
-{
-	const char *stays = left ? "; it keeps what it got of them" : "";
-
-	counter_add(&fills_refused, 1);
-	if (ret == -ENOSPC || ret == -EDQUOT)
-		return errtext_set(err, ret,
-				   "no space on the file system to fill the holes of %s: %s%s",
-				   e->path, strerror(-ret), stays);
-	return errtext_set(err, ret, "cannot fill the holes of %s: %s%s", e->path, strerror(-ret),
-			   stays);
-}
-
 int fill_holes(struct export *e, uint64_t from, uint64_t to, const atomic_bool *stop,
 	       struct errtext *err)
 {
@@ -232,7 +157,7 @@ int fill_holes(struct export *e, uint64_t from, uint64_t to, const atomic_bool *
 		return 0; /* has none */
 	ret = extents_read(e->fd, from, to, true, &before);
 	if (ret) {
-		ret = say(e, ret, 0, err);
+		ret = space_refused(e, DOING, ret, "", err);
 		goto out;
 	}
 	/* A call that has nothing to do changes the times of the file nevertheless. */
@@ -241,24 +166,16 @@ int fill_holes(struct export *e, uint64_t from, uint64_t to, const atomic_bool *
 	ret = fill_promise(e, from, to, &before, err);
 	if (ret)
 		goto out;
-	for (uint64_t at = from; !ret && at < to;) {
-		uint64_t n = min_u64(to - at, FILL_SLICE_BYTES);
-
-		if (stop && atomic_load_explicit(stop, memory_order_relaxed))
-			ret = -ECANCELED;
-		else if (!fallocate(e->fd, FALLOC_FL_KEEP_SIZE, (off_t)at, (off_t)n))
-			at += n;
-		else if (errno != EINTR)
-			ret = -errno;
-	}
+	ret = space_take(e, 0, from, to, FILL_SLICE_BYTES, stop);
 	/* Whoever wants the file has it at once; what is filled by then is needed soon again. */
 	if (ret == -ECANCELED)
 		ret = errtext_set(err, ret, "somebody wants %s while its holes are filled",
 				  e->path);
 	else if (ret)
-		ret = say(e, ret, give_back(e, from, to, &before), err);
+		ret = space_refused(e, DOING, ret, give_back(e, from, to, &before) ? KEPT : "",
+				    err);
 out:
-	fill_promise_end(e);
+	space_promise_end(e);
 	extents_free(&before);
 	return ret;
 }

@@ -15,14 +15,9 @@
 MUST_CHECK int fill_holes(struct export *e, uint64_t from, uint64_t to, const atomic_bool *stop,
 			  struct errtext *err);
 
-/**
- * Keeps the space that fill_holes() will need there, so that neither another export's promise nor
- * its filling gets it; other programs may. -ENOSPC: there is not enough. Worker thread.
- */
+/** space_promise() of what fill_holes() will need there. */
 MUST_CHECK int fill_promise(struct export *e, uint64_t from, uint64_t to, const struct extents *x,
 			    struct errtext *err);
-/** Kept no longer; it may not have been. */
-void fill_promise_end(struct export *e);
 
 /* Around whatever writes through a mapping where no key is: what is given back has no writer. */
 MUST_CHECK int fill_lock_init(struct export *e);

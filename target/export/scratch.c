@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "addresses.h"
+#include "scratch.h"
 #include "util/log.h"
 
 #define SCRATCH_PREFIX	   ".leasehold-probe-"
@@ -122,6 +123,21 @@ static int map(const struct export *e, struct export_scratch *s, uint64_t align)
 	if (err)
 		return err;
 	return madvise(s->base, s->bytes, MADV_POPULATE_WRITE) == 0 ? 0 : -errno;
+}
+
+int scratch_unnamed(const struct export *e, int *fd)
+{
+	struct stat st;
+	int dir, new, err = open_folder(e, &st, &dir);
+
+	if (err)
+		return err;
+	new = openat(dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	err = new < 0 ? -errno : 0;
+	(void)close(dir);
+	if (err == 0)
+		*fd = new;
+	return err;
 }
 
 /* Instead of a device, which has room for nothing but its content: memory that can be pinned as well. */

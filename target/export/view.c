@@ -2,7 +2,7 @@
 /*
  * Views: a file prepared for registration, and what there was to register. A view is made in one
  * go, under tenure, and never changes; the mapping under it is shared with the views that
- * view_allocate() makes of it. Worker threads, but for the lookups.
+ * view_allocate() and view_unshare() make of it. Worker threads, but for the lookups.
  */
 #include "file.h"
 
@@ -14,6 +14,7 @@
 
 #include "fill.h"
 #include "mapping.h"
+#include "unshare.h"
 
 /* ---- preparation ----------------------------------------------------------------------------- */
 
@@ -52,6 +53,7 @@ struct plan {
 	uint64_t file_bytes;
 	uint64_t from, to; /* page bounds: only what lies there is made ready */
 	bool allocate;	   /* fills the holes in it */
+	bool unshare;	   /* parts it from clones */
 	const atomic_bool *stop;
 };
 
@@ -173,10 +175,12 @@ static int say(struct errtext *err, int ret, const struct export *e)
 static int make(const struct plan *p, uint32_t generation, struct view **view, struct errtext *err)
 {
 	struct view *v = calloc(1, sizeof(*v));
-	struct runs runs = {0};
+	struct runs runs = {0}, clones = {0};
 	struct extents x = {0};
-	int ret = p->allocate ? fill_holes(p->e, p->from, p->to, p->stop, err) : 0;
+	int ret = p->unshare ? unshare_range(p->e, p->from, p->to, p->stop, err) : 0;
 
+	if (!ret && p->allocate)
+		ret = fill_holes(p->e, p->from, p->to, p->stop, err);
 	if (ret) {
 		free(v);
 		return ret;
@@ -184,6 +188,8 @@ static int make(const struct plan *p, uint32_t generation, struct view **view, s
 	ret = v ? prepare(p, &x) : -ENOMEM;
 	if (!ret)
 		ret = runs_build(&x, registrable(p->e), p->file_bytes, &runs);
+	if (!ret && p->e->unshare == EXPORT_UNSHARE_ON_ACQUIRE)
+		ret = runs_build(&x, KIND(EXTENT_SHARED), p->file_bytes, &clones);
 	extents_free(&x);
 	for (unsigned int i = 0; !ret && i < runs.nr && p->e->medium != EXPORT_PAGE_CACHE; i++) {
 		uint64_t lo = max_u64(runs.list[i].offset, p->from);
@@ -193,6 +199,7 @@ static int make(const struct plan *p, uint32_t generation, struct view **view, s
 			ret = populate(p, lo, hi);
 	}
 	if (ret) {
+		free(clones.list);
 		free(runs.list);
 		free(v);
 		return say(err, ret, p->e);
@@ -208,6 +215,8 @@ static int make(const struct plan *p, uint32_t generation, struct view **view, s
 		.shared_bytes = runs.shared_bytes,
 		.runs = runs.list,
 		.nr_runs = runs.nr,
+		.clones = clones.list,
+		.nr_clones = clones.nr,
 		.mapping = p->m,
 	};
 	*view = v;
@@ -311,14 +320,15 @@ static int look_again(const struct view *old, uint64_t *file_bytes, struct errte
 	return 0;
 }
 
-int view_allocate(const struct view *old, uint64_t offset, uint64_t length, const atomic_bool *stop,
-		  struct view **view, struct errtext *err)
+static int grow(const struct view *old, uint64_t offset, uint64_t length, bool allocate,
+		const atomic_bool *stop, struct view **view, struct errtext *err)
 {
 	uint64_t page = export_page_bytes();
 	struct plan p = {
 		.e = old->export,
 		.m = old->mapping,
-		.allocate = true,
+		.allocate = allocate,
+		.unshare = old->export->unshare == EXPORT_UNSHARE_ON_ACQUIRE,
 		.stop = stop,
 	};
 	int ret;
@@ -335,6 +345,18 @@ int view_allocate(const struct view *old, uint64_t offset, uint64_t length, cons
 	if (ret)
 		mapping_put(p.m);
 	return ret;
+}
+
+int view_allocate(const struct view *old, uint64_t offset, uint64_t length, const atomic_bool *stop,
+		  struct view **view, struct errtext *err)
+{
+	return grow(old, offset, length, true, stop, view, err);
+}
+
+int view_unshare(const struct view *old, uint64_t offset, uint64_t length, const atomic_bool *stop,
+		 struct view **view, struct errtext *err)
+{
+	return grow(old, offset, length, false, stop, view, err);
 }
 
 int view_again(const struct view *old, uint64_t offset, uint64_t length, const atomic_bool *stop,
@@ -386,25 +408,38 @@ static unsigned int add_rest(struct runs *runs, uint64_t at, uint64_t end,
 	return i;
 }
 
+/* What the ranges leave of a list of runs. -ENOMEM. */
+static int rest_of(const struct export_run *list, unsigned int nr,
+		   const struct export_range *sorted, unsigned int nr_ranges, struct runs *rest)
+{
+	rest->list = calloc((size_t)nr + nr_ranges + 1, sizeof(*rest->list));
+	if (!rest->list)
+		return -ENOMEM;
+	for (unsigned int i = 0, next = 0; i < nr; i++)
+		next = add_rest(rest, list[i].offset, list[i].offset + list[i].length, sorted,
+				nr_ranges, next);
+	return 0;
+}
+
 /* What is left of `old` without the ranges, of a file of `file_bytes`. */
 static int narrow(const struct view *old, const struct export_range *ranges, unsigned int nr_ranges,
 		  uint64_t file_bytes, bool comes_back, struct view **view)
 {
 	struct export_range *sorted = malloc((nr_ranges + 1) * sizeof(*sorted));
 	struct view *v = malloc(sizeof(*v));
-	struct runs runs = {0};
+	struct runs runs = {0}, clones = {0};
 	int ret = -ENOMEM;
 
-	runs.list = calloc((size_t)old->nr_runs + nr_ranges + 1, sizeof(*runs.list));
-	if (!v || !runs.list || !sorted)
+	if (!v || !sorted)
 		goto fail;
 	memcpy(sorted, ranges, nr_ranges * sizeof(*sorted));
 	qsort(sorted, nr_ranges, sizeof(*sorted), compare_ranges);
-	for (unsigned int i = 0, next = 0; i < old->nr_runs; i++)
-		next = add_rest(&runs, old->runs[i].offset,
-				old->runs[i].offset + old->runs[i].length, sorted, nr_ranges, next);
+	ret = rest_of(old->runs, old->nr_runs, sorted, nr_ranges, &runs);
+	if (!ret)
+		ret = rest_of(old->clones, old->nr_clones, sorted, nr_ranges, &clones);
 	/* A fault for a huge page would fill the hole that comes. */
-	ret = mapping_keep_holes(old->mapping, old->export, &runs);
+	if (!ret)
+		ret = mapping_keep_holes(old->mapping, old->export, &runs);
 	if (ret)
 		goto fail;
 	for (unsigned int i = 0; i < runs.nr; i++)
@@ -414,6 +449,8 @@ static int narrow(const struct view *old, const struct export_range *ranges, uns
 	*v = *old;
 	v->runs = runs.list;
 	v->nr_runs = runs.nr;
+	v->clones = clones.list;
+	v->nr_clones = clones.nr;
 	v->size_bytes = align_down(file_bytes, old->export->lba_bytes);
 	v->backed_bytes = runs.backed_bytes;
 	/* Where these lie is not known here. */
@@ -429,6 +466,7 @@ static int narrow(const struct view *old, const struct export_range *ranges, uns
 	return 0;
 
 fail:
+	free(clones.list);
 	free(runs.list);
 	free(sorted);
 	free(v);
@@ -463,26 +501,40 @@ void view_free(struct view *view)
 	if (!view)
 		return;
 	mapping_put(view->mapping);
+	free((void *)view->clones);
 	free((void *)view->runs);
 	free(view);
 }
 
 /* ---- lookups: any thread --------------------------------------------------------------------- */
 
-const struct export_run *view_run_at(const struct view *view, uint64_t offset)
+/* The first run that ends behind `offset`. */
+static const struct export_run *find(const struct export_run *list, unsigned int nr,
+				     uint64_t offset)
 {
-	unsigned int lo = 0, hi = view->nr_runs;
+	unsigned int lo = 0, hi = nr;
 
-	/* The first run that ends behind `offset`. */
 	while (lo < hi) {
 		unsigned int mid = lo + (hi - lo) / 2;
 
-		if (view->runs[mid].offset + view->runs[mid].length <= offset)
+		if (list[mid].offset + list[mid].length <= offset)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	return lo < view->nr_runs ? &view->runs[lo] : NULL;
+	return lo < nr ? &list[lo] : NULL;
+}
+
+const struct export_run *view_run_at(const struct view *view, uint64_t offset)
+{
+	return find(view->runs, view->nr_runs, offset);
+}
+
+bool view_unsharable(const struct view *view, uint64_t offset)
+{
+	const struct export_run *r = find(view->clones, view->nr_clones, offset);
+
+	return r && r->offset <= offset;
 }
 
 bool view_backed(const struct view *view, uint64_t offset, uint64_t length)

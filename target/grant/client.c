@@ -36,6 +36,11 @@ int grant_client_new(const struct holding_env *env, const struct grant_client_co
 	client->config = *config;
 	client->config.name[sizeof(client->config.name) - 1] = '\0';
 	client->config.host[sizeof(client->config.host) - 1] = '\0';
+	client->usage.host = usage_host_get(client->config.host);
+	if (!client->usage.host) {
+		free(client);
+		return -ENOMEM;
+	}
 	list_init(&client->grants);
 	list_init(&client->acquires);
 	list_init(&client->releases);
@@ -54,6 +59,7 @@ void grant_client_free(struct grant_client *client)
 	       !client->gone_done);
 	loop_timer_cancel(client->env->control, &client->expiry);
 	loop_timer_cancel(client->env->control, &client->kill_timer);
+	usage_host_put(client->usage.host);
 	free(client);
 }
 
@@ -121,6 +127,7 @@ struct grant *client_grant_new(struct grant_client *client, struct holding *h, u
 	if (access & LH_GRANT_WRITE)
 		atomic_fetch_add_explicit(&h->nr_write_grants, 1, memory_order_relaxed);
 	list_push(&h->grants, &g->link);
+	h->nr_grants++;
 	list_push(&client->grants, &g->client_link);
 	list_init(&g->dying_link);
 	usage_add(&client->usage, length);
@@ -136,6 +143,7 @@ void client_grant_free(struct grant *g)
 	table_remove(&g->h->table, &g->node);
 	(void)pthread_mutex_unlock(&g->h->table_lock);
 	list_del(&g->link);
+	g->h->nr_grants--;
 	list_del(&g->client_link);
 	list_del(&g->dying_link);
 	usage_drop(&g->client->usage, g->node.end - g->node.offset);
@@ -199,7 +207,7 @@ static void kill_done(struct work *work)
 		client->kill_failures = 0;
 		kill_next(client);
 	}
-	grant_check_releases(client);
+	release_check(client);
 	for (unsigned int i = 0; i < nr_holdings; i++)
 		holding_check_keys(holdings[i]);
 	client_check_gone(client);
@@ -334,14 +342,16 @@ static bool tell_holder(struct table_node *node, void *arg)
 	const struct holding_env *env = g->h->env;
 	struct range_holders *x = arg;
 	const struct holding_range *r = x->range;
+	/* To the end as it is: a recall of all there could ever be is one of the generation. */
+	const uint64_t end =
+		min_u64(r->end, align_up(g->h->current->view->size_bytes, LH_GRANT_ALIGN));
 
 	if (g->state != GRANT_LIVE || g->client->mark == r->serial)
 		return true;
 	g->client->mark = r->serial;
 	x->clients++;
 	if (!g->client->fenced)
-		env->ops->tell(env->ops_ctx, g->client, g->h, r->offset,
-			       r->end == INT64_MAX ? UINT64_MAX : r->end - r->offset,
+		env->ops->tell(env->ops_ctx, g->client, g->h, r->offset, end - r->offset,
 			       g->h->generation, env->deadline_ms);
 	return true;
 }

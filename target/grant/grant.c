@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Acquire and Release. An acquire takes its bytes in the table first, so that whoever comes next
+ * Acquire. An acquire takes its bytes in the table first, so that whoever comes next
  * sees them taken, then has its keys made on the registrar, one at a time; afterwards everything is
  * checked again, since a recall, or the client's end, may have come meanwhile. Before one for
  * writing gets a key, block commands that change the bytes and began before have ended. Holes are
- * filled one acquire after another: each gives the export a view with more runs. Control loop.
+ * filled, and blocks unshared, one acquire after another: each gives the export a view with more
+ * runs. Control loop.
  */
 #include "grant/internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "util/counter.h"
 #include "wire/wire.h"
@@ -34,9 +36,10 @@ struct acquire {
 	struct grant_want want;
 	void (*done)(void *arg, const struct grant_answer *answer);
 	void *arg;
+	struct release *split;	    /* whose: for what stays of what it cuts, all of it or none */
 	_Atomic uint16_t cancelled; /* 0, or the status to answer as soon as nothing is under way */
 	bool making;		    /* `work` is with the registrar */
-	bool grown;		    /* its holes were filled, once */
+	bool grown;		    /* its holes were filled or blocks unshared, once */
 	struct settling *settling;  /* it waits for block commands */
 
 	struct served *served; /* whose view the keys are made over */
@@ -55,10 +58,12 @@ static void fill_answer(const struct acquire *op, struct grant_answer *answer)
 	answer->generation = h->generation;
 	answer->durability = holding_durability(h, op->client->config.device);
 	answer->expiry_ms = h->env->grant_expiry_ms;
+	answer->access = LH_GRANT_READ | LH_GRANT_WRITE;
 	answer->count = op->count;
 	for (unsigned int i = 0; i < op->count; i++) {
 		const struct grant *g = op->grants[i];
 
+		answer->access &= g->access;
 		answer->covered_length += g->key.length;
 		answer->grants[i] = (struct lh_grant){
 			.offset = htole64(g->key.offset),
@@ -128,10 +133,13 @@ static void keys_made(struct acquire *op)
 
 	op->served->users--;
 	(void)drop_unmade(op);
-	if (status == 0 && op->count == 0)
+	if (status == 0 && (op->count == 0 || (op->split && op->err)))
 		status = status_of_key(op->err);
+	if (status == 0 && op->split && !release_stands(op->split))
+		status = LH_SC_STALE_GENERATION;
 	for (unsigned int i = 0; i < op->count; i++) {
 		op->grants[i]->state = GRANT_LIVE;
+		op->grants[i]->life = ++op->client->lives;
 		h->nr_live++;
 		/* The client never learns of these. */
 		if (status)
@@ -140,7 +148,9 @@ static void keys_made(struct acquire *op)
 	if (status == 0) {
 		assert(h->recall.state == RECALL_GRANTED && !op->client->fenced);
 		counter_add(&grants_made, op->count);
-		client_touch(op->client);
+		/* What stays lives as long as it would have. */
+		if (!op->split)
+			client_touch(op->client);
 	} else {
 		op->count = 0;
 	}
@@ -264,8 +274,8 @@ static void take(struct acquire *op, uint64_t length)
 		finish(op, LH_SC_CONFLICT);
 		return;
 	}
-	status = usage_allow(&op->client->usage, op->h->env, (length + piece - 1) / piece, length,
-			     now_ns());
+	status = usage_allow(&op->client->usage, op->h->env, op->h->nr_grants,
+			     (length + piece - 1) / piece, length, now_ns());
 	if (status) {
 		finish(op, status);
 		return;
@@ -326,14 +336,30 @@ static uint16_t check(const struct acquire *op)
 	return NVME_SC_SUCCESS;
 }
 
-/* Bytes from `offset` on that are backed without a gap, at most `length`. */
-static uint64_t backed_from(const struct view *view, uint64_t offset, uint64_t length)
+uint64_t grant_backed_from(const struct view *view, uint64_t offset, uint64_t length)
 {
 	const struct export_run *run = view_run_at(view, offset);
 
 	if (!run || run->offset > offset)
 		return 0;
 	return min_u64(length, run->offset + run->length - offset);
+}
+
+/* Is more to be made ready than what is backed? Of what is shared, only if nothing is: what is
+ * backed in front of it does not wait for a copy. */
+static bool wants_more(const struct acquire *op, uint64_t backed)
+{
+	if (op->want.allocate)
+		return backed < op->want.length;
+	return backed == 0 && view_unsharable(op->h->current->view, op->want.offset);
+}
+
+static void give(struct acquire *op, uint64_t backed)
+{
+	if (backed == 0)
+		finish(op, LH_SC_NOT_BACKED);
+	else
+		take(op, backed);
 }
 
 static void consider(struct acquire *op)
@@ -348,9 +374,9 @@ static void consider(struct acquire *op)
 	}
 	/* The rest it asks for again, and is told to wait. */
 	(void)range_held_back(h, op->want.offset, &op->want.length);
-	backed = backed_from(h->current->view, op->want.offset, op->want.length);
-	if (backed < op->want.length && op->want.allocate && !op->grown) {
-		if (h->config.export.read_only) {
+	backed = grant_backed_from(h->current->view, op->want.offset, op->want.length);
+	if (!op->grown && wants_more(op, backed)) {
+		if (op->want.allocate && h->config.export.read_only) {
 			finish(op, NVME_SC_ACCESS_DENIED);
 			return;
 		}
@@ -358,10 +384,7 @@ static void consider(struct acquire *op)
 		grant_grow_next(h);
 		return;
 	}
-	if (backed == 0)
-		finish(op, LH_SC_NOT_BACKED);
-	else
-		take(op, backed);
+	give(op, backed);
 }
 
 static void on_acquire(struct loop_msg *msg)
@@ -369,10 +392,28 @@ static void on_acquire(struct loop_msg *msg)
 	consider(container_of(msg, struct acquire, msg));
 }
 
+static struct acquire *acquire_new(struct holding *h, struct grant_client *client,
+				   void (*done)(void *arg, const struct grant_answer *answer),
+				   void *arg)
+{
+	struct acquire *op = calloc(1, sizeof(*op));
+
+	if (!op)
+		return NULL;
+	op->h = h;
+	op->client = client;
+	op->done = done;
+	op->arg = arg;
+	list_push(&h->acquires, &op->link);
+	list_push(&client->acquires, &op->client_link);
+	list_init(&op->grow_link);
+	return op;
+}
+
 void grant_acquire(struct holding *h, struct grant_client *client, const struct grant_want *want,
 		   void (*done)(void *arg, const struct grant_answer *answer), void *arg)
 {
-	struct acquire *op = calloc(1, sizeof(*op));
+	struct acquire *op = acquire_new(h, client, done, arg);
 
 	if (!op) {
 		struct grant_answer answer = {.status = NVME_SC_INTERNAL};
@@ -380,18 +421,35 @@ void grant_acquire(struct holding *h, struct grant_client *client, const struct 
 		done(arg, &answer);
 		return;
 	}
-	op->h = h;
-	op->client = client;
 	op->want = *want;
-	op->done = done;
-	op->arg = arg;
-	list_push(&h->acquires, &op->link);
-	list_push(&client->acquires, &op->client_link);
-	list_init(&op->grow_link);
 	loop_post(h->env->control, &op->msg, on_acquire);
 }
 
-/* ---- holes ----------------------------------------------------------------------------------- */
+/* ---- what stays of grants that are cut ------------------------------------------------------- */
+
+/*
+ * No block command is waited for: the grants that are cut, over the same bytes, are alive till these
+ * are, and hold up who came behind them; who was before them has ended.
+ */
+int grant_split(struct holding *h, struct grant_client *client, struct release *release,
+		struct grant *const *remains, unsigned int count,
+		void (*done)(void *arg, const struct grant_answer *answer))
+{
+	struct acquire *op = acquire_new(h, client, done, release);
+
+	assert(count > 0 && count <= LH_ACQUIRE_MAX_GRANTS);
+	if (!op)
+		return -ENOMEM;
+	op->split = release;
+	memcpy(op->grants, remains, count * sizeof(*remains));
+	op->count = count;
+	op->served = h->current;
+	op->served->users++;
+	make_key(op);
+	return 0;
+}
+
+/* ---- holes and clones ------------------------------------------------------------------------ */
 
 void grant_grow_next(struct holding *h)
 {
@@ -410,15 +468,16 @@ void grant_grow_next(struct holding *h)
 		return;
 	}
 	(void)range_held_back(h, op->want.offset, &op->want.length);
-	/* Another acquire may have filled them meanwhile. */
-	backed = backed_from(h->current->view, op->want.offset, op->want.length);
+	/* Another acquire may have had it done meanwhile. */
+	backed = grant_backed_from(h->current->view, op->want.offset, op->want.length);
 	from = op->want.offset + backed;
-	length = min_u64(op->want.length - backed, GRANT_ALLOCATE_BYTES);
-	if (length > 0) {
-		make_growth(h, op, from, length);
+	length = min_u64(op->want.length - backed,
+			 op->want.allocate ? GRANT_ALLOCATE_BYTES : GRANT_UNSHARE_BYTES);
+	if (wants_more(op, backed)) {
+		make_growth(h, op, from, length, op->want.allocate);
 		return;
 	}
-	take(op, backed);
+	give(op, backed);
 	grant_grow_next(h);
 }
 
@@ -434,9 +493,9 @@ void grant_grown(struct holding *h, struct acquire *op, int err)
 	}
 	/* What was backed before can be had still. */
 	if (err && err != -ECANCELED &&
-	    backed_from(op->h->current->view, op->want.offset, op->want.length) == 0 &&
+	    grant_backed_from(op->h->current->view, op->want.offset, op->want.length) == 0 &&
 	    check(op) == NVME_SC_SUCCESS)
-		finish(op, nvme_status_from_errno(err));
+		finish(op, op->want.allocate ? nvme_status_from_errno(err) : LH_SC_NOT_BACKED);
 	else
 		consider(op);
 }
@@ -465,6 +524,19 @@ void grant_cancel_all(struct holding *h)
 		cancel(list_entry(l, struct acquire, link), LH_SC_RECALLING);
 }
 
+static bool wants_any(const struct acquire *op, uint64_t offset, uint64_t end)
+{
+	if (!op->split)
+		return range_overlaps(op->want.offset, op->want.length, offset, end - offset);
+	for (unsigned int i = 0; i < op->count; i++) {
+		const struct table_node *node = &op->grants[i]->node;
+
+		if (node->offset < end && node->end > offset)
+			return true;
+	}
+	return false;
+}
+
 void grant_cancel_range(struct holding *h, uint64_t offset, uint64_t end)
 {
 	struct list *l, *next;
@@ -472,7 +544,7 @@ void grant_cancel_range(struct holding *h, uint64_t offset, uint64_t end)
 	list_for_each_safe (l, next, &h->acquires) {
 		struct acquire *op = list_entry(l, struct acquire, link);
 
-		if (range_overlaps(op->want.offset, op->want.length, offset, end - offset))
+		if (wants_any(op, offset, end))
 			cancel(op, LH_SC_RECALLING);
 	}
 }
@@ -504,98 +576,4 @@ void grant_kill_all(struct holding *h)
 	list_for_each (l, &h->grants)
 		client_grant_kill(list_entry(l, struct grant, link));
 	holding_check_keys(h);
-}
-
-/* ---- release --------------------------------------------------------------------------------- */
-
-struct release {
-	struct list link; /* grant_client.releases */
-	struct holding *h;
-	uint64_t offset, end;
-	uint32_t generation; /* 0: any */
-	void (*done)(void *arg, uint16_t status);
-	void *arg;
-	struct grant_client *client;
-	uint16_t status;
-	struct loop_msg msg;
-	bool answering;
-};
-
-static bool released_by(const struct grant *g, const struct release *r)
-{
-	return g->h == r->h && g->node.offset >= r->offset && g->node.end <= r->end &&
-	       (r->generation == 0 || g->generation == r->generation) && g->state != GRANT_MAKING;
-}
-
-static void on_release(struct loop_msg *msg)
-{
-	struct release *r = container_of(msg, struct release, msg);
-	struct grant_client *client = r->client;
-
-	list_del(&r->link);
-	r->done(r->arg, r->status);
-	free(r);
-	client_check_gone(client);
-}
-
-static void answer_release(struct release *r, uint16_t status)
-{
-	r->answering = true;
-	r->status = status;
-	loop_post(r->client->env->control, &r->msg, on_release);
-}
-
-void grant_check_releases(struct grant_client *client)
-{
-	struct list *rl, *gl;
-
-	list_for_each (rl, &client->releases) {
-		struct release *r = list_entry(rl, struct release, link);
-		bool left = false;
-
-		list_for_each (gl, &client->grants) {
-			const struct grant *g = list_entry(gl, struct grant, client_link);
-
-			/* One that lives was being made, or not asked for, when this came. */
-			left = g->state == GRANT_DYING && released_by(g, r);
-			if (left)
-				break;
-		}
-		if (!left && !r->answering)
-			answer_release(r, NVME_SC_SUCCESS);
-	}
-}
-
-void grant_release(struct holding *h, struct grant_client *client, uint64_t offset, uint64_t length,
-		   uint32_t generation, void (*done)(void *arg, uint16_t status), void *arg)
-{
-	struct release *r = calloc(1, sizeof(*r));
-	struct list *l;
-
-	if (!r) {
-		done(arg, NVME_SC_INTERNAL);
-		return;
-	}
-	*r = (struct release){
-		.h = h,
-		.offset = offset,
-		.end = length <= UINT64_MAX - offset ? offset + length : UINT64_MAX,
-		.generation = generation,
-		.done = done,
-		.arg = arg,
-		.client = client,
-	};
-	list_push(&client->releases, &r->link);
-	if (generation > h->generation) {
-		answer_release(r, LH_SC_STALE_GENERATION);
-		return;
-	}
-	list_for_each (l, &client->grants) {
-		struct grant *g = list_entry(l, struct grant, client_link);
-
-		if (released_by(g, r))
-			client_grant_kill(g);
-	}
-	holding_check_keys(h);
-	grant_check_releases(client);
 }

@@ -34,6 +34,13 @@
 #define GRANT_DEFAULT_DEADLINE_MS    1000	       /* ask first; then fence */
 #define GRANT_RECALL_AWAKE_NS	     (500 * NS_PER_US) /* that threads wait for answers unslept */
 #define GRANT_DEFAULT_MAX_PER_CLIENT 4096
+/*
+ * Of all clients together: a recall kills every key of an export, one after another, at 4 to 10 µs each,
+ * while a landlord waits; and no host is to have all of them.
+ */
+#define GRANT_DEFAULT_MAX_PER_EXPORT 16384
+#define GRANT_DEFAULT_MAX_PER_HOST   8192
+#define GRANT_MAX_PER_EXPORT	     (1u << 24)
 #define GRANT_DEFAULT_MAX_BYTES	     0 /* no limit: what is granted takes no memory but the file's own */
 /*
  * Keys that a client may have made in a second. Who waits for each answer, as libleasehold does, comes
@@ -42,6 +49,10 @@
 #define GRANT_DEFAULT_MAX_REGISTRATIONS 100000
 #define GRANT_MAX_REGISTRATIONS		1000000
 #define GRANT_DEFAULT_EXPIRY_MS		60000 /* a client's grants, unless renewed */
+#define GRANT_DEFAULT_MAX_REGISTERED	0     /* for block commands: no limit but the adapter's */
+#define GRANT_MIN_REGISTERED_BYTES	MIB(1)
+#define GRANT_DEFAULT_TURN_MS		100 /* of the choice what is registered */
+#define GRANT_DEFAULT_HOTTER		(3 * REGION_HEAT_TOUCH) /* used in three turns */
 #define GRANT_DEFAULT_RUNG_RETRY_MS	1000 /* to the first attempt at a better rung; then doubled */
 
 struct holding;
@@ -93,6 +104,11 @@ struct holding_ops {
 	 */
 	void (*drain)(void *ctx, struct holding *h, uint64_t offset, uint64_t length,
 		      struct loop_msg *done, void (*fn)(struct loop_msg *));
+	/**
+	 * The same of every serving. Of a slice that nobody finds any more (region_withhold()).
+	 */
+	void (*drain_all)(void *ctx, struct holding *h, uint64_t offset, uint64_t length,
+			  struct loop_msg *done, void (*fn)(struct loop_msg *));
 	/** Block queue pairs with such work go to error, as soon as their reactors turn to it. */
 	void (*fence_range)(void *ctx, struct holding *h, uint64_t offset, uint64_t length);
 	/** Commits that touch the range are refused as stale, until unsealed as often as sealed.
@@ -121,6 +137,8 @@ struct holding_ops {
 	void (*changed)(void *ctx, struct holding *h, unsigned int change);
 };
 
+struct cache;
+
 /** Shared by all holdings of the daemon. Must outlive them. */
 struct holding_env {
 	struct loop *control;
@@ -134,10 +152,31 @@ struct holding_env {
 	uint32_t deadline_ms;
 	uint32_t grant_expiry_ms;
 	uint32_t max_grants_per_client;
+	uint32_t max_grants_per_export;	       /* of all clients */
+	uint32_t max_grants_per_host;	       /* of all its clients, to all exports; by host NQN */
 	uint64_t max_granted_bytes_per_client; /* 0: no limit; what overlaps counts twice */
 	uint32_t max_registrations_per_second; /* of a client; 0: no limit */
 	uint32_t rung_retry_ms;
+	struct cache *cache; /* of cache_new() */
 };
+
+/** What each adapter may have registered for block commands, of all exports together. */
+struct cache_limits {
+	uint32_t max_registrations; /* 0: what the adapter has, less max_grants_per_export */
+	uint64_t max_bytes;	    /* 0: no limit */
+	uint32_t turn_ms; /* from one look at what is used to the next; 0: GRANT_DEFAULT_TURN_MS */
+	uint32_t hotter;  /* than another must be who takes its room; 0: GRANT_DEFAULT_HOTTER */
+};
+
+/**
+ * Before the first holding, when devices, control loop and limits of `env` are set: sets env->cache.
+ * -ENOMEM.
+ */
+MUST_CHECK int cache_new(struct holding_env *env, const struct cache_limits *limits);
+/** After the last holding. */
+void cache_free(struct holding_env *env);
+/** What is used of it, of all exports. Any thread. */
+const struct region_budget *cache_budget(const struct holding_env *env, unsigned int device);
 
 struct holding_config {
 	struct export_config export;
@@ -197,6 +236,18 @@ void holding_go_on(struct holding *h);
 /** A lease signal came: every holding looks at its tenure. */
 void holding_scan(struct holding *h);
 
+/**
+ * A transfer of a serving that is in use found that memory of the file is missing: the file is compared
+ * with what is served now, not in a few seconds. Any thread.
+ */
+void holding_suspect(struct holding *h);
+
+/**
+ * A block command went through buffers for want of a registration, and region_miss() says that it is
+ * news. Any thread; of a serving that is in use.
+ */
+void holding_miss(struct holding *h);
+
 /* ---- clients and grants ---------------------------------------------------------------------- */
 
 /** What a client is to a grant: its direct queue's device, protection domain and queue pair. */
@@ -235,6 +286,7 @@ struct grant_answer {
 	uint32_t generation;
 	enum lh_durability durability;
 	uint32_t expiry_ms;
+	unsigned int access; /* that all of the grants have */
 	uint64_t covered_length;
 	uint64_t held_length; /* LH_SC_RECALLING: that a landlord has, from the offset on; 0: all */
 	bool reclaimed;	      /* the same: by holding_reclaim() */
@@ -254,14 +306,28 @@ struct grant_answer {
 void grant_acquire(struct holding *h, struct grant_client *client, const struct grant_want *want,
 		   void (*done)(void *arg, const struct grant_answer *answer), void *arg);
 
+struct grant_give_back {
+	uint64_t offset;     /* bytes, LH_GRANT_ALIGN-aligned */
+	uint64_t length;     /* bytes; what wraps is to the end */
+	uint32_t generation; /* 0: any */
+	bool split; /* what reaches outside is cut, else refused; then `length` is aligned, too */
+};
+
 /**
- * Kills every grant of the client inside [offset, offset + length) of that generation (0: of any),
- * then done(arg, status), never before this returns. Grants that reach outside the range are left.
- * Also during a recall and after it. Releasing nothing is a success; a generation newer than ours is
- * LH_SC_STALE_GENERATION.
+ * Ends every grant of the client in the range, of that generation, then done(arg, answer), never
+ * before this returns: no key of the client reaches the bytes any more. Also during a recall and after
+ * it. Releasing nothing is a success.
+ * A grant that reaches outside the range is split: what is left of it, before the range and behind it,
+ * is granted anew before the old key dies, so that nobody gets it in between, with the same access and
+ * the rest of its life; `answer` has these grants, its covered_length their bytes.
+ * On an error nothing has changed: LH_SC_STALE_GENERATION (newer than ours), LH_SC_CUT (a grant reaches
+ * outside, and without `split`), and of what would be left: LH_SC_RECALLING (it is wanted back, so it
+ * is to be released as well), LH_SC_NOT_BACKED, LH_SC_NO_DIRECT_QUEUE, those of the limits, as of an
+ * Acquire, but that bytes do not count; LH_SC_LIMIT, too, beyond LH_ACQUIRE_MAX_GRANTS.
  */
-void grant_release(struct holding *h, struct grant_client *client, uint64_t offset, uint64_t length,
-		   uint32_t generation, void (*done)(void *arg, uint16_t status), void *arg);
+void grant_release(struct holding *h, struct grant_client *client,
+		   const struct grant_give_back *what,
+		   void (*done)(void *arg, const struct grant_answer *answer), void *arg);
 
 /**
  * Extends the life of all grants of the client (as each Acquire does); returns an NVMe status and
@@ -497,6 +563,9 @@ struct holding_status {
 	bool deleted; /* the file, seen within seconds; offline once it was recalled */
 	struct region_probe probes[GRANT_MAX_DEVICES]; /* rung in force, and why no better one */
 	enum region_choice choices[GRANT_MAX_DEVICES]; /* what each may do */
+	unsigned int
+		registrations[GRANT_MAX_DEVICES];     /* of what is served, for block commands, … */
+	uint64_t registered_bytes[GRANT_MAX_DEVICES]; /* … and what they cover */
 	struct recall_timeline last;
 	struct range_timeline last_range;
 };

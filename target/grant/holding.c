@@ -13,11 +13,17 @@
 #include <string.h>
 
 #include "util/counter.h"
+#include "util/histogram.h"
 #include "util/log.h"
 #include "wire/wire.h"
 
 DEFINE_COUNTER(recalls_begun, "recalls", "Times that the file system asked for its blocks");
 DEFINE_COUNTER(recalls_fenced, "recalls_fenced", "Recalls in which queues had to be put in error");
+DEFINE_HISTOGRAM(recall_wait, "recall_wait", "How long the file system waited for its blocks");
+DEFINE_HISTOGRAM(recall_answer, "recall_answer",
+		 "How long the last client took to give its grants back, or was waited for");
+DEFINE_HISTOGRAM(recall_keys, "recall_keys", "How long the last keys took to die after that");
+DEFINE_HISTOGRAM(recall_return, "recall_return", "How long until the export was registered again");
 
 uint64_t backoff_ns(unsigned int failures, uint64_t most_ns)
 {
@@ -131,6 +137,7 @@ void holding_start(struct holding *h, void (*done)(void *arg, int err, const cha
 	h->state = HOLDING_STARTING;
 	holding_why(h, "opening the file and testing adapters");
 	init_recall(h);
+	cache_join(h);
 	make_open(h);
 }
 
@@ -208,7 +215,8 @@ void holding_check_stopped(struct holding *h)
 {
 	if (!h->stopped || h->work_busy || h->make.kind != MAKE_NOTHING || h->stepping ||
 	    h->punch.step != PUNCH_IDLE || !list_empty(&h->acquires) || !list_empty(&h->reclaims) ||
-	    !list_empty(&h->locals) || h->conflict_recalls > 0 || h->state == HOLDING_OFFLINE)
+	    !list_empty(&h->locals) || h->conflict_recalls > 0 || h->rest.served ||
+	    h->state == HOLDING_OFFLINE)
 		return;
 	assert(h->recall.state == RECALL_RELEASED && list_empty(&h->grants));
 	make_unwant(h);
@@ -222,7 +230,7 @@ void holding_check_stopped(struct holding *h)
 	}
 	serve_bury(h);
 	if (list_empty(&h->served) && h->burials == 0 && !h->bury_busy && !h->look.busy &&
-	    !h->resize.looking && !h->ladder.busy)
+	    !atomic_load(&h->look.asked) && cache_quiet(h) && !h->resize.looking && !h->ladder.busy)
 		make_close(h);
 }
 
@@ -240,6 +248,7 @@ void holding_closed(struct holding *h)
 	if (h->state != HOLDING_OFFLINE) {
 		loop_timer_cancel(h->env->control, &h->timer);
 		loop_timer_cancel(h->env->control, &h->range_timer);
+		cache_leave(h);
 		h->state = HOLDING_OFFLINE;
 		if (h->start_err == 0)
 			holding_why(h, "stopped");
@@ -305,6 +314,7 @@ static void on_sealed(struct loop_msg *msg)
 static void begin_recall(struct holding *h, unsigned int mask)
 {
 	make_cancel(h);
+	rest_cancel(h);
 	punch_recalled(h);
 	if (h->bury_busy)
 		pool_hurry(h->env->registrar, &h->bury_work);
@@ -354,6 +364,15 @@ static void fence_clients(struct holding *h)
 }
 
 /* Invariant 2: by now nothing of ours reaches the memory. */
+static void count_recall(const struct recall_timeline *t)
+{
+	histogram_add(&recall_wait, t->unlocked_ns - t->seen_ns);
+	if (t->told_ns && t->released_ns >= t->told_ns)
+		histogram_add(&recall_answer, t->released_ns - t->told_ns);
+	if (t->released_ns && t->keys_dead_ns >= t->released_ns)
+		histogram_add(&recall_keys, t->keys_dead_ns - t->released_ns);
+}
+
 static void release_tenure(struct holding *h)
 {
 	uint64_t unlocked_ns;
@@ -371,12 +390,14 @@ static void release_tenure(struct holding *h)
 	holding_stay_awake(h, false);
 	loop_timer_cancel(h->env->control, &h->timer);
 	range_overtaken(h);
+	cache_next(h);
 	if (h->generation == 0) {
 		h->state = HOLDING_STARTING;
 		return;
 	}
 	if (h->state == HOLDING_RECALLING) {
 		h->timeline.unlocked_ns = unlocked_ns;
+		count_recall(&h->timeline);
 		log_notice("%s: generation %u is released after %llu us", h->config.export.name,
 			   h->generation,
 			   (unsigned long long)(h->timeline.unlocked_ns - h->timeline.seen_ns) /
@@ -410,7 +431,7 @@ static void describe(const struct holding *h, char *text, size_t size)
 		used += (size_t)snprintf(
 			text + used, size - used,
 			", of which %llu bytes in holes and %llu shared go through "
-			"the file system; see prepare = allocate",
+			"the file system; see prepare = allocate and unshare = on-acquire",
 			(unsigned long long)view->hole_bytes,
 			(unsigned long long)view->shared_bytes);
 	if (view->left_out_bytes > 0 && used < size)
@@ -489,8 +510,10 @@ static void publish(struct holding *h)
 	h->state = HOLDING_SERVING;
 	h->retake_failures = 0;
 	size_changed = h->current->view->size_bytes != size_before;
-	if (h->timeline.unlocked_ns)
+	if (h->timeline.unlocked_ns) {
 		h->timeline.serving_ns = now_ns();
+		histogram_add(&recall_return, h->timeline.serving_ns - h->timeline.unlocked_ns);
+	}
 	describe(h, text, sizeof(text));
 	holding_why(h, "%s", text);
 	if (size_changed)
@@ -673,6 +696,12 @@ void holding_status(const struct holding *h, struct holding_status *status)
 		status->reclaimed_bytes = view->left_out_bytes;
 		status->tail_bytes = view_tail_bytes(view);
 		status->keys = region_keys_alive(view);
+	}
+	for (unsigned int i = 0; h->current && i < h->env->nr_devices; i++) {
+		const struct region *region = h->current->regions[i];
+
+		status->registrations[i] = region ? region_count(region) : 0;
+		status->registered_bytes[i] = region ? region_bytes(region) : 0;
 	}
 }
 

@@ -5,6 +5,8 @@
  *
  *   holding.c  birth, start and stop, the recall machine's actions, status
  *   make.c     open, self-test, tenure, views and regions: what takes workers and the registrar
+ *   rest.c     slices that are registered while the export is served
+ *   cache.c    which slices, where an adapter's budget is too small for all
  *   punch.c    holes that hosts ask for, and the file's part of a new size
  *   resize.c   a new size, from the wish to the answer
  *   range.c    recalls of a range, while the rest is served on
@@ -13,9 +15,10 @@
  *   evict.c    grants that are forbidden from now on
  *   conflict.c block commands beside other hosts' grants for writing
  *   ladder.c   how the memory is registered with each adapter, and when that changes
- *   look.c     whether the file is still where its path says
+ *   look.c     whether the file is still where its path says, and what is served
  *   serve.c    generations that are or were served: publishing and burying them
- *   grant.c    Acquire and Release
+ *   grant.c    Acquire
+ *   release.c  Release, of all of a grant or a part
  *   client.c   clients: the killing of keys, expiry, the end
  *   listing.c  who holds what, for people
  */
@@ -31,8 +34,10 @@
 #include "grant/usage.h"
 #include "tenure/tenure.h"
 
-#define GRANT_ALLOCATE_BYTES MIB(256)  /* that one Acquire fills; the answer says how far it came */
-#define GRANT_KILL_BATCH     128       /* keys that the registrar kills before it looks up */
+#define GRANT_ALLOCATE_BYTES MIB(256) /* that one Acquire fills; the answer says how far it came */
+#define GRANT_UNSHARE_BYTES  MIB(64)  /* the same of what it has copied, without ALLOCATE */
+#define GRANT_KILL_BATCH     128      /* keys that the registrar kills before it looks up */
+#define GRANT_KILL_NS	     4000 /* that a recall takes for each grant, beside the adapter's part */
 #define RETRY_MIN_NS	     NS_PER_MS /* back-off of what failed, doubled each time … */
 #define RETRY_MAX_NS	     (100 * NS_PER_MS)
 #define RETAKE_MAX_NS	     (1000 * NS_PER_MS)
@@ -56,6 +61,7 @@ struct served {
 	struct region *regions[GRANT_MAX_DEVICES];
 	uint64_t left_out;    /* ranges whose holding_range.left_out is this are not in it */
 	bool making;	      /* make.c still works on it */
+	bool growing;	      /* a slice more of it is with the registrar */
 	bool unregister;      /* its keys are to go */
 	bool dead;	      /* nobody uses it any more */
 	bool publish_pending; /* publish_msg is on its way */
@@ -81,17 +87,54 @@ struct make {
 	atomic_bool cancel; /* what has not started does not */
 	struct served *next;
 	unsigned int device;	 /* whose region is being made */
-	uint64_t offset, length; /* to fill */
+	uint64_t offset, length; /* to fill, or to unshare only */
+	bool allocate;		 /* the first */
 	struct work work;
 	bool in_registrar; /* else with the workers */
 	int err;
 	struct errtext text;
-	const struct region *old; /* to share registrations with, or NULL */
-	bool dropping;		  /* what there is of the device's region goes again */
+	const struct region
+		*old;	    /* to share registrations with, and what is known of use; or NULL */
+	bool dropping;	    /* what there is of the device's region goes again */
+	unsigned int fresh; /* slices of it that were registered, and not shared */
 	struct acquire *grower;
 	struct export_range *left_out; /* of ranges that are recalled */
 	unsigned int nr_left_out;
 	uint64_t serial;
+};
+
+/* ---- the rest of the slices ------------------------------------------------------------------ */
+
+enum rest_job {
+	REST_STEP,     /* the next one is registered */
+	REST_REGISTER, /* `slice` is */
+	REST_RELEASE,  /* `slice` is deregistered: it is withheld, and drained */
+};
+
+struct rest {
+	struct served *served; /* of whose slices one comes or goes; NULL: none does */
+	enum rest_job job;
+	unsigned int device, slice;
+	atomic_bool cancel; /* what has not started does not */
+	struct work work;
+	int err;
+	struct errtext text;
+	unsigned int failures;
+	struct loop_timer timer;
+};
+
+/* ---- the cache of slices --------------------------------------------------------------------- */
+
+/** A holding's part in it. */
+struct caching {
+	struct list link;  /* cache.holdings, from start to end */
+	atomic_bool asked; /* by holding_miss(): msg is on its way, … */
+	bool noticed;	   /* … or has come */
+	struct loop_msg msg;
+	bool withheld;		    /* a slice of what is served is, … */
+	unsigned int device, slice; /* … this one, … */
+	bool draining;		    /* … or of what was: commands may use it still */
+	struct loop_msg drain_msg;
 };
 
 /* ---- holes ----------------------------------------------------------------------------------- */
@@ -150,6 +193,15 @@ struct look {
 	int count_err;		  /* the same */
 	bool counted;
 	uint64_t known_holes;
+	/* Whether the view that is served is still what the file has. */
+	bool comparing, compared;  /* of a look: that it compares; its blocks are of this view */
+	uint64_t kept, size_bytes; /* the worker's: blocks, and what it found of … */
+	struct export_run *runs;   /* … these, NULL: nothing went */
+	unsigned int nr_runs;
+	int compare_err;
+	atomic_bool asked; /* by holding_suspect(): msg is on its way */
+	bool again;	   /* at once, when the one under way is done */
+	struct loop_msg msg;
 };
 
 /* ---- rungs ----------------------------------------------------------------------------------- */
@@ -219,6 +271,8 @@ struct holding {
 	struct loop_timer bury_timer;
 
 	struct make make;
+	struct rest rest;
+	struct caching caching;
 	struct punch punch;
 	struct resize resize;
 	struct look look;
@@ -272,7 +326,8 @@ struct holding {
 	struct table table;
 	struct list grants;
 	struct list acquires;
-	unsigned int nr_live;
+	unsigned int nr_grants; /* in the list … */
+	unsigned int nr_live;	/* … of which so many can be used */
 	uint32_t next_id;
 
 	void (*start_done)(void *arg, int err, const char *why);
@@ -318,6 +373,33 @@ static inline struct export *holding_file(const struct holding *h)
 /** A back-off after `failures` of them. */
 uint64_t backoff_ns(unsigned int failures, uint64_t most_ns);
 
+/* rest.c */
+/** Registers what the view that is served lacks, a slice at a time, if nothing else is going on. */
+void rest_next(struct holding *h);
+/** Nothing else is going on, so slices may come and go. */
+bool rest_idle(const struct holding *h);
+/** Registers slice `i` of what is served, out of turn. Idle. */
+void rest_register(struct holding *h, unsigned int device, unsigned int i);
+/** No slice is added any more but one that is just being registered: serve_bury() is called after it. */
+void rest_cancel(struct holding *h);
+/** Before the end. */
+void rest_stop(struct holding *h);
+
+/* cache.c */
+void cache_join(struct holding *h);
+void cache_leave(struct holding *h);
+struct region_budget *cache_budget_of(const struct holding *h, unsigned int device);
+/** Somebody needs the room more than who comes next in order. */
+bool cache_contended(const struct holding *h, unsigned int device);
+/** The holding lacks slices that there is no room for. */
+void cache_starve(const struct holding *h);
+/** Registrations have gone, or come. */
+void cache_next(const struct holding *h);
+/** Another region is served, or none: what was withheld goes with the old one. */
+void cache_forget(struct holding *h);
+/** Nothing of it is on its way. */
+bool cache_quiet(const struct holding *h);
+
 /* make.c */
 void make_open(struct holding *h);
 void make_close(struct holding *h);
@@ -329,7 +411,8 @@ void make_want_later(struct holding *h);
 void make_unwant(struct holding *h);
 void make_generation(struct holding *h);
 /** Fills holes in the current view for `grower`, which is told by grant_grown(). */
-void make_growth(struct holding *h, struct acquire *grower, uint64_t offset, uint64_t length);
+void make_growth(struct holding *h, struct acquire *grower, uint64_t offset, uint64_t length,
+		 bool allocate);
 /** A view without the ranges of h->punch; punch_prepared() or punch_failed() follows. */
 void make_punched(struct holding *h);
 /** A view without the ranges; range_published() follows, or range_make_failed(). */
@@ -456,16 +539,21 @@ struct grant {
 	struct grant_client *client;
 	enum grant_state state;
 	unsigned int access;
+	bool is_rest;  /* what is left of one that is cut */
+	uint64_t life; /* once alive: the how-manieth of its client's */
 	uint32_t generation;
 	uint32_t id;
 	uint64_t born_ns;
 	struct grant_key key;
 };
 
+struct release;
+
 struct grant_client {
 	const struct holding_env *env;
 	struct grant_client_config config;
 	struct list grants;
+	uint64_t lives; /* grants that ever came alive */
 	struct usage usage;
 	struct list acquires;
 	struct list releases;
@@ -503,7 +591,22 @@ void grant_cancel_forbidden(struct holding *h, const struct holding_eviction *e)
 void grant_cancel_client(struct grant_client *client);
 /** Every grant of the holding is to die. */
 void grant_kill_all(struct holding *h);
-void grant_check_releases(struct grant_client *client);
+/** Bytes from `offset` on that are backed without a gap, at most `length`. */
+uint64_t grant_backed_from(const struct view *view, uint64_t offset, uint64_t length);
+/**
+ * Has keys made for grants that are in the table, all or none, unless a recall of their bytes, or the
+ * client's end, comes in between: then done(release, answer), as grant_acquire()'s, and on an error
+ * they are gone. -ENOMEM: nothing was done.
+ */
+MUST_CHECK int grant_split(struct holding *h, struct grant_client *client, struct release *release,
+			   struct grant *const *remains, unsigned int count,
+			   void (*done)(void *arg, const struct grant_answer *answer));
+
+/* release.c */
+/** Keys have died. */
+void release_check(struct grant_client *client);
+/** Nothing of what it cuts has ended meanwhile. */
+bool release_stands(const struct release *r);
 
 /* client.c */
 struct grant *client_grant_new(struct grant_client *client, struct holding *h, uint64_t offset,

@@ -29,10 +29,13 @@ const char *region_choice_text(enum region_choice choice)
 
 /* ---- the self-test (a worker's) --------------------------------------------------------------- */
 
-/* An adapter's: what a watch lets go on late must find memory that the file system can take back. */
-static bool must_not_pin(const struct holding *h, unsigned int device)
+/*
+ * An adapter's: what a watch lets go on late, or an overlay without a word, must find memory that the file
+ * system can take back.
+ */
+static bool must_not_pin(const struct holding *h, const struct export *e, unsigned int device)
 {
-	return h->config.tenure == TENURE_WATCH &&
+	return (h->config.tenure == TENURE_WATCH || export_overlay(e)) &&
 	       !fabric_device_info(h->env->devices[device])->software_fabric;
 }
 
@@ -47,7 +50,7 @@ static void test_one(const struct holding *h, unsigned int i, const struct expor
 		(void)snprintf(found->why, sizeof(found->why), "asked for");
 		return;
 	}
-	if (must_not_pin(h, i))
+	if (must_not_pin(h, e, i))
 		choice = REGION_ODP;
 	err = region_probe(h->env->devices[i], e, choice, found, &text);
 	if (!err)
@@ -72,7 +75,17 @@ int ladder_test(struct holding *h, const struct export *e, struct errtext *err)
 	unsigned int last = 0;
 
 	for (unsigned int i = 0; i < env->nr_devices; i++) {
-		if (l->asked[i] == REGION_PINNED && must_not_pin(h, i))
+		if (l->asked[i] != REGION_PINNED || !must_not_pin(h, e, i))
+			continue;
+		if (export_overlay(e))
+			return errtext_set(
+				err, -EINVAL,
+				"%s: registration = \"pinned\" is not for the upper directory of "
+				"an "
+				"overlay (%s): a truncate there asks nobody, and would wait for "
+				"ever; unmount it first",
+				h->config.export.name, export_overlay(e));
+		if (h->config.tenure == TENURE_WATCH)
 			return errtext_set(
 				err, -EINVAL,
 				"%s: registration = \"pinned\" needs tenure = \"lease\": under "

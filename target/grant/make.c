@@ -15,6 +15,7 @@
 #include "util/log.h"
 #include "wire/wire.h"
 
+#define SLICES_FIRST 4 /* registered of each adapter before it is served; the others while it is */
 #define TAKES_TELL \
 	24 /* attempts in a row (some seconds) after which it is told who is in the way */
 
@@ -175,6 +176,7 @@ void make_close(struct holding *h)
 	assert(!h->work_busy && list_empty(&h->served) && h->burials == 0);
 	look_stop(h);
 	ladder_stop(h);
+	rest_stop(h);
 	h->opened = holding_file(h);
 	atomic_store_explicit(&h->export, NULL, memory_order_release);
 	h->work_busy = true;
@@ -183,31 +185,51 @@ void make_close(struct holding *h)
 
 /* ---- the tenure ------------------------------------------------------------------------------ */
 
-/* Deregistration is part of a recall: that of so many bytes must fit into who waits' patience. */
+/* Of as many grants as there may be; whichever adapters they are by. */
+static uint64_t kill_all_ns(const struct holding *h)
+{
+	uint64_t each_ns = 0;
+
+	for (unsigned int i = 0; i < h->env->nr_devices; i++) {
+		const struct region_probe *probe = &h->probes[i];
+
+		if (region_registers(probe->rung))
+			each_ns = max_u64(each_ns, GRANT_KILL_NS + probe->dereg_ns_per_key);
+	}
+	return each_ns * h->env->max_grants_per_export;
+}
+
+/*
+ * Deregistration is part of a recall: that of so many bytes, and of all the grants that there may be,
+ * must fit into who waits' patience.
+ */
 static int check_budget(const struct holding *h, uint64_t bytes, struct errtext *err)
 {
 	bool watch = h->config.tenure == TENURE_WATCH;
 	uint64_t patience_ns = watch ? h->recall.limits.deadline_ns * WATCH_SHARE
 				     : (uint64_t)h->break_time_s * NS_PER_S / BUDGET_SHARE;
-	uint64_t mib = bytes / MIB(1), need_ns;
+	uint64_t mib = bytes / MIB(1), bytes_ns = 0, grants_ns = kill_all_ns(h), need_ns;
+	char whose[64];
 
-	need_ns = h->recall.limits.deadline_ns;
 	for (unsigned int i = 0; i < h->env->nr_devices; i++)
-		need_ns += h->probes[i].dereg_ns_per_gib / KIB(1) * mib;
+		bytes_ns += h->probes[i].dereg_ns_per_gib / KIB(1) * mib;
+	need_ns = h->recall.limits.deadline_ns + bytes_ns + grants_ns;
 	if (need_ns <= patience_ns)
 		return 0;
 	if (watch)
-		return errtext_set(err, -ERANGE,
-				   "%s: to give %llu MiB back may take %llu ms, more than local "
-				   "operations wait, %d times recall_deadline_ms: raise it, or "
-				   "export smaller files",
-				   h->config.export.name, (unsigned long long)mib,
-				   (unsigned long long)(need_ns / NS_PER_MS), WATCH_SHARE);
+		(void)snprintf(whose, sizeof(whose),
+			       "local operations wait, %d times recall_deadline_ms", WATCH_SHARE);
+	else
+		(void)snprintf(whose, sizeof(whose), "a quarter of fs.lease-break-time (%d s)",
+			       h->break_time_s);
 	return errtext_set(err, -ERANGE,
-			   "%s: to give %llu MiB back may take %llu ms, more than a quarter of "
-			   "fs.lease-break-time (%d s): raise it, or export smaller files",
+			   "%s: to give %llu MiB and %u grants back may take %llu ms (%llu of them "
+			   "for the grants), more than %s: raise it, or %s",
 			   h->config.export.name, (unsigned long long)mib,
-			   (unsigned long long)(need_ns / NS_PER_MS), h->break_time_s);
+			   h->env->max_grants_per_export, (unsigned long long)(need_ns / NS_PER_MS),
+			   (unsigned long long)(grants_ns / NS_PER_MS), whose,
+			   grants_ns > bytes_ns ? "lower max_grants_per_export"
+						: "export smaller files");
 }
 
 /* Touches take_no_leases, changes, work_err and work_text. */
@@ -276,8 +298,10 @@ static void take_failed(struct holding *h)
 		make_want(h);
 		return;
 	}
-	/* Also who has opened it while it was held: it could have been served by then. */
-	if (h->work_err == -EAGAIN && (h->config.wait_if_busy || h->changes > 0)) {
+	/* Also who has opened it while it was held: it could have been served by then. And who has waited
+	 * for a daemon that crashed. */
+	if (h->work_err == -EAGAIN &&
+	    (h->config.wait_if_busy || h->changes > 0 || export_taken_over(holding_file(h)))) {
 		char text[ERRTEXT_BYTES + 64];
 
 		(void)snprintf(text, sizeof(text), "%s; waiting until it is closed",
@@ -446,6 +470,7 @@ static void give_up(struct holding *h, int err)
 	if (kind != MAKE_GENERATION)
 		grant_grow_next(h);
 	punch_next(h);
+	rest_next(h);
 	holding_check_stopped(h);
 }
 
@@ -523,12 +548,20 @@ static void region_run(struct work *work)
 		return;
 	}
 	if (make->err == 0 && !*region)
-		make->err = region_begin(h->env->block_pds[make->device], make->next->view,
-					 h->probes[make->device].rung, region);
+		make->err = region_begin(h->env->block_pds[make->device],
+					 cache_budget_of(h, make->device), make->next->view,
+					 h->probes[make->device].rung, make->old, region);
 	if (make->err)
 		(void)errtext_set(&make->text, 0, "no region: %s", strerror(-make->err));
 	else
-		make->err = region_step(*region, make->old, &make->text);
+		make->err = region_step(*region, &make->text);
+}
+
+/* What it still lacks is new, so nobody misses it. */
+static bool is_enough(const struct make *make)
+{
+	return make->err == 1 && !make->dropping && make->fresh >= SLICES_FIRST &&
+	       region_past(make->next->regions[make->device]);
 }
 
 static void region_done(struct work *work)
@@ -554,8 +587,12 @@ static void region_done(struct work *work)
 		give_up(h, h->make.err);
 		return;
 	}
-	if (h->make.err == 0)
+	if (h->make.err == 1 && !dropped)
+		h->make.fresh++;
+	if (h->make.err == 0 || is_enough(&h->make)) {
 		h->make.device++;
+		h->make.fresh = 0;
+	}
 	make_regions(h);
 }
 
@@ -575,7 +612,7 @@ static void make_regions(struct holding *h)
 		return;
 	}
 	make->in_registrar = true;
-	make->old = make->kind != MAKE_GENERATION ? h->current->regions[make->device] : NULL;
+	make->old = h->current ? h->current->regions[make->device] : NULL;
 	pool_submit(h->env->registrar, &make->work, POOL_NORMAL, region_run, region_done,
 		    h->env->control);
 }
@@ -592,8 +629,8 @@ static int look(struct holding *h, struct view **view)
 
 	switch (make->kind) {
 	case MAKE_GROWTH:
-		return view_allocate(old, make->offset, make->length, &make->cancel, view,
-				     &make->text);
+		return (make->allocate ? view_allocate : view_unshare)(
+			old, make->offset, make->length, &make->cancel, view, &make->text);
 	case MAKE_PUNCH:
 		if (h->punch.resize_to)
 			return view_cut(old, h->punch.resize_to, view);
@@ -658,6 +695,8 @@ static void make_begin(struct holding *h, enum making kind)
 	make->device = 0;
 	make->in_registrar = false;
 	make->dropping = false;
+	make->fresh = 0;
+	rest_cancel(h);
 	make->next = served_new(h);
 	if (!make->next || range_leave_out(h, kind) != 0) {
 		(void)errtext_set(&make->text, 0, "%s: no memory", h->config.export.name);
@@ -680,9 +719,11 @@ void make_generation(struct holding *h)
 	make_begin(h, MAKE_GENERATION);
 }
 
-void make_growth(struct holding *h, struct acquire *grower, uint64_t offset, uint64_t length)
+void make_growth(struct holding *h, struct acquire *grower, uint64_t offset, uint64_t length,
+		 bool allocate)
 {
 	h->make.grower = grower;
+	h->make.allocate = allocate;
 	h->make.offset = offset;
 	h->make.length = length;
 	make_begin(h, MAKE_GROWTH);

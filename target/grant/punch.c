@@ -189,6 +189,7 @@ static void punch_done(struct work *work)
 		h->punch.recalled = true;
 	if (h->punch.step == PUNCH_IDLE)
 		grant_grow_next(h);
+	rest_next(h);
 	holding_check_drained(h);
 	holding_check_stopped(h);
 }
@@ -215,7 +216,7 @@ void punch_check_buried(struct holding *h)
 			continue;
 		if (s->publish_pending)
 			return;
-		if (s != h->current && served_has_keys(s))
+		if (s != h->current && (s->growing || served_has_keys(s)))
 			return;
 	}
 	assert(h->recall.state == RECALL_GRANTED);

@@ -252,6 +252,7 @@ static void on_ended(struct loop_msg *msg)
 	}
 	punch_next(h);
 	grant_grow_next(h);
+	rest_next(h);
 	holding_check_stopped(h);
 }
 
@@ -563,6 +564,7 @@ void holding_recall_range(struct holding *h, struct holding_range *r)
 	r->timer.fn = on_timer;
 	range_recall_init(&r->recall, &limits, r->grants_only);
 	list_push(&h->ranges, &r->link);
+	rest_cancel(h);
 	h->kept += r->tenure;
 	range_next(h);
 }

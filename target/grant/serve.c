@@ -65,6 +65,7 @@ static void on_published(struct loop_msg *msg)
 	s->before = NULL;
 	serve_bury(h);
 	punch_check_buried(h);
+	rest_next(h);
 	holding_check_stopped(h);
 }
 
@@ -94,6 +95,7 @@ void serve_publish(struct holding *h, struct served *next)
 	next->before = h->current;
 	next->publish_pending = true;
 	h->current = next;
+	cache_forget(h);
 	look_published(h);
 	env->ops->publish(env->ops_ctx, h, &next->pub, &next->publish_msg, on_published);
 	range_published(h);
@@ -133,7 +135,7 @@ static void free_dead(struct holding *h)
 	list_for_each_safe (l, next, &h->served) {
 		struct served *s = list_entry(l, struct served, link);
 
-		if (!s->dead || s->making || s->publish_pending || s->users > 0 ||
+		if (!s->dead || s->making || s->growing || s->publish_pending || s->users > 0 ||
 		    region_with_keys(s))
 			continue;
 		list_del(&s->link);
@@ -168,6 +170,8 @@ static void shrink_done(struct work *work)
 		h->bury_failures = 0;
 		serve_bury(h);
 		punch_check_buried(h);
+		if (!recall_going_on(&h->recall))
+			cache_next(h);
 		return;
 	}
 	if (h->bury_failures % BURY_COMPLAIN == 0)
@@ -211,6 +215,9 @@ static bool withdraw(struct holding *h)
 {
 	struct holding_range *r;
 
+	/* One that is being registered may be of them. */
+	if (h->rest.served && range_to_withdraw(h))
+		return true;
 	while (!h->bury_busy && (r = range_to_withdraw(h))) {
 		struct region *region = reaching(h, r);
 
@@ -233,7 +240,7 @@ void serve_bury(struct holding *h)
 		struct served *s = list_entry(l, struct served, link);
 		struct region **region;
 
-		if (s->making) {
+		if (s->making || s->growing) {
 			any = true;
 			continue;
 		}
@@ -255,6 +262,8 @@ void serve_unregister_all(struct holding *h)
 {
 	struct list *l;
 
+	rest_cancel(h);
+	cache_forget(h);
 	list_for_each (l, &h->served)
 		list_entry(l, struct served, link)->unregister = true;
 	serve_bury(h);

@@ -1,18 +1,57 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The limits of one client. Who may hold so many grants may get as many at once, whatever the rate: a
- * recall may have taken them all.
+ * The limits of one client, of its host, and of an export. Who may hold so many grants may get as many
+ * at once, whatever the rate: a recall may have taken them all.
  */
 #include "grant/usage.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "util/counter.h"
 #include "wire/direct.h"
 
 DEFINE_COUNTER(over_grants, "acquires_over_grants_limit", "Acquires beyond max_grants_per_client");
+DEFINE_COUNTER(over_host, "acquires_over_host_limit", "Acquires beyond max_grants_per_host");
+DEFINE_COUNTER(over_export, "acquires_over_export_limit", "Acquires beyond max_grants_per_export");
 DEFINE_COUNTER(over_bytes, "acquires_over_bytes_limit",
 	       "Acquires beyond max_granted_bytes_per_client");
 DEFINE_COUNTER(over_rate, "acquires_over_rate_limit",
 	       "Acquires beyond max_registrations_per_second");
+
+static struct list hosts = LIST_INIT(hosts);
+
+struct usage_host *usage_host_get(const char *nqn)
+{
+	struct usage_host *host;
+	struct list *l;
+
+	list_for_each (l, &hosts) {
+		host = list_entry(l, struct usage_host, link);
+		if (strcmp(host->nqn, nqn) == 0) {
+			host->clients++;
+			return host;
+		}
+	}
+	host = calloc(1, sizeof(*host));
+	if (!host)
+		return NULL;
+	host->clients = 1;
+	(void)snprintf(host->nqn, sizeof(host->nqn), "%s", nqn);
+	list_push(&hosts, &host->link);
+	return host;
+}
+
+void usage_host_put(struct usage_host *host)
+{
+	assert(host->clients > 0);
+	if (--host->clients > 0)
+		return;
+	assert(host->grants == 0);
+	list_del(&host->link);
+	free(host);
+}
 
 static void leak(struct usage *usage, uint64_t rate, uint64_t now_ns)
 {
@@ -41,14 +80,22 @@ static bool register_some(struct usage *usage, const struct holding_env *env, ui
 	return true;
 }
 
-uint16_t usage_allow(struct usage *usage, const struct holding_env *env, uint64_t grants,
-		     uint64_t bytes, uint64_t now_ns)
+uint16_t usage_allow(struct usage *usage, const struct holding_env *env, uint64_t of_export,
+		     uint64_t grants, uint64_t bytes, uint64_t now_ns)
 {
 	const uint64_t most = env->max_granted_bytes_per_client;
 
 	if (usage->grants + grants > env->max_grants_per_client) {
 		counter_add(&over_grants, 1);
 		return LH_SC_LIMIT;
+	}
+	if (of_export + grants > env->max_grants_per_export) {
+		counter_add(&over_export, 1);
+		return LH_SC_LIMIT_EXPORT;
+	}
+	if (usage->host->grants + grants > env->max_grants_per_host) {
+		counter_add(&over_host, 1);
+		return LH_SC_LIMIT_HOST;
 	}
 	if (most > 0 && !range_ok(usage->bytes, bytes, most)) {
 		counter_add(&over_bytes, 1);
@@ -64,12 +111,14 @@ uint16_t usage_allow(struct usage *usage, const struct holding_env *env, uint64_
 void usage_add(struct usage *usage, uint64_t bytes)
 {
 	usage->grants++;
+	usage->host->grants++;
 	usage->bytes += bytes;
 }
 
 void usage_drop(struct usage *usage, uint64_t bytes)
 {
-	assert(usage->grants > 0 && usage->bytes >= bytes);
+	assert(usage->grants > 0 && usage->host->grants > 0 && usage->bytes >= bytes);
 	usage->grants--;
+	usage->host->grants--;
 	usage->bytes -= bytes;
 }

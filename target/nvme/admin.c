@@ -61,6 +61,7 @@ void admin_execute(struct request *r)
 	case LH_ADMIN_ACQUIRE:
 	case LH_ADMIN_RENEW:
 	case LH_ADMIN_RELEASE:
+	case LH_ADMIN_RELEASE_PART:
 		direct_execute(r);
 		break;
 	default:

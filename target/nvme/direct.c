@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The direct extension's commands on the admin queue: Open Direct, Acquire, Renew, Release. Parsed
- * on the admin queue's reactor, done on control, where grants live; the request waits for the answer
- * even if its queue dies meanwhile (the queue waits for the request).
+ * The direct extension's commands on the admin queue: Open Direct, Acquire, Renew, Release, Release
+ * Part. Parsed on the admin queue's reactor, done on control, where grants live; the request waits for
+ * the answer even if its queue dies meanwhile (the queue waits for the request).
  */
 #include "nvme/controller.h"
 
@@ -17,7 +17,7 @@
 
 DEFINE_COUNTER(acquires, "nvme_acquires", "Acquire commands");
 DEFINE_COUNTER(acquires_refused, "nvme_acquires_refused", "Acquire commands without a grant");
-DEFINE_COUNTER(releases, "nvme_releases", "Release commands");
+DEFINE_COUNTER(releases, "nvme_releases", "Release and Release Part commands");
 
 static void answered(struct request *r)
 {
@@ -74,28 +74,33 @@ static uint32_t held_units(const struct grant_answer *answer)
 	       (answer->reclaimed ? LH_HELD_RECLAIMED : 0);
 }
 
-static void acquired(void *arg, const struct grant_answer *answer)
+static void put_reply(struct request *r, const struct grant_answer *answer)
 {
-	struct request *r = arg;
 	struct lh_acquire_reply reply = {
 		.generation = htole32(answer->generation),
 		.count = htole16((uint16_t)answer->count),
 		.durability = (uint8_t)answer->durability,
-		.access = (uint8_t)r->u.direct.want.access,
+		.access = (uint8_t)answer->access,
 		.expiry_ms = htole32(answer->expiry_ms),
 		.covered_length = htole64(answer->covered_length),
 	};
 
+	assert(answer->count <= LH_ACQUIRE_MAX_GRANTS);
+	memcpy(r->bounce.data, &reply, sizeof(reply));
+	memcpy(r->bounce.data + sizeof(reply), answer->grants,
+	       answer->count * sizeof(answer->grants[0]));
+}
+
+static void acquired(void *arg, const struct grant_answer *answer)
+{
+	struct request *r = arg;
+
 	r->status = answer->status;
 	r->dw0 = answer->status == LH_SC_RECALLING ? held_units(answer) : answer->generation;
-	if (!answer->status) {
-		assert(answer->count <= LH_ACQUIRE_MAX_GRANTS);
-		memcpy(r->bounce.data, &reply, sizeof(reply));
-		memcpy(r->bounce.data + sizeof(reply), answer->grants,
-		       answer->count * sizeof(answer->grants[0]));
-	} else {
+	if (!answer->status)
+		put_reply(r, answer);
+	else
 		counter_add(&acquires_refused, 1);
-	}
 	request_from_control(r);
 }
 
@@ -128,11 +133,13 @@ static void acquire_on_control(struct request *r)
 	grant_acquire(h, client, &grant_want, acquired, r);
 }
 
-static void released(void *arg, uint16_t status)
+static void released(void *arg, const struct grant_answer *answer)
 {
 	struct request *r = arg;
 
-	r->status = status;
+	r->status = answer->status;
+	if (!answer->status && r->command.opcode == LH_ADMIN_RELEASE_PART)
+		put_reply(r, answer);
 	request_from_control(r);
 }
 
@@ -141,14 +148,23 @@ static void release_on_control(struct request *r)
 	const struct direct_want *want = &r->u.direct.want;
 	struct grant_client *client = find_client(r);
 	struct holding *h = find_holding(r);
+	const struct grant_give_back what = {
+		.offset = want->offset,
+		.length = want->length,
+		.generation = want->generation,
+		.split = r->command.opcode == LH_ADMIN_RELEASE_PART,
+	};
 
 	/* Without its queue a client holds nothing: releasing nothing is a success. */
 	if (!h || !client) {
+		const struct grant_answer none = {.status = h ? NVME_SC_SUCCESS
+							      : NVME_SC_INVALID_NS | NVME_SC_DNR};
+
 		r->dw0 = LH_RELEASED_NO_QUEUE;
-		released(r, h ? NVME_SC_SUCCESS : NVME_SC_INVALID_NS | NVME_SC_DNR);
+		released(r, &none);
 		return;
 	}
-	grant_release(h, client, want->offset, want->length, want->generation, released, r);
+	grant_release(h, client, &what, released, r);
 }
 
 static void renew_on_control(struct request *r)
@@ -169,17 +185,26 @@ static void token_buffered(struct request *r)
 	request_on_control(r, token_on_control, answered);
 }
 
-static void acquire_buffered(struct request *r)
+static void reply_buffered(struct request *r)
 {
 	memset(r->bounce.data, 0, r->bounce.length);
 	r->send_data = true;
-	request_on_control(r, acquire_on_control, answered);
+	request_on_control(
+		r, r->command.opcode == LH_ADMIN_ACQUIRE ? acquire_on_control : release_on_control,
+		answered);
+}
+
+/* It is answered with grants. */
+static bool has_reply(const struct request *r)
+{
+	return r->command.opcode == LH_ADMIN_ACQUIRE || r->command.opcode == LH_ADMIN_RELEASE_PART;
 }
 
 static bool nsid_ok(const struct request *r)
 {
 	/* What is being removed is still released: control knows. */
 	return r->command.opcode == LH_ADMIN_RELEASE ||
+	       r->command.opcode == LH_ADMIN_RELEASE_PART ||
 	       ns_slot(r->queue->q.nr, r->queue->controller->subsystem, r->command.nsid) <
 		       NVME_MAX_NAMESPACES;
 }
@@ -207,7 +232,7 @@ void direct_execute(struct request *r)
 	if (!refused && r->command.opcode != LH_ADMIN_RENEW && !nsid_ok(r))
 		refused = REFUSED_IN(NVME_SC_INVALID_NS, nsid);
 	/* Room for the largest answer: what was granted must reach the client whole. */
-	if (!refused && r->command.opcode == LH_ADMIN_ACQUIRE &&
+	if (!refused && has_reply(r) &&
 	    (r->command.data != COMMAND_KEYED || r->command.length < ACQUIRE_REPLY_BYTES))
 		refused = REFUSED_IN(NVME_SC_SGL_INVALID_DATA, sgl.bytes);
 	if (!refused && r->command.opcode == LH_ADMIN_ACQUIRE)
@@ -219,7 +244,11 @@ void direct_execute(struct request *r)
 	switch (r->command.opcode) {
 	case LH_ADMIN_ACQUIRE:
 		counter_add(&acquires, 1);
-		request_buffer(r, r->command.length, acquire_buffered);
+		request_buffer(r, r->command.length, reply_buffered);
+		break;
+	case LH_ADMIN_RELEASE_PART:
+		counter_add(&releases, 1);
+		request_buffer(r, r->command.length, reply_buffered);
 		break;
 	case LH_ADMIN_RELEASE:
 		counter_add(&releases, 1);

@@ -10,7 +10,8 @@
  *   publish(n):  no serving older than n is used any more (they are gone from the list);
  *   quiesce(n):  no command has work requests with region keys on a serving up to n;
  *   seal(n):     no commit is at work on a serving up to n;
- *   drain:       no such command touches the range on a serving before the last one published;
+ *   drain:       no such command touches the range on a serving before the last one published
+ *                (drain_all: on any);
  *   seal_range:  no commit that touches the range is at work;
  *   forget:      no command is left that has ever found the namespace: its slot may be another's.
  * Attach and detach wait for nothing; all come to a reactor in the order in which they were begun.
@@ -34,6 +35,7 @@ enum op_kind {
 	OP_QUIESCE,
 	OP_SEAL,
 	OP_DRAIN,
+	OP_DRAIN_ALL,
 	OP_FENCE_RANGE,
 	OP_SEAL_RANGE,
 	OP_UNSEAL_RANGE,
@@ -67,7 +69,7 @@ struct holding_op {
 	unsigned int slot;
 	enum op_kind kind;
 	uint64_t seq;
-	uint64_t before;	   /* OP_DRAIN, OP_FENCE_RANGE: of servings older than this */
+	uint64_t before;	   /* OP_DRAIN…, OP_FENCE_RANGE: of servings older than this */
 	uint64_t offset, length;   /* those and OP_SEAL_RANGE, OP_UNSEAL_RANGE */
 	_Atomic unsigned int left; /* parts not through */
 	struct loop_msg *done;
@@ -184,6 +186,7 @@ static bool part_through(const struct ns_slot *slot, const struct holding_op *op
 	case OP_FORGET:
 		return slot->requests == 0;
 	case OP_DRAIN:
+	case OP_DRAIN_ALL:
 	case OP_SEAL_RANGE:
 		return range_is_quiet(slot, op);
 	default:
@@ -313,6 +316,7 @@ static void part_arrived(struct loop_msg *msg)
 		slot->detached = true;
 		break;
 	case OP_DRAIN:
+	case OP_DRAIN_ALL:
 	case OP_FORGET:
 		break;
 	}
@@ -467,7 +471,7 @@ static void start_range_op(struct nvme_target *t, const struct holding *h, enum 
 		return;
 	}
 	op = new_op(t, slot, kind, NULL, done, fn);
-	op->before = t->homes[slot].publish_seq;
+	op->before = kind == OP_DRAIN_ALL ? UINT64_MAX : t->homes[slot].publish_seq;
 	op->offset = offset;
 	op->length = length;
 	for (unsigned int i = 0; kind == OP_SEAL_RANGE && i < t->env.nr_reactors; i++) {
@@ -596,6 +600,12 @@ static void holdings_drain(void *ctx, struct holding *h, uint64_t offset, uint64
 	start_range_op(ctx, h, OP_DRAIN, offset, length, done, fn);
 }
 
+static void holdings_drain_all(void *ctx, struct holding *h, uint64_t offset, uint64_t length,
+			       struct loop_msg *done, void (*fn)(struct loop_msg *))
+{
+	start_range_op(ctx, h, OP_DRAIN_ALL, offset, length, done, fn);
+}
+
 /* Each reactor looks itself. Should one hang, a recall of the whole export comes. */
 static void holdings_fence_range(void *ctx, struct holding *h, uint64_t offset, uint64_t length)
 {
@@ -691,6 +701,7 @@ static const struct holding_ops holding_ops = {
 	.seal = holdings_seal,
 	.fence_block = holdings_fence_block,
 	.drain = holdings_drain,
+	.drain_all = holdings_drain_all,
 	.fence_range = holdings_fence_range,
 	.seal_range = holdings_seal_range,
 	.unseal_range = holdings_unseal_range,

@@ -33,6 +33,8 @@ static bool map_region(struct request *r)
 		const struct region_slice *slice = region_find(region, offset);
 		uint32_t length;
 
+		if (!slice && region_miss(region, offset))
+			holding_miss(s->holding);
 		if (!slice || n == NVME_MAX_SEGMENTS)
 			return false;
 		length = (uint32_t)min_u64(left, slice->offset + slice->length - offset);

@@ -293,11 +293,16 @@ uint32_t direct_want_parse(const struct lh_admin_command *sqe, struct direct_wan
 	if (want->offset % LH_GRANT_ALIGN != 0)
 		return REFUSED_AT(NVME_SC_INVALID_FIELD, offsetof(struct lh_admin_command, offset),
 				  0);
-	if (sqe->opcode == LH_ADMIN_RELEASE) {
+	if (sqe->opcode == LH_ADMIN_RELEASE || sqe->opcode == LH_ADMIN_RELEASE_PART) {
 		static const uint8_t none[LH_TOKEN_BYTES];
 
 		memcpy(want->token, sqe->token, sizeof(want->token));
-		want->by_token = memcmp(want->token, none, sizeof(none)) != 0;
+		want->by_token = sqe->opcode == LH_ADMIN_RELEASE &&
+				 memcmp(want->token, none, sizeof(none)) != 0;
+		if (sqe->opcode == LH_ADMIN_RELEASE_PART && want->length % LH_GRANT_ALIGN != 0 &&
+		    want->length < UINT64_MAX - want->offset)
+			return REFUSED_AT(NVME_SC_INVALID_FIELD,
+					  offsetof(struct lh_admin_command, length), 0);
 		/* ~0: to the end, whatever it is. */
 		if (want->length > UINT64_MAX - want->offset)
 			want->length = UINT64_MAX - want->offset;

@@ -73,11 +73,22 @@ static unsigned int count_parts(const struct request *r, unsigned int max_sge)
 	return n;
 }
 
+/*
+ * Memory that is the file's own is missing, on our side: it was cut by somebody who did not ask. The
+ * connection is lost with it; by the time the host comes again the file is served as it is.
+ */
+static void check_memory(const struct request *r, enum fabric_status status)
+{
+	if (status == FABRIC_LOCAL_PROTECTION && r->keyed)
+		holding_suspect(r->use->serving->holding);
+}
+
 /* An unsignaled request completes only if it failed; its chain's last one then completes too. */
 static void part_done(struct reactor_wr *wr, const struct fabric_wc *wc)
 {
 	struct request *r = container_of(wr, struct request, part_wr);
 
+	check_memory(r, wc->status);
 	if (wc->status != FABRIC_OK)
 		queue_fail_by(&r->queue->q, wc->status, "a transfer failed");
 }
@@ -200,6 +211,7 @@ static void fetch_done(struct reactor_wr *wr, const struct fabric_wc *wc)
 	nq->reads_used -= r->chain;
 	nq->reads_done++;
 	request_set_state(r, REQUEST_PARSED);
+	check_memory(r, wc->status);
 	if (wc->status != FABRIC_OK)
 		queue_fail_by(&nq->q, wc->status, "data could not be fetched");
 	if (nq->q.failed)

@@ -114,11 +114,12 @@ static void tell(const struct fabric_device *dev, const struct export *e, enum l
 	else
 		log_info(
 			"self-test of %s on the %s of %s: %s works%s%s%s; deregistration %llu µs a "
-			"GiB",
+			"GiB, %llu ns a key",
 			name, export_medium_text(export_medium(e)), export_path(e),
 			lh_rung_text(kind), result->why[0] ? " (but not: " : "", result->why,
 			result->why[0] ? ")" : "",
-			(unsigned long long)(result->dereg_ns_per_gib / NS_PER_US));
+			(unsigned long long)(result->dereg_ns_per_gib / NS_PER_US),
+			(unsigned long long)result->dereg_ns_per_key);
 }
 
 /* Under the lock. */

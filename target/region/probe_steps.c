@@ -18,6 +18,7 @@
 #include "wire/wire.h"
 
 #define DEREG_ROUNDS 3
+#define COST_KEYS    64
 #define EDGE_BYTES   50 /* of an overrun that lie inside, and as many outside */
 
 static const struct transfer {
@@ -417,6 +418,45 @@ static int step_cost(struct probe_run *run)
 	return 0;
 }
 
+/* As many small ones, one after another, as a recall kills in one go. */
+static int step_key_cost(struct probe_run *run)
+{
+	const struct probe_buffer *peer = &run->buffers[PROBE_PD_PEER];
+	uint64_t base = (uint64_t)(uintptr_t)run->scratch->base;
+	unsigned int access =
+		remote_access | (run->kind == LH_RUNG_ODP ? FABRIC_ACCESS_ON_DEMAND : 0u);
+	struct fabric_mr *mrs[COST_KEYS];
+	uint64_t best = UINT64_MAX;
+
+	for (int round = 0; round < DEREG_ROUNDS; round++) {
+		unsigned int n = 0;
+		uint64_t begin;
+		int rc = 0, err = 0;
+
+		for (; rc == 0 && n < COST_KEYS; n += rc == 0) {
+			rc = fabric_mr_reg(run->pds[PROBE_PD_FILE], run->scratch->base + n * KIB(4),
+					   KIB(4), base + n * KIB(4), access, &mrs[n]);
+			if (rc)
+				rc = probe_fail(run, "registration of key %u of %d: %s", n,
+						COST_KEYS, strerror(-rc));
+		}
+		for (unsigned int i = 0; rc == 0 && i < n; i++) {
+			rc = request(run, run->pair.peer, FABRIC_OP_READ, peer->bytes,
+				     peer->mr->lkey, base + i * KIB(4), mrs[i]->rkey, KIB(4));
+			if (rc)
+				rc = status_fail(run, "RDMA READ", i * KIB(4), KIB(4), rc);
+		}
+		begin = now_ns();
+		while (err == 0 && n > 0)
+			err = fabric_mr_dereg(mrs[--n]);
+		if (rc || err)
+			return err ? err : rc;
+		best = min_u64(best, now_ns() - begin);
+	}
+	run->result->dereg_ns_per_key = best / COST_KEYS;
+	return 0;
+}
+
 /* ---- windows --------------------------------------------------------------------------------- */
 
 #define WINDOW_OFFSET KIB(64)
@@ -578,7 +618,7 @@ static int optional_step(struct probe_run *run, const char *name, int (*step)(st
 int probe_steps(struct probe_run *run)
 {
 	int (*const needed[])(struct probe_run *) = {step_remote, step_local, step_rights,
-						     step_cost};
+						     step_cost, step_key_cost};
 	struct region_probe *result = run->result;
 	bool near_works = false;
 	int rc = probe_connect(run, PROBE_PD_FILE);

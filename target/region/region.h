@@ -9,6 +9,9 @@
 #ifndef LEASEHOLD_REGION_H
 #define LEASEHOLD_REGION_H
 
+#include <limits.h>
+#include <stdatomic.h>
+
 #include "export/export.h"
 #include "fabric/fabric.h"
 #include "wire/direct.h"
@@ -23,7 +26,8 @@ struct region_probe {
 	bool passing;		   /* what failed may work another time: no memory for it, say */
 	bool iova;		   /* a freely chosen address works: grants get random ones */
 	bool windows;		   /* type-2 windows enforce bounds and queue pair */
-	uint64_t dereg_ns_per_gib; /* measured */
+	uint64_t dereg_ns_per_gib; /* measured, of one large registration … */
+	uint64_t dereg_ns_per_key; /* … and of a page's, as a small grant has it */
 	char why[256];		   /* for people: what failed, at which step, on which kind */
 };
 
@@ -63,26 +67,63 @@ void region_probe_forget(const struct fabric_device *dev);
 
 /* ---- block regions --------------------------------------------------------------------------- */
 
+/**
+ * What one adapter may have registered for block commands at once, of all exports, and has. Limits are
+ * set once; the registrar alone changes what is used, any thread may look.
+ */
+struct region_budget {
+	uint32_t max_registrations;
+	uint64_t max_bytes;
+	_Atomic uint32_t registrations;
+	_Atomic uint64_t bytes;
+};
+
+/** Whether a slice of so many bytes more would be within it. Any thread. */
+bool region_budget_fits(const struct region_budget *budget, uint64_t bytes);
+
+#define REGION_BUDGET_SLICES 16 /* at least so many slices fit in the bytes of a budget */
+
+/* How much a slice is used: each turn in which it is touched adds, each that cools takes one away. */
+#define REGION_HEAT_TOUCH 2
+#define REGION_HEAT_MAX	  16
+
+/** A slice of the plan; `offset` and `length` never change, `lkey` not while it is ready. */
 struct region_slice {
 	uint64_t offset; /* bytes in the file */
 	uint64_t length;
 	uint32_t lkey;
+	_Atomic bool ready;    /* its key may be named */
+	_Atomic bool touched;  /* by a command, since it was looked at last; also in vain */
+	_Atomic bool withheld; /* it has a key that nobody may name any more */
+	_Atomic uint8_t heat;
+	bool kept; /* its bytes had a key in the region before */
 };
 
-/** The registrations of one view in one protection domain. Immutable once made. */
+/**
+ * The slices of one view, registered in one protection domain as far as the budget goes: which ones, may
+ * change while it is in use.
+ */
 struct region;
 
 /*
  * Made and taken apart a slice at a time, so that the registrar can turn to a recall in between:
- * region_begin() registers nothing; region_step() one slice (and those that `old`, a region of the
- * same mapping or NULL, has registered already: they are shared); region_shrink() deregisters one.
- * Both return 1 if there is more to do, 0 if not, or -errno (nothing lost: try again, or shrink).
+ * region_begin() registers nothing, but shares what `old`, an earlier region of the export or NULL, has
+ * of the same mapping, and learns from it what is hot;
+ * region_step() registers one slice; region_shrink() deregisters one. Both return 1 if there is more to
+ * do, 0 if not (or, of a step: not within the budget), or -errno (nothing lost: try again, or shrink).
  * `old` must live during the call only.
  */
-MUST_CHECK int region_begin(struct fabric_pd *pd, const struct view *view, enum lh_rung rung,
+MUST_CHECK int region_begin(struct fabric_pd *pd, struct region_budget *budget,
+			    const struct view *view, enum lh_rung rung, const struct region *old,
 			    struct region **region);
-MUST_CHECK int region_step(struct region *region, const struct region *old, struct errtext *err);
+MUST_CHECK int region_step(struct region *region, struct errtext *err);
 MUST_CHECK int region_shrink(struct region *region);
+/** Whether a step would register one. While nothing of it is with the registrar. */
+bool region_more(const struct region *region);
+/** Whether it lacks slices, whatever the budget. Any thread while the region lives. */
+bool region_lacks(const struct region *region);
+/** Whether nothing that it lacks was in the region before. Registrar, or while it is idle. */
+bool region_past(const struct region *region);
 
 /**
  * The registrations of `old` that touch none of `ranges`, shared with it, for a view that leaves them
@@ -100,19 +141,54 @@ MUST_CHECK int region_withdraw(struct region *region, uint64_t offset, uint64_t 
 
 /** Whether a slice that touches the range has a key. While nothing of it is with the registrar. */
 bool region_reaches(const struct region *region, uint64_t offset, uint64_t length);
-/** Widens [*from, *to) to the slices that touch it now. Any thread while the region lives. */
+/** Widens [*from, *to) to the slices that touch it now, or may when there are more. Any thread while the region lives. */
 void region_widen(const struct region *region, uint64_t *from, uint64_t *to);
 
 /** Deregisters all: when it returns 0 every key of it is dead. On -errno those left can be retried. */
 MUST_CHECK int region_free(struct region *region);
 
 /**
- * The slice that holds `offset`, or NULL (hole, shared, unregistered). Lock-free, any thread while
- * the region lives.
+ * The slice that holds `offset`, for a command that is to name its key, or NULL (hole, shared,
+ * unregistered). Lock-free, any thread while the region lives.
  */
 const struct region_slice *region_find(const struct region *region, uint64_t offset);
 
+/**
+ * A command did not find `offset`. True if its slice may be registered, and nobody has missed it since
+ * region_age(). Lock-free, any thread while the region lives.
+ */
+bool region_miss(const struct region *region, uint64_t offset);
+
 unsigned int region_count(const struct region *region); /* keys in it */
+uint64_t region_bytes(const struct region *region);	/* that they cover */
+
+/* ---- which slices ---------------------------------------------------------------------------- */
+
+#define REGION_NO_SLICE UINT_MAX
+
+/* On control, of a region that is published. */
+
+/** Once a turn: slices that were touched since the last one get hotter, if it `cools` the others colder. */
+void region_age(struct region *region, bool cools);
+/** The hottest slice that is not ready and not being taken away, if any is not cold; or none. */
+unsigned int region_hottest_missing(const struct region *region);
+/** The coldest that is ready, of those with at least so many bytes; or none. */
+unsigned int region_coldest_ready(const struct region *region, uint64_t bytes);
+/** Slice `i` of the plan. */
+const struct region_slice *region_slice_at(const struct region *region, unsigned int i);
+static inline unsigned int region_slice_heat(const struct region_slice *slice)
+{
+	return atomic_load_explicit(&slice->heat, memory_order_relaxed);
+}
+/**
+ * Nobody finds slice `i` any more who looks from now on. It keeps its key until region_release(), for
+ * those who have found it.
+ */
+void region_withhold(struct region *region, unsigned int i);
+/** Registrar: deregisters slice `i`, which is withheld: no work request may name its key any more. */
+MUST_CHECK int region_release(struct region *region, unsigned int i);
+/** Registrar: as region_step(), of slice `i`. */
+MUST_CHECK int region_register(struct region *region, unsigned int i, struct errtext *err);
 
 /* ---- keys of grants -------------------------------------------------------------------------- */
 

@@ -3,9 +3,9 @@
 """The landlord of tests/canary: takes blocks of an exported file away, gives them to another file at once,
 and fails if a byte of that ever changes.
 
-landlord.py OP FILE CANARY OFFSET LENGTH SECONDS SOCKET GRANTS [COMMAND...]
+landlord.py OP FILE CANARY OFFSET LENGTH SECONDS SOCKET GRANTS [--whole] [COMMAND...]
 
-OP is what is done with the LENGTH bytes at OFFSET, the arena, round after round for SECONDS:
+OP is what is done with the LENGTH bytes at OFFSET, the arena, round after round for SECONDS, and thrice at least:
   truncate   the file ends there, and is as long as before again when the canary has gone
   punch      a hole
   collapse   they are cut out, what lies behind moves there, and later back again
@@ -15,7 +15,8 @@ OP is what is done with the LENGTH bytes at OFFSET, the arena, round after round
   rewrite    written here; COMMAND, which reads them from remote, must have just that
 A round begins when the export at the admin SOCKET has GRANTS grants. Each writes the canary, looks at it
 at once, then while clients have grants again, and frees its blocks. With LENGTH bytes of the arena full of
-"tail" behind it, collapse checks them too.
+"tail" behind it, collapse checks them too. With --whole a clone goes on until clients are granted all of the
+arena but its first MiB again.
 Prints "rounds N given G of B blocks, waits p50 X max Y us".
 """
 import ctypes
@@ -35,6 +36,7 @@ FIEMAP_SYNC, FIEMAP_LAST = 1, 1
 BLOCK = 4096
 TAIL = b"tail: it moves, and nobody writes here. "
 WAIT_S = 60
+LEAST_ROUNDS = 3  # however long they take: a race takes more than one
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
@@ -73,11 +75,13 @@ def blocks(fd, offset, length):
 
 
 class Landlord:
-    def __init__(self, op, path, canary, offset, length, admin, grants, command):
+    def __init__(self, op, path, canary, offset, length, admin, grants, whole, command):
+        self.whole = whole
         self.path, self.canary, self.offset, self.length = path, canary, offset, length
         self.admin, self.grants, self.command = admin, grants, command
         self.size = os.path.getsize(path)
         self.act = getattr(self, op.replace("-", "_"))
+        self.least = 1 if op == "unlink" else LEAST_ROUNDS
         self.waits = []
         self.given = self.of = self.rounds = 0
         self.had = set()
@@ -85,25 +89,39 @@ class Landlord:
 
     # ---- the export
 
-    def granted(self, grants):
+    def ask(self, command):
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(WAIT_S)
             s.connect(self.admin)
-            s.sendall(b'{"v":1,"cmd":"status"}\n')
-            answer = s.makefile().readline()
-        exports = json.loads(answer)["result"]["exports"]
-        return sum(e["grants"] for e in exports) >= grants
+            s.sendall(json.dumps({"v": 1, "cmd": command}).encode() + b"\n")
+            return json.loads(s.makefile().readline())["result"]
+
+    def granted(self, grants):
+        return sum(e["grants"] for e in self.ask("status")["exports"]) >= grants
+
+    def all_granted(self):
+        first, end = self.offset + (1 << 20), self.offset + self.length
+        held = [(max(g["offset"], first), min(g["offset"] + g["length"], end)) for g in self.ask("grants")["grants"]]
+        return sum(max(0, b - a) for a, b in held) >= end - first
 
     def wait_granted(self):
-        self.wait_for(self.grants, lambda: None)
+        self.wait_for(lambda: self.granted(self.grants), lambda: None)
 
     def watch_granted(self):
         """Until clients have what is left to them."""
-        self.wait_for(min(1, self.grants), self.check)
+        self.wait_for(lambda: self.granted(min(1, self.grants)), self.check)
 
-    def wait_for(self, grants, also):
+    def watch_clone(self):
+        """The same, of all that was cloned where that is to be had; then while it is written to."""
+        if self.whole:
+            self.wait_for(self.all_granted, self.check)
+        else:
+            self.watch_granted()
+        self.watch(0.2)
+
+    def wait_for(self, granted, also):
         end = time.monotonic() + WAIT_S
-        while not self.granted(grants):
+        while not granted():
             also()
             if time.monotonic() > end:
                 sys.exit(f"round {self.rounds}: not granted again in {WAIT_S} s")
@@ -227,8 +245,7 @@ class Landlord:
         self.given += len(blocks(self.fd, 0, self.length) & self.had)
         self.of += len(self.had)
         os.close(fd)
-        self.watch_granted()
-        self.watch(0.2)
+        self.watch_clone()
         self.free()
         self.restore()
 
@@ -241,8 +258,7 @@ class Landlord:
         self.given += len(blocks(fd, self.offset, self.length) & self.had)
         self.of += len(self.had)
         os.close(fd)
-        self.watch_granted()
-        self.watch(0.2)
+        self.watch_clone()
         self.free()
         fd = os.open(self.path, os.O_RDWR)
         fallocate(fd, KEEP_SIZE | PUNCH_HOLE, self.offset, self.length)
@@ -262,7 +278,7 @@ class Landlord:
     def run(self, seconds):
         end = time.monotonic() + seconds
         self.restore()
-        while time.monotonic() < end or self.rounds < 1:
+        while time.monotonic() < end or self.rounds < self.least:
             self.wait_granted()
             self.rounds += 1
             self.act()
@@ -278,7 +294,9 @@ def main(args):
     if len(args) < 8:
         sys.exit(__doc__)
     op, path, canary, offset, length, seconds, admin, grants = args[:8]
-    Landlord(op, path, canary, int(offset), int(length), admin, int(grants), args[8:]).run(float(seconds))
+    whole = args[8:9] == ["--whole"]
+    command = args[9:] if whole else args[8:]
+    Landlord(op, path, canary, int(offset), int(length), admin, int(grants), whole, command).run(float(seconds))
 
 
 main(sys.argv[1:])

@@ -18,6 +18,9 @@ pread-loop FILE SECONDS          opens it, reads all of it in pieces, again and 
                                  end "reads N longest NS ms"; it holds the file open
 pwrite FILE OFFSET LENGTH TEXT   one pwrite(2); prints CLOCK_MONOTONIC before and after, ns, of open(2) and it
 notified SOCKET                  prints what a service manager is told there (sd_notify), until it is ended
+keep-fds NOTIFY GIVE             a service manager's store of descriptors (FDSTORE, sd_notify) at the socket NOTIFY; who
+                                 connects to GIVE gets them; prints each change, until it is ended
+with-fds GIVE COMMAND...         becomes the command with those descriptors, as sd_listen_fds(3) has it
 cpu PID                          user and system time so far, ticks of 10 ms
 half-open ADDR PORT COUNT SECONDS  that many connections that send half a request and wait
 garbage ADDR PORT SEED COUNT     that many connections that speak nonsense
@@ -25,8 +28,10 @@ stranger ADDR PORT KIND [COUNT]  that many connections of one kind of nonsense, 
                                  until the other end closes it
 """
 import ctypes
+import fcntl
 import os
 import random
+import select
 import socket
 import struct
 import sys
@@ -194,6 +199,48 @@ def notified(path):
             print(s.recv(4096).decode(), flush=True)
 
 
+def keep_fds(notify, give):
+    """Names may repeat, as a manager's may."""
+    store = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told, socket.socket(socket.AF_UNIX) as asked:
+        told.bind(notify)
+        asked.bind(give)
+        asked.listen()
+        while True:
+            ready, _, _ = select.select([told, asked], [], [])
+            if told in ready:
+                text, fds, _, _ = socket.recv_fds(told, 4096, 16)
+                lines = text.decode().splitlines()
+                name = next((line[7:] for line in lines if line.startswith("FDNAME=")), "")
+                if "FDSTORE=1" in lines:
+                    store += [(name, fd) for fd in fds]
+                    print("kept", name, len(fds), flush=True)
+                elif "FDSTOREREMOVE=1" in lines:
+                    for _, fd in [entry for entry in store if entry[0] == name]:
+                        os.close(fd)
+                    store = [entry for entry in store if entry[0] != name]
+                    print("removed", name, flush=True)
+            if asked in ready:
+                with asked.accept()[0] as s:
+                    names = ":".join(name for name, _ in store)
+                    socket.send_fds(s, [names.encode() + b"\n"], [fd for _, fd in store])
+
+
+def with_fds(give, command):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(give)
+        names, fds, _, _ = socket.recv_fds(s, 4096, 64)
+    # High first: some may be where others belong.
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 100) for fd in fds]
+    for fd in fds:
+        os.close(fd)
+    for number, fd in enumerate(high, 3):
+        os.dup2(fd, number)
+        os.close(fd)
+    os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(fds)), LISTEN_FDNAMES=names.decode().strip())
+    os.execv(command[0], command)
+
+
 def cpu(pid):
     with open(f"/proc/{pid}/stat") as f:
         fields = f.read().rpartition(")")[2].split()
@@ -350,6 +397,10 @@ def main(args):
         pwrite(rest[0], int(rest[1]), repeated(rest[3], int(rest[1]), int(rest[2])))
     elif verb == "notified":
         notified(rest[0])
+    elif verb == "keep-fds":
+        keep_fds(*rest)
+    elif verb == "with-fds":
+        with_fds(rest[0], rest[1:])
     elif verb == "cpu":
         print(cpu(rest[0]))
     elif verb == "half-open":

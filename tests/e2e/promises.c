@@ -393,6 +393,68 @@ static void test_forgotten(void)
 
 /* ---- holds ----------------------------------------------------------------------------------- */
 
+static int hold_by_another(uint64_t offset, uint64_t length)
+{
+	struct lh_client *other;
+	struct lh_export *theirs;
+	struct lh_error why;
+	int rc;
+
+	must(lh_open(uri, NULL, &other, &theirs, &err) == 0);
+	rc = lh_hold(theirs, offset, length, LH_READ | LH_WRITE, 0, NULL, &why);
+	if (rc == 0)
+		rc = lh_write(theirs, offset, written, PIECE, &why);
+	(void)lh_export_close(theirs);
+	lh_client_close(other);
+	return rc;
+}
+
+/* A part is given back, and what stays goes on directly by a key of its own. */
+static void test_narrow(void)
+{
+	struct lh_key old, low, high;
+	struct lh_hold *a, *b;
+	uint64_t acquires;
+
+	begin((struct lh_options){0});
+	a = hold(0, MIB(4));
+	b = hold(MIB(2), MIB(1));
+	acquires = STAT(acquires);
+	must(lh_export_key(ex, 0, &old) == 0);
+	must(old.length == MIB(4));
+	must(hold_by_another(MIB(1), MIB(1)) == -EBUSY);
+	must(lh_hold_narrow(a, MIB(3), MIB(2), &err) == -EINVAL);
+	must(lh_hold_narrow(a, 0, 0, &err) == -EINVAL);
+	write_directly(AT);
+	must(STAT(commits) == 0);
+	must(lh_hold_narrow(a, 100, MIB(1) - 100, &err) == 0);
+	must(STAT(commits) == 1);
+	must(is_there(AT));
+	must(STAT(acquires) == acquires);
+	must(lh_export_key(ex, 0, &low) == 0);
+	must(lh_export_key(ex, MIB(2), &high) == 0);
+	must(lh_export_key(ex, MIB(1), &old) == -ENOENT &&
+	     lh_export_key(ex, MIB(3), &old) == -ENOENT);
+	must(low.offset == 0 && low.length == MIB(1) && low.rkey != old.rkey);
+	must(high.offset == MIB(2) && high.length == MIB(1) && high.rkey != old.rkey);
+	must(low.generation == old.generation && high.generation == old.generation);
+	write_directly(MIB(1) - PIECE);
+	write_directly(MIB(2));
+	must(lh_persist(ex, 0, LH_ALL, &err) == 0);
+	must(is_there(MIB(2)));
+	/* What was given back another client has for writing, and nothing else. */
+	must(hold_by_another(MIB(1), MIB(1)) == 0);
+	must(hold_by_another(MIB(3), MIB(1)) == 0);
+	must(hold_by_another(0, KIB(4)) == -EBUSY);
+	must(hold_by_another(MIB(2), KIB(4)) == -EBUSY);
+	must(STAT(fenced) == 0 && STAT(recalls) == 0);
+	/* The old key is dead, over what stayed, too. */
+	must(lh_try_key(ex, &old, written, &err) == -EACCES);
+	must(lh_unhold(a) == 0);
+	must(lh_unhold(b) == 0);
+	must(end() == 0);
+}
+
 /* Unholding confirms what was written and gives back what nobody else holds. */
 static void test_unhold(void)
 {
@@ -800,6 +862,7 @@ static const struct {
 	{"made-good", test_made_good},
 	{"forgotten", test_forgotten},
 	{"unhold", test_unhold},
+	{"narrow", test_narrow},
 	{"beyond", test_beyond},
 	{"no-fallback", test_no_fallback},
 	{"patient", test_patient},

@@ -36,7 +36,11 @@ static void try_want(const uint8_t *data, size_t size)
 	if (direct_want_parse(&sqe, &want) != 0 || sqe.opcode == LH_ADMIN_RENEW)
 		return;
 	assert(want.offset % LH_GRANT_ALIGN == 0 && want.length <= UINT64_MAX - want.offset);
-	assert(sqe.opcode == LH_ADMIN_RELEASE || (want.length > 0 && want.access));
+	if (sqe.opcode == LH_ADMIN_RELEASE_PART)
+		assert(want.length % LH_GRANT_ALIGN == 0 ||
+		       want.offset + want.length == UINT64_MAX);
+	assert(sqe.opcode == LH_ADMIN_RELEASE || sqe.opcode == LH_ADMIN_RELEASE_PART ||
+	       (want.length > 0 && want.access));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

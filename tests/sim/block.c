@@ -40,9 +40,12 @@ static void on_posted(struct host_queue *q, const void *bytes, uint32_t length)
 		const struct flight *f = &b->flights[i];
 
 		/* Deallocate promises nothing. */
-		if (f->busy && f->op && f->slot == le16toh(cqe.cid) &&
-		    le16toh(cqe.status) >> 1 == 0 && f->opcode != NVME_IO_DSM)
-			oracle_survives(f->op, b->client->name);
+		if (!f->busy || !f->op || f->slot != le16toh(cqe.cid) ||
+		    le16toh(cqe.status) >> 1 != 0 || f->opcode == NVME_IO_DSM)
+			continue;
+		oracle_survives(f->op, b->client->name);
+		fabric_check_exclusive(b->client, f->issued, (uint64_t)f->cell * CELL_BYTES,
+				       (uint64_t)(f->cell + f->n) * CELL_BYTES);
 	}
 }
 

@@ -31,12 +31,16 @@ struct direct {
 	unsigned int nr_writes;
 	uint32_t generation; /* of the writes */
 	bool recalled;
+	bool recalled_all; /* or more than one range */
+	uint64_t recall_offset, recall_length;
 	uint32_t recall_generation;
+	uint32_t gone; /* the newest that it was told to give back as a whole */
 	uint64_t next_tag, committed_tag;
 	uint16_t committed_status;
 	uint64_t next_id, done_id;
 	bool done_ok;
 	unsigned int credits, owed;
+	bool unsure; /* an Acquire was not answered, and may have come to something */
 };
 
 /* ---- messages -------------------------------------------------------------------------------- */
@@ -59,8 +63,13 @@ static void on_message(struct host_queue *q, const void *bytes, uint32_t length)
 		break;
 	case LH_MSG_RECALL:
 		memcpy(&recall, bytes, sizeof(recall));
+		d->recall_offset = le64toh(recall.offset);
+		d->recall_length = le64toh(recall.length);
+		d->recalled_all = d->recalled || d->recall_length == UINT64_MAX;
 		d->recalled = true;
 		d->recall_generation = le32toh(recall.generation);
+		if (le64toh(recall.offset) == 0 && le64toh(recall.length) == UINT64_MAX)
+			d->gone = (uint32_t)max_u64(d->gone, d->recall_generation);
 		sim_log("is told to give back generation %u", d->recall_generation);
 		break;
 	default:
@@ -78,6 +87,9 @@ static void on_posted(struct host_queue *q, const void *bytes, uint32_t length)
 	memcpy(&m, bytes, sizeof(m));
 	if (le16toh(m.type) != LH_MSG_COMMITTED || le16toh(m.status) != 0)
 		return;
+	if (!tenure_held())
+		sim_fail(P_RELEASED, "a Commit of %s is a success after the release",
+			 d->client->name);
 	for (unsigned int i = 0; i < d->nr_writes; i++)
 		oracle_survives(d->writes[i], d->client->name);
 }
@@ -148,6 +160,7 @@ static bool open_queue(struct direct *d)
 	d->nr_writes = 0;
 	d->recalled = false;
 	d->owed = 0;
+	d->unsure = false;
 	if (admin_command(d, LH_ADMIN_OPEN_DIRECT, 0, 0, 0, 0, &token, sizeof(token)) != 0)
 		return false;
 	memcpy(request.token, token.token, sizeof(request.token));
@@ -166,6 +179,35 @@ static bool open_queue(struct direct *d)
 
 /* ---- grants ---------------------------------------------------------------------------------- */
 
+struct reply {
+	struct lh_acquire_reply head;
+	struct lh_grant grants[LH_ACQUIRE_MAX_GRANTS];
+};
+
+static struct held held_of(const struct reply *reply, unsigned int i, unsigned int access)
+{
+	const struct lh_grant *wire = &reply->grants[i];
+
+	return (struct held){.alive = true,
+			     .offset = le64toh(wire->offset),
+			     .length = le64toh(wire->length),
+			     .address = le64toh(wire->address),
+			     .rkey = le32toh(wire->rkey),
+			     .generation = le32toh(reply->head.generation),
+			     .access = access};
+}
+
+/* What it has no room for it forgets: until it expires, or is recalled. */
+static void keep(struct direct *d, const struct held *g)
+{
+	for (unsigned int i = 0; i < MAX_GRANTS; i++) {
+		if (d->grants[i].alive)
+			continue;
+		d->grants[i] = *g;
+		return;
+	}
+}
+
 static void check_grant(const struct direct *d, const struct held *g, uint64_t offset,
 			uint64_t length)
 {
@@ -177,12 +219,11 @@ static void check_grant(const struct direct *d, const struct held *g, uint64_t o
 
 static void acquire(struct direct *d)
 {
-	uint8_t reply_bytes[sizeof(struct lh_acquire_reply) +
-			    LH_ACQUIRE_MAX_GRANTS * sizeof(struct lh_grant)];
 	uint64_t pages = file_size() / PAGE_BYTES, offset, length;
-	unsigned int access = 1 + (unsigned int)sim_below(3), flags = access, n = 0;
-	struct lh_acquire_reply reply;
+	unsigned int access = 1 + (unsigned int)sim_below(3), flags = access;
+	struct reply reply;
 	uint16_t status;
+	uint32_t gone;
 	bool lie = d->client->kind == CLIENT_LIAR && sim_chance(100);
 
 	if (pages == 0)
@@ -196,36 +237,29 @@ static void acquire(struct direct *d)
 		length = offset + sim_below(8) * PAGE_BYTES;
 	}
 	client_asked(d->client, offset, length, access);
+	gone = d->gone;
 	status = admin_command(d, LH_ADMIN_ACQUIRE, offset, length, flags,
-			       sim_chance(100) ? d->generation : 0, reply_bytes,
-			       sizeof(reply_bytes));
+			       sim_chance(100) ? d->generation : 0, &reply, sizeof(reply));
 	sim_log("acquire %llu+%llu access %u: status %x", (unsigned long long)offset,
 		(unsigned long long)length, access, status);
+	d->unsure = d->unsure || status == HOST_NO_ANSWER;
 	if (status != 0)
 		return;
 	if (lie)
 		sim_fail(P_FOREIGN, "%s was granted a range that wraps", d->client->name);
-	memcpy(&reply, reply_bytes, sizeof(reply));
-	for (unsigned int i = 0; i < le16toh(reply.count); i++) {
-		struct lh_grant wire;
-		struct held g;
+	if (le32toh(reply.head.generation) <= gone)
+		sim_fail(P_FOREIGN, "%s was granted generation %u after %u was recalled",
+			 d->client->name, le32toh(reply.head.generation), gone);
+	for (unsigned int i = 0; i < le16toh(reply.head.count); i++) {
+		const struct held g = held_of(&reply, i, access);
 
-		memcpy(&wire, reply_bytes + sizeof(reply) + i * sizeof(wire), sizeof(wire));
-		g = (struct held){.alive = true,
-				  .offset = le64toh(wire.offset),
-				  .length = le64toh(wire.length),
-				  .address = le64toh(wire.address),
-				  .rkey = le32toh(wire.rkey),
-				  .generation = le32toh(reply.generation),
-				  .access = access};
 		check_grant(d, &g, offset, length);
-		while (n < MAX_GRANTS && d->grants[n].alive)
-			n++;
-		/* What it has no room for it forgets: until it expires, or is recalled. */
-		if (n < MAX_GRANTS)
-			d->grants[n] = g;
+		keep(d, &g);
 	}
-	d->generation = le32toh(reply.generation);
+	/* What a liar did not commit of another one, nobody can: their key tells when they are over. */
+	if (d->generation != le32toh(reply.head.generation))
+		d->nr_writes = 0;
+	d->generation = le32toh(reply.head.generation);
 }
 
 static struct held *any_grant(struct direct *d, unsigned int access)
@@ -241,24 +275,127 @@ static struct held *any_grant(struct direct *d, unsigned int access)
 	return NULL;
 }
 
+/* A Release was a success: what it named is nobody's by a key of this client. */
+static void check_released(const struct direct *d, uint64_t offset, uint64_t length,
+			   uint32_t generation)
+{
+	if (d->unsure || (generation && generation != d->generation))
+		return;
+	if (fabric_granted(d->host.queues[HOST_DIRECT]->conn, offset,
+			   offset + min_u64(length, UINT64_MAX - offset)))
+		sim_fail(P_FOREIGN, "%s has released bytes %llu+%llu, and has a key over them",
+			 d->client->name, (unsigned long long)offset, (unsigned long long)length);
+}
+
+static bool is_touched(const struct held *g, uint64_t offset, uint64_t length, uint32_t generation)
+{
+	return g->alive && range_overlaps(g->offset, g->length, offset, length) &&
+	       (generation == 0 || g->generation == generation);
+}
+
+static bool is_inside(const struct held *g, uint64_t offset, uint64_t length)
+{
+	return g->offset >= offset && g->offset + g->length <= offset + length;
+}
+
 static void release(struct direct *d, uint64_t offset, uint64_t length, uint32_t generation)
 {
+	struct held old[MAX_GRANTS];
 	uint16_t status;
 
+	memcpy(old, d->grants, sizeof(old));
 	/* It does not use them while it waits: that is the promise of a Release. */
 	for (unsigned int i = 0; i < MAX_GRANTS; i++) {
 		struct held *g = &d->grants[i];
 
-		if (!g->alive || g->offset < offset || (g->offset + g->length) > offset + length)
-			continue;
-		if (generation && g->generation != generation)
-			continue;
-		d->old = *g;
-		g->alive = false;
+		if (is_touched(g, offset, length, generation) && is_inside(g, offset, length))
+			g->alive = false;
 	}
 	status = admin_command(d, LH_ADMIN_RELEASE, offset, length, 0, generation, NULL, 0);
 	sim_log("release %llu+%llu of generation %u: status %x", (unsigned long long)offset,
 		(unsigned long long)length, generation, status);
+	for (unsigned int i = 0; i < MAX_GRANTS; i++) {
+		if (old[i].alive && !d->grants[i].alive && status == LH_SC_CUT)
+			d->grants[i].alive = true;
+		else if (old[i].alive && !d->grants[i].alive)
+			d->old = old[i];
+	}
+	if (status == 0)
+		check_released(d, offset, length, generation);
+}
+
+/* What is left of a grant behind a Release Part, or before it: in the reply, or the grant had ended. */
+static void take_remain(struct direct *d, const struct reply *reply, const struct held *g,
+			uint64_t from, uint64_t to)
+{
+	const unsigned int count = le16toh(reply->head.count);
+
+	if (from >= to)
+		return;
+	for (unsigned int i = 0; i < count; i++) {
+		const struct held new = held_of(reply, i, g->access);
+
+		if (new.offset != from || new.length != to - from)
+			continue;
+		if (new.generation != g->generation || new.rkey == g->rkey)
+			sim_fail(P_FOREIGN, "%s got key %x of generation %u for the rest of %x",
+				 d->client->name, new.rkey, new.generation, g->rkey);
+		keep(d, &new);
+		return;
+	}
+	/* One that has expired was none any more. */
+	if (count > 0 && w.expiry_ms == 0)
+		sim_fail(P_FOREIGN, "%s gave back a part, and did not get bytes %llu+%llu again",
+			 d->client->name, (unsigned long long)from,
+			 (unsigned long long)(to - from));
+}
+
+/* True: it did. On an error nothing has changed. */
+static bool release_part(struct direct *d, uint64_t offset, uint64_t length)
+{
+	const uint32_t generation = d->generation;
+	struct held old[MAX_GRANTS];
+	struct reply reply;
+	uint16_t status;
+
+	memcpy(old, d->grants, sizeof(old));
+	for (unsigned int i = 0; i < MAX_GRANTS; i++) {
+		if (is_touched(&d->grants[i], offset, length, generation))
+			d->grants[i].alive = false;
+	}
+	status = admin_command(d, LH_ADMIN_RELEASE_PART, offset, length, 0, generation, &reply,
+			       sizeof(reply));
+	sim_log("release part %llu+%llu of generation %u: status %x", (unsigned long long)offset,
+		(unsigned long long)length, generation, status);
+	for (unsigned int i = 0; i < MAX_GRANTS; i++) {
+		const struct held *g = &old[i];
+
+		if (!is_touched(g, offset, length, generation))
+			continue;
+		if (status == 0) {
+			d->old = *g;
+			take_remain(d, &reply, g, g->offset, offset);
+			take_remain(d, &reply, g, offset + length, g->offset + g->length);
+		} else if (status != HOST_NO_ANSWER) {
+			d->grants[i].alive = true;
+		}
+	}
+	if (status == 0)
+		check_released(d, offset, length, generation);
+	return status == 0;
+}
+
+/* Some pages of a grant, perhaps more than it has. */
+static void release_some(struct direct *d, const struct held *g)
+{
+	const uint64_t pages = g->length / PAGE_BYTES;
+	const uint64_t from = sim_below(pages);
+	const uint64_t n = 1 + sim_below(sim_chance(200) ? pages : pages - from);
+
+	if (sim_chance(200))
+		release(d, g->offset + from * PAGE_BYTES, n * PAGE_BYTES, g->generation);
+	else
+		(void)release_part(d, g->offset + from * PAGE_BYTES, n * PAGE_BYTES);
 }
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
@@ -465,7 +602,10 @@ static void on_recall(struct direct *d)
 		break;
 	}
 	commit(d);
-	release(d, 0, UINT64_MAX, generation);
+	/* What it is not asked for it keeps, if it can. */
+	if (d->recalled_all || generation != d->generation || sim_chance(500) ||
+	    !release_part(d, d->recall_offset, d->recall_length))
+		release(d, 0, UINT64_MAX, generation);
 }
 
 static void act(struct direct *d)
@@ -494,7 +634,9 @@ static void act(struct direct *d)
 			const struct held *g = any_grant(d, LH_GRANT_READ | LH_GRANT_WRITE);
 
 			commit(d);
-			if (g)
+			if (g && sim_chance(500))
+				release_some(d, g);
+			else if (g)
 				release(d, g->offset, g->length, g->generation);
 		}
 		break;

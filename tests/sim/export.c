@@ -141,6 +141,18 @@ enum lh_durability export_durability(const struct export *e)
 	return w.dax ? LH_DURABLE_COMMIT : LH_DURABLE_NONE;
 }
 
+bool export_taken_over(const struct export *e)
+{
+	(void)e;
+	return false;
+}
+
+const char *export_overlay(const struct export *e)
+{
+	(void)e;
+	return NULL;
+}
+
 enum export_place export_place(const struct export *e)
 {
 	(void)e;
@@ -172,6 +184,15 @@ int export_hole_bytes(const struct export *e, uint64_t *blocks, uint64_t *bytes)
 	(void)e;
 	*blocks = *bytes = 0;
 	return 0;
+}
+
+int export_backing(const struct export *e, uint64_t *blocks, uint64_t *size_bytes,
+		   struct export_run **runs, unsigned int *nr_runs)
+{
+	*blocks = 0;
+	*runs = NULL;
+	*nr_runs = 0;
+	return export_size(e, size_bytes);
 }
 
 unsigned int export_warnings(const struct export *e, const struct view *view, uint64_t hole_bytes)
@@ -240,13 +261,13 @@ static struct view *look(const struct export *e, uint32_t generation, struct map
 	return v;
 }
 
-static void fill(uint64_t from, uint64_t to)
+static void in_pages(void (*fn)(unsigned int page, unsigned int n), uint64_t from, uint64_t to)
 {
 	unsigned int first = (unsigned int)(from / PAGE_BYTES);
 
 	to = min_u64(to, file_size());
 	if (from < to)
-		file_fill(first, file_nr_pages(to) - first);
+		fn(first, file_nr_pages(to) - first);
 }
 
 int view_new(struct export *e, uint32_t generation, const struct view *before,
@@ -257,7 +278,7 @@ int view_new(struct export *e, uint32_t generation, const struct view *before,
 	if (w.faults && sim_chance(30))
 		return errtext_set(err, -ENOMEM, "no view, says the simulator");
 	if (e->prepare && generation <= 1)
-		fill(0, file_size());
+		in_pages(file_fill, 0, file_size());
 	if (before && before->export == e && file_bytes_of(before) == file_size()) {
 		before->mapping->references++;
 		*view = look(e, generation, before->mapping);
@@ -275,23 +296,40 @@ int export_look_ahead(struct export *e, uint64_t *bytes, struct errtext *err)
 	return 0;
 }
 
-int view_allocate(const struct view *old, uint64_t offset, uint64_t length, const atomic_bool *stop,
-		  struct view **view, struct errtext *err)
+static int grow(const struct view *old, uint64_t offset, uint64_t length, bool allocate,
+		struct view **view, struct errtext *err)
 {
-	(void)stop;
-	need_tenure("holes are filled");
+	need_tenure("blocks are got");
 	if (length == 0 || !range_ok(offset, length, old->size_bytes))
 		return errtext_set(err, -ERANGE, "outside the file");
 	if (align_up(file_size(), PAGE_BYTES) != align_up(file_bytes_of(old), PAGE_BYTES))
 		return errtext_set(err, -ERANGE, "another size now");
 	if (!tenure_over(offset, offset + length))
-		sim_fail(P_UNDONE, "holes are filled where the file is not held");
+		sim_fail(P_UNDONE, "blocks are got where the file is not held");
 	if (sim_chance(50))
 		return errtext_set(err, -ENOSPC, "no room, says the simulator");
-	fill(align_down(offset, PAGE_BYTES), offset + length);
+	if (allocate)
+		in_pages(file_fill, offset, offset + length);
+	if (w.unshares)
+		in_pages(file_unshare, offset, offset + length);
 	old->mapping->references++;
 	*view = look(old->export, old->generation, old->mapping);
 	return 0;
+}
+
+int view_allocate(const struct view *old, uint64_t offset, uint64_t length, const atomic_bool *stop,
+		  struct view **view, struct errtext *err)
+{
+	(void)stop;
+	return grow(old, offset, length, true, view, err);
+}
+
+int view_unshare(const struct view *old, uint64_t offset, uint64_t length, const atomic_bool *stop,
+		 struct view **view, struct errtext *err)
+{
+	(void)stop;
+	assert(w.unshares);
+	return grow(old, offset, length, false, view, err);
 }
 
 int view_again(const struct view *old, uint64_t offset, uint64_t length, const atomic_bool *stop,
@@ -386,6 +424,12 @@ const struct export_run *view_run_at(const struct view *view, uint64_t offset)
 		if (view->runs[i].offset + view->runs[i].length > offset)
 			return &view->runs[i];
 	return NULL;
+}
+
+bool view_unsharable(const struct view *view, uint64_t offset)
+{
+	(void)view;
+	return w.unshares && file_page((unsigned int)(offset / PAGE_BYTES)) == FILE_SHARED;
 }
 
 bool view_backed(const struct view *view, uint64_t offset, uint64_t length)

@@ -94,6 +94,27 @@ static void check_grant(const struct sim_mr *mr)
 	}
 }
 
+/* What block commands have, with one slice more. */
+static void check_budget(uint64_t length)
+{
+	uint64_t bytes = length;
+	unsigned int n = 1;
+	struct list *l;
+
+	list_for_each (l, &sf.mrs) {
+		const struct sim_mr *mr = list_entry(l, struct sim_mr, link);
+
+		if (mr->access & (FABRIC_ACCESS_REMOTE_READ | FABRIC_ACCESS_REMOTE_WRITE))
+			continue;
+		bytes += mr->base.length;
+		n++;
+	}
+	if ((w.max_registrations && n > w.max_registrations) ||
+	    (w.max_registered_bytes && bytes > w.max_registered_bytes))
+		sim_fail(P_BUDGET, "%u slices of %llu bytes are registered", n,
+			 (unsigned long long)bytes);
+}
+
 static int sim_mr_reg(struct fabric_pd *pd, void *addr, uint64_t length, uint64_t iova,
 		      unsigned int access, struct fabric_mr **result)
 {
@@ -114,6 +135,7 @@ static int sim_mr_reg(struct fabric_pd *pd, void *addr, uint64_t length, uint64_
 				      .lkey = index << 8 | keys.salt[index],
 				      .rkey = index << 8 | keys.salt[index]};
 	mr->access = access;
+	mr->born_ns = sim_now;
 	if (access & FABRIC_ACCESS_REMOTE_WRITE)
 		mr->access |= FABRIC_ACCESS_LOCAL_WRITE;
 	list_init(&mr->link);
@@ -125,6 +147,8 @@ static int sim_mr_reg(struct fabric_pd *pd, void *addr, uint64_t length, uint64_
 		file_register(addr, length, remote, &mr->blocks);
 		if (remote)
 			check_grant(mr);
+		else
+			check_budget(length);
 		list_push(&sf.mrs, &mr->link);
 		sim_log("key %x over bytes %llu+%llu%s", mr->base.rkey,
 			(unsigned long long)file_offset(addr), (unsigned long long)length,
@@ -185,18 +209,37 @@ void fabric_check_no_key(enum promise promise, uint64_t from, uint64_t to, const
 	}
 }
 
-bool fabric_granted(uint64_t from, uint64_t to)
+bool fabric_granted(const struct fabric_conn *conn, uint64_t from, uint64_t to)
+{
+	const struct sim_conn *theirs =
+		conn ? container_of(conn, struct sim_conn, base)->peer : NULL;
+	struct list *l;
+
+	list_for_each (l, &sf.mrs) {
+		const struct sim_mr *mr = list_entry(l, struct sim_mr, link);
+
+		if ((!conn || (theirs && !theirs->error && mr->base.pd == &theirs->pd->base)) &&
+		    (mr->access & (FABRIC_ACCESS_REMOTE_READ | FABRIC_ACCESS_REMOTE_WRITE)) &&
+		    file_overlaps(mr->base.addr, mr->base.length, from, to))
+			return true;
+	}
+	return false;
+}
+
+void fabric_check_exclusive(const struct client *who, uint64_t since, uint64_t from, uint64_t to)
 {
 	struct list *l;
 
 	list_for_each (l, &sf.mrs) {
 		const struct sim_mr *mr = list_entry(l, struct sim_mr, link);
 
-		if ((mr->access & (FABRIC_ACCESS_REMOTE_READ | FABRIC_ACCESS_REMOTE_WRITE)) &&
+		if ((mr->access & FABRIC_ACCESS_REMOTE_WRITE) && mr->born_ns < since &&
+		    OF(pd, mr->base.pd)->client != who &&
 		    file_overlaps(mr->base.addr, mr->base.length, from, to))
-			return true;
+			sim_fail(P_FOREIGN, "%s changed bytes %llu+%llu while another had key %x",
+				 who->name, (unsigned long long)from,
+				 (unsigned long long)(to - from), mr->base.rkey);
 	}
-	return false;
 }
 
 static int sim_mw_alloc(struct fabric_pd *pd, struct fabric_mw **mw)
@@ -424,7 +467,7 @@ struct fabric *sim_fabric_new(void)
 		.name = "sim0",
 		.transport = FABRIC_TRANSPORT_IB,
 		.odp = !w.pinned,
-		.max_mr_bytes = sim_chance(300) ? 8 * PAGE_BYTES : 0,
+		.max_mr_bytes = sim_chance(300) ? (uint64_t)PAGE_BYTES << sim_below(4) : 0,
 		.max_mr = MAX_KEYS,
 		.max_qp_wr = 4096,
 		.max_sge = 1 + (uint32_t)sim_below(8),

@@ -29,6 +29,7 @@ struct sim_mr {
 	struct fabric_mr base;
 	struct list link;
 	unsigned int access;
+	uint64_t born_ns;
 	bool file;
 	uint32_t *blocks;
 	struct list landing; /* struct landing: bytes on the way through the adapter */

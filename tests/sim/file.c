@@ -143,6 +143,13 @@ void file_fill(unsigned int page, unsigned int n)
 			f.pages[i].block = get_block();
 }
 
+void file_unshare(unsigned int page, unsigned int n)
+{
+	for (unsigned int i = page; i < page + n; i++)
+		if (f.pages[i].shared)
+			own(&f.pages[i]);
+}
+
 static void write_value(unsigned int cell, unsigned int n);
 
 void file_begin(void)

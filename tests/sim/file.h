@@ -28,6 +28,8 @@ void file_persist(uint64_t offset, uint64_t length);
 
 /** Holes among `n` pages get blocks. */
 void file_fill(unsigned int page, unsigned int n);
+/** Those that a clone shares get blocks of their own. */
+void file_unshare(unsigned int page, unsigned int n);
 /** `n` pages become holes. */
 void file_drop(unsigned int page, unsigned int n);
 void file_set_size(uint64_t bytes);

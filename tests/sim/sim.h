@@ -51,6 +51,7 @@ enum promise {
 	P_STUCK = 9,   /* it does not come to rest, or something is left over */
 	P_ROOM = 10,   /* the target asked a room below for what it may not */
 	P_POWER = 11,  /* were power to fail now, what is being acknowledged would not be there */
+	P_BUDGET = 12, /* more is registered for block commands than may be */
 };
 
 /* What one seed is like; drawn at its start. */
@@ -68,6 +69,7 @@ struct world {
 	bool random_iova;
 	bool dax;
 	bool prepare_allocate;
+	bool unshares; /* what clones share, when it is acquired */
 	bool advisory;
 	uint32_t expiry_ms; /* of grants; 0: they do not */
 	bool faults;	    /* calls fail, connections break */
@@ -76,7 +78,9 @@ struct world {
 	bool watch;	    /* local programs ask before each thing they do; else a lease */
 	bool refuse;	    /* … and get EBUSY while there are grants */
 	bool keeps_keys;    /* the adapter does not give keys back for a while, now and then */
-	bool early_done;    /* a send is done when it is sent, else when it is acknowledged */
+	uint32_t max_registrations;    /* for block commands; 0: as many as it takes, … */
+	uint64_t max_registered_bytes; /* … and the same of bytes */
+	bool early_done; /* a send is done when it is sent, else when it is acknowledged */
 	unsigned int mtu;
 	uint64_t wire_ns;     /* a packet takes up to that long, sometimes much more */
 	uint64_t lull_ns;     /* a thread that is not run for that long at most */
@@ -219,6 +223,8 @@ void export_end(void);
 
 void tenures_begin(void);
 void tenures_end(void);
+/** Of any of the file. */
+bool tenure_held(void);
 /** The file is held, and no part of the range let go. */
 bool tenure_over(uint64_t from, uint64_t to);
 /** It is not, or the range lies in one part that was let go. */
@@ -265,9 +271,11 @@ struct fabric *sim_fabric_new(void);
 unsigned int sim_fabric_objects(void);
 /** No key alive over the file's bytes [from, to), and no work of ours in flight; else it fails. */
 void fabric_check_no_key(enum promise promise, uint64_t from, uint64_t to, const char *what);
-/** Whether a client has a key over bytes of [from, to). */
-bool fabric_granted(uint64_t from, uint64_t to);
 struct client;
+/** Whether a client has a key over bytes of [from, to); by this queue of it, or NULL: at all. */
+bool fabric_granted(const struct fabric_conn *conn, uint64_t from, uint64_t to);
+/** `who` has changed [from, to) since: nobody else has had a key for writing there all the time. */
+void fabric_check_exclusive(const struct client *who, uint64_t since, uint64_t from, uint64_t to);
 /** A key over the file that is not the client's own. For liars. */
 bool fabric_guess_key(const struct client *who, uint32_t *rkey, uint64_t *address);
 

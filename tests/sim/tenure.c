@@ -49,6 +49,11 @@ void tenures_end(void)
 		free(list_entry(l, struct owed, link));
 }
 
+bool tenure_held(void)
+{
+	return t.held;
+}
+
 bool tenure_over(uint64_t from, uint64_t to)
 {
 	for (unsigned int i = 0; i < t.nr_parts; i++)

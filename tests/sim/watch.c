@@ -136,7 +136,7 @@ static void check_refused(const struct asking *asking, int err)
 	if (!w.refuse)
 		sim_fail(P_LATE, "who asked got EBUSY after %llu us",
 			 (unsigned long long)(sim_now - asking->a.since_ns) / NS_PER_US);
-	if (!fabric_granted(asking->from, asking->to))
+	if (!fabric_granted(NULL, asking->from, asking->to))
 		sim_fail(P_ROOM, "who asked got EBUSY, and nobody has a grant");
 }
 

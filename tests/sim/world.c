@@ -94,6 +94,13 @@ static void draw(uint64_t seed)
 		w.end_ns *= 3; /* it is served again more slowly */
 	w.keeps_keys = w.watch && sim_chance(150);
 	w.slow_hosts = w.keeps_keys; /* who wants a hole waits for keys, too */
+	w.unshares = sim_chance(333);
+	if (sim_chance(333))
+		w.max_registrations = 1 + (uint32_t)sim_below(6);
+	if (sim_chance(333))
+		w.max_registered_bytes = (1 + sim_below(1 + w.pages / 2)) * PAGE_BYTES;
+	if (w.max_registrations || w.max_registered_bytes)
+		w.end_ns *= 2; /* what is used shows after a while */
 }
 
 static void draw_clients(void)
@@ -134,6 +141,7 @@ int region_probe(struct fabric_device *dev, const struct export *e, enum region_
 		.rung = best,
 		.iova = w.random_iova,
 		.dereg_ns_per_gib = 1000,
+		.dereg_ns_per_key = 1000,
 	};
 	(void)snprintf(result->why, sizeof(result->why), "so the seed says");
 	return 0;
@@ -214,6 +222,7 @@ static void make_holding(void)
 			   .lba_bytes = w.lba_bytes,
 			   .prepare = w.prepare_allocate ? EXPORT_PREPARE_ALLOCATE
 							 : EXPORT_PREPARE_NONE,
+			   .unshare = w.unshares ? EXPORT_UNSHARE_ON_ACQUIRE : EXPORT_UNSHARE_NEVER,
 			   .lock_dir = "",
 			   .state_dir = ""},
 		.nsid = SIM_NSID,
@@ -229,6 +238,13 @@ static void make_holding(void)
 
 static void make_env(void)
 {
+	const struct cache_limits limits = {
+		.max_registrations = w.max_registrations,
+		.max_bytes = w.max_registered_bytes,
+		.turn_ms = 1 + (uint32_t)sim_below(20),
+		.hotter = 1, /* lives are short here */
+	};
+
 	x.fabric = sim_fabric_new();
 	x.env = (struct holding_env){
 		.devices = {fabric_device_at(x.fabric, 0)},
@@ -237,12 +253,14 @@ static void make_env(void)
 		.deadline_ms = w.deadline_ms,
 		.grant_expiry_ms = w.expiry_ms,
 		.max_grants_per_client = 16,
+		.max_grants_per_export = 256, /* deadlines are short here */
+		.max_grants_per_host = 256,
 		.rung_retry_ms = GRANT_DEFAULT_RUNG_RETRY_MS,
 	};
 	if (fabric_pd_alloc(x.env.devices[0], &x.env.block_pds[0]) != 0 ||
 	    loop_new("control", &x.env.control) != 0 ||
 	    pool_new("registrar", 1, &x.env.registrar) != 0 ||
-	    pool_new("worker", 2, &x.env.workers) != 0)
+	    pool_new("worker", 2, &x.env.workers) != 0 || cache_new(&x.env, &limits) != 0)
 		abort();
 	for (unsigned int i = 0; i < REACTORS; i++)
 		if (reactor_new(i, x.env.devices, 1, 0, &x.reactors[i]) != 0 ||
@@ -304,6 +322,7 @@ static void do_free(void *arg)
 {
 	(void)arg;
 	holding_free(x.h);
+	cache_free(&x.env);
 	nvme_target_free(x.target);
 	tenure_signals_free(x.signals);
 	x.done = true;

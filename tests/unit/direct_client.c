@@ -198,7 +198,7 @@ uint16_t ask(const struct direct *d, uint8_t opcode, uint64_t offset, uint64_t l
 	cmd->offset = htole64(offset);
 	cmd->length = htole64(length);
 	cmd->generation = htole32(generation);
-	if (opcode == LH_ADMIN_ACQUIRE) {
+	if (opcode == LH_ADMIN_ACQUIRE || opcode == LH_ADMIN_RELEASE_PART) {
 		cmd->access_flags = htole16(READ_WRITE);
 		host_keyed(&admin, (struct nvme_command *)(void *)cmd, 65536);
 	}

@@ -17,6 +17,8 @@ const struct rig_options rig_defaults = {
 	.deadline_ms = 1000,
 	.expiry_ms = 0,
 	.max_grants = 4096,
+	.max_of_export = GRANT_DEFAULT_MAX_PER_EXPORT,
+	.max_of_host = GRANT_DEFAULT_MAX_PER_EXPORT,
 };
 
 /* ---- waiting --------------------------------------------------------------------------------- */
@@ -65,7 +67,11 @@ static void op_publish(void *ctx, struct holding *h, const struct serving *s, st
 {
 	struct rig *rig = ctx;
 
-	(void)h;
+	if (h != rig->h) {
+		rig->other = s;
+		loop_post(rig->env.control, done, fn);
+		return;
+	}
 	rig->serving = s;
 	atomic_fetch_add(s ? &rig->published : &rig->offline, 1);
 	if (atomic_load(&rig->hold_publish) && !rig->publish_msg) {
@@ -143,10 +149,10 @@ static void op_fence_block(void *ctx, struct holding *h)
 		release_quiesce(rig);
 }
 
-static void on_released(void *arg, uint16_t status)
+static void on_released(void *arg, const struct grant_answer *answer)
 {
 	(void)arg;
-	assert(status == NVME_SC_SUCCESS);
+	assert(answer->status == NVME_SC_SUCCESS);
 }
 
 static void op_drain(void *ctx, struct holding *h, uint64_t offset, uint64_t length,
@@ -221,6 +227,7 @@ static void op_tell(void *ctx, struct grant_client *client, struct holding *h, u
 {
 	struct rig *rig = ctx;
 	struct rig_client *c = grant_client_user(client);
+	const struct grant_give_back all = {.length = UINT64_MAX, .generation = generation};
 
 	(void)deadline_ms;
 	atomic_store(&c->told_offset, offset);
@@ -228,7 +235,7 @@ static void op_tell(void *ctx, struct grant_client *client, struct holding *h, u
 	atomic_fetch_add(&rig->told, 1);
 	atomic_fetch_add(&c->told, 1);
 	if (atomic_load(&c->answers))
-		grant_release(h, client, 0, UINT64_MAX, generation, on_released, NULL);
+		grant_release(h, client, &all, on_released, NULL);
 }
 
 static void op_changed(void *ctx, struct holding *h, unsigned int change)
@@ -245,6 +252,7 @@ static const struct holding_ops fake_reactors = {
 	.seal = op_seal,
 	.fence_block = op_fence_block,
 	.drain = op_drain,
+	.drain_all = op_drain,
 	.fence_range = op_fence_range,
 	.seal_range = op_seal_range,
 	.unseal_range = op_unseal_range,
@@ -406,9 +414,12 @@ void rig_up(struct rig *rig, const struct rig_options *options)
 	rig->env.deadline_ms = options->deadline_ms;
 	rig->env.grant_expiry_ms = options->expiry_ms;
 	rig->env.max_grants_per_client = options->max_grants;
+	rig->env.max_grants_per_export = options->max_of_export;
+	rig->env.max_grants_per_host = options->max_of_host;
 	rig->env.max_granted_bytes_per_client = options->max_bytes;
 	rig->env.max_registrations_per_second = options->max_registrations;
 	rig->env.rung_retry_ms = options->rung_retry_ms;
+	assert_int_equal(cache_new(&rig->env, &options->cache), 0);
 	assert_int_equal(loop_start(rig->env.control), 0);
 	rig_call(rig, make_watch, rig);
 	assert_non_null(rig->watch);
@@ -433,6 +444,7 @@ void rig_down(struct rig *rig)
 	rig_stop(rig);
 	rig_call(rig, free_holding, rig);
 	rig_call(rig, free_watch, rig);
+	cache_free(&rig->env);
 	pool_free(rig->env.registrar);
 	pool_free(rig->env.workers);
 	loop_join(rig->env.control);
@@ -673,17 +685,17 @@ struct grant_answer rig_acquire(struct rig_client *c, uint64_t offset, uint64_t 
 
 struct releasing {
 	struct rig_client *c;
-	uint64_t offset, length;
-	uint32_t generation;
-	uint16_t status;
+	const struct grant_give_back *what;
+	unsigned int n;
+	struct grant_answer *answers; /* of each, in the order in which they come */
 	sem_t sem;
 };
 
-static void on_release(void *arg, uint16_t status)
+static void on_release(void *arg, const struct grant_answer *answer)
 {
 	struct releasing *r = arg;
 
-	r->status = status;
+	*r->answers++ = *answer;
 	(void)sem_post(&r->sem);
 }
 
@@ -691,24 +703,38 @@ static void do_release(void *arg)
 {
 	struct releasing *r = arg;
 
-	grant_release(r->c->rig->h, r->c->grants, r->offset, r->length, r->generation, on_release,
-		      r);
+	for (unsigned int i = 0; i < r->n; i++)
+		grant_release(r->c->rig->h, r->c->grants, &r->what[i], on_release, r);
+}
+
+void rig_release_parts(struct rig_client *c, const struct grant_give_back *parts, unsigned int n,
+		       struct grant_answer *answers)
+{
+	struct releasing r = {.c = c, .what = parts, .n = n, .answers = answers};
+
+	(void)sem_init(&r.sem, 0, 0);
+	rig_call(c->rig, do_release, &r);
+	for (unsigned int i = 0; i < n; i++)
+		wait_sem(&r.sem);
+	(void)sem_destroy(&r.sem);
 }
 
 uint16_t rig_release(struct rig_client *c, uint64_t offset, uint64_t length, uint32_t generation)
 {
-	struct releasing r = {
-		.c = c,
-		.offset = offset,
-		.length = length,
-		.generation = generation,
-	};
+	const struct grant_give_back what = {offset, length, generation, .split = false};
+	struct grant_answer answer;
 
-	(void)sem_init(&r.sem, 0, 0);
-	rig_call(c->rig, do_release, &r);
-	wait_sem(&r.sem);
-	(void)sem_destroy(&r.sem);
-	return r.status;
+	rig_release_parts(c, &what, 1, &answer);
+	return answer.status;
+}
+
+struct grant_answer rig_release_part(struct rig_client *c, uint64_t offset, uint64_t length)
+{
+	const struct grant_give_back what = {offset, length, .split = true};
+	struct grant_answer answer;
+
+	rig_release_parts(c, &what, 1, &answer);
+	return answer;
 }
 
 /* The release comes while the acquire is under way. */
@@ -728,9 +754,11 @@ static void do_both(void *arg)
 struct grant_answer rig_acquire_and_release(struct rig_client *c, const struct grant_want *want,
 					    uint16_t *released)
 {
+	const struct grant_give_back all = {.length = UINT64_MAX};
+	struct grant_answer answer;
 	struct both b = {
 		.a = {.c = c, .want = want},
-		.r = {.c = c, .length = UINT64_MAX},
+		.r = {.c = c, .what = &all, .n = 1, .answers = &answer},
 	};
 
 	(void)sem_init(&b.a.sem, 0, 0);
@@ -740,7 +768,7 @@ struct grant_answer rig_acquire_and_release(struct rig_client *c, const struct g
 	wait_sem(&b.r.sem);
 	(void)sem_destroy(&b.a.sem);
 	(void)sem_destroy(&b.r.sem);
-	*released = b.r.status;
+	*released = answer.status;
 	return b.a.answer;
 }
 

@@ -35,10 +35,11 @@ struct rig {
 
 	/* The fake reactors: the control loop's, but for the atomic ones. */
 	const struct serving *serving;
-	atomic_bool hold_quiesce; /* block work hangs until its queue is fenced */
-	atomic_bool hold_forever; /* … and then too */
-	atomic_bool hold_publish; /* somebody still uses what was served before */
-	atomic_bool hold_drain;	  /* block work on a range hangs until its queue is fenced */
+	const struct serving *other; /* of another holding that the test has made */
+	atomic_bool hold_quiesce;    /* block work hangs until its queue is fenced */
+	atomic_bool hold_forever;    /* … and then too */
+	atomic_bool hold_publish;    /* somebody still uses what was served before */
+	atomic_bool hold_drain;	     /* block work on a range hangs until its queue is fenced */
 	struct loop_msg *quiesce_msg, *publish_msg, *drain_msg;
 	void (*drain_fn)(struct loop_msg *msg);
 	atomic_uint drains, range_fences;
@@ -52,6 +53,7 @@ struct rig {
 struct rig_options {
 	const char *file; /* in the folder; made by the test */
 	uint32_t deadline_ms, expiry_ms, max_grants, max_registrations;
+	uint32_t max_of_export, max_of_host; /* grants */
 	uint64_t max_bytes;
 	bool wait_if_busy, read_only, allocate;
 	enum iwarp_memory software_memory;
@@ -61,6 +63,7 @@ struct rig_options {
 	bool two_devices;
 	enum tenure_kind tenure;
 	bool refuse_while_granted;
+	struct cache_limits cache;
 	bool faults; /* rig.fabric is a fault fabric, so far without faults */
 };
 
@@ -122,6 +125,11 @@ struct grant_answer rig_acquire(struct rig_client *c, uint64_t offset, uint64_t 
 				unsigned int access);
 struct grant_answer rig_acquire_want(struct rig_client *c, const struct grant_want *want);
 uint16_t rig_release(struct rig_client *c, uint64_t offset, uint64_t length, uint32_t generation);
+/** With grants that are cut split. */
+struct grant_answer rig_release_part(struct rig_client *c, uint64_t offset, uint64_t length);
+/** Of several, one behind the other without waiting; what became of each. */
+void rig_release_parts(struct rig_client *c, const struct grant_give_back *parts, unsigned int n,
+		       struct grant_answer *answers);
 /** An acquire and, behind it without waiting, a release of everything. */
 struct grant_answer rig_acquire_and_release(struct rig_client *c, const struct grant_want *want,
 					    uint16_t *released);
@@ -138,7 +146,8 @@ struct rig_landlord {
 	const char *path;
 	void (*fn)(struct rig_landlord *l);
 	uint64_t bytes;
-	uint64_t began_ns, ended_ns;
+	uint64_t began_ns;
+	_Atomic uint64_t ended_ns; /* 0: it waits still */
 	int err;
 };
 

@@ -88,9 +88,12 @@ static void make_target(struct rig *rig)
 		.deadline_ms = rig->deadline_ms,
 		.grant_expiry_ms = 60000,
 		.max_grants_per_client = 128,
+		.max_grants_per_export = GRANT_DEFAULT_MAX_PER_EXPORT,
+		.max_grants_per_host = GRANT_DEFAULT_MAX_PER_HOST,
 		.rung_retry_ms = GRANT_DEFAULT_RUNG_RETRY_MS,
 	};
 	assert_int_equal(fabric_pd_alloc(rig->dev, &rig->env.block_pds[0]), 0);
+	assert_int_equal(cache_new(&rig->env, &(struct cache_limits){0}), 0);
 	assert_int_equal(nvme_target_new(&env, &rig->target), 0);
 	rig->env.ops_ctx = rig->target;
 	assert_int_equal(nvme_subsystem_new(rig->target, TEST_NQN, &rig->subsystem), 0);
@@ -198,6 +201,7 @@ void rig_stop(struct rig *rig)
 	holding_stop(rig->holding, rig_done, rig);
 	assert_true(rig_wait(rig, NULL, &rig->done, STEP_MS));
 	holding_free(rig->holding);
+	cache_free(&rig->env);
 	nvme_target_free(rig->target);
 	pool_free(rig->registrar);
 	pool_free(rig->workers);

@@ -173,10 +173,13 @@ static void target_up(struct rig *rig)
 	rig->env.deadline_ms = 1000;
 	rig->env.grant_expiry_ms = 60000;
 	rig->env.max_grants_per_client = 16;
+	rig->env.max_grants_per_export = GRANT_DEFAULT_MAX_PER_EXPORT;
+	rig->env.max_grants_per_host = GRANT_DEFAULT_MAX_PER_HOST;
 	rig->env.rung_retry_ms = GRANT_DEFAULT_RUNG_RETRY_MS;
 	nvme.control = rig->env.control;
 	nvme.registrar = rig->env.registrar;
 	nvme.workers = rig->env.workers;
+	assert_int_equal(cache_new(&rig->env, &(struct cache_limits){0}), 0);
 	assert_int_equal(nvme_target_new(&nvme, &rig->target), 0);
 	rig->env.ops_ctx = rig->target;
 	assert_int_equal(nvme_subsystem_new(rig->target, SUBNQN, &rig->subsystem), 0);
@@ -193,6 +196,7 @@ void rig_target_down(struct rig *rig)
 	(void)on_control(rig, stop_target);
 	(void)on_control(rig, stop_holding);
 	(void)on_control(rig, free_there);
+	cache_free(&rig->env);
 	pool_free(rig->env.registrar);
 	pool_free(rig->env.workers);
 	for (unsigned int i = 0; i < RIG_REACTORS; i++)

@@ -68,11 +68,16 @@ static void test_defaults(void **state)
 	assert_int_equal(c->exports[0].tenure, TENURE_LEASE);
 	assert_false(c->exports[0].refuse_while_granted);
 	assert_false(c->exports[0].inbound_persistent);
+	assert_int_equal(c->exports[0].unshare, EXPORT_UNSHARE_NEVER);
 	assert_int_equal(c->listeners[0].ana_state[1], NVME_ANA_OPTIMIZED);
 	assert_int_equal(c->limits.ana_transition_s, 10);
 	assert_int_equal(c->limits.controllers_per_host, NVME_DEFAULT_PER_HOST);
 	assert_int_equal(c->recall_deadline_ms, GRANT_DEFAULT_DEADLINE_MS);
 	assert_int_equal(c->max_grants_per_client, GRANT_DEFAULT_MAX_PER_CLIENT);
+	assert_int_equal(c->max_grants_per_export, GRANT_DEFAULT_MAX_PER_EXPORT);
+	assert_int_equal(c->max_grants_per_host, GRANT_DEFAULT_MAX_PER_HOST);
+	assert_int_equal(c->max_registrations_per_adapter, GRANT_DEFAULT_MAX_REGISTERED);
+	assert_int_equal(c->max_registered_bytes_per_adapter, GRANT_DEFAULT_MAX_REGISTERED);
 	assert_int_equal(c->max_granted_bytes_per_client, GRANT_DEFAULT_MAX_BYTES);
 	assert_int_equal(c->max_registrations_per_second, GRANT_DEFAULT_MAX_REGISTRATIONS);
 	assert_int_equal(c->allocate_reserve_percent, EXPORT_DEFAULT_RESERVE_PERCENT);
@@ -86,6 +91,8 @@ static void test_everything_said(void **state)
 		"nqn = \"nqn.2026-11.org.example:x\"; reactors = 2; worker_threads = 8;\n"
 		"busy_poll_us = 0; recall_deadline_ms = 250; grant_expiry_ms = 5000;\n"
 		"allocate_reserve_percent = 0; max_grants_per_client = 7;\n"
+		"max_grants_per_export = 16777216; max_grants_per_host = 8;\n"
+		"max_registrations_per_adapter = 9; max_registered_bytes_per_adapter = \"1M\";"
 		"max_granted_bytes_per_client = \"64G\"; max_registrations_per_second = 0;\n"
 		"log_level = \"debug\"; runtime_dir = \"/tmp/r\"; state_dir = \"\";\n"
 		"iwarp = { crc = \"on\"; memory = \"odp\"; windows = false; };\n"
@@ -99,7 +106,7 @@ static void test_everything_said(void **state)
 		"  prepare = \"allocate\"; registration = \"odp\"; busy = \"wait\";\n"
 		"  ana_group = 2; tenure = \"watch\"; refuse = \"while-granted\";\n"
 		"  read_only = true; deallocate = \"advisory\"; grant_conflict = \"deny\";\n"
-		"  inbound_writes = \"persistent\"; } );\n";
+		"  inbound_writes = \"persistent\"; unshare = \"on-acquire\"; } );\n";
 	struct daemon_config *c;
 	struct errtext err;
 
@@ -108,11 +115,15 @@ static void test_everything_said(void **state)
 	assert_int_equal(c->reactors, 2);
 	assert_int_equal(c->allocate_reserve_percent, 0);
 	assert_int_equal(c->max_grants_per_client, 7);
+	assert_int_equal(c->max_grants_per_export, 16777216);
+	assert_int_equal(c->max_grants_per_host, 8);
+	assert_int_equal(c->max_registrations_per_adapter, 9);
+	assert_int_equal(c->max_registered_bytes_per_adapter, MIB(1));
 	assert_int_equal(c->max_granted_bytes_per_client, GIB(64));
 	assert_int_equal(c->max_registrations_per_second, 0);
 	assert_int_equal(c->log_level, LOG_LEVEL_DEBUG);
 	assert_string_equal(c->admin_socket, "/tmp/r/admin.sock");
-	assert_int_equal(c->runtime_dir_line, 5);
+	assert_int_equal(c->runtime_dir_line, 6);
 	assert_string_equal(c->state_dir, "");
 	assert_int_equal(c->iwarp.crc, IWARP_CRC_ON);
 	assert_int_equal(c->iwarp.memory, IWARP_MEMORY_ODP);
@@ -131,6 +142,7 @@ static void test_everything_said(void **state)
 	assert_true(c->exports[0].deny_conflicts);
 	assert_int_equal(c->exports[0].nsid, 7);
 	assert_int_equal(c->exports[0].prepare, EXPORT_PREPARE_ALLOCATE);
+	assert_int_equal(c->exports[0].unshare, EXPORT_UNSHARE_ON_ACQUIRE);
 	assert_int_equal(c->exports[0].registration, REGION_ODP);
 	assert_true(c->exports[0].wait_if_busy);
 	assert_int_equal(c->exports[0].tenure, TENURE_WATCH);
@@ -149,6 +161,13 @@ static void test_mistakes_name_line_and_key(void **state)
 	refuse(LISTENERS EXPORTS "reactors = \"two\";\n", "conf:3: reactors: expected a number");
 	refuse(LISTENERS EXPORTS "max_granted_bytes_per_client = 4095;\n",
 	       "conf:3: max_granted_bytes_per_client: expected 0, for no limit, or at least 4096");
+	refuse(LISTENERS EXPORTS "max_grants_per_export = 16777217;\n",
+	       "conf:3: max_grants_per_export: expected a number from 1 to 16777216");
+	refuse(LISTENERS EXPORTS "max_registered_bytes_per_adapter = 1048575;\n",
+	       "conf:3: max_registered_bytes_per_adapter: expected 0, for no limit, or at least "
+	       "1048576, not 1048575");
+	refuse(LISTENERS EXPORTS "max_grants_per_host = 0;\n",
+	       "conf:3: max_grants_per_host: expected a number from 1 to 16777216");
 	refuse(LISTENERS EXPORTS "max_registrations_per_second = 1000001;\n",
 	       "conf:3: max_registrations_per_second: expected a number from 0 to 1000000");
 	refuse(LISTENERS EXPORTS "reactors = 0;\n",
@@ -185,6 +204,8 @@ static void test_mistakes_name_line_and_key(void **state)
 	refuse(LISTENERS
 	       "exports = ( { name = \"a\"; path = \"/a\"; inbound_writes = \"yes\"; } );\n",
 	       "inbound_writes: expected one of \"unknown\", \"persistent\", not \"yes\"");
+	refuse(LISTENERS "exports = ( { name = \"a\"; path = \"/a\"; unshare = \"always\"; } );\n",
+	       "conf:2: unshare: expected one of \"never\", \"on-acquire\", not \"always\"");
 	refuse(LISTENERS "exports = ( { name = \"a\"; path = \"/a\"; lba = 1000; } );\n",
 	       "expected 512 or 4096");
 	refuse(LISTENERS "exports = ( { name = \"a\"; path = \"/a\"; },\n"

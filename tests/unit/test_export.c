@@ -157,6 +157,30 @@ static void test_inbound_refused(void **state)
 	export_close(e);
 }
 
+/* What its file system cannot do is not promised of an export; a trial leaves nothing. */
+static void test_unshare_refused(void **state)
+{
+	struct export_config config = config_of("a");
+	unsigned int before;
+	bool can;
+	int fd;
+
+	(void)state;
+	make_file("a", MIB(1));
+	export_close(open_file("a"));
+	fd = open(make_file("b", MIB(1)), O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	can = !fallocate(fd, FALLOC_FL_UNSHARE_RANGE | FALLOC_FL_KEEP_SIZE, 0, 4096);
+	(void)close(fd);
+	before = (unsigned int)leaks_count(test_dir);
+	config.unshare = EXPORT_UNSHARE_ON_ACQUIRE;
+	if (can)
+		export_close(must_open(&config));
+	else
+		must_fail(&config, -EMEDIUMTYPE, "its file system does not unshare");
+	assert_int_equal(leaks_count(test_dir), before);
+}
+
 /* Finds the warning with `part` in it, of a first view. */
 static bool warns(struct export *e, const char *part)
 {
@@ -563,6 +587,7 @@ static int run(const char *where)
 		leaks_test(test_open),
 		leaks_test(test_medium_refused),
 		leaks_test(test_inbound_refused),
+		leaks_test(test_unshare_refused),
 		leaks_test(test_warnings),
 		leaks_test(test_deleted),
 		leaks_test(test_twice),

@@ -138,8 +138,8 @@ static void test_release(void **state)
 	a = only(&answer);
 	answer = rig_acquire(&one, KIB(8), KIB(8), read_write);
 	b = only(&answer);
-	/* Reaches outside the range: left. Not held: a success. */
-	assert_int_equal(rig_release(&one, 0, KIB(4), 1), NVME_SC_SUCCESS);
+	/* Reaches outside the range: refused. Not held: a success. */
+	assert_int_equal(rig_release(&one, 0, KIB(4), 1), LH_SC_CUT);
 	assert_int_equal(rig_release(&two, 0, UINT64_MAX, 1), NVME_SC_SUCCESS);
 	assert_int_equal(rig_release(&one, 0, KIB(8), 2), LH_SC_STALE_GENERATION);
 	assert_int_equal(rig_status(&rig).grants, 2);
@@ -342,6 +342,70 @@ static void test_holes(void **state)
 	answer = rig_acquire_want(&one, &want);
 	assert_int_equal(only(&answer).length, MIB(4));
 	assert_int_equal(atomic_load(&rig.published), 2);
+	down();
+}
+
+/* ---- clones ---------------------------------------------------------------------------------- */
+
+static bool clones; /* holes pass for what is shared, on any file system */
+static int unshare_error;
+static unsigned int unshares;
+
+bool __real_view_unsharable(const struct view *view, uint64_t offset);
+bool __wrap_view_unsharable(const struct view *view, uint64_t offset);
+int __wrap_view_unshare(const struct view *old, uint64_t offset, uint64_t length,
+			const atomic_bool *stop, struct view **view, struct errtext *err);
+
+bool __wrap_view_unsharable(const struct view *view, uint64_t offset)
+{
+	if (!clones)
+		return __real_view_unsharable(view, offset);
+	return !view_backed(view, offset, 1);
+}
+
+int __wrap_view_unshare(const struct view *old, uint64_t offset, uint64_t length,
+			const atomic_bool *stop, struct view **view, struct errtext *err)
+{
+	unshares++;
+	if (unshare_error)
+		return errtext_set(err, unshare_error, "no, says the test");
+	return view_allocate(old, offset, length, stop, view, err);
+}
+
+/* Who asks for what is shared gets it; what cannot be unshared is not backed, nothing worse. */
+static void test_clones(void **state)
+{
+	struct grant_want want = {.length = MIB(4), .access = LH_GRANT_READ};
+	struct grant_answer answer;
+
+	(void)state;
+	make_file("file", RIG_BYTES);
+	fill_file("file", 0, MIB(1));
+	clones = true;
+	unshares = 0;
+	up(&rig_defaults);
+	/* What is backed before it waits for nothing. */
+	answer = rig_acquire_want(&one, &want);
+	assert_int_equal(only(&answer).length, MIB(1));
+	assert_int_equal(unshares, 0);
+	want.offset = MIB(1);
+	answer = rig_acquire_want(&one, &want);
+	assert_int_equal(only(&answer).length, MIB(4));
+	assert_int_equal(answer.generation, 1);
+	assert_int_equal(unshares, 1);
+	assert_int_equal(atomic_load(&rig.published), 2);
+	want.offset = MIB(8);
+	want.access = read_write;
+	unshare_error = -ENOSPC;
+	assert_int_equal(rig_acquire_want(&one, &want).status, LH_SC_NOT_BACKED);
+	unshare_error = -EIO;
+	assert_int_equal(rig_acquire_want(&one, &want).status, LH_SC_NOT_BACKED);
+	assert_int_equal(rig_status(&rig).state, HOLDING_SERVING);
+	unshare_error = 0;
+	answer = rig_acquire_want(&one, &want);
+	assert_int_equal(only(&answer).length, MIB(4));
+	assert_int_equal(unshares, 4);
+	clones = false;
 	down();
 }
 
@@ -554,6 +618,7 @@ static int run_group(const char *where)
 		leaks_test(test_limit),
 		leaks_test(test_holes),
 		leaks_test(test_holes_in_parallel),
+		leaks_test(test_clones),
 		leaks_test(test_expiry),
 		leaks_test(test_gone),
 		leaks_test(test_gone_meanwhile),

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * What one client may have, given back in every way in which grants end. With the real rooms below.
+ * What one client, one host and one export may have, given back in every way in which grants end; and
+ * whether a recall could take all of it in time. With the real rooms below.
  */
 #include "grant_rig.h"
+
+#include <errno.h>
+#include <string.h>
 
 #include "iwarp/iwarp.h"
 #include "util/log.h"
@@ -153,6 +157,75 @@ static void test_rate(void **state)
 	down();
 }
 
+/* ---- of all clients ---------------------------------------------------------------------------- */
+
+/* Ends of grants give back what they took: by a release, by a recall, by the client's end. */
+static void check_shared(uint16_t refusal)
+{
+	struct rig_landlord landlord;
+
+	assert_int_equal(status_of(&one, 0, KIB(4)), NVME_SC_SUCCESS);
+	assert_int_equal(status_of(&one, KIB(4), KIB(4)), NVME_SC_SUCCESS);
+	assert_int_equal(status_of(&two, KIB(8), KIB(4)), NVME_SC_SUCCESS);
+	assert_int_equal(status_of(&two, KIB(12), KIB(4)), refusal);
+	assert_int_equal(rig_release(&one, 0, KIB(4), 1), NVME_SC_SUCCESS);
+	assert_int_equal(status_of(&two, KIB(12), KIB(4)), NVME_SC_SUCCESS);
+	assert_int_equal(status_of(&one, 0, KIB(4)), refusal);
+	rig_landlord_start(&landlord, in_dir("file"), landlord_open_close, 0);
+	(void)rig_landlord_join(&landlord);
+	(void)rig_wait(&rig, HOLDING_SERVING, 2);
+	for (unsigned int i = 0; i < 3; i++)
+		assert_int_equal(status_of(&one, i * KIB(4), KIB(4)), NVME_SC_SUCCESS);
+	assert_int_equal(status_of(&two, KIB(12), KIB(4)), refusal);
+	rig_client_gone(&one);
+	assert_int_equal(status_of(&two, KIB(12), KIB(4)), NVME_SC_SUCCESS);
+}
+
+static void test_export(void **state)
+{
+	struct rig_options options = rig_defaults;
+
+	(void)state;
+	options.max_of_export = 3;
+	up(&options);
+	check_shared(LH_SC_LIMIT_EXPORT);
+	down();
+}
+
+static void test_host(void **state)
+{
+	struct rig_options options = rig_defaults;
+
+	(void)state;
+	options.max_of_host = 3;
+	up(&options);
+	check_shared(LH_SC_LIMIT_HOST);
+	down();
+}
+
+/* A number of grants that no recall gets back in time is refused at start, by name. */
+static void test_budget(void **state)
+{
+	struct rig_options options = rig_defaults;
+
+	(void)state;
+	make_file("file", RIG_BYTES);
+	fill_file("file", 0, RIG_BYTES);
+	options.no_start = true;
+	options.max_of_export = GRANT_MAX_PER_EXPORT;
+	rig_up(&rig, &options);
+	assert_int_equal(rig_start(&rig), -ERANGE);
+	assert_non_null(strstr(rig.start_why, "16777216 grants"));
+	assert_non_null(strstr(rig.start_why, "more than a quarter of fs.lease-break-time"));
+	assert_non_null(strstr(rig.start_why, "lower max_grants_per_export"));
+	/* None are given on that rung, so none are to be killed. */
+	rig_down(&rig);
+	options.registration = REGION_STAGED;
+	rig_up(&rig, &options);
+	assert_int_equal(rig_start(&rig), 0);
+	rig_down(&rig);
+}
+
 static int run_group(const char *where)
 {
 	const struct CMUnitTest tests[] = {
@@ -161,6 +234,9 @@ static int run_group(const char *where)
 		leaks_test(test_bytes_of_a_fence),
 		leaks_test(test_bytes_of_an_expiry),
 		leaks_test(test_rate),
+		leaks_test(test_export),
+		leaks_test(test_host),
+		leaks_test(test_budget),
 	};
 
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);

@@ -388,6 +388,73 @@ static void test_renamed_is_said(void **state)
 	down();
 }
 
+/* As truncate(2) through an overlay does it: the kernel breaks no lease for it. */
+static void change_unasked(void (*change)(int fd))
+{
+	change(export_fd(holding_export(rig.h)));
+}
+
+static void cut(int fd)
+{
+	assert_int_equal(ftruncate(fd, MIB(2)), 0);
+}
+
+static void make_longer(int fd)
+{
+	assert_int_equal(ftruncate(fd, RIG_BYTES + MIB(1)), 0);
+}
+
+static void cut_and_regrow(int fd)
+{
+	assert_int_equal(ftruncate(fd, MIB(2)), 0);
+	assert_int_equal(ftruncate(fd, RIG_BYTES), 0);
+}
+
+/* Whoever changed it did not ask: it is noticed, clients are asked, and what is there is served. */
+static void test_unasked(void **state)
+{
+	static void (*const changes[])(int fd) = {cut, make_longer, cut_and_regrow};
+	static const uint64_t sizes[] = {MIB(2), RIG_BYTES + MIB(1), RIG_BYTES};
+	static const uint64_t backed[] = {MIB(2), RIG_BYTES, MIB(2)};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
+		struct holding_status status;
+
+		make_full_file();
+		up(&rig_defaults);
+		atomic_store(&one.answers, true);
+		(void)must_acquire(&one, 0, KIB(4));
+		change_unasked(changes[i]);
+		status = rig_wait(&rig, HOLDING_SERVING, 2);
+		assert_int_equal(status.size_bytes, sizes[i]);
+		assert_int_equal(status.backed_bytes, backed[i]);
+		assert_int_equal(status.last.clients, 1);
+		assert_int_equal(status.last.fenced_clients, 0);
+		/* Once. */
+		(void)must_acquire(&one, 0, KIB(4));
+		holding_suspect(rig.h);
+		(void)usleep(100000);
+		assert_int_equal(rig_status(&rig).generation, 2);
+		down();
+	}
+}
+
+/* A look that finds the file as it is served changes nothing. */
+static void test_nothing_unasked(void **state)
+{
+	(void)state;
+	make_full_file();
+	up(&rig_defaults);
+	for (int i = 0; i < 5; i++) {
+		holding_suspect(rig.h);
+		(void)usleep(20000);
+	}
+	assert_int_equal(rig_status(&rig).generation, 1);
+	assert_int_equal(rig_status(&rig).recalls, 0);
+	down();
+}
+
 /*
  * Holes were filled, and who serves the old view does not let go of it: a host that does not answer.
  * Its keys go all the same, since nothing is in flight on them, and the landlord does not wait.
@@ -897,6 +964,8 @@ static int run_group(const char *where)
 		leaks_test(test_deleted),
 		leaks_test(test_deleted_is_said),
 		leaks_test(test_renamed_is_said),
+		leaks_test(test_unasked),
+		leaks_test(test_nothing_unasked),
 		leaks_test(test_recall_while_growing),
 		leaks_test(test_recall_in_a_busy_host),
 		leaks_test(test_recall_of_many),

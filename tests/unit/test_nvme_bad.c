@@ -24,6 +24,7 @@ static void test_common(void **state)
 		{ADMIN, LH_ADMIN_ACQUIRE},
 		{ADMIN, LH_ADMIN_RENEW},
 		{ADMIN, LH_ADMIN_RELEASE},
+		{ADMIN, LH_ADMIN_RELEASE_PART},
 		{IO, NVME_IO_FLUSH},
 		{IO, NVME_IO_READ},
 		{IO, NVME_IO_WRITE},

@@ -416,6 +416,29 @@ static void test_drain(void **state)
 	on_reactor(1, put, &use);
 }
 
+/* On what is served now, too. */
+static void test_drain_all(void **state)
+{
+	struct op op, beside;
+	struct ns_use *use;
+
+	(void)state;
+	publish(&servings[0], &op);
+	some_request.range.offset = 8192;
+	some_request.range.length = 4096;
+	on_reactor(1, take_keyed_range, &use);
+	on_range(nvme_holding_ops()->drain_all, 0, 8192, &beside);
+	assert_int_equal(beside.done, 1);
+	on_range(nvme_holding_ops()->drain_all, 4096, 8192, &op);
+	assert_int_equal(op.done, 0);
+	publish(&servings[1], &beside);
+	assert_int_equal(op.done, 0);
+	on_reactor(1, put_keyed_range, &use);
+	settle();
+	assert_int_equal(op.done, 1);
+	on_reactor(1, put, &use);
+}
+
 struct asks_sealed {
 	uint64_t offset, length;
 	bool sealed;
@@ -614,6 +637,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_seal, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_overlap, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drain, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_drain_all, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_seal_range, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unknown, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_remove, setup, teardown),

@@ -5,7 +5,9 @@
  */
 #include "nvme_rig.h"
 
+#include <signal.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "iwarp/iwarp.h"
 #include "nvme/reservation.h"
@@ -18,7 +20,8 @@
 
 static struct rig rig;
 static struct holding *second;
-static const char *state_dir; /* of the second one */
+static const char *state_dir;	 /* of the second one */
+static struct sigaction guarded; /* which cmocka replaces for each test */
 
 /* ---- what control is asked for ---------------------------------------------------------------- */
 
@@ -314,6 +317,48 @@ static void test_size(void **state)
 	down();
 }
 
+#define FEW_CUTS 5 /* one, as a rule; with a look only now and then there are many more */
+
+/*
+ * Somebody has cut the file without asking: memory that a command names is missing. It costs the queue,
+ * which nothing can answer on any more; the host comes again and is told that there are no such blocks.
+ */
+static void test_cut_unasked(void **state)
+{
+	static const uint8_t opcodes[] = {NVME_IO_READ, NVME_IO_WRITE};
+
+	(void)state;
+	assert_int_equal(sigaction(SIGBUS, &guarded, NULL), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(opcodes); i++) {
+		const uint64_t bytes = RIG_BYTES / 2 >> i;
+		unsigned int slot, cuts = 0;
+		uint16_t status = 0;
+
+		if (i == 0)
+			up();
+		assert_int_equal(rw(rig.io[0], opcodes[i], RIG_NSID, bytes / LBA), 0);
+		assert_int_equal(ftruncate(export_fd(holding_export(rig.h)), (off_t)bytes), 0);
+		while (status == 0) {
+			struct nvme_command sqe = rig_blocks(opcodes[i], bytes / LBA, 1);
+
+			rig_keyed(&rig, &sqe, 8192, LBA);
+			slot = rig_send(rig.io[0], &sqe, NULL, 0);
+			while (!rig_answered(rig.io[0], slot) && !rig.io[0]->dead)
+				;
+			if (rig_answered(rig.io[0], slot)) {
+				status = rig_answer(rig.io[0], slot);
+				continue;
+			}
+			assert_in_range(++cuts, 1, FEW_CUTS);
+			rig_host_down(&rig);
+			rig_host_up(&rig);
+		}
+		assert_int_equal(status, NVME_SC_LBA_RANGE | DNR);
+		assert_int_equal(rw(rig.io[0], opcodes[i], RIG_NSID, bytes / LBA - 1), 0);
+	}
+	down();
+}
+
 /* One command of many kinds, on either namespace. */
 static void send_any(struct rig_queue *q, unsigned int *seed, unsigned int *slot, bool *is_second)
 {
@@ -560,9 +605,10 @@ static void test_reserved_and_gone(void **state)
 static int run_group(const char *where)
 {
 	const struct CMUnitTest tests[] = {
-		leaks_test(test_told_by_the_log), leaks_test(test_notice_off),
-		leaks_test(test_come_and_go),	  leaks_test(test_size),
-		leaks_test(test_storm),		  leaks_test(test_reserved_and_gone),
+		leaks_test(test_told_by_the_log),   leaks_test(test_notice_off),
+		leaks_test(test_come_and_go),	    leaks_test(test_size),
+		leaks_test(test_cut_unasked),	    leaks_test(test_storm),
+		leaks_test(test_reserved_and_gone),
 	};
 
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);
@@ -573,6 +619,7 @@ int main(void)
 	log_set_level(getenv("LEASEHOLD_TEST_LOG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
 	tenure_block_signals();
 	assert_int_equal(export_guard_init(), 0);
+	assert_int_equal(sigaction(SIGBUS, NULL, &guarded), 0);
 	iwarp_set_copy_hook(export_guarded_copy);
 	return for_each_dir(run_group);
 }

@@ -637,6 +637,17 @@ static void test_wants(void **state)
 	sqe.length = htole64(UINT64_MAX);
 	assert_int_equal(direct_want_parse(&sqe, &want), 0);
 	assert_int_equal(want.length, UINT64_MAX);
+	/* Of a part the end is that of a page, or the very end; a token is none of its fields. */
+	sqe.opcode = LH_ADMIN_RELEASE_PART;
+	sqe.token[0] = 1;
+	assert_int_equal(direct_want_parse(&sqe, &want), 0);
+	assert_int_equal(want.length, UINT64_MAX);
+	assert_false(want.by_token);
+	sqe.length = htole64(8191);
+	assert_int_equal(direct_want_parse(&sqe, &want), NVME_SC_INVALID_FIELD | DNR);
+	sqe.length = htole64(8192);
+	assert_int_equal(direct_want_parse(&sqe, &want), 0);
+	assert_int_equal(want.length, 8192);
 }
 
 static void test_messages(void **state)

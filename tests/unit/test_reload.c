@@ -186,6 +186,8 @@ static void test_every_option(void **state)
 		{"ana_group", "ana_group = 2;", "export~ planned export b: ana_group 2, was 1\n"},
 		{"prepare", "prepare = \"allocate\";",
 		 "say done export b: prepare allocate, was none; from its next start on\n"},
+		{"unshare", "unshare = \"on-acquire\";",
+		 "export~ planned export b: unshare on-acquire, was never\n"},
 		{"registration", "registration = \"staged\";",
 		 "export/ planned export b: registration staged, was auto\n"},
 		{"busy", "busy = \"wait\";",

@@ -350,17 +350,12 @@ static void test_many_extents(void **state)
 	drop(view);
 }
 
-/* A clone's blocks are nobody's to write in place. */
-static void test_clone(void **state)
+/* File "a", 4 of whose 6 MiB are there; "b" shares the second. Skips where there are no clones. */
+static void make_clone(void)
 {
-	struct view *view, *more;
 	struct file_clone_range part = {.src_offset = MIB(1), .src_length = MIB(1)};
-	struct errtext err;
-	uint8_t x[512];
 	int a, b, ret;
-	bool exact;
 
-	(void)state;
 	make_file("a", MIB(6));
 	fill_file("a", 0, MIB(4));
 	make_file("b", MIB(6));
@@ -376,6 +371,18 @@ static void test_clone(void **state)
 		print_message("no clones here: %s\n", strerror(ret));
 		skip();
 	}
+}
+
+/* A clone's blocks are nobody's to write in place. */
+static void test_clone(void **state)
+{
+	struct view *view, *more;
+	struct errtext err;
+	uint8_t x[512];
+	bool exact;
+
+	(void)state;
+	make_clone();
 	view = leased_view(open_file("a"));
 	check_runs(view, RUNS(0, MIB(1), MIB(2), MIB(2)));
 	assert_int_equal(view->shared_bytes, MIB(1));
@@ -398,6 +405,51 @@ static void test_clone(void **state)
 	check_file("b", MIB(1), MIB(1), true);
 	check_file("a", 0, MIB(1) + KIB(64), true);
 	check_file("a", MIB(1) + KIB(64) + 512, MIB(2), true);
+}
+
+/* It is copied for who asks, and the holes stay. */
+static void test_unshare(void **state)
+{
+	const struct export_range punched = {.offset = MIB(1), .length = KIB(64)};
+	struct view *view, *less, *more;
+	struct export_config config;
+	uint8_t x[PAGE];
+	struct errtext err;
+
+	(void)state;
+	make_clone();
+	config = config_of("a");
+	config.unshare = EXPORT_UNSHARE_ON_ACQUIRE;
+	view = leased_view(must_open(&config));
+	check_runs(view, RUNS(0, MIB(1), MIB(2), MIB(2)));
+	assert_int_equal(view->shared_bytes, MIB(1));
+	assert_false(view_unsharable(view, MIB(1) - PAGE));
+	assert_true(view_unsharable(view, MIB(1)));
+	assert_true(view_unsharable(view, MIB(2) - PAGE));
+	assert_false(view_unsharable(view, MIB(2)));
+	assert_int_equal(view_exclude(view, &punched, 1, &less), 0);
+	assert_false(view_unsharable(less, MIB(1)));
+	assert_true(view_unsharable(less, MIB(1) + KIB(64)));
+	view_free(less);
+	/* A part; then all, by who asks for the holes, too. */
+	assert_int_equal(view_unshare(view, MIB(1) + KIB(512), MIB(4), NULL, &more, &err), 0);
+	check_runs(more, RUNS(0, MIB(1), MIB(1) + KIB(512), MIB(2) + KIB(512)));
+	assert_int_equal(more->hole_bytes, MIB(2));
+	assert_int_equal(more->shared_bytes, KIB(512));
+	assert_ptr_equal(more->base, view->base);
+	view_free(view);
+	assert_int_equal(view_allocate(more, 0, MIB(6), NULL, &view, &err), 0);
+	view_free(more);
+	check_runs(view, RUNS(0, MIB(6)));
+	assert_int_equal(view->shared_bytes, 0);
+	/* Both have their own now, the mapping as well. */
+	memset(x, 0xee, sizeof(x));
+	memcpy(view->base + MIB(1), x, sizeof(x));
+	assert_int_equal(msync(view->base + MIB(1), sizeof(x), MS_SYNC), 0);
+	assert_int_equal(view_compare(view, MIB(1), x, sizeof(x)), 0);
+	check_file("b", MIB(1), MIB(1), true);
+	drop(view);
+	check_file("a", MIB(1) + PAGE, MIB(3) - PAGE, true);
 }
 
 /* Our tenure can be taken again while the view of the last generation is still mapped. */
@@ -660,6 +712,7 @@ static int run(const char *where)
 		leaks_test(test_view_allocate),
 		leaks_test(test_many_extents),
 		leaks_test(test_clone),
+		leaks_test(test_unshare),
 		leaks_test(test_tenure_again),
 		leaks_test(test_cwd),
 		leaks_test(test_addresses),

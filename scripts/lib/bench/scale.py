@@ -18,7 +18,7 @@ import report
 CLIENTS = (1, 2, 8, 32, 128)
 GRANTS = (10, 100, 1000, 10000)
 EXPORTS = (1, 10, 100, 1000)
-OPTIONS = f"max_grants_per_client = {2 * GRANTS[-1]};"
+OPTIONS = "".join(f"max_grants_per_{whose} = {2 * GRANTS[-1]};" for whose in ("client", "export", "host"))
 
 
 class Exports:

@@ -80,6 +80,14 @@ expect "fences that low saw" "$(grep -c '\bfenced\b' "$tmp/low.out" || true)" "$
 expect "fences" "$(stats .clients_fenced)" 0
 ! said low 'STILL WORKS' || fail "an old key works: $(grep STILL "$tmp/low.out")"
 
+# A range that goes beyond the end is a range still: the generation lives, and is granted again.
+client all hold --write "$(target data)"
+wait_for 10 "a grant for all" said all '\bgranted\b'
+reclaim --range 0:9223372036854775807 --hold 1
+wait_for 10 "all granted again" said all '\bregranted\b'
+expect "generation" "$(generation)" 1
+client_end all INT
+
 # All of it: the lease goes too, and stays away as long as was said.
 reclaim --hold 3600
 expect "state" "$(export_state)" released

@@ -153,10 +153,11 @@ expect "grants of held" "$(of held grants)" 1
 client_end hold INT
 
 # Limits: what can be changed is, and counts; what cannot is named with both values, each time.
-options_are 'limits = { controllers_per_host = 2; max_controllers = 40; };' 'log_level = "debug";' 'grant_expiry_ms = 70000;' 'max_registrations_per_second = 5000;'
+options_are 'limits = { controllers_per_host = 2; max_controllers = 40; };' 'log_level = "debug";' 'grant_expiry_ms = 70000;' 'max_registrations_per_second = 5000;' 'max_grants_per_host = 77;'
 reload
 says '^limits.controllers_per_host: 2, was 128$'
 says '^max_registrations_per_second: 5000, was 100000$'
+says '^max_grants_per_host: 77, was 8192$'
 says 'limits.max_controllers: stays 256 until a restart; the file says 40$'
 says 'grant_expiry_ms: stays 60000 until a restart; the file says 70000$'
 says 'log_level: the file says "debug"; --log-level wins$'
