@@ -31,6 +31,8 @@ part_descriptions=(
 	"bench:scripts/bench on the software fabric, in brief: that it works, not how fast it is"
 	"interop:the kernel's own NVMe/RDMA host and nvme-cli in the testbed VM: rxe on ext4 and xfs, siw"
 	"adversary:clients that do harm on purpose, one kind a case, among others who notice nothing"
+	"storms:the canary, and some of the adversaries, over verbs in the testbed VM: ODP, and pinned by a livepatch"
+	"machines:vm, verbs, interop and storms as one part, two machines at once until all is done"
 	"canary:blocks taken from an exported file, in every way there is, become another file's at once, under load"
 	"crash:power fails at moments of many runs, on a simulated medium: what was promised is there afterwards"
 	"tsan:unit tests, and end-to-end tests of what is threaded, under ThreadSanitizer"
@@ -46,7 +48,7 @@ list_parts() {
 	local d
 	for d in "${part_descriptions[@]}"; do printf '%-9s %s\n' "${d%%:*}" "${d#*:}"; done
 }
-part_needs_vm() { [ "$1" = vm ] || [ "$1" = verbs ] || [ "$1" = interop ]; }
+part_needs_vm() { [[ " vm verbs interop storms machines " == *" $1 "* ]]; }
 
 # What a second try must not hide, whatever else the machine was doing.
 never_again='AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|Assertion .* failed|\*\*\* stack'
@@ -180,49 +182,97 @@ prepare_vm() {
 	}
 }
 
-# Two machines at once: each mostly keeps one core busy. Whoever waits for the other one names it: there may be
-# more that this shell has begun.
-part_vm() {
-	local other
-	prepare_vm vm || return 1
-	in_vm vm-ext4 --fs ext4 -- "${file_system_cases[@]}" "${ext4_cases[@]}" &
-	other=$!
-	in_vm vm-xfs --fs xfs -- "${file_system_cases[@]}" "${xfs_cases[@]}"
-	wait "$other"
+# two_machines JOB...: each is a function that runs in_vm, and gets a line of the table; the next is begun when a
+# machine is done. Each machine mostly keeps one processor busy. The longest ought to come first.
+two_machines() {
+	local job pid one rc=0 begun=() left
+	for job in "$@"; do
+		if [ ${#begun[@]} -eq 2 ]; then
+			wait -n -p pid "${begun[@]}" || rc=1
+			left=()
+			for one in "${begun[@]}"; do [ "$one" = "$pid" ] || left+=("$one"); done
+			begun=("${left[@]}")
+		fi
+		timed_job "$job" &
+		begun+=($!)
+	done
+	for pid in "${begun[@]}"; do wait "$pid" || rc=1; done
+	return $rc
+}
+timed_job() {
+	local rc=0 started
+	started=$(date +%s)
+	"$1" || rc=1
+	table_line "  ${1//_/-}" "$started"
+	return $rc
 }
 
-part_verbs() {
-	local rest other
-	prepare_vm verbs || return 1
+vm_ext4() { in_vm vm-ext4 --fs ext4 -- "${file_system_cases[@]}" "${ext4_cases[@]}"; }
+vm_xfs() { in_vm vm-xfs --fs xfs -- "${file_system_cases[@]}" "${xfs_cases[@]}"; }
+vm_jobs=(vm_xfs vm_ext4)
+
+verbs_ext4() {
+	local rest
 	mapfile -t rest < <("$root/tests/e2e/run" --list | awk '{ print $1 }' |
 		grep -vxF -f <(printf '%s\n' "${file_system_cases[@]}" "${ext4_cases[@]}" "${xfs_cases[@]}" "${second_verbs_cases[@]}"))
-	in_vm verbs-ext4 --fs ext4 -- "${rest[@]}" &
-	other=$!
-	in_vm verbs-stock --rdma stock -- stock-refused
-	in_vm verbs-windows --rdma fixed-mw -- windows fabric-suite
-	in_vm verbs-siw --rdma siw -- --fabric iwarp siw-peer
-	in_vm verbs-device --fs devdax -- device-dax
-	in_vm verbs-more --fs ext4 -- "${second_verbs_cases[@]}"
-	wait "$other"
+	in_vm verbs-ext4 --fs ext4 -- "${rest[@]}"
 }
+verbs_stock() { in_vm verbs-stock --rdma stock -- stock-refused; }
+verbs_windows() { in_vm verbs-windows --rdma fixed-mw -- windows fabric-suite; }
+verbs_siw() { in_vm verbs-siw --rdma siw -- --fabric iwarp siw-peer; }
+verbs_device() { in_vm verbs-device --fs devdax -- device-dax; }
+verbs_more() { in_vm verbs-more --fs ext4 -- "${second_verbs_cases[@]}"; }
+verbs_jobs=(verbs_ext4 verbs_more verbs_windows verbs_device verbs_siw verbs_stock)
 
 # What the file system has a part in: on each of them. Of the others those that the second machine runs.
 interop_fs_cases=(filesystem fio landlord reset)
 interop_second_cases=(multipath namespaces reservations)
 # What the fabric has a part in.
 interop_siw_cases=(identify fio reset)
+interop_cases=$root/tests/interop/cases
 
-part_interop() {
-	local cases=$root/tests/interop/cases first other
-	need_packages "${packages_interop[@]}"
-	prepare_vm interop || return 1
-	mapfile -t first < <("$root/tests/e2e/run" --cases "$cases" --list | awk '{ print $1 }' |
+interop_ext4() {
+	local first
+	mapfile -t first < <("$root/tests/e2e/run" --cases "$interop_cases" --list | awk '{ print $1 }' |
 		grep -vxF -f <(printf '%s\n' "${interop_second_cases[@]}"))
-	in_vm interop-ext4 --fs ext4 -- --cases "$cases" "${first[@]}" &
-	other=$!
-	in_vm interop-xfs --fs xfs -- --cases "$cases" "${interop_fs_cases[@]}" "${interop_second_cases[@]}"
-	in_vm interop-siw --rdma siw -- --cases "$cases" --fabric iwarp "${interop_siw_cases[@]}"
-	wait "$other"
+	in_vm interop-ext4 --fs ext4 -- --cases "$interop_cases" "${first[@]}"
+}
+interop_xfs() {
+	in_vm interop-xfs --fs xfs -- --cases "$interop_cases" "${interop_fs_cases[@]}" "${interop_second_cases[@]}"
+}
+interop_siw() { in_vm interop-siw --rdma siw -- --cases "$interop_cases" --fabric iwarp "${interop_siw_cases[@]}"; }
+interop_jobs=(interop_ext4 interop_xfs interop_siw)
+
+# Over verbs those of the adversaries that meet the adapter.
+adversary_verbs_cases=(keeps-writing floods)
+
+# canary_in_vm RUNG FILE_SYSTEM [OPTION...] -- CASE...: shorter, the emulated machine is slow.
+canary_in_vm() {
+	local rung=$1 options=(--fs "$2")
+	shift 2
+	while [ "$1" != -- ]; do
+		options+=("$1")
+		shift
+	done
+	shift
+	LEASEHOLD_CANARY_SECONDS=3 LEASEHOLD_CANARY_RUNG=$rung in_vm "canary-$rung" "${options[@]}" -- \
+		--say --cases "$root/tests/canary/cases" "$@"
+}
+storm_odp() { canary_in_vm odp xfs -- every clone-out-unshared; }
+storm_pinned() { canary_in_vm pinned ext4 --klp pin -- every; }
+storm_adversary() { in_vm adversary-verbs --fs ext4 -- --cases "$root/tests/adversary/cases" "${adversary_verbs_cases[@]}"; }
+storm_jobs=(storm_odp storm_pinned storm_adversary)
+
+part_vm() { prepare_vm vm && two_machines "${vm_jobs[@]}"; }
+part_verbs() { prepare_vm verbs && two_machines "${verbs_jobs[@]}"; }
+part_storms() { need_packages "${packages_interop[@]}" && prepare_vm storms && two_machines "${storm_jobs[@]}"; }
+part_interop() { need_packages "${packages_interop[@]}" && prepare_vm interop && two_machines "${interop_jobs[@]}"; }
+
+# All of the four as one, so that no machine waits for the end of a part.
+part_machines() {
+	need_packages "${packages_interop[@]}" && prepare_vm machines || return 1
+	two_machines verbs_ext4 interop_ext4 vm_xfs interop_xfs vm_ext4 "${storm_jobs[@]}" verbs_more interop_siw \
+		verbs_windows verbs_device verbs_siw verbs_stock
 }
 
 part_clang() {
@@ -276,9 +326,6 @@ part_asan() {
 	on_host asan-e2e "$root/build-asan" 5 "${cases[@]}"
 }
 
-# All of them here, over the software fabric; over verbs those that meet the adapter.
-adversary_verbs_cases=(keeps-writing floods)
-
 part_adversary() {
 	ensure_build release && run_e2e adversary "$root/tests/e2e/run" --retry --bin "$root/build-release" --cases "$root/tests/adversary/cases"
 }
@@ -292,34 +339,9 @@ part_crash() {
 		run_e2e crash "$root/tests/e2e/run" --retry --jobs "$(nproc)" --bin "$root/build-release" --cases "$root/tests/crash/cases"
 }
 
-# in_canary_vm RUNG FILE_SYSTEM [OPTION...] -- CASE...: shorter, the emulated machine is slow.
-in_canary_vm() {
-	local rung=$1 options=(--fs "$2")
-	shift 2
-	while [ "$1" != -- ]; do
-		options+=("$1")
-		shift
-	done
-	shift
-	LEASEHOLD_CANARY_SECONDS=3 LEASEHOLD_CANARY_RUNG=$rung in_vm "canary-$rung" "${options[@]}" -- \
-		--say --cases "$root/tests/canary/cases" "$@"
-}
-
 part_canary() {
-	local other
 	ensure_build release || return 1
 	run_e2e canary "$root/tests/e2e/run" --retry --say --jobs 2 --bin "$root/build-release" --cases "$root/tests/canary/cases" every unlink holes
-	if [ "$vm" = no ]; then
-		skip canary-vm "left out by --no-vm"
-		return
-	fi
-	prepare_vm canary || return 1
-	need_packages "${packages_interop[@]}"
-	in_canary_vm odp xfs -- every clone-out-unshared &
-	other=$!
-	in_canary_vm pinned ext4 --klp pin -- every
-	in_vm adversary-verbs --fs ext4 -- --cases "$root/tests/adversary/cases" "${adversary_verbs_cases[@]}"
-	wait "$other"
 }
 
 part_fuzz() {
