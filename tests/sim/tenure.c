@@ -13,8 +13,7 @@
 #include "tenure/tenure.h"
 #include "tenure/watch.h"
 
-#define MAX_PARTS      GRANT_MAX_LOCALS
-#define PART_DEADLINES 3 /* a fence; in vain: the whole file; a fence */
+#define MAX_PARTS GRANT_MAX_LOCALS
 
 /* The target knows that somebody waits. */
 struct owed {
@@ -94,14 +93,14 @@ static void due(void *arg)
 	free(o);
 }
 
-static void owe(uint64_t from, uint64_t to, unsigned int deadlines)
+static void owe(uint64_t from, uint64_t to)
 {
 	struct owed *o = calloc(1, sizeof(*o));
 
 	assert(o);
 	*o = (struct owed){.from = from, .to = to};
 	list_push(&t.owed, &o->link);
-	sim_after((uint64_t)deadlines * w.deadline_ms * NS_PER_MS + SLACK_NS, due, o);
+	sim_after(w.deadline_ms * NS_PER_MS + SLACK_NS, due, o);
 }
 
 static void pay(uint64_t from, uint64_t to)
@@ -119,7 +118,7 @@ static void on_broken(void *arg)
 {
 	(void)arg;
 	if (tenure_check(t.tenure) == TENURE_BREAKING)
-		owe(0, NEVER, 1);
+		owe(0, NEVER);
 	t.config.broken(t.config.arg);
 }
 
@@ -129,7 +128,7 @@ static bool on_part(void *arg, const struct tenure_ask *ask)
 
 	(void)arg;
 	if (comes)
-		owe(ask->offset, tenure_ask_end(ask), PART_DEADLINES);
+		owe(ask->offset, tenure_ask_end(ask));
 	return comes;
 }
 
