@@ -11,17 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum {
-	OPT_VERIFY = OPT_VERB,
-	OPT_OFFSET,
-	OPT_LENGTH,
-	OPT_DEPTH,
-};
-
 struct get {
 	struct target_options o;
 	struct transfer t;
-	bool verify, length_given;
 	bool in_place;	     /* the target is no regular file: written as it is */
 	char name[PATH_MAX]; /* FILE, or what it links to */
 	char temporary[PATH_MAX];
@@ -29,45 +21,11 @@ struct get {
 
 static int parse(struct get *g, int argc, char **argv)
 {
-	static const struct option options[] = {TARGET_LONG_OPTIONS,
-						{"verify", no_argument, NULL, OPT_VERIFY},
-						{"offset", required_argument, NULL, OPT_OFFSET},
-						{"length", required_argument, NULL, OPT_LENGTH},
-						{"depth", required_argument, NULL, OPT_DEPTH},
-						{0}};
-	uint64_t depth;
+	static const struct option options[] = {TRANSFER_LONG_OPTIONS, {0}};
 	int c, rc = -1;
 
-	while (rc == -1 &&
-	       (c = getopt_long(argc, argv, TARGET_SHORT_OPTIONS, options, NULL)) != -1) {
-		rc = cli_option(&verb_get, c, &g->o);
-		if (rc != -2)
-			continue;
-		rc = -1;
-		switch (c) {
-		case OPT_VERIFY:
-			g->verify = true;
-			break;
-		case OPT_OFFSET:
-			rc = cli_size(&verb_get, "--offset", optarg, &g->t.offset) ? EXIT_USAGE
-										   : -1;
-			break;
-		case OPT_LENGTH:
-			g->length_given = true;
-			rc = cli_size(&verb_get, "--length", optarg, &g->t.length) ? EXIT_USAGE
-										   : -1;
-			break;
-		case OPT_DEPTH:
-			rc = cli_size(&verb_get, "--depth", optarg, &depth) ? EXIT_USAGE : -1;
-			if (rc == -1 && (depth < 1 || depth > TRANSFER_DEPTH_MAX))
-				return cli_usage(&verb_get, "--depth: give 1 to %u",
-						 TRANSFER_DEPTH_MAX);
-			g->t.depth = (unsigned int)depth;
-			break;
-		default:
-			return EXIT_USAGE;
-		}
-	}
+	while (rc == -1 && (c = getopt_long(argc, argv, TARGET_SHORT_OPTIONS, options, NULL)) != -1)
+		rc = transfer_option(&verb_get, c, &g->o, &g->t);
 	if (rc == -1 && argc - optind != 2)
 		return cli_usage(&verb_get, "get wants a target and a file, in this order");
 	return rc;
@@ -81,7 +39,7 @@ static int find_length(struct get *g)
 
 	if (lh_export_info(g->t.ex, false, &info, &err) < 0)
 		return cli_fail(&err);
-	if (!g->length_given && g->t.offset <= info.size_bytes)
+	if (!g->t.length_given && g->t.offset <= info.size_bytes)
 		g->t.length = info.size_bytes - g->t.offset;
 	rc = cli_range(g->t.ex, g->t.offset, g->t.length, &info);
 	if (rc)
@@ -134,7 +92,7 @@ static int open_sink(struct get *g, const char *path)
 
 	g->t.path = path;
 	if (exists && !S_ISREG(st.st_mode)) {
-		if (g->verify)
+		if (g->t.verify)
 			return cli_usage(&verb_get,
 					 "--verify: %s is no regular file, and cannot be read back",
 					 path);
@@ -175,7 +133,7 @@ static int move(struct get *g)
 		rc = transfer_get(&g->t);
 	g->t.ns = now_ns() - begun;
 	transfer_count(&g->t);
-	if (rc == 0 && g->verify && !g->in_place)
+	if (rc == 0 && g->t.verify && !g->in_place)
 		rc = transfer_compare(&g->t);
 	return rc;
 }
@@ -202,7 +160,7 @@ static int run(int argc, char **argv)
 		rc = move(&g);
 		rc = close_sink(&g, rc);
 		if (rc == 0)
-			transfer_report(&g.t, "get", g.o.json, g.verify && !g.in_place);
+			transfer_report(&g.t, "get", g.o.json, g.t.verify && !g.in_place);
 	}
 	return cli_close(g.t.client, g.t.ex, rc);
 }

@@ -11,62 +11,27 @@
 #include <unistd.h>
 
 enum {
-	OPT_VERIFY = OPT_VERB,
-	OPT_OFFSET,
-	OPT_LENGTH,
-	OPT_ALLOCATE,
-	OPT_DEPTH,
+	OPT_ALLOCATE = OPT_TRANSFER
 };
 
 struct put {
 	struct target_options o;
 	struct transfer t;
-	bool verify, allocate, length_given;
+	bool allocate;
 };
 
 static int parse(struct put *p, int argc, char **argv)
 {
-	static const struct option options[] = {TARGET_LONG_OPTIONS,
-						{"verify", no_argument, NULL, OPT_VERIFY},
-						{"offset", required_argument, NULL, OPT_OFFSET},
-						{"length", required_argument, NULL, OPT_LENGTH},
-						{"allocate", no_argument, NULL, OPT_ALLOCATE},
-						{"depth", required_argument, NULL, OPT_DEPTH},
-						{0}};
-	uint64_t depth;
+	static const struct option options[] = {
+		TRANSFER_LONG_OPTIONS, {"allocate", no_argument, NULL, OPT_ALLOCATE}, {0}};
 	int c, rc = -1;
 
 	while (rc == -1 &&
 	       (c = getopt_long(argc, argv, TARGET_SHORT_OPTIONS, options, NULL)) != -1) {
-		rc = cli_option(&verb_put, c, &p->o);
-		if (rc != -2)
-			continue;
-		rc = -1;
-		switch (c) {
-		case OPT_VERIFY:
-			p->verify = true;
-			break;
-		case OPT_ALLOCATE:
+		rc = transfer_option(&verb_put, c, &p->o, &p->t);
+		if (rc == -2) {
 			p->allocate = true;
-			break;
-		case OPT_OFFSET:
-			rc = cli_size(&verb_put, "--offset", optarg, &p->t.offset) ? EXIT_USAGE
-										   : -1;
-			break;
-		case OPT_LENGTH:
-			p->length_given = true;
-			rc = cli_size(&verb_put, "--length", optarg, &p->t.length) ? EXIT_USAGE
-										   : -1;
-			break;
-		case OPT_DEPTH:
-			rc = cli_size(&verb_put, "--depth", optarg, &depth) ? EXIT_USAGE : -1;
-			if (rc == -1 && (depth < 1 || depth > TRANSFER_DEPTH_MAX))
-				return cli_usage(&verb_put, "--depth: give 1 to %u",
-						 TRANSFER_DEPTH_MAX);
-			p->t.depth = (unsigned int)depth;
-			break;
-		default:
-			return EXIT_USAGE;
+			rc = -1;
 		}
 	}
 	if (rc == -1 && argc - optind != 2)
@@ -90,12 +55,12 @@ static int open_source(struct put *p, const char *path)
 				 "standard input",
 				 path);
 	}
-	if (p->length_given && p->t.length > (uint64_t)st.st_size) {
+	if (p->t.length_given && p->t.length > (uint64_t)st.st_size) {
 		(void)close(p->t.fd);
 		return cli_failf(EXIT_FAILED, "%s has only %llu bytes", path,
 				 (unsigned long long)st.st_size);
 	}
-	if (!p->length_given)
+	if (!p->t.length_given)
 		p->t.length = (uint64_t)st.st_size;
 	return 0;
 }
@@ -135,7 +100,7 @@ static int move(struct put *p, const char *uri)
 		rc = transfer_persist(&p->t);
 	p->t.ns = now_ns() - begun;
 	transfer_count(&p->t);
-	if (rc == 0 && p->verify)
+	if (rc == 0 && p->t.verify)
 		rc = transfer_compare(&p->t);
 	return rc;
 }
@@ -158,7 +123,7 @@ static int run(int argc, char **argv)
 		p.t.quiet = p.o.json;
 		rc = move(&p, argv[optind + 1]);
 		if (rc == 0)
-			transfer_report(&p.t, "put", p.o.json, p.verify);
+			transfer_report(&p.t, "put", p.o.json, p.t.verify);
 		rc = cli_close(p.t.client, p.t.ex, rc);
 	}
 	(void)close(p.t.fd);

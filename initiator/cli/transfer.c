@@ -33,6 +33,44 @@ struct pass {
 	int (*after)(struct transfer *t, const struct piece *p);
 };
 
+/* ---- options --------------------------------------------------------------------------------- */
+
+static int take_size(const struct verb *verb, const char *name, uint64_t *value)
+{
+	return cli_size(verb, name, optarg, value) ? EXIT_USAGE : -1;
+}
+
+static int take_depth(const struct verb *verb, struct transfer *t)
+{
+	uint64_t depth;
+	int rc = take_size(verb, "--depth", &depth);
+
+	if (rc != -1)
+		return rc;
+	if (depth < 1 || depth > TRANSFER_DEPTH_MAX)
+		return cli_usage(verb, "--depth: give 1 to %u", TRANSFER_DEPTH_MAX);
+	t->depth = (unsigned int)depth;
+	return -1;
+}
+
+int transfer_option(const struct verb *verb, int c, struct target_options *o, struct transfer *t)
+{
+	switch (c) {
+	case OPT_VERIFY:
+		t->verify = true;
+		return -1;
+	case OPT_OFFSET:
+		return take_size(verb, "--offset", &t->offset);
+	case OPT_LENGTH:
+		t->length_given = true;
+		return take_size(verb, "--length", &t->length);
+	case OPT_DEPTH:
+		return take_depth(verb, t);
+	default:
+		return cli_option(verb, c, o);
+	}
+}
+
 /* ---- the file's side ------------------------------------------------------------------------- */
 
 static int read_piece(struct transfer *t, uint8_t *buf, uint64_t at, uint64_t length)

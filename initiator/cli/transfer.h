@@ -21,6 +21,7 @@ struct transfer {
 	bool quiet; /* no progress line */
 	unsigned int depth;
 	uint64_t piece_bytes;
+	bool verify, length_given; /* as the command line has it */
 	/* out */
 	uint64_t ns;	    /* how long it took */
 	uint64_t by_direct; /* bytes moved directly, and by block commands: transfer_count() */
@@ -32,6 +33,26 @@ struct transfer {
 #define TRANSFER_DEPTH	     8
 #define TRANSFER_DEPTH_MAX   64
 #define TRANSFER_PIECE_BYTES MIB(1)
+
+/* The options of both verbs. */
+enum {
+	OPT_VERIFY = OPT_VERB,
+	OPT_OFFSET,
+	OPT_LENGTH,
+	OPT_DEPTH,
+	OPT_TRANSFER, /* a verb's own begin here */
+};
+/* clang-format off */
+#define TRANSFER_LONG_OPTIONS					\
+	TARGET_LONG_OPTIONS,					\
+	{"verify", no_argument, NULL, OPT_VERIFY},		\
+	{"offset", required_argument, NULL, OPT_OFFSET},	\
+	{"length", required_argument, NULL, OPT_LENGTH},	\
+	{"depth", required_argument, NULL, OPT_DEPTH}
+/* clang-format on */
+
+/** As cli_option(), for these and those of a target: -1 taken, -2 another's, or an exit code. */
+int transfer_option(const struct verb *verb, int c, struct target_options *o, struct transfer *t);
 
 /** Each returns 0 or an exit code, with the sentence printed. */
 int transfer_put(struct transfer *t);
