@@ -7,6 +7,7 @@
 #include "fabric/fault.h"
 #include "fabric/verbs.h"
 #include "iwarp/iwarp.h"
+#include "util/log.h"
 
 #define CQ_ENTRIES    256
 #define TRANSFER_MS   5000
@@ -296,6 +297,10 @@ void rig_warm_up(void)
 	struct fabric *f;
 	struct errtext err;
 
+	log_set_level(getenv("LEASEHOLD_TEST_LOG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
+	tenure_block_signals();
+	assert_int_equal(export_guard_init(), 0);
+	iwarp_set_copy_hook(export_guarded_copy);
 	if (rig_is_verbs() && verbs_fabric_open(&f, &err) == 0)
 		fabric_close(f);
 }

@@ -71,8 +71,26 @@ extern const struct rig_options rig_defaults;
 
 /** A real adapter. */
 bool rig_is_verbs(void);
-/** First thing in main(): librdmacm keeps some descriptors for ever. */
+/**
+ * Before any test: librdmacm keeps some descriptors for ever, signals and faults have their handlers.
+ * Errors are logged; LEASEHOLD_TEST_LOG shows more.
+ */
 void rig_warm_up(void);
+
+/** What a test's main() does. */
+static inline int rig_main(int (*group)(const char *where))
+{
+	rig_warm_up();
+	return for_each_dir(group);
+}
+/** The same where a test chooses what adapters can do. */
+static inline int rig_main_chosen(int (*group)(const char *where))
+{
+	if (!rig_is_verbs())
+		return rig_main(group);
+	(void)puts("skipped: what an adapter can is chosen, which takes the software fabric");
+	return 77;
+}
 
 /** Opens everything and starts the holding; fails the test unless it serves (or waits). */
 void rig_up(struct rig *rig, const struct rig_options *options);

@@ -3,7 +3,6 @@
 #include "grant_rig.h"
 
 #include "iwarp/iwarp.h"
-#include "util/log.h"
 
 #define MANY 10000
 
@@ -630,10 +629,5 @@ static int run_group(const char *where)
 
 int main(void)
 {
-	log_set_level(LOG_LEVEL_ERROR);
-	tenure_block_signals();
-	assert_int_equal(export_guard_init(), 0);
-	iwarp_set_copy_hook(export_guarded_copy);
-	rig_warm_up();
-	return for_each_dir(run_group);
+	return rig_main(run_group);
 }

@@ -8,7 +8,6 @@
 
 #include "fabric/fault.h"
 #include "iwarp/iwarp.h"
-#include "util/log.h"
 
 static struct rig rig;
 static struct rig_client one;
@@ -233,11 +232,5 @@ static int run_group(const char *where)
 
 int main(void)
 {
-	/* Errors are what this is about; LEASEHOLD_TEST_LOG shows them. */
-	log_set_level(getenv("LEASEHOLD_TEST_LOG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
-	tenure_block_signals();
-	assert_int_equal(export_guard_init(), 0);
-	iwarp_set_copy_hook(export_guarded_copy);
-	rig_warm_up();
-	return for_each_dir(run_group);
+	return rig_main(run_group);
 }

@@ -7,7 +7,6 @@
 #include "grant_rig.h"
 
 #include "iwarp/iwarp.h"
-#include "util/log.h"
 
 static struct rig rig;
 static struct rig_client one, two;
@@ -983,12 +982,9 @@ static int run_group(const char *where)
 
 int main(int argc, char **argv)
 {
-	log_set_level(getenv("LEASEHOLD_TEST_LOG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
-	tenure_block_signals();
-	assert_int_equal(export_guard_init(), 0);
-	iwarp_set_copy_hook(export_guarded_copy);
-	if (argc == 3 && strcmp(argv[1], "--hang") == 0)
+	if (argc == 3 && strcmp(argv[1], "--hang") == 0) {
+		rig_warm_up();
 		return hang(argv[2]);
-	rig_warm_up();
-	return for_each_dir(run_group);
+	}
+	return rig_main(run_group);
 }

@@ -7,7 +7,6 @@
 #include "grant_rig.h"
 #include "watch_rig.h"
 
-#include "util/log.h"
 #include "wire/wire.h"
 
 static struct rig rig;
@@ -738,16 +737,5 @@ static int run_group(const char *where)
 
 int main(void)
 {
-	/* Falling is what this is about; LEASEHOLD_TEST_LOG shows it. */
-	log_set_level(getenv("LEASEHOLD_TEST_LOG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
-	if (rig_is_verbs()) {
-		(void)puts(
-			"skipped: what an adapter can is chosen, which takes the software fabric");
-		return 77;
-	}
-	tenure_block_signals();
-	assert_int_equal(export_guard_init(), 0);
-	iwarp_set_copy_hook(export_guarded_copy);
-	rig_warm_up();
-	return for_each_dir(run_group);
+	return rig_main_chosen(run_group);
 }
