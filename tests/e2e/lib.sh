@@ -354,8 +354,6 @@ rogue_start() {
 unanswered_trials() { grep -c 'could not be tried' "$tmp/$1.out" || true; }
 old_key_tried() { said "$1" '\bold key.*(refused: remote access error|could not be tried)'; }
 old_key_refused() { said "$1" '\bold key.*refused: remote access error'; }
-# Bytes of a generation that `leasehold hold` was granted again.
-regranted_bytes() { awk -v of="$2," '$2 == "regranted" && $4 == of { n += $5 } END { print n + 0 }' "$tmp/$1.out"; }
 
 # suspend PID: SIGSTOP, and each of its threads has stopped; the signal alone is only on its way.
 suspend() {

@@ -40,7 +40,7 @@ resize "$files/data" $full
 wait_for 10 "generation 2" eval '[ "$(generation)" = 2 ]'
 wait_serving
 # Its other half is filled for it, a page at a time on this kind of memory; the first may be granted before.
-wait_for 20 "the client granted what was grown" eval '[ "$(regranted_bytes writer 2)" -ge '$full' ]'
+wait_for 20 "the client granted what was grown" said writer "granted generation 2, $full bytes"
 client_end writer INT
 old_key_refused writer || fail "no trial of an old key was answered: $(grep '\bold\b' "$tmp/writer.out")"
 ! said writer 'STILL WORKS' || fail "an old key works: $(grep STILL "$tmp/writer.out")"
