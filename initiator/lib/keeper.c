@@ -639,6 +639,10 @@ static void release_hold(struct keeper *k, struct lh_hold *hold)
 	(void)pthread_mutex_unlock(&d->q.lock);
 }
 
+/*
+ * Returns with holds that are left if there is no connection: what becomes of their writes is decided when it is
+ * back, or given up, and either wakes us.
+ */
 static void release_holds(struct keeper *k)
 {
 	struct direct *d = &k->ex->direct;
@@ -660,6 +664,8 @@ static void release_holds(struct keeper *k)
 		(void)pthread_mutex_unlock(&d->q.lock);
 		if (leaving) {
 			keeper_attend(k);
+			if (k->cleared)
+				return;
 			if (leaving->leaving)
 				release_hold(k, leaving);
 			else

@@ -485,6 +485,55 @@ static void test_unhold(void)
 	must(end() == 0);
 }
 
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts;
+
+	must(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts) == 0);
+	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+#define LOST_NS (2 * NS_PER_S)
+
+/*
+ * Without a connection unholding waits for it, and does not turn meanwhile. The case kills the daemon
+ * and starts another when it is told to.
+ */
+static void test_unhold_lost(void)
+{
+	const struct timespec lost = {.tv_sec = LOST_NS / NS_PER_S};
+	struct lh_hold *h, *other;
+	uint64_t before, used;
+	pthread_t thread;
+	void *rc;
+
+	begin((struct lh_options){.replay = true});
+	h = hold(0, MIB(1));
+	other = hold(MIB(2), MIB(1));
+	write_directly(AT);
+	(void)puts("kill it");
+	(void)fflush(stdout);
+	WAIT_STAT(fenced, 1);
+	before = cpu_ns();
+	must(pthread_create(&thread, NULL, unhold, h) == 0);
+	(void)nanosleep(&lost, NULL);
+	used = cpu_ns() - before;
+	(void)printf("used %llu ms of %llu\nstart it\n", (unsigned long long)(used / NS_PER_MS),
+		     (unsigned long long)(LOST_NS / NS_PER_MS));
+	(void)fflush(stdout);
+	must(used < LOST_NS / 4);
+	must(pthread_join(thread, &rc) == 0 && *(int *)rc == 0);
+	must(is_there(AT));
+	wait_granted(other);
+	must(lh_unhold(other) == 0);
+	h = hold(AT, PIECE);
+	wait_granted(h);
+	write_directly(AT);
+	must(lh_persist(ex, AT, PIECE, &err) == 0);
+	must(lh_unhold(h) == 0);
+	must(end() == 0);
+}
+
 /* A range may reach beyond the end, even begin there; it is granted when the export has grown. */
 static void test_beyond(void)
 {
@@ -862,6 +911,7 @@ static const struct {
 	{"made-good", test_made_good},
 	{"forgotten", test_forgotten},
 	{"unhold", test_unhold},
+	{"unhold-lost", test_unhold_lost},
 	{"narrow", test_narrow},
 	{"beyond", test_beyond},
 	{"no-fallback", test_no_fallback},

@@ -32,3 +32,15 @@ for what in deallocate deallocate-order wait-any; do
 	wait_serving
 	promises data $what
 done
+# The program says when the daemon is to go, and when to come.
+make_file "$files/data" 8
+wait_serving
+: >"$tmp/unhold-lost.out"
+timeout -k 5 $((50 * slow)) "$bin/tests/e2e/promises" "$(target data)" "$files/data" unhold-lost >"$tmp/unhold-lost.out" 2>&1 &
+c_pid[unhold-lost]=$!
+wait_for 10 "grants that are to be lost" said unhold-lost '^kill it'
+daemon_kill
+wait_for 15 "what it took to unhold without a connection" said unhold-lost '^start it'
+daemon_start
+client_end unhold-lost
+grep "^used" "$tmp/unhold-lost.out"
