@@ -9,6 +9,7 @@
  */
 #include "control/exports.h"
 #include "control/reload.h"
+#include "control/watchdog.h"
 #include "export/export.h"
 #include "fabric/verbs.h"
 #include "grant/grant.h"
@@ -60,6 +61,7 @@ struct daemon {
 	struct tenure_signals *lease_signals;
 	struct admin *admin;
 	struct metrics *metrics;
+	struct watchdog *watchdog; /* NULL: the service manager wants none */
 	struct loop_fd signals;
 	struct loop_timer ask_timer; /* of a stop: for how long clients are asked */
 	bool ending, cutting;
@@ -155,6 +157,35 @@ static int start_threads(struct daemon *d, struct errtext *err)
 			d->nr_reactors++;
 	}
 	return rc ? errtext_set(err, rc, "threads cannot be started: %s", strerror(-rc)) : 0;
+}
+
+/* For the service manager, if it wants to know. */
+static void watch_threads(struct daemon *d)
+{
+	static char names[CONTROL_MAX_REACTORS][16];
+	uint64_t timeout_us = 0;
+	int rc = sd_watchdog_enabled(0, &timeout_us);
+
+	static_assert(CONTROL_MAX_REACTORS + 3 == WATCHDOG_MAX_THREADS, "see watchdog.h");
+	if (rc == 0)
+		return;
+	if (rc > 0)
+		rc = watchdog_new(d->control, timeout_us, getenv("NOTIFY_SOCKET"), &d->watchdog);
+	if (rc < 0) {
+		log_warning(
+			"the service manager's watchdog (WATCHDOG_USEC, NOTIFY_SOCKET) is of no "
+			"use, and may end the daemon: %s",
+			strerror(-rc));
+		return;
+	}
+	for (unsigned int i = 0; i < d->nr_reactors; i++) {
+		(void)snprintf(names[i], sizeof(names[i]), "reactor %u", i);
+		watchdog_add_loop(d->watchdog, names[i], reactor_loop(d->reactors[i]));
+	}
+	watchdog_add_pool(d->watchdog, "the registrar", d->registrar);
+	watchdog_add_pool(d->watchdog, "every worker", d->workers);
+	watchdog_add(d->watchdog, "the listener of watches", tenure_listener_ask,
+		     tenure_listener_answered);
 }
 
 static void scan_leases(void *arg)
@@ -468,6 +499,8 @@ static void tear_down(struct daemon *d)
 		if (d->reactors[i])
 			reactor_free(d->reactors[i]);
 	}
+	/* After the last probe has come back. */
+	watchdog_free(d->watchdog);
 	cache_free(&d->holdings_env);
 	for (unsigned int i = 0; i < d->holdings_env.nr_devices; i++) {
 		if (d->holdings_env.block_pds[i])
@@ -535,6 +568,7 @@ static int run(struct daemon_config *config, bool level_given)
 		count_end(&d);
 		exit(EXIT_FAILURE);
 	}
+	watch_threads(&d);
 	d.starting = config->nr_exports;
 	for (unsigned int i = 0; i < config->nr_exports; i++)
 		exports_add(d.exports, &config->exports[i], false, export_started, &d);

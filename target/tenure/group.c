@@ -51,7 +51,9 @@ static struct {
 	int err;      /* … for this reason */
 	int reserved; /* the number that it will have; -1: none */
 	bool pretended;
-	int stop_fd;
+	int wake_fd;
+	atomic_bool ending;
+	atomic_bool asked; /* tenure_listener_ask() */
 	pid_t pid;
 	pthread_t thread;
 	bool started;
@@ -311,9 +313,10 @@ static void *listener(void *arg)
 {
 	struct pollfd fds[2] = {
 		{.fd = group.fd, .events = POLLIN},
-		{.fd = group.stop_fd, .events = POLLIN},
+		{.fd = group.wake_fd, .events = POLLIN},
 	};
 	_Alignas(struct fanotify_event_metadata) char buf[READ_BYTES];
+	eventfd_t drained;
 
 	(void)arg;
 	for (;;) {
@@ -322,7 +325,12 @@ static void *listener(void *arg)
 		if (poll(fds, 2, -1) < 0)
 			continue;
 		if (fds[1].revents)
+			(void)eventfd_read(group.wake_fd, &drained);
+		if (atomic_load(&group.ending))
 			return NULL;
+		atomic_store(&group.asked, false);
+		if (!fds[0].revents)
+			continue;
 		n = read(group.fd, buf, sizeof(buf));
 		if (n > 0) {
 			take_events(buf, n);
@@ -345,18 +353,33 @@ int group_start(struct loop *loop, void (*on_ask)(struct group_ask *a))
 	group.loop = loop;
 	group.on_ask = on_ask;
 	group.pid = getpid();
-	group.stop_fd = eventfd(0, EFD_CLOEXEC);
-	if (group.stop_fd < 0)
+	group.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (group.wake_fd < 0)
 		return -errno;
 	atomic_store(&group.posted, false);
+	atomic_store(&group.ending, false);
+	atomic_store(&group.asked, false);
 	rc = thread_start(&group.thread, listener, NULL);
 	if (rc) {
-		(void)close(group.stop_fd);
+		(void)close(group.wake_fd);
 		return rc;
 	}
 	(void)pthread_setname_np(group.thread, "watch");
 	group.started = true;
 	return 0;
+}
+
+void tenure_listener_ask(void)
+{
+	if (!group.started)
+		return;
+	atomic_store(&group.asked, true);
+	(void)eventfd_write(group.wake_fd, 1);
+}
+
+bool tenure_listener_answered(void)
+{
+	return !group.started || !atomic_load(&group.asked);
 }
 
 void group_stop(void)
@@ -365,9 +388,10 @@ void group_stop(void)
 
 	if (!group.started)
 		return;
-	(void)eventfd_write(group.stop_fd, 1);
+	atomic_store(&group.ending, true);
+	(void)eventfd_write(group.wake_fd, 1);
 	(void)pthread_join(group.thread, NULL);
-	(void)close(group.stop_fd);
+	(void)close(group.wake_fd);
 	group.started = false;
 	/* Nothing is watched any more, so that nothing is held up. */
 	a = take_inbox();

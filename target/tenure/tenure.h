@@ -56,6 +56,11 @@ MUST_CHECK int tenure_signals_new(struct loop *loop, void (*broken)(void *arg), 
 /** The loop's thread, after the last tenure_free(). */
 void tenure_signals_free(struct tenure_signals *signals);
 
+/** Asks the watches' listener for a sign of life. The loop's thread; does not sleep. */
+void tenure_listener_ask(void);
+/** It has given one since, or there is no listener. The loop's thread. */
+bool tenure_listener_answered(void);
+
 /** The kernel's patience with a lease, seconds of /proc/sys/fs/lease-break-time; -errno if unreadable. */
 int tenure_break_time_s(void);
 

@@ -22,6 +22,7 @@ keep-fds NOTIFY GIVE             a service manager's store of descriptors (FDSTO
                                  connects to GIVE gets them; prints each change, until it is ended
 with-fds GIVE COMMAND...         becomes the command with those descriptors, as sd_listen_fds(3) has it
 cpu PID                          user and system time so far, ticks of 10 ms
+freeze TID SECONDS               stops that one thread of another process (ptrace(2)); prints "frozen"; then lets it go on
 half-open ADDR PORT COUNT SECONDS  that many connections that send half a request and wait
 garbage ADDR PORT SEED COUNT     that many connections that speak nonsense
 stranger ADDR PORT KIND [COUNT]  that many connections of one kind of nonsense, one after the other; each
@@ -247,6 +248,20 @@ def cpu(pid):
     return (int(fields[11]) + int(fields[12])) * 100 // os.sysconf("SC_CLK_TCK")
 
 
+def freeze(tid, seconds):
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long] * 4
+    seize, interrupt, detach = 0x4206, 0x4207, 17
+    for request in (seize, interrupt):
+        if libc.ptrace(request, tid, 0, 0) < 0:
+            sys.exit(f"thread {tid} cannot be stopped: {os.strerror(ctypes.get_errno())}")
+    os.waitpid(tid, 0x40000000)  # __WALL
+    print("frozen", flush=True)
+    time.sleep(seconds)
+    if libc.ptrace(detach, tid, 0, 0) < 0:
+        sys.exit(f"thread {tid}: {os.strerror(ctypes.get_errno())}")
+
+
 def mpa_request(private=b"", flags=0x40, rev=1):
     return b"MPA ID Req Frame" + struct.pack(">BBH", flags, rev, len(private)) + private
 
@@ -403,6 +418,8 @@ def main(args):
         with_fds(rest[0], rest[1:])
     elif verb == "cpu":
         print(cpu(rest[0]))
+    elif verb == "freeze":
+        freeze(int(rest[0]), float(rest[1]))
     elif verb == "half-open":
         half_open(rest[0], int(rest[1]), int(rest[2]), float(rest[3]))
     elif verb == "stranger":

@@ -585,6 +585,36 @@ static void nobody_asks(struct group_ask *a)
 	(void)a;
 }
 
+/* The watchdog's question: it is answered by a listener that has nothing else to do, and by none. */
+static void test_sign_of_life(void **state)
+{
+	struct loop *loop;
+	int ends[2];
+
+	(void)state;
+	assert_true(tenure_listener_answered());
+	tenure_listener_ask();
+	assert_true(tenure_listener_answered());
+	assert_int_equal(loop_new("test", &loop), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends),
+			 0);
+	group_pretend(ends[0]);
+	assert_int_equal(group_start(loop, nobody_asks), 0);
+	for (int i = 0; i < 3; i++) {
+		const uint64_t until = now_ns() + 10 * NS_PER_S;
+
+		tenure_listener_ask();
+		while (!tenure_listener_answered() && now_ns() < until)
+			(void)usleep(1000);
+		assert_true(tenure_listener_answered());
+	}
+	group_stop();
+	assert_true(tenure_listener_answered());
+	tenure_close_group();
+	(void)close(ends[1]);
+	loop_free(loop);
+}
+
 /* Whatever this machine lacks, it says what to do. */
 static void test_words(void **state)
 {
@@ -627,6 +657,7 @@ static int run_group(const char *where)
 		leaks_test(test_turns),
 		leaks_test(test_part),
 		leaks_test(test_part_settles),
+		leaks_test(test_sign_of_life),
 		leaks_test(test_words),
 	};
 
