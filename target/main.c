@@ -10,6 +10,7 @@
 #include "control/exports.h"
 #include "control/reload.h"
 #include "control/watchdog.h"
+#include "doctor/doctor.h"
 #include "export/export.h"
 #include "fabric/verbs.h"
 #include "grant/grant.h"
@@ -583,6 +584,7 @@ static int run(struct daemon_config *config, bool level_given)
 static void usage(FILE *out)
 {
 	(void)fputs("Usage: leaseholdd [--config FILE] [--check] [--log-level LEVEL]\n"
+		    "       leaseholdd [--config FILE] --doctor [--json]\n"
 		    "\n"
 		    "Serves files to remote hosts over RDMA, straight from and into their memory,\n"
 		    "under kernel leases. Runs in the foreground; stops on SIGTERM or SIGINT,\n"
@@ -590,6 +592,9 @@ static void usage(FILE *out)
 		    "\n"
 		    "  -c, --config FILE      read FILE (default " CONTROL_DEFAULT_CONFIG ")\n"
 		    "      --check            check the file, say what is wrong with it, and exit\n"
+		    "      --doctor           look at what this machine can do for it, and what\n"
+		    "                         stands in the way; changes nothing\n"
+		    "      --json             that for scripts\n"
 		    "      --log-level LEVEL  error, warning, notice, info or debug\n"
 		    "      --version          print the version\n"
 		    "  -h, --help             print this\n"
@@ -600,7 +605,8 @@ static void usage(FILE *out)
 		    "  exports = ( { name = \"data\"; path = \"/mnt/pmem/data\"; } );\n"
 		    "\n"
 		    "then, from a client: leasehold list iwarp://127.0.0.1\n"
-		    "Exit status: 0 stopped cleanly or --check passed, 1 failed, 2 wrong usage.\n"
+		    "Exit status: 0 stopped cleanly, or no fault was found; 1 failed; 2 wrong\n"
+		    "usage.\n"
 		    "Every key, with its default: leaseholdd.conf(5).\n",
 		    out);
 }
@@ -619,12 +625,16 @@ int main(int argc, char **argv)
 {
 	enum {
 		OPT_CHECK = 256,
+		OPT_DOCTOR,
+		OPT_JSON,
 		OPT_LEVEL,
 		OPT_VERSION,
 	};
 	static const struct option options[] = {
 		{"config", required_argument, NULL, 'c'},
 		{"check", no_argument, NULL, OPT_CHECK},
+		{"doctor", no_argument, NULL, OPT_DOCTOR},
+		{"json", no_argument, NULL, OPT_JSON},
 		{"log-level", required_argument, NULL, OPT_LEVEL},
 		{"version", no_argument, NULL, OPT_VERSION},
 		{"help", no_argument, NULL, 'h'},
@@ -634,7 +644,7 @@ int main(int argc, char **argv)
 	struct daemon_config *config;
 	struct errtext err;
 	enum log_level level = LOG_LEVEL_INFO;
-	bool check = false, level_given = false;
+	bool check = false, doctor = false, json = false, level_given = false;
 	int option;
 
 	/* A queue or a signalfd must not become what the log is written to. */
@@ -647,6 +657,12 @@ int main(int argc, char **argv)
 			break;
 		case OPT_CHECK:
 			check = true;
+			break;
+		case OPT_DOCTOR:
+			doctor = true;
+			break;
+		case OPT_JSON:
+			json = true;
 			break;
 		case OPT_LEVEL:
 			if (log_parse_level(optarg, &level) != 0) {
@@ -674,6 +690,17 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "leaseholdd: what is \"%s\"? See leaseholdd --help\n",
 			      argv[optind]);
 		return 2;
+	}
+	if ((json && !doctor) || (check && doctor)) {
+		(void)fprintf(stderr, "leaseholdd: %s\n",
+			      json && !doctor ? "--json goes with --doctor"
+					      : "--check and --doctor: choose one of them");
+		return 2;
+	}
+	if (doctor) {
+		const int status = doctor_run(file, json), out = printed();
+
+		return status ? status : out;
 	}
 	if (config_load(file, &config, &err) != 0) {
 		(void)fprintf(stderr, "leaseholdd: %s\n", err.text);

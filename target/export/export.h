@@ -89,6 +89,22 @@ struct export;
 MUST_CHECK int export_open(const struct export_config *config, struct export **e,
 			   struct errtext *err);
 /**
+ * What stands in the way of export_open() now, as far as can be told without opening the file: 0, or its
+ * errors and sentences; and -EAGAIN: other processes have it open or mapped, which are named. Changes
+ * nothing. Worker thread.
+ */
+MUST_CHECK int export_look(const struct export_config *config, struct errtext *err);
+
+/**
+ * An export of a scratch file in the folder of config->path (".leasehold-probe-PID-N"), which need not be
+ * there itself; of a device, of that. No identity is made. export_trial_close() removes what was made. Of one
+ * at a time. Errors as export_open(). Worker thread.
+ */
+MUST_CHECK int export_trial_open(const struct export_config *config, struct export **e,
+				 struct errtext *err);
+void export_trial_close(struct export *e);
+
+/**
  * Every view must be freed. Removes the lock file. Takes back the identity that export_open() made or
  * adopted, unless the export became known: a refused start leaves nothing that is in a later one's way.
  */
@@ -124,6 +140,9 @@ bool export_volatile_cache(const struct export *e);
  * failure once a read behind it has been answered; else LH_DURABLE_COMMIT.
  */
 enum lh_durability export_durability(const struct export *e);
+
+/** Of DAX: the platform flushes the processor's caches at a power failure (eADR). */
+bool export_caches_survive(const struct export *e);
 
 /**
  * Where an overlay was mounted, when the file was opened, whose upper directory has it; NULL: nowhere.

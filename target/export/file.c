@@ -133,6 +133,38 @@ drop_lock:
 	return ret;
 }
 
+int export_look(const struct export_config *config, struct errtext *err)
+{
+	/* As much of one as tells whose it is. */
+	struct export e = {.fd = -1, .path = (char *)(uintptr_t)config->path};
+	struct stat st, lock;
+	char holders[256];
+	struct errtext why;
+	int ret;
+
+	if (stat(config->path, &st))
+		return say_open(errno, config->path, err);
+	ret = check_kind(&st, config->path, config->lba_bytes, &e.device, err);
+	if (ret)
+		return ret;
+	if (faccessat(AT_FDCWD, config->path, R_OK | W_OK, AT_EACCESS))
+		return say_open(errno, config->path, err);
+	lock = st;
+	if (S_ISCHR(st.st_mode)) {
+		lock.st_dev = st.st_rdev;
+		lock.st_ino = 0;
+	}
+	ret = lockfile_look(config->lock_dir, &lock, &why);
+	if (ret)
+		return errtext_set(err, ret, "%s: %.400s", config->path, why.text);
+	e.dev = st.st_dev;
+	e.ino = st.st_ino;
+	if (!S_ISCHR(st.st_mode) && export_holders(&e, holders, sizeof(holders)) > 0)
+		return errtext_set(err, -EAGAIN, "%s is open or mapped elsewhere: by %.250s",
+				   config->path, holders);
+	return 0;
+}
+
 /* Does by trying: flags and mount options promise more than mmap(2) keeps. */
 static bool map_sync_works(int fd)
 {
@@ -324,6 +356,11 @@ const char *export_medium_text(enum export_medium medium)
 		return "page cache";
 	}
 	return "unknown";
+}
+
+bool export_caches_survive(const struct export *e)
+{
+	return e->persistence.caches_survive;
 }
 
 const char *export_overlay(const struct export *e)

@@ -90,6 +90,16 @@ close_fd:
 	return ret;
 }
 
+static char *path_of(const char *dir, const struct stat *st)
+{
+	char *path;
+
+	if (asprintf(&path, "%s/lock-%u:%u-%llu", dir, major(st->st_dev), minor(st->st_dev),
+		     (unsigned long long)st->st_ino) < 0)
+		return NULL;
+	return path;
+}
+
 int lockfile_take(const char *dir, const struct stat *st, const char *name, struct lockfile *lock,
 		  struct errtext *err)
 {
@@ -99,8 +109,8 @@ int lockfile_take(const char *dir, const struct stat *st, const char *name, stru
 	if (mkdir(dir, 0755) && errno != EEXIST)
 		return errtext_set(err, -errno, "cannot make the directory of lock files %s: %s",
 				   dir, strerror(errno));
-	if (asprintf(&path, "%s/lock-%u:%u-%llu", dir, major(st->st_dev), minor(st->st_dev),
-		     (unsigned long long)st->st_ino) < 0)
+	path = path_of(dir, st);
+	if (!path)
 		return errtext_set(err, -ENOMEM, "out of memory");
 	while (ret == -EAGAIN)
 		ret = try_take(path, name, &fd, err);
@@ -110,6 +120,25 @@ int lockfile_take(const char *dir, const struct stat *st, const char *name, stru
 	}
 	*lock = (struct lockfile){.fd = fd, .path = path};
 	return 0;
+}
+
+int lockfile_look(const char *dir, const struct stat *st, struct errtext *err)
+{
+	char *path = path_of(dir, st);
+	int fd, ret = 0;
+
+	if (!path)
+		return errtext_set(err, -ENOMEM, "out of memory");
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK);
+	free(path);
+	if (fd < 0)
+		return 0;
+	/* Who starts in this very moment and finds it locked by us reads no owner in it: at worst it is told
+	 * of another leaseholdd. */
+	if (flock(fd, LOCK_SH | LOCK_NB) && errno == EWOULDBLOCK)
+		ret = say_busy(fd, err);
+	(void)close(fd);
+	return ret;
 }
 
 void lockfile_drop(struct lockfile *lock)

@@ -20,6 +20,9 @@ struct lockfile {
 MUST_CHECK int lockfile_take(const char *dir, const struct stat *st, const char *name,
 			     struct lockfile *lock, struct errtext *err);
 
+/** Whether it is taken: 0 or -EBUSY, as above. Takes and makes nothing. Worker thread. */
+MUST_CHECK int lockfile_look(const char *dir, const struct stat *st, struct errtext *err);
+
 /** Removes the lock file. */
 void lockfile_drop(struct lockfile *lock);
 

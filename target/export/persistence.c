@@ -41,6 +41,8 @@ static int look(struct pmem2_config *config, struct pmem2_source *source,
 		persistence->persist = pmem2_get_persist_fn(map);
 		persistence->drain = pmem2_get_drain_fn(map);
 		persistence->memcpy = pmem2_get_memcpy_fn(map);
+		persistence->caches_survive =
+			pmem2_map_get_store_granularity(map) == PMEM2_GRANULARITY_BYTE;
 		ret = pmem2_map_delete(&map);
 	}
 	(void)pthread_mutex_unlock(&one_at_a_time);

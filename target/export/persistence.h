@@ -12,6 +12,7 @@ struct persistence {
 	pmem2_persist_fn persist;
 	pmem2_drain_fn drain;
 	pmem2_memcpy_fn memcpy;
+	bool caches_survive; /* the platform flushes them at power failure (eADR) */
 };
 
 /**

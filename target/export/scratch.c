@@ -26,7 +26,6 @@
 #include "util/log.h"
 
 #define SCRATCH_PREFIX	   ".leasehold-probe-"
-#define SCRATCH_NAME_BYTES 64
 #define SCRATCH_ATTEMPTS   16
 #define SCRATCH_ALIGN	   MIB(2)
 #define HUGETLBFS_FS_MAGIC 0x958458f6
@@ -84,7 +83,7 @@ static void remove_stale(int dir)
 }
 
 /* Makes the file and locks it. Between the two another process may take it for stale. */
-static int create(int dir, char name[SCRATCH_NAME_BYTES], int *result)
+int scratch_create(int dir, char name[SCRATCH_NAME_BYTES], int *result)
 {
 	for (int i = 0; i < SCRATCH_ATTEMPTS; i++) {
 		struct stat st;
@@ -175,7 +174,7 @@ int export_scratch_new(const struct export *e, uint64_t bytes, struct export_scr
 		return errtext_set(text, err, "the folder of %s cannot be opened: %s",
 				   export_path(e), strerror(-err));
 	remove_stale(s.dir);
-	err = create(s.dir, s.name, &s.fd);
+	err = scratch_create(s.dir, s.name, &s.fd);
 	if (err) {
 		(void)close(s.dir);
 		return errtext_set(text, err, "no file for the self-test can be made beside %s: %s",

@@ -21,6 +21,8 @@ completes() {
 	expect "what completes \"$*\"" "${COMPREPLY[*]}" "$wanted"
 }
 completes "discover" leasehold dis
+completes "doctor" leasehold do
+completes "--json" leasehold doctor --j
 completes "read referral reclaim reload" leasehold re
 completes "add" leasehold export ad
 completes "add remove resize rung list" leasehold export ''
