@@ -285,7 +285,7 @@ const struct verb verb_doctor = {
 	.summary = "look at what this machine can do as a client, and at the way to a target",
 	.help = "\nWith an export in the target, or of each that it serves, a page is held for a\n"
 		"moment, to see which way bytes would go. Nothing is changed. Exits with 1 if a\n"
-		"check failed. On a storage host see leaseholdd --doctor.\n"
+		"check failed. On a storage host leaseholdd(8) has a doctor of its own.\n"
 		"\n      --json             for scripts, as -o json\n"
 		"\nExamples:\n"
 		"  leasehold doctor\n"

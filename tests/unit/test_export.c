@@ -107,6 +107,62 @@ static void test_open(void **state)
 	export_close(NULL);
 }
 
+static unsigned int scratch_files(void)
+{
+	DIR *dir = opendir(test_dir);
+	struct dirent *entry;
+	unsigned int n = 0;
+
+	assert_non_null(dir);
+	while ((entry = readdir(dir)))
+		n += strncmp(entry->d_name, ".leasehold-probe-", 17) == 0;
+	(void)closedir(dir);
+	return n;
+}
+
+/* Who looks opens nothing, so that a lease stays, and what is tried is tried beside the file. */
+static void test_look(void **state)
+{
+	struct export_config config = config_of("looked");
+	struct export *e, *trial;
+	struct errtext err;
+	int fd;
+
+	(void)state;
+	assert_int_equal(export_look(&config, &err), -ENOENT);
+	assert_non_null(strstr(err.text, "looked does not exist"));
+	fd = open(make_file("looked", MIB(1)), O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(lease_take(fd), 0);
+	assert_int_equal(export_look(&config, &err), 0);
+	assert_int_equal(export_trial_open(&config, &trial, &err), 0);
+	assert_int_equal(scratch_files(), export_medium(trial) == EXPORT_DEVICE ? 0 : 1);
+	assert_int_equal(fcntl(fd, F_GETLEASE), F_WRLCK);
+	assert_int_equal(lease_take(export_fd(trial)), 0);
+	lease_release(export_fd(trial));
+	/* Somebody who clears up takes it for the living. */
+	{
+		struct export_scratch scratch;
+
+		assert_int_equal(export_scratch_new(trial, MIB(1), &scratch, &err), 0);
+		assert_int_equal(access(export_path(trial), F_OK), 0);
+		export_scratch_free(&scratch);
+	}
+	lease_release(fd);
+	(void)close(fd);
+	e = must_open(&config);
+	assert_int_equal(export_medium(e), export_medium(trial));
+	export_trial_close(trial);
+	assert_int_equal(scratch_files(), 0);
+	assert_int_equal(export_look(&config, &err), -EBUSY);
+	assert_non_null(strstr(err.text, "served already by this daemon as export disk"));
+	export_close(e);
+	assert_int_equal(export_look(&config, &err), 0);
+	config.path = "/nowhere/looked";
+	assert_int_equal(export_trial_open(&config, &trial, &err), -ENOENT);
+	assert_non_null(strstr(err.text, "no file can be made in /nowhere"));
+}
+
 static void test_medium_refused(void **state)
 {
 	struct export_config config = config_of("a");
@@ -585,6 +641,7 @@ static int run(const char *where)
 	const struct CMUnitTest tests[] = {
 		leaks_test(test_bad_files),
 		leaks_test(test_open),
+		leaks_test(test_look),
 		leaks_test(test_medium_refused),
 		leaks_test(test_inbound_refused),
 		leaks_test(test_unshare_refused),
