@@ -163,7 +163,7 @@ static int start_threads(struct daemon *d, struct errtext *err)
 /* For the service manager, if it wants to know. */
 static void watch_threads(struct daemon *d)
 {
-	static char names[CONTROL_MAX_REACTORS][16];
+	static char names[CONTROL_MAX_REACTORS][24];
 	uint64_t timeout_us = 0;
 	int rc = sd_watchdog_enabled(0, &timeout_us);
 

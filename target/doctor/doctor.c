@@ -50,7 +50,9 @@ static void look_for_daemon(struct doctor *d)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd >= 0 && length < sizeof(to.sun_path)) {
 		memcpy(to.sun_path, d->config->admin_socket, length);
-		d->running = connect(fd, (const struct sockaddr *)&to, sizeof(to)) == 0;
+		/* EAGAIN: others ask it just now. */
+		d->running = connect(fd, (const struct sockaddr *)&to, sizeof(to)) == 0 ||
+			     errno == EAGAIN;
 	}
 	if (fd >= 0)
 		(void)close(fd);
