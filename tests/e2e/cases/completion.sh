@@ -21,7 +21,7 @@ completes() {
 	expect "what completes \"$*\"" "${COMPREPLY[*]}" "$wanted"
 }
 completes "discover" leasehold dis
-completes "doctor" leasehold do
+completes "doctor" leasehold doc
 completes "--json" leasehold doctor --j
 completes "read referral reclaim reload" leasehold re
 completes "add" leasehold export ad
