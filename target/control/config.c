@@ -31,6 +31,7 @@ static const char *const deallocate_words[] = {"punch", "advisory", NULL};
 static const char *const tenure_words[] = {"lease", "watch", NULL};
 static const char *const refuse_words[] = {"never", "while-granted", NULL};
 static const char *const conflict_words[] = {"recall", "deny", NULL};
+static const char *const grant_key_words[] = {"mr", "window", NULL};
 static const char *const inbound_words[] = {"unknown", "persistent", NULL};
 static const char *const ana_words[] = {"optimized",	   "non-optimized", "inaccessible",
 					"persistent-loss", "change",	    NULL};
@@ -71,6 +72,7 @@ struct raw_export {
 	int refuse;
 	int deallocate;
 	int grant_conflict;
+	int grant_keys;
 	int inbound_writes;
 	bool read_only;
 };
@@ -196,6 +198,7 @@ static const struct key export_keys[] = {
 	 .words = deallocate_words},
 	{"grant_conflict", KEY_ENUM, offsetof(struct raw_export, grant_conflict),
 	 .words = conflict_words},
+	{"grant_keys", KEY_ENUM, offsetof(struct raw_export, grant_keys), .words = grant_key_words},
 	{"inbound_writes", KEY_ENUM, offsetof(struct raw_export, inbound_writes),
 	 .words = inbound_words},
 	{"read_only", KEY_BOOL, offsetof(struct raw_export, read_only)},
@@ -447,6 +450,7 @@ static int read_export(const struct daemon_config *c, const config_setting_t *s,
 		.inbound_persistent = raw.inbound_writes == 1,
 		.advisory_deallocate = raw.deallocate == 1,
 		.deny_conflicts = raw.grant_conflict == 1,
+		.windows = raw.grant_keys == 1,
 		.line = config_setting_source_line(s),
 	};
 	memcpy(e->name, raw.name, sizeof(e->name));

@@ -67,6 +67,7 @@ struct config_export {
 	enum tenure_kind tenure;
 	bool refuse_while_granted;
 	bool deny_conflicts;
+	bool windows; /* for grants */
 	unsigned int line;
 	bool undone; /* as above */
 };

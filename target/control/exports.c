@@ -324,6 +324,7 @@ static int make(struct exports *x, const struct config_export *c, uint32_t nsid,
 		.refuse_while_granted = c->refuse_while_granted,
 		.advisory_deallocate = c->advisory_deallocate,
 		.deny_conflicts = c->deny_conflicts,
+		.windows = c->windows,
 		.generations_before = m->generation,
 	};
 	struct entry *e = calloc(1, sizeof(*e));

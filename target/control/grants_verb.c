@@ -110,7 +110,7 @@ static struct json_object *grant_json(const struct grants_call *g, const struct 
 	json_object_object_add(o, "access", json_object_new_string(access_text(s->access)));
 	json_object_object_add(o, "durability",
 			       json_object_new_string(lh_durability_text(s->durability)));
-	json_object_object_add(o, "key", json_object_new_string("mr"));
+	json_object_object_add(o, "key", json_object_new_string(s->window ? "window" : "mr"));
 	json_object_object_add(o, "rung", json_object_new_string(lh_rung_text(s->rung)));
 	json_object_object_add(o, "device", json_object_new_string(fabric_device_info(dev)->name));
 	json_object_object_add(

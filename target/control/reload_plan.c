@@ -360,6 +360,7 @@ static struct changes compare(const struct config_export *old, uint32_t nsid,
 		     new->advisory_deallocate, "punch", "advisory");
 	changed_word(&c, CHANGED_ANEW, "grant_conflict", old->deny_conflicts, new->deny_conflicts,
 		     "recall", "deny");
+	changed_word(&c, CHANGED_ANEW, "grant_keys", old->windows, new->windows, "mr", "window");
 	changed_word(&c, CHANGED_ANEW, "inbound_writes", old->inbound_persistent,
 		     new->inbound_persistent, "unknown", "persistent");
 	changed_word(&c, CHANGED_ANEW, "read_only", old->read_only, new->read_only, "false",

@@ -151,6 +151,9 @@ static struct json_object *rungs_json(const struct admin_env *env, const struct 
 		put_number(o, "registered_bytes", s->registered_bytes[i]);
 		put_bool(o, "iova_proven", p->iova);
 		put_bool(o, "windows_proven", p->windows);
+		put_text(o, "grant_keys", s->windows[i] ? "window" : "mr");
+		if (s->no_windows[i])
+			put_text(o, "grant_keys_why", s->no_windows[i]);
 		put_number(o, "dereg_us_per_gib", p->dereg_ns_per_gib / NS_PER_US);
 		put_number(o, "dereg_ns_per_key", p->dereg_ns_per_key);
 		put_text(o, "why", p->why);
@@ -266,6 +269,7 @@ struct json_object *status_export(const struct admin_env *env, const struct hold
 		put_text(o, "medium", export_medium_text(s.medium));
 	}
 	put_text(o, "tenure", s.no_tenure ? "none" : s.tenure == TENURE_WATCH ? "watch" : "lease");
+	put_text(o, "grant_keys", s.wants_windows ? "window" : "mr");
 	put_number(o, "generation", s.generation);
 	put_number(o, "size_bytes", s.size_bytes);
 	put_number(o, "backed_bytes", s.backed_bytes);

@@ -45,6 +45,8 @@ int grant_client_new(const struct holding_env *env, const struct grant_client_co
 	list_init(&client->acquires);
 	list_init(&client->releases);
 	list_init(&client->dying);
+	list_init(&client->dying_slabs);
+	list_init(&client->slabs);
 	client->expiry.fn = on_expiry;
 	*result = client;
 	return 0;
@@ -55,8 +57,8 @@ void grant_client_free(struct grant_client *client)
 	if (!client)
 		return;
 	assert(client->usage.grants == 0 && client->usage.bytes == 0 && !client->kill_busy &&
-	       list_empty(&client->acquires) && list_empty(&client->releases) &&
-	       !client->gone_done);
+	       list_empty(&client->slabs) && list_empty(&client->acquires) &&
+	       list_empty(&client->releases) && !client->gone_done);
 	loop_timer_cancel(client->env->control, &client->expiry);
 	loop_timer_cancel(client->env->control, &client->kill_timer);
 	usage_host_put(client->usage.host);
@@ -80,7 +82,8 @@ static void on_gone(struct loop_msg *msg)
 void client_check_gone(struct grant_client *client)
 {
 	if (!client->gone || client->usage.grants > 0 || client->kill_busy ||
-	    !list_empty(&client->acquires) || !list_empty(&client->releases))
+	    !list_empty(&client->slabs) || !list_empty(&client->acquires) ||
+	    !list_empty(&client->releases))
 		return;
 	client->gone = false; /* once */
 	loop_post(client->env->control, &client->gone_msg, on_gone);
@@ -100,6 +103,7 @@ void grant_client_gone(struct grant_client *client, void (*done)(void *arg), voi
 	grant_cancel_client(client);
 	list_for_each (l, &client->grants)
 		client_grant_kill(list_entry(l, struct grant, client_link));
+	slab_doom_client(client);
 	client_check_gone(client);
 }
 
@@ -130,13 +134,15 @@ struct grant *client_grant_new(struct grant_client *client, struct holding *h, u
 	h->nr_grants++;
 	list_push(&client->grants, &g->client_link);
 	list_init(&g->dying_link);
+	list_init(&g->slab_link);
 	usage_add(&client->usage, length);
 	return g;
 }
 
 void client_grant_free(struct grant *g)
 {
-	assert(!g->key.mr && g->state != GRANT_LIVE);
+	assert(!grant_key_alive(&g->key) && g->state != GRANT_LIVE && !g->binding);
+	slab_put(g);
 	if (g->access & LH_GRANT_WRITE)
 		atomic_fetch_sub_explicit(&g->h->nr_write_grants, 1, memory_order_relaxed);
 	(void)pthread_mutex_lock(&g->h->table_lock);
@@ -161,13 +167,22 @@ void client_grant_kill(struct grant *g)
 	kill_next(g->client);
 }
 
-/* Touches the batch: grants that are dying, so nobody else looks at their keys. */
+void client_slab_kill(struct slab *s)
+{
+	assert(s->doomed && list_empty(&s->grants));
+	list_push(&s->client->dying_slabs, &s->dying_link);
+	kill_next(s->client);
+}
+
+/* Touches the batch, and a slab: what is dying, so nobody else looks at its keys. */
 static void kill_run(struct work *work)
 {
 	struct grant_client *client = container_of(work, struct grant_client, kill_work);
 
 	for (unsigned int i = 0; i < client->batch_count; i++)
 		client->batch_err[i] = grant_key_kill(&client->batch[i]->key);
+	if (client->kill_slab)
+		client->kill_slab_err = grant_slab_kill(&client->kill_slab->mem);
 }
 
 static void on_kill_timer(struct loop_timer *timer)
@@ -178,11 +193,12 @@ static void on_kill_timer(struct loop_timer *timer)
 static void kill_done(struct work *work)
 {
 	struct grant_client *client = container_of(work, struct grant_client, kill_work);
-	struct holding *holdings[GRANT_KILL_BATCH];
+	struct holding *holdings[GRANT_KILL_BATCH + 1];
+	struct slab *slab = client->kill_slab;
 	unsigned int nr_holdings = 0;
 	int err = 0;
 
-	client->kill_busy = false;
+	/* Busy still: a slab whose last window has gone waits for the next batch. */
 	for (unsigned int i = 0; i < client->batch_count; i++) {
 		struct grant *g = client->batch[i];
 
@@ -195,6 +211,15 @@ static void kill_done(struct work *work)
 			holdings[nr_holdings++] = g->h;
 		client_grant_free(g);
 	}
+	client->kill_slab = NULL;
+	if (slab && client->kill_slab_err) {
+		err = client->kill_slab_err;
+		list_push(&client->dying_slabs, &slab->dying_link);
+	} else if (slab) {
+		holdings[nr_holdings++] = slab->h;
+		slab_free(slab);
+	}
+	client->kill_busy = false;
 	if (err) {
 		if (client->kill_failures % KILL_COMPLAIN == 0)
 			log_error("keys of %s cannot be killed, trying again: %s",
@@ -213,12 +238,17 @@ static void kill_done(struct work *work)
 	client_check_gone(client);
 }
 
+/* One slab at a time: it takes as long as many keys. */
 static void kill_next(struct grant_client *client)
 {
+	struct list *slab;
+
 	if (client->kill_busy || loop_timer_armed(&client->kill_timer) ||
-	    list_empty(&client->dying))
+	    (list_empty(&client->dying) && list_empty(&client->dying_slabs)))
 		return;
 	client->batch_count = 0;
+	slab = list_pop(&client->dying_slabs);
+	client->kill_slab = slab ? list_entry(slab, struct slab, dying_link) : NULL;
 	while (client->batch_count < GRANT_KILL_BATCH && !list_empty(&client->dying)) {
 		struct list *l = list_pop(&client->dying);
 
@@ -304,12 +334,12 @@ unsigned int client_tell_all(struct holding *h)
 	return clients;
 }
 
-/* True: it was not yet. */
+/* Of one that is being made, too, if it is the client's queue that does not get on. True: it was not yet. */
 static bool fence_holder(const struct grant *g)
 {
 	struct grant_client *client = g->client;
 
-	if (g->state != GRANT_LIVE || client->fenced)
+	if ((g->state != GRANT_LIVE && !g->binding) || client->fenced)
 		return false;
 	client->fenced = true;
 	counter_add(&clients_fenced, 1);
@@ -332,7 +362,7 @@ unsigned int client_fence_all(struct holding *h)
 /* ---- a recall of a range --------------------------------------------------------------------- */
 
 struct range_holders {
-	const struct holding_range *range;
+	struct holding_range *range;
 	unsigned int clients;
 };
 
@@ -341,26 +371,27 @@ static bool tell_holder(struct table_node *node, void *arg)
 	struct grant *g = container_of(node, struct grant, node);
 	const struct holding_env *env = g->h->env;
 	struct range_holders *x = arg;
-	const struct holding_range *r = x->range;
+	struct holding_range *r = x->range;
 	/* To the end as it is: a recall of all there could ever be is one of the generation. */
-	const uint64_t end =
-		min_u64(r->end, align_up(g->h->current->view->size_bytes, LH_GRANT_ALIGN));
+	uint64_t from = r->offset;
+	uint64_t end = min_u64(r->end, align_up(g->h->current->view->size_bytes, LH_GRANT_ALIGN));
 
 	if (g->state != GRANT_LIVE || g->client->mark == r->serial)
 		return true;
 	g->client->mark = r->serial;
 	x->clients++;
+	r->beside |= slab_widen(g->client, r, &from, &end);
 	if (!g->client->fenced)
-		env->ops->tell(env->ops_ctx, g->client, g->h, r->offset, end - r->offset,
-			       g->h->generation, env->deadline_ms);
+		env->ops->tell(env->ops_ctx, g->client, g->h, from, end - from, g->h->generation,
+			       env->deadline_ms);
 	return true;
 }
 
-unsigned int client_tell_range(struct holding *h, const struct holding_range *r)
+unsigned int client_tell_range(struct holding_range *r)
 {
 	struct range_holders x = {.range = r};
 
-	(void)table_each(&h->table, r->offset, r->end, tell_holder, &x);
+	slab_each_holder(r, tell_holder, &x);
 	return x.clients;
 }
 
@@ -372,10 +403,10 @@ static bool fence_one(struct table_node *node, void *arg)
 	return true;
 }
 
-unsigned int client_fence_range(struct holding *h, const struct holding_range *r)
+unsigned int client_fence_range(struct holding_range *r)
 {
 	struct range_holders x = {.range = r};
 
-	(void)table_each(&h->table, r->offset, r->end, fence_one, &x);
+	slab_each_holder(r, fence_one, &x);
 	return x.clients;
 }

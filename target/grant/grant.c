@@ -2,7 +2,8 @@
 /*
  * Acquire. An acquire takes its bytes in the table first, so that whoever comes next
  * sees them taken, then has its keys made on the registrar, one at a time; afterwards everything is
- * checked again, since a recall, or the client's end, may have come meanwhile. Before one for
+ * checked again, since a recall, or the client's end, may have come meanwhile. One that is a window is
+ * bound, too, on the client's direct queue, by the reactor that has it. Before one for
  * writing gets a key, block commands that change the bytes and began before have ended. Holes are
  * filled, and blocks unshared, one acquire after another: each gives the export a view with more
  * runs. Control loop.
@@ -46,6 +47,7 @@ struct acquire {
 	struct grant *grants[LH_ACQUIRE_MAX_GRANTS];
 	unsigned int count, made;
 	struct work work;
+	struct grant_bind bind;
 	int err;
 };
 
@@ -131,6 +133,8 @@ static void keys_made(struct acquire *op)
 	/* A recall of other bytes, or of another export, may have fenced it meanwhile. */
 	uint16_t status = op->client->fenced ? LH_SC_NO_DIRECT_QUEUE : op->cancelled;
 
+	if (status == 0 && op->bind.err)
+		status = LH_SC_NO_DIRECT_QUEUE;
 	op->served->users--;
 	(void)drop_unmade(op);
 	if (status == 0 && (op->count == 0 || (op->split && op->err)))
@@ -159,7 +163,17 @@ static void keys_made(struct acquire *op)
 	holding_check_keys(h);
 }
 
-/* Touches the key of a grant that is being made, and err. */
+static int make_window(const struct acquire *op, struct grant *g)
+{
+	struct grant_slab *slab = &g->slab->mem;
+	int err = grant_slab_register(op->client->config.pd, op->served->view,
+				      &op->h->probes[op->client->config.device], slab);
+
+	return err ? err
+		   : grant_window_new(slab, g->node.offset, g->node.end - g->node.offset, &g->key);
+}
+
+/* Touches the key and the slab of a grant that is being made, and err. */
 static void key_run(struct work *work)
 {
 	struct acquire *op = container_of(work, struct acquire, work);
@@ -167,27 +181,69 @@ static void key_run(struct work *work)
 	struct grant *g = op->grants[op->made];
 
 	op->err = -ECANCELED;
-	if (op->cancelled == 0)
+	if (op->cancelled)
+		return;
+	/* Where there is no room for a slab, there may be for less. */
+	if (g->slab && make_window(op, g) == 0)
+		op->err = 0;
+	else
 		op->err = grant_key_new(op->client->config.pd, op->served->view, g->node.offset,
 					g->node.end - g->node.offset, g->access,
 					&h->probes[op->client->config.device], &g->key);
 }
 
-static void key_done(struct work *work)
+static void next_key(struct acquire *op)
 {
-	struct acquire *op = container_of(work, struct acquire, work);
-
-	op->making = false;
-	if (op->err == 0)
-		op->made++;
-	if (op->err || op->cancelled || op->made == op->count)
+	if (op->err || op->bind.err || op->cancelled || op->made == op->count)
 		keys_made(op);
 	else
 		make_key(op);
 }
 
+static void on_bound(struct loop_msg *msg)
+{
+	struct acquire *op = container_of(msg, struct acquire, bind.msg);
+	struct grant *g = op->grants[op->made];
+
+	g->binding = false;
+	if (op->bind.err == 0)
+		grant_window_bound(&g->key);
+	/* Also in vain: what there is of it has to be freed. */
+	op->made++;
+	next_key(op);
+}
+
+static void key_done(struct work *work)
+{
+	struct acquire *op = container_of(work, struct acquire, work);
+	struct grant *g = op->grants[op->made];
+	const struct holding_env *env = op->h->env;
+
+	op->making = false;
+	if (!g->key.mw)
+		slab_put(g);
+	if (op->err == 0 && g->slab && op->cancelled == 0) {
+		grant_window_bind(&g->slab->mem, &g->key, g->access, &op->bind.wr);
+		g->binding = true;
+		env->ops->bind(env->ops_ctx, op->client, &op->bind, on_bound);
+		return;
+	}
+	if (op->err == 0)
+		op->made++;
+	next_key(op);
+}
+
 static void make_key(struct acquire *op)
 {
+	struct grant *g = op->grants[op->made];
+
+	slab_get(g);
+	if (g->slab && op->served != op->h->current) {
+		/* The slab is of what is served now; the grant is in that, too. */
+		op->served->users--;
+		op->served = op->h->current;
+		op->served->users++;
+	}
 	op->making = true;
 	pool_submit(op->h->env->registrar, &op->work, POOL_NORMAL, key_run, key_done,
 		    op->h->env->control);
@@ -261,32 +317,57 @@ static bool no_conflict(struct table_node *node, void *arg)
 	return g->client == c->client || !((g->access | c->access) & LH_GRANT_WRITE);
 }
 
+/*
+ * What of [at, end) is to be one grant. What would fit into a slab is cut where it reaches over the border
+ * of a slice, so that there are windows for it; what is longer has registrations of its own, whose cost
+ * is in the bytes.
+ */
+static uint64_t piece_bytes(const struct acquire *op, uint64_t at, uint64_t end)
+{
+	unsigned int device = op->client->config.device;
+	uint64_t slice = grant_slab_bytes(op->h->env->devices[device]);
+
+	if (slab_windows(op->h, device) && op->want.length <= slice)
+		return min_u64(align_down(at, slice) + slice, end) - at;
+	return min_u64(key_bytes(op), end - at);
+}
+
+static unsigned int count_pieces(const struct acquire *op, uint64_t at, uint64_t end)
+{
+	unsigned int n = 0;
+
+	for (; at < end; at += piece_bytes(op, at, end))
+		n++;
+	return n;
+}
+
 /* Takes [offset, offset + length), which is backed, and has keys made for it. */
 static void take(struct acquire *op, uint64_t length)
 {
 	struct conflict conflict = {.client = op->client, .access = op->want.access};
-	uint64_t at = op->want.offset, end, piece = key_bytes(op);
+	uint64_t at = op->want.offset, end;
 	uint16_t status;
 
-	length = min_u64(length, piece * LH_ACQUIRE_MAX_GRANTS);
+	length = min_u64(length, key_bytes(op) * LH_ACQUIRE_MAX_GRANTS);
 	end = at + length;
 	if (!table_each(&op->h->table, at, end, no_conflict, &conflict)) {
 		finish(op, LH_SC_CONFLICT);
 		return;
 	}
 	status = usage_allow(&op->client->usage, op->h->env, op->h->nr_grants,
-			     (length + piece - 1) / piece, length, now_ns());
+			     count_pieces(op, at, end), length, now_ns());
 	if (status) {
 		finish(op, status);
 		return;
 	}
-	for (; at < end; at += min_u64(piece, end - at)) {
-		struct grant *g = client_grant_new(op->client, op->h, at, min_u64(piece, end - at),
-						   op->want.access);
+	while (at < end && op->count < LH_ACQUIRE_MAX_GRANTS) {
+		uint64_t piece = piece_bytes(op, at, end);
+		struct grant *g = client_grant_new(op->client, op->h, at, piece, op->want.access);
 
 		if (!g)
 			break;
 		op->grants[op->count++] = g;
+		at += piece;
 	}
 	if (op->count == 0) {
 		finish(op, LH_SC_LIMIT);
@@ -545,6 +626,21 @@ void grant_cancel_range(struct holding *h, uint64_t offset, uint64_t end)
 		struct acquire *op = list_entry(l, struct acquire, link);
 
 		if (wants_any(op, offset, end))
+			cancel(op, LH_SC_RECALLING);
+	}
+}
+
+void grant_cancel_doomed(struct holding *h)
+{
+	struct list *l, *next;
+
+	list_for_each_safe (l, next, &h->acquires) {
+		struct acquire *op = list_entry(l, struct acquire, link);
+		bool doomed = false;
+
+		for (unsigned int i = 0; i < op->count; i++)
+			doomed |= op->grants[i]->slab && op->grants[i]->slab->doomed;
+		if (doomed)
 			cancel(op, LH_SC_RECALLING);
 	}
 }

@@ -74,6 +74,17 @@ struct serving {
 	const struct region *regions[GRANT_MAX_DEVICES];
 };
 
+/** A window that is to be bound, on its client's direct queue. Embed it. */
+struct grant_bind {
+	struct fabric_send_wr wr; /* but for its wr_id */
+	int err;		  /* … with which it is done: 0, or -errno: the queue is dead */
+	/* Whoever binds: */
+	void *queue;
+	struct list link;
+	struct loop_msg msg;
+	void (*fn)(struct loop_msg *);
+};
+
 /**
  * How a holding reaches the block and direct queues. All are called on the control loop and return
  * at once; each `done` is posted to the control loop exactly once.
@@ -130,6 +141,12 @@ struct holding_ops {
 	 */
 	void (*tell)(void *ctx, struct grant_client *client, struct holding *h, uint64_t offset,
 		     uint64_t length, uint32_t generation, uint32_t deadline_ms);
+	/**
+	 * Posts bind->wr on the client's direct queue. fn(&bind->msg) once, on the control loop, when
+	 * it has completed; at the latest soon after the queue was fenced.
+	 */
+	void (*bind)(void *ctx, struct grant_client *client, struct grant_bind *bind,
+		     void (*fn)(struct loop_msg *));
 	/**
 	 * One enum lh_change a call: LH_CHANGE_EXPORT when it came, went or changed its size,
 	 * LH_CHANGE_REGRANT when a new generation is served. For events to controllers.
@@ -188,6 +205,7 @@ struct holding_config {
 	enum tenure_kind tenure;
 	bool refuse_while_granted; /* under watch: while there are grants local operations get EBUSY */
 	bool deny_conflicts; /* who changes what another host may write directly gets an error */
+	bool windows;	     /* grants are windows, with adapters for which these are proven */
 	uint32_t generations_before; /* that were of its nsid; its own count on from there */
 };
 
@@ -437,6 +455,7 @@ struct holding_range {
 	struct range_recall recall;
 	unsigned int pending; /* events still to be stepped through, a mask */
 	bool stepping;
+	bool beside;	  /* grants went that do not touch it */
 	bool out;	  /* what is served leaves it out */
 	bool coming_back; /* a serving that has it is being made */
 	bool finishing;
@@ -563,6 +582,9 @@ struct holding_status {
 	bool deleted; /* the file, seen within seconds; offline once it was recalled */
 	struct region_probe probes[GRANT_MAX_DEVICES]; /* rung in force, and why no better one */
 	enum region_choice choices[GRANT_MAX_DEVICES]; /* what each may do */
+	bool wants_windows;			       /* for grants, and where they get them */
+	bool windows[GRANT_MAX_DEVICES];
+	const char *no_windows[GRANT_MAX_DEVICES]; /* why not, though they are wanted; or NULL */
 	unsigned int
 		registrations[GRANT_MAX_DEVICES];     /* of what is served, for block commands, … */
 	uint64_t registered_bytes[GRANT_MAX_DEVICES]; /* … and what they cover */
@@ -582,6 +604,7 @@ struct grant_status {
 	unsigned int access;	 /* enum lh_grant_access */
 	enum lh_durability durability;
 	enum lh_rung rung;
+	bool window;	     /* its key is one */
 	unsigned int device; /* index in holding_env.devices */
 	bool expires;
 	uint64_t left_ns; /* till it does, unless renewed */

@@ -80,6 +80,7 @@ int holding_new(const struct holding_env *env, const struct holding_config *conf
 	list_init(&h->punch.waiting);
 	list_init(&h->punch.batch);
 	list_init(&h->grants);
+	list_init(&h->slabs);
 	list_init(&h->acquires);
 	if (!h->name || !h->path || !h->lock_dir || !h->state_dir) {
 		holding_free(h);
@@ -101,7 +102,8 @@ void holding_free(struct holding *h)
 	if (!h)
 		return;
 	assert(h->state == HOLDING_OFFLINE && !h->work_busy && list_empty(&h->served));
-	assert(list_empty(&h->grants) && list_empty(&h->acquires) && !h->tenure);
+	assert(list_empty(&h->grants) && list_empty(&h->slabs) && list_empty(&h->acquires) &&
+	       !h->tenure);
 	assert(list_empty(&h->ranges) && list_empty(&h->reclaims) && list_empty(&h->locals) &&
 	       list_empty(&h->conflicts));
 	(void)pthread_mutex_destroy(&h->table_lock);
@@ -292,13 +294,14 @@ void holding_check_keys(struct holding *h)
 	evict_check(h);
 	conflict_check(h);
 	range_check(h);
+	punch_check_buried(h);
 	if (!recall_going_on(&h->recall))
 		return;
 	if (h->nr_live == 0 && h->timeline.released_ns == 0)
 		h->timeline.released_ns = now_ns();
 	if (h->nr_live == 0 && !h->recall.seal_asked)
 		holding_event(h, RECALL_GIVEN_BACK);
-	if (h->recall.keys_dead || !list_empty(&h->grants))
+	if (h->recall.keys_dead || !list_empty(&h->grants) || !list_empty(&h->slabs))
 		return;
 	if (h->state == HOLDING_RECALLING)
 		h->timeline.keys_dead_ns = now_ns();
@@ -332,6 +335,7 @@ static void begin_recall(struct holding *h, unsigned int mask)
 	};
 	holding_why(h, "generation %u is being recalled", h->generation);
 	grant_cancel_all(h);
+	slab_doom(h, 0, UINT64_MAX);
 }
 
 /* The landlord waits for each of us to be woken: for a prompt answer nobody need be. */
@@ -378,7 +382,7 @@ static void release_tenure(struct holding *h)
 	uint64_t unlocked_ns;
 	struct list *l;
 
-	assert(list_empty(&h->grants) && h->nr_live == 0);
+	assert(list_empty(&h->grants) && list_empty(&h->slabs) && h->nr_live == 0);
 	list_for_each (l, &h->served) {
 		struct served *s = list_entry(l, struct served, link);
 
@@ -688,6 +692,11 @@ void holding_status(const struct holding *h, struct holding_status *status)
 	memcpy(status->why, h->why, sizeof(status->why));
 	memcpy(status->probes, h->probes, sizeof(status->probes));
 	memcpy(status->choices, h->ladder.choice, sizeof(status->choices));
+	status->wants_windows = h->config.windows;
+	for (unsigned int i = 0; i < h->env->nr_devices; i++) {
+		status->windows[i] = slab_windows(h, i);
+		status->no_windows[i] = slab_no_windows(h, i);
+	}
 	if (view) {
 		status->size_bytes = view->size_bytes;
 		status->backed_bytes = view->backed_bytes;

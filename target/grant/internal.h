@@ -20,6 +20,7 @@
  *   grant.c    Acquire
  *   release.c  Release, of all of a grant or a part
  *   client.c   clients: the killing of keys, expiry, the end
+ *   slab.c     what the windows of grants are bound to
  *   listing.c  who holds what, for people
  */
 #ifndef LEASEHOLD_GRANT_INTERNAL_H
@@ -37,6 +38,8 @@
 #define GRANT_ALLOCATE_BYTES MIB(256) /* that one Acquire fills; the answer says how far it came */
 #define GRANT_UNSHARE_BYTES  MIB(64)  /* the same of what it has copied, without ALLOCATE */
 #define GRANT_KILL_BATCH     128      /* keys that the registrar kills before it looks up */
+#define GRANT_IDLE_SLABS     8	      /* of a client, without a window; more go */
+#define GRANT_MAX_SLABS	     1024     /* of an export; then grants get registrations of their own */
 #define GRANT_KILL_NS	     4000 /* that a recall takes for each grant, beside the adapter's part */
 #define RETRY_MIN_NS	     NS_PER_MS /* back-off of what failed, doubled each time … */
 #define RETRY_MAX_NS	     (100 * NS_PER_MS)
@@ -213,7 +216,8 @@ struct ladder {
 	bool failed[GRANT_MAX_DEVICES];
 	char failure[GRANT_MAX_DEVICES][ERRTEXT_BYTES / 2];
 	enum lh_rung published[GRANT_MAX_DEVICES];
-	unsigned int attempts; /* since all was as it should be */
+	bool no_windows[GRANT_MAX_DEVICES]; /* which the log says */
+	unsigned int attempts;		    /* since all was as it should be */
 	struct loop_timer timer;
 
 	/* The self-test: a worker's, while it is busy. */
@@ -325,6 +329,8 @@ struct holding {
 	pthread_mutex_t table_lock;
 	struct table table;
 	struct list grants;
+	struct list slabs; /* struct slab */
+	unsigned int nr_slabs;
 	struct list acquires;
 	unsigned int nr_grants; /* in the list … */
 	unsigned int nr_live;	/* … of which so many can be used */
@@ -487,6 +493,8 @@ MUST_CHECK int range_leave_out(struct holding *h, enum making kind);
 bool range_held_back(const struct holding *h, uint64_t offset, uint64_t *length);
 /** How many bytes from `offset` on, without a gap; 0: none. */
 uint64_t range_held_length(const struct holding *h, uint64_t offset);
+/** Narrows [*from, *end), round `offset`, to what no landlord wants. */
+void range_clip(const struct holding *h, uint64_t offset, uint64_t *from, uint64_t *end);
 /** One whose slices are to be withdrawn, or NULL; and then that they are. */
 struct holding_range *range_to_withdraw(struct holding *h);
 void range_withdrawn(struct holding_range *r);
@@ -539,12 +547,27 @@ struct grant {
 	struct grant_client *client;
 	enum grant_state state;
 	unsigned int access;
-	bool is_rest;  /* what is left of one that is cut */
-	uint64_t life; /* once alive: the how-manieth of its client's */
+	bool is_rest;	       /* what is left of one that is cut */
+	bool binding;	       /* being made: its client's queue is waited for */
+	struct slab *slab;     /* that its window is bound to, or is to be; or NULL */
+	struct list slab_link; /* slab.grants */
+	uint64_t life;	       /* once alive: the how-manieth of its client's */
 	uint32_t generation;
 	uint32_t id;
 	uint64_t born_ns;
 	struct grant_key key;
+};
+
+/** A registration for the windows of one client's grants of one export. */
+struct slab {
+	struct grant_slab mem; /* `mr`: the registrar's, while there are grants */
+	struct holding *h;
+	struct grant_client *client;
+	struct list link;	 /* holding.slabs */
+	struct list client_link; /* grant_client.slabs */
+	struct list dying_link;	 /* grant_client.dying_slabs */
+	struct list grants;	 /* that have a window of it, or are to get one */
+	bool doomed;		 /* no more of them; it dies without any */
 };
 
 struct release;
@@ -553,6 +576,7 @@ struct grant_client {
 	const struct holding_env *env;
 	struct grant_client_config config;
 	struct list grants;
+	struct list slabs;
 	uint64_t lives; /* grants that ever came alive */
 	struct usage usage;
 	struct list acquires;
@@ -564,8 +588,11 @@ struct grant_client {
 	struct loop_timer expiry;
 
 	struct list dying;
+	struct list dying_slabs;
 	bool kill_busy;
 	struct work kill_work;
+	struct slab *kill_slab; /* behind the batch; or NULL */
+	int kill_slab_err;
 	struct grant *batch[GRANT_KILL_BATCH];
 	int batch_err[GRANT_KILL_BATCH];
 	unsigned int batch_count;
@@ -587,6 +614,8 @@ void grant_grow_next(struct holding *h);
 void grant_cancel_all(struct holding *h);
 /** The same of those that touch the range. */
 void grant_cancel_range(struct holding *h, uint64_t offset, uint64_t end);
+/** The same of those that have, or are to get, a window of a slab that is to die. */
+void grant_cancel_doomed(struct holding *h);
 void grant_cancel_forbidden(struct holding *h, const struct holding_eviction *e);
 void grant_cancel_client(struct grant_client *client);
 /** Every grant of the holding is to die. */
@@ -614,14 +643,48 @@ struct grant *client_grant_new(struct grant_client *client, struct holding *h, u
 /** Its key is dead, or was never made. */
 void client_grant_free(struct grant *grant);
 void client_grant_kill(struct grant *grant);
+/** Nothing is bound to it, and it is doomed. */
+void client_slab_kill(struct slab *slab);
 void client_touch(struct grant_client *client);
 /** Asks every client that holds grants of h; fences those that still do. Return how many. */
 unsigned int client_tell_all(struct holding *h);
 unsigned int client_fence_all(struct holding *h);
-/** The same for grants that touch the range; both return how many clients. */
-unsigned int client_tell_range(struct holding *h, const struct holding_range *r);
-unsigned int client_fence_range(struct holding *h, const struct holding_range *r);
+/** The same for grants that have to go for the range; both return how many clients. */
+unsigned int client_tell_range(struct holding_range *r);
+unsigned int client_fence_range(struct holding_range *r);
 void client_check_gone(struct grant_client *client);
 uint64_t client_next_serial(void);
+
+/* slab.c */
+/** Grants of that adapter get windows, where they can. */
+bool slab_windows(const struct holding *h, unsigned int device);
+/** Why they do not, where they are wanted and could get keys; or NULL. */
+const char *slab_no_windows(const struct holding *h, unsigned int device);
+/**
+ * Finds one for a grant that is to get a key, or plans it, over what is served now: g->slab, till
+ * slab_put(). NULL: it gets a key without.
+ */
+void slab_get(struct grant *g);
+/** Its window is dead, or was never made. */
+void slab_put(struct grant *g);
+/** It is dead, or was never registered. */
+void slab_free(struct slab *slab);
+/** Those that touch the range are to die, and are there till then: no more windows of them. */
+void slab_doom(struct holding *h, uint64_t offset, uint64_t end);
+/** The same, and no grant that is just to get one comes to life. */
+void slab_recall(struct holding *h, uint64_t offset, uint64_t end);
+void slab_doom_client(struct grant_client *client);
+bool slab_reaches(const struct holding *h, uint64_t offset, uint64_t end);
+/** One that touches the range has windows, or is to get some. */
+bool slab_in_use(const struct holding *h, uint64_t offset, uint64_t end);
+/**
+ * Calls fn for each grant that has to go for the range, because it touches it or its slab does, until
+ * it returns false; fn takes none out.
+ */
+void slab_each_holder(const struct holding_range *r, bool (*fn)(struct table_node *node, void *arg),
+		      void *arg);
+/** Widens [*from, *end) to those of the client's grants that go for a slab only. True: there are some. */
+bool slab_widen(const struct grant_client *client, const struct holding_range *r, uint64_t *from,
+		uint64_t *end);
 
 #endif

@@ -265,6 +265,19 @@ static void on_timer(struct loop_timer *timer)
 	submit(h);
 }
 
+static void tell_windows(struct holding *h, unsigned int i)
+{
+	struct ladder *l = &h->ladder;
+	const char *why = slab_no_windows(h, i);
+
+	if (why && !l->no_windows[i])
+		log_warning(
+			"%s: with %s each grant has a registration of its own, and not a window as "
+			"grant_keys asks for: %s",
+			h->config.export.name, fabric_device_info(h->env->devices[i])->name, why);
+	l->no_windows[i] = why != NULL;
+}
+
 static void tell(struct holding *h)
 {
 	struct ladder *l = &h->ladder;
@@ -274,6 +287,7 @@ static void tell(struct holding *h)
 		enum lh_rung was = l->published[i], is = h->probes[i].rung;
 		const char *name = fabric_device_info(h->env->devices[i])->name;
 
+		tell_windows(h, i);
 		l->published[i] = is;
 		if (was == is)
 			continue;
@@ -433,6 +447,7 @@ void ladder_start(struct holding *h)
 		l->asked[i] = l->choice[i] = h->config.registration;
 	memset(l->published, 0, sizeof(l->published));
 	memset(l->failed, 0, sizeof(l->failed));
+	memset(l->no_windows, 0, sizeof(l->no_windows));
 	l->attempts = 0;
 	l->timer.fn = on_timer;
 }

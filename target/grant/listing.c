@@ -13,8 +13,8 @@ static bool is_wanted_back(const struct grant *g)
 	const uint64_t length = g->node.end - g->node.offset;
 	uint64_t kept = length;
 
-	return recall_going_on(&g->h->recall) || range_held_back(g->h, g->node.offset, &kept) ||
-	       kept < length;
+	return recall_going_on(&g->h->recall) || (g->slab && g->slab->doomed) ||
+	       range_held_back(g->h, g->node.offset, &kept) || kept < length;
 }
 
 static const char *state_text(const struct grant *g)
@@ -48,6 +48,7 @@ static bool show(struct table_node *node, void *arg)
 		.access = g->access,
 		.durability = holding_durability(g->h, client->config.device),
 		.rung = g->h->probes[client->config.device].rung,
+		.window = g->slab != NULL,
 		.device = client->config.device,
 		.expires = g->state == GRANT_LIVE && client->expires_ns != 0,
 		.left_ns = client->expires_ns > listing->now_ns

@@ -185,18 +185,22 @@ void make_close(struct holding *h)
 
 /* ---- the tenure ------------------------------------------------------------------------------ */
 
-/* Of as many grants as there may be; whichever adapters they are by. */
+/* Of as many grants as there may be, and of what their windows are bound to; whichever adapters they are by. */
 static uint64_t kill_all_ns(const struct holding *h)
 {
-	uint64_t each_ns = 0;
+	uint64_t each_ns = 0, slab_ns = 0;
 
 	for (unsigned int i = 0; i < h->env->nr_devices; i++) {
 		const struct region_probe *probe = &h->probes[i];
 
 		if (region_registers(probe->rung))
 			each_ns = max_u64(each_ns, GRANT_KILL_NS + probe->dereg_ns_per_key);
+		if (slab_windows(h, i))
+			slab_ns = max_u64(slab_ns, GRANT_KILL_NS + probe->dereg_ns_per_key +
+							   probe->dereg_ns_per_gib /
+								   (GIB(1) / GRANT_SLAB_BYTES));
 	}
-	return each_ns * h->env->max_grants_per_export;
+	return each_ns * h->env->max_grants_per_export + slab_ns * GRANT_MAX_SLABS;
 }
 
 /*

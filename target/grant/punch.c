@@ -112,15 +112,38 @@ static bool stop_at_first(struct table_node *node, void *arg)
 	return false;
 }
 
+/* Also next to a range, by a window whose slab has to go for it. */
 static bool granted(const struct holding *h)
 {
 	for (unsigned int i = 0; i < h->punch.nr_ranges; i++) {
 		const struct export_range *r = &h->punch.ranges[i];
 
-		if (!table_each(&h->table, r->offset, r->offset + r->length, stop_at_first, NULL))
+		if (!table_each(&h->table, r->offset, r->offset + r->length, stop_at_first, NULL) ||
+		    slab_in_use(h, r->offset, r->offset + r->length))
 			return true;
 	}
 	return false;
+}
+
+static bool slabbed(const struct holding *h)
+{
+	for (unsigned int i = 0; i < h->punch.nr_ranges; i++) {
+		const struct export_range *r = &h->punch.ranges[i];
+
+		if (slab_reaches(h, r->offset, r->offset + r->length))
+			return true;
+	}
+	return false;
+}
+
+/* Those that nobody uses. */
+static void doom_slabs(struct holding *h)
+{
+	for (unsigned int i = 0; i < h->punch.nr_ranges; i++) {
+		const struct export_range *r = &h->punch.ranges[i];
+
+		slab_doom(h, r->offset, r->offset + r->length);
+	}
 }
 
 static bool registered(const struct holding *h)
@@ -206,7 +229,7 @@ void punch_check_buried(struct holding *h)
 {
 	struct list *l;
 
-	if (h->punch.step != PUNCH_BURYING)
+	if (h->punch.step != PUNCH_BURYING || slabbed(h))
 		return;
 	list_for_each (l, &h->served) {
 		const struct served *s = list_entry(l, struct served, link);
@@ -237,6 +260,7 @@ bool punch_prepared(struct holding *h)
 	/* Between the look at the grants and now somebody may have acquired. */
 	if (granted(h))
 		return false;
+	doom_slabs(h);
 	h->punch.step = PUNCH_BURYING;
 	serve_publish(h, make_take_over(h));
 	holding_describe(h);
@@ -288,6 +312,7 @@ static void begin_served(struct holding *h)
 		recall_first(h);
 		return;
 	}
+	doom_slabs(h);
 	/* A recall of a range may have taken it out just now: the one before is not buried yet. */
 	if (!bytes && !registered(h)) {
 		h->punch.step = PUNCH_BURYING;

@@ -111,6 +111,22 @@ uint64_t range_held_length(const struct holding *h, uint64_t offset)
 	return end - offset;
 }
 
+void range_clip(const struct holding *h, uint64_t offset, uint64_t *from, uint64_t *end)
+{
+	struct list *l;
+
+	list_for_each (l, &h->ranges) {
+		const struct holding_range *r = range_of(l);
+
+		if (r->grants_only)
+			continue;
+		if (r->end <= offset)
+			*from = max_u64(*from, r->end);
+		else
+			*end = min_u64(*end, r->offset);
+	}
+}
+
 static bool left_out(const struct holding_range *r, enum making kind)
 {
 	if (r->finishing || r->grants_only)
@@ -263,9 +279,11 @@ static bool is_free(struct table_node *node, void *arg)
 	return false;
 }
 
+/* A grant lives that has to go, or what its window was bound to. */
 static bool granted(const struct holding_range *r)
 {
-	return !table_each(&r->h->table, r->offset, r->end, is_free, NULL);
+	return !table_each(&r->h->table, r->offset, r->end, is_free, NULL) ||
+	       (!r->grants_only && slab_reaches(r->h, r->offset, r->end));
 }
 
 static void drain(struct holding_range *r)
@@ -295,7 +313,7 @@ static void drain(struct holding_range *r)
 
 static void tell(struct holding_range *r)
 {
-	unsigned int clients = client_tell_range(r->h, r);
+	unsigned int clients = client_tell_range(r);
 
 	counter_add(&range_recalls, 1);
 	r->h->range_recalls++;
@@ -314,7 +332,7 @@ static void tell(struct holding_range *r)
 
 static void fence_clients(struct holding_range *r)
 {
-	unsigned int clients = client_fence_range(r->h, r);
+	unsigned int clients = client_fence_range(r);
 	struct range_timeline *t = timeline(r);
 
 	if (t)
@@ -336,6 +354,9 @@ static void release(struct holding_range *r)
 		t->proven_ns = now_ns();
 	loop_timer_cancel(r->h->env->control, &r->timer);
 	assert(!granted(r));
+	/* What was taken beside it, for a slab, may be had again. */
+	if (r->beside && r->h->state == HOLDING_SERVING)
+		holding_changed(r->h, LH_CHANGE_REGRANT);
 	holding_stay_awake(r->h, false);
 	loop_post(r->h->env->control, &r->done_msg, on_done);
 }
@@ -348,6 +369,8 @@ static void carry_out(struct holding_range *r, const struct range_actions *actio
 
 	if (mask & RANGE_DO_TELL) {
 		grant_cancel_range(h, r->offset, r->end);
+		if (!r->grants_only)
+			slab_recall(h, r->offset, r->end);
 		tell(r);
 		range_check(h);
 	}
@@ -365,7 +388,7 @@ static void carry_out(struct holding_range *r, const struct range_actions *actio
 	if (mask & RANGE_DO_FENCE_BLOCK)
 		env->ops->fence_range(env->ops_ctx, h, r->from, r->to - r->from);
 	if (mask & RANGE_DO_KILL_KEYS)
-		(void)table_each(&h->table, r->offset, r->end, kill_one, NULL);
+		slab_each_holder(r, kill_one, NULL);
 	if (mask & RANGE_DO_TIMER)
 		loop_timer_set(env->control, &r->timer, actions->wake_ns);
 	if (mask & RANGE_DO_WITHDRAW) {

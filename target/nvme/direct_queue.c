@@ -3,7 +3,8 @@
  * Direct queues: their place in the life of a connection (queue.c), their messages, Commit. A
  * message's receive buffer is the commit's object: it is posted again, and its credit returned, when
  * the commit is done. What we send needs a credit of the client's; Recalls go first. See the head of
- * wire/direct.h for the dialogue.
+ * wire/direct.h for the dialogue. Windows of the client's grants are bound here, too, since they are
+ * this queue's alone.
  */
 #include "nvme/direct_queue.h"
 
@@ -18,7 +19,9 @@
 
 #define DQ_RECEIVES LH_MSG_DEFAULT_CREDITS
 #define DQ_SENDS    32
-static_assert(DQ_RECEIVES + DQ_SENDS == DIRECT_QUEUE_COMPLETIONS, "room for completions");
+#define DQ_BINDS    16 /* at once: a client has few acquires under way */
+static_assert(DQ_RECEIVES + DQ_SENDS + DQ_BINDS == DIRECT_QUEUE_COMPLETIONS,
+	      "room for completions");
 #define MSG_STRIDE   ((size_t)align_up(LH_MSG_MAX_BYTES, 64))
 #define SEND_STRIDE  ((size_t)align_up(sizeof(struct lh_msg_recall), 64))
 #define CREDIT_AFTER (LH_MSG_DEFAULT_CREDITS / 2) /* owed without anything to carry them */
@@ -30,6 +33,7 @@ DEFINE_COUNTER(commit_bytes, "nvme_commit_bytes", "Bytes persisted for commits")
 DEFINE_COUNTER(commits_refused, "nvme_commits_refused", "Commits answered with an error");
 DEFINE_COUNTER(recalls_told, "nvme_recalls_told", "Recall messages sent to clients");
 DEFINE_COUNTER(direct_queues, "nvme_direct_queues", "Direct queues connected");
+DEFINE_COUNTER(binds, "nvme_window_binds", "Memory windows bound for grants");
 
 /** A received message; of a Commit, also the work. Reactor. */
 struct dq_message {
@@ -49,6 +53,14 @@ struct dq_send {
 	struct reactor_wr wr;
 	struct direct_queue *dq;
 	uint8_t *data;
+	struct list link; /* free */
+};
+
+/** A work request that binds a window. Reactor. */
+struct dq_bind {
+	struct reactor_wr wr;
+	struct direct_queue *dq;
+	struct grant_bind *bind;
 	struct list link; /* free */
 };
 
@@ -84,8 +96,11 @@ struct direct_queue {
 	/* reactor */
 	struct dq_message messages[DQ_RECEIVES];
 	struct dq_send sends[DQ_SENDS];
+	struct dq_bind binds[DQ_BINDS];
 	struct list free_sends;
-	struct list answers; /* dq_message that wait for a credit */
+	struct list free_binds;
+	struct list waiting_binds; /* struct grant_bind */
+	struct list answers;	   /* dq_message that wait for a credit */
 	struct list tells;
 	unsigned int credits; /* messages the client can take */
 	unsigned int owed;    /* receives posted again and not told */
@@ -211,6 +226,7 @@ static int dq_prepared(struct queue *q)
 
 static void message_received(struct reactor_wr *wr, const struct fabric_wc *wc);
 static void send_done(struct reactor_wr *wr, const struct fabric_wc *wc);
+static void bind_done(struct reactor_wr *wr, const struct fabric_wc *wc);
 
 static int post_receive(struct dq_message *message)
 {
@@ -241,6 +257,11 @@ static int dq_arm(struct queue *q)
 		dq->sends[i].wr.done = send_done;
 		dq->sends[i].data = dq->memory + DQ_RECEIVES * MSG_STRIDE + i * SEND_STRIDE;
 		list_push(&dq->free_sends, &dq->sends[i].link);
+	}
+	for (unsigned int i = 0; i < DQ_BINDS; i++) {
+		dq->binds[i].dq = dq;
+		dq->binds[i].wr.done = bind_done;
+		list_push(&dq->free_binds, &dq->binds[i].link);
 	}
 	for (unsigned int i = 0; i < DQ_RECEIVES; i++) {
 		int err;
@@ -377,6 +398,86 @@ static void send_done(struct reactor_wr *wr, const struct fabric_wc *wc)
 	else
 		kick(dq);
 	queue_done_posted(&dq->q);
+}
+
+/* ---- windows ---------------------------------------------------------------------------------- */
+
+static void bind_over(const struct direct_queue *dq, struct grant_bind *bind, int err)
+{
+	bind->err = err;
+	loop_post(dq->q.target->env.control, &bind->msg, bind->fn);
+}
+
+static void post_bind(struct direct_queue *dq, struct grant_bind *bind)
+{
+	struct dq_bind *slot = list_entry(list_pop(&dq->free_binds), struct dq_bind, link);
+
+	slot->bind = bind;
+	bind->wr.wr_id = reactor_wr_id(&slot->wr);
+	if (fabric_post_send(dq->q.conn, &bind->wr, NULL) < 0) {
+		list_push(&dq->free_binds, &slot->link);
+		bind_over(dq, bind, -ENOTCONN);
+		queue_fail(&dq->q, "a window could not be bound");
+		return;
+	}
+	dq->q.posted++;
+}
+
+static void kick_binds(struct direct_queue *dq)
+{
+	struct list *l;
+
+	while (!dq->q.failed && !list_empty(&dq->free_binds) && (l = list_pop(&dq->waiting_binds)))
+		post_bind(dq, list_entry(l, struct grant_bind, link));
+}
+
+/* Nothing that is left of them is posted any more. */
+static void drop_binds(struct direct_queue *dq)
+{
+	struct list *l;
+
+	while ((l = list_pop(&dq->waiting_binds)))
+		bind_over(dq, list_entry(l, struct grant_bind, link), -ENOTCONN);
+}
+
+static void bind_done(struct reactor_wr *wr, const struct fabric_wc *wc)
+{
+	struct dq_bind *slot = container_of(wr, struct dq_bind, wr);
+	struct direct_queue *dq = slot->dq;
+
+	list_push(&dq->free_binds, &slot->link);
+	if (wc->status != FABRIC_OK)
+		queue_fail_by(&dq->q, wc->status, "a window was not bound");
+	else
+		counter_add(&binds, 1);
+	bind_over(dq, slot->bind, wc->status == FABRIC_OK ? 0 : -ENOTCONN);
+	kick_binds(dq);
+	queue_done_posted(&dq->q);
+}
+
+static void bind_arrived(struct loop_msg *msg)
+{
+	struct grant_bind *bind = container_of(msg, struct grant_bind, msg);
+	struct direct_queue *dq = bind->queue;
+
+	if (dq->q.failed || dq->q.draining) {
+		bind_over(dq, bind, -ENOTCONN);
+		return;
+	}
+	list_push(&dq->waiting_binds, &bind->link);
+	kick_binds(dq);
+}
+
+/* The queue outlives it: it waits for the client, and the client for each acquire. */
+void direct_queue_bind(struct direct_queue *dq, struct grant_bind *bind,
+		       void (*fn)(struct loop_msg *))
+{
+	bind->queue = dq;
+	bind->fn = fn;
+	if (queue_reachable(&dq->q))
+		loop_post(dq->q.nr->loop, &bind->msg, bind_arrived);
+	else
+		bind_over(dq, bind, -ENOTCONN);
 }
 
 /* ---- Commit ----------------------------------------------------------------------------------- */
@@ -611,6 +712,7 @@ static void dq_drain(struct queue *q)
 	struct list *l;
 
 	list_init(&dq->answers);
+	drop_binds(dq);
 	while ((l = list_pop(&dq->tells)))
 		loop_post(q->target->env.control, &list_entry(l, struct dq_tell, link)->msg,
 			  tell_over);
@@ -687,11 +789,13 @@ uint16_t direct_queue_new(struct nvme_target *t, struct cm_channel *channel,
 	dq->peer_credits = request->credits;
 	dq->credits = request->credits;
 	list_init(&dq->free_sends);
+	list_init(&dq->free_binds);
+	list_init(&dq->waiting_binds);
 	list_init(&dq->answers);
 	list_init(&dq->tells);
 	dq->q.ops = &direct_queue_ops;
 	dq->q.receives = DQ_RECEIVES;
-	dq->q.send_wrs = DQ_SENDS;
+	dq->q.send_wrs = DQ_SENDS + DQ_BINDS;
 	if (queue_start(&dq->q, t, channel, event) < 0) {
 		free(dq);
 		return LH_CM_NO_RESOURCES;

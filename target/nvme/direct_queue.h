@@ -19,8 +19,12 @@ uint16_t direct_queue_new(struct nvme_target *t, struct cm_channel *channel,
 void direct_queue_tell(struct direct_queue *dq, uint32_t nsid, uint64_t offset, uint64_t length,
 		       uint32_t generation, uint32_t deadline_ms);
 
+/** Control: as holding_ops.bind. */
+void direct_queue_bind(struct direct_queue *dq, struct grant_bind *bind,
+		       void (*fn)(struct loop_msg *));
+
 /** Completions that one can have in flight. */
-#define DIRECT_QUEUE_COMPLETIONS 48
+#define DIRECT_QUEUE_COMPLETIONS 64
 
 /* Control. */
 struct queue *direct_queue_base(struct direct_queue *dq);

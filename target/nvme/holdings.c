@@ -685,6 +685,13 @@ static void holdings_tell(void *ctx, struct grant_client *client, struct holding
 	direct_queue_tell(dq, holding_nsid(h), offset, length, generation, deadline_ms);
 }
 
+static void holdings_bind(void *ctx, struct grant_client *client, struct grant_bind *bind,
+			  void (*fn)(struct loop_msg *))
+{
+	(void)ctx;
+	direct_queue_bind(grant_client_user(client), bind, fn);
+}
+
 static void holdings_changed(void *ctx, struct holding *h, unsigned int change)
 {
 	struct nvme_target *t = ctx;
@@ -707,6 +714,7 @@ static const struct holding_ops holding_ops = {
 	.unseal_range = holdings_unseal_range,
 	.settle = holdings_settle,
 	.tell = holdings_tell,
+	.bind = holdings_bind,
 	.changed = holdings_changed,
 };
 

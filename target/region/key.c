@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * Keys of grants: one memory region per grant in the client's protection domain, at an address that
- * tells nothing. On the registrar.
+ * tells nothing; and the end of these and of windows (window.c). On the registrar.
  */
 #include "region/region.h"
 
@@ -71,12 +71,14 @@ int grant_key_kill(struct grant_key *key)
 {
 	int err;
 
-	if (!key->mr)
+	if (!grant_key_alive(key))
 		return 0;
-	err = fabric_mr_dereg(key->mr);
+	/* A window that is freed is revoked: it takes no work request, so no queue that works. */
+	err = key->mw ? fabric_mw_free(key->mw) : fabric_mr_dereg(key->mr);
 	if (err)
 		return err;
 	key->mr = NULL;
+	key->mw = NULL;
 	keys_drop(key->export);
 	return 0;
 }

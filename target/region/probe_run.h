@@ -56,6 +56,8 @@ struct probe_run {
 	uint8_t *seen;	   /* room to copy it out */
 	unsigned int turn; /* makes each payload different */
 
+	uint64_t window_base; /* of what windows are bound to */
+
 	struct region_probe *result;
 	bool passing; /* what failed may work another time */
 	char *why;    /* of the failure */

@@ -475,7 +475,7 @@ static int window_bind(struct probe_run *run, struct fabric_mr *mr, struct fabri
 	}
 	wr.bind.mw = *window;
 	wr.bind.mr = mr;
-	wr.bind.addr = plain_address(run) + WINDOW_OFFSET;
+	wr.bind.addr = run->window_base + WINDOW_OFFSET;
 	wr.bind.length = WINDOW_BYTES;
 	wr.bind.access = FABRIC_ACCESS_REMOTE_READ | FABRIC_ACCESS_REMOTE_WRITE;
 	rc = probe_post(run, run->pair.file, &wr);
@@ -490,14 +490,14 @@ static int window_use(struct probe_run *run, const struct fabric_mw *window)
 		struct transfer t = transfers[i];
 
 		t.offset += (uint32_t)WINDOW_OFFSET;
-		rc = as_target(run, &t, plain_address(run), window->rkey);
+		rc = as_target(run, &t, run->window_base, window->rkey);
 	}
 	return rc;
 }
 
 static int window_bounds(struct probe_run *run, const struct fabric_mw *window)
 {
-	uint64_t base = plain_address(run) + WINDOW_OFFSET;
+	uint64_t base = run->window_base + WINDOW_OFFSET;
 	int rc = refused(run, &run->pair, FABRIC_OP_WRITE, "an RDMA WRITE past the end of a window",
 			 base + WINDOW_BYTES - EDGE_BYTES, window->rkey, 2 * EDGE_BYTES);
 
@@ -506,7 +506,7 @@ static int window_bounds(struct probe_run *run, const struct fabric_mw *window)
 
 static int window_start(struct probe_run *run, const struct fabric_mw *window)
 {
-	uint64_t base = plain_address(run) + WINDOW_OFFSET;
+	uint64_t base = run->window_base + WINDOW_OFFSET;
 
 	return refused(run, &run->pair, FABRIC_OP_READ, "an RDMA READ before the start of a window",
 		       base - EDGE_BYTES, window->rkey, 2 * EDGE_BYTES);
@@ -520,7 +520,7 @@ static int window_stranger(struct probe_run *run, const struct fabric_mw *window
 	if (rc)
 		return rc;
 	rc = refused(run, &other, FABRIC_OP_WRITE, "an RDMA WRITE on another queue pair",
-		     plain_address(run) + WINDOW_OFFSET, window->rkey, 100);
+		     run->window_base + WINDOW_OFFSET, window->rkey, 100);
 	probe_pair_free(&other);
 	return rc ? rc : file_check(run, "an RDMA WRITE on another queue pair", 0, 0);
 }
@@ -533,7 +533,7 @@ static int window_invalidate(struct probe_run *run, const struct fabric_mw *wind
 	if (rc)
 		return status_fail(run, "invalidation", WINDOW_OFFSET, WINDOW_BYTES, rc);
 	rc = refused(run, &run->pair, FABRIC_OP_WRITE, "an RDMA WRITE after the invalidation",
-		     plain_address(run) + WINDOW_OFFSET, window->rkey, 100);
+		     run->window_base + WINDOW_OFFSET, window->rkey, 100);
 	return rc ? rc : file_check(run, "an RDMA WRITE after the invalidation", 0, 0);
 }
 
@@ -545,8 +545,13 @@ static int step_windows(struct probe_run *run)
 	};
 	unsigned int access = FABRIC_ACCESS_LOCAL_WRITE | FABRIC_ACCESS_MW_BIND;
 	struct fabric_mr *mr;
-	int rc = mr_new(run, plain_address(run), access, &mr), err;
+	int rc, err;
 
+	/* As grants have them: at an address of our choice, where such a one works. */
+	run->window_base = run->result->iova ? key_random_iova(run->scratch->base + PROBE_MR_OFFSET,
+							       PROBE_MR_BYTES)
+					     : plain_address(run);
+	rc = mr_new(run, run->window_base, access, &mr);
 	if (rc)
 		return probe_fail(run, "registration: %s", strerror(-rc));
 	for (size_t i = 0; rc == 0 && i < ARRAY_SIZE(parts); i++) {
@@ -565,7 +570,7 @@ static int step_windows(struct probe_run *run)
 		/* The first one is still bound when it is freed: that must revoke it too. */
 		if (rc == 0 && i == 0)
 			rc = both_refused(run, "after the window was freed",
-					  plain_address(run) + WINDOW_OFFSET, rkey, 100);
+					  run->window_base + WINDOW_OFFSET, rkey, 100);
 	}
 	err = fabric_mr_dereg(mr);
 	return err ? err : rc;

@@ -198,20 +198,65 @@ struct grant_key {
 	uint64_t length;
 	uint64_t address; /* for the client: random where iova is proven */
 	uint32_t rkey;
-	struct fabric_mr *mr; /* NULL: dead */
+	struct fabric_mr *mr; /* its own, or … */
+	struct fabric_mw *mw; /* … a window; neither: dead */
 	const struct export *export;
 };
+
+static inline bool grant_key_alive(const struct grant_key *key)
+{
+	return key->mr || key->mw;
+}
 
 /** `access`: enum lh_grant_access. The range must be backed (view_backed()), under tenure. */
 MUST_CHECK int grant_key_new(struct fabric_pd *pd, const struct view *view, uint64_t offset,
 			     uint64_t length, unsigned int access, const struct region_probe *probe,
 			     struct grant_key *key);
-/** When it returns 0 the key is dead: the proof. Idempotent. */
+/**
+ * When it returns 0 the key is dead: no access begins through it. Of a key with a registration of its own
+ * that is the proof; what an adapter was just placing through a window may still land, until its slab is
+ * dead. Idempotent.
+ */
 MUST_CHECK int grant_key_kill(struct grant_key *key);
 
+/* ---- … that are windows ----------------------------------------------------------------------- */
+
+/* A client's windows over the bytes of one such slice of the file share a registration. */
+#define GRANT_SLAB_BYTES MIB(64)
+
+/** What one client's windows are bound to, in its protection domain. Its own key reaches nothing. */
+struct grant_slab {
+	uint64_t offset, end; /* bytes in the file, inside one run and one slice */
+	struct fabric_mr *mr; /* NULL: not registered yet, or dead */
+	const struct export *export;
+};
+
+/** GRANT_SLAB_BYTES, or as much of it as the device registers at once. Any thread, as the next two. */
+uint64_t grant_slab_bytes(const struct fabric_device *dev);
+/** What one may cover round `offset`, which is backed; it may be made smaller before it is registered. */
+void grant_slab_plan(const struct fabric_device *dev, const struct view *view, uint64_t offset,
+		     struct grant_slab *slab);
+bool grant_slab_covers(const struct grant_slab *slab, uint64_t offset, uint64_t length);
+
+/** Registers it unless it is. It must be backed, under tenure, and windows be proven. */
+MUST_CHECK int grant_slab_register(struct fabric_pd *pd, const struct view *view,
+				   const struct region_probe *probe, struct grant_slab *slab);
+/** When it returns 0 nothing reaches its bytes through it or a window of it. Idempotent. -EBUSY: a
+ *  window of it lives. */
+MUST_CHECK int grant_slab_kill(struct grant_slab *slab);
+
+/** A window for [offset, offset + length) of the slab; it has no key before it is bound. */
+MUST_CHECK int grant_window_new(const struct grant_slab *slab, uint64_t offset, uint64_t length,
+				struct grant_key *key);
+/** The work request that binds it; `access`: enum lh_grant_access. Any thread, as the next. */
+void grant_window_bind(const struct grant_slab *slab, const struct grant_key *key,
+		       unsigned int access, struct fabric_send_wr *wr);
+/** The work request has completed with FABRIC_OK. */
+void grant_window_bound(struct grant_key *key);
+
 /**
- * Keys alive now over the memory of the view's export, of both kinds and of all its views: must be 0
- * before a tenure is released. Any thread.
+ * Keys alive now over the memory of the view's export, of every kind (a slab is one, too) and of all its
+ * views: must be 0 before a tenure is released. Any thread.
  */
 unsigned int region_keys_alive(const struct view *view);
 

@@ -239,6 +239,19 @@ static void op_tell(void *ctx, struct grant_client *client, struct holding *h, u
 		grant_release(h, client, &all, on_released, NULL);
 }
 
+static void op_bind(void *ctx, struct grant_client *client, struct grant_bind *bind,
+		    void (*fn)(struct loop_msg *))
+{
+	struct rig_client *c = grant_client_user(client);
+
+	(void)ctx;
+	bind->fn = fn;
+	bind->err = -EINPROGRESS;
+	(void)pthread_mutex_lock(&c->lock);
+	list_push(&c->binds, &bind->link);
+	(void)pthread_mutex_unlock(&c->lock);
+}
+
 static void op_changed(void *ctx, struct holding *h, unsigned int change)
 {
 	struct rig *rig = ctx;
@@ -259,6 +272,7 @@ static const struct holding_ops fake_reactors = {
 	.unseal_range = op_unseal_range,
 	.settle = op_settle,
 	.tell = op_tell,
+	.bind = op_bind,
 	.changed = op_changed,
 };
 
@@ -309,6 +323,7 @@ static void open_fabric(struct rig *rig, const struct rig_options *options)
 {
 	struct iwarp_options iwarp = {
 		.memory = options->software_memory,
+		.no_windows = options->no_windows,
 	};
 	struct errtext err = {""};
 	int rc;
@@ -393,9 +408,11 @@ void rig_up(struct rig *rig, const struct rig_options *options)
 		.wait_if_busy = options->wait_if_busy,
 		.tenure = options->tenure,
 		.refuse_while_granted = options->refuse_while_granted,
+		.windows = options->windows,
 	};
 
 	memset(rig, 0, sizeof(*rig));
+	rig->windows = options->windows;
 	config.export.read_only = options->read_only;
 	config.export.prepare = options->allocate ? EXPORT_PREPARE_ALLOCATE : EXPORT_PREPARE_NONE;
 	open_fabric(rig, options);
@@ -532,11 +549,87 @@ static void connect_pair(struct rig_client *c)
 		.max_recv_sge = 1,
 	};
 	struct fabric_qp_attr b = a;
+	struct fabric_conn *peer, *file;
 
 	b.pd = c->pd;
-	assert_int_equal(
-		fabric_loopback_pair(c->rig->env.devices[c->device], &a, &b, &c->peer, &c->file),
-		0);
+	b.cq = c->file_cq ? c->file_cq : c->cq;
+	assert_int_equal(fabric_loopback_pair(c->rig->env.devices[c->device], &a, &b, &peer, &file),
+			 0);
+	(void)pthread_mutex_lock(&c->lock);
+	c->peer = peer;
+	c->file = file;
+	(void)pthread_mutex_unlock(&c->lock);
+}
+
+static void bind_over(const struct rig_client *c, struct grant_bind *bind, int err)
+{
+	list_del(&bind->link);
+	bind->err = err;
+	loop_post(c->rig->env.control, &bind->msg, bind->fn);
+}
+
+/* What waits is posted, to a connection in error in vain. Under the lock. */
+static void post_binds(struct rig_client *c, struct list *posted)
+{
+	struct list *l, *next;
+
+	list_for_each_safe (l, next, &c->binds) {
+		struct grant_bind *bind = list_entry(l, struct grant_bind, link);
+
+		if (atomic_load(&c->hold_binds))
+			continue;
+		bind->wr.wr_id = (uint64_t)(uintptr_t)bind;
+		if (fabric_post_send(c->file, &bind->wr, NULL) < 0) {
+			bind_over(c, bind, -ENOTCONN);
+			continue;
+		}
+		list_del(l);
+		list_push(posted, l);
+	}
+}
+
+static void *reactor_main(void *arg)
+{
+	struct list posted = LIST_INIT(posted);
+	struct rig_client *c = arg;
+
+	while (!atomic_load(&c->reactor_stops)) {
+		struct fabric_wc wc;
+
+		(void)pthread_mutex_lock(&c->lock);
+		post_binds(c, &posted);
+		(void)pthread_mutex_unlock(&c->lock);
+		if (fabric_cq_poll(c->file_cq, &wc, 1) != 1) {
+			(void)usleep(50);
+			continue;
+		}
+		if (list_empty(&posted) || wc.wr_id == 0)
+			continue;
+		atomic_fetch_add(&c->bound, wc.status == FABRIC_OK);
+		bind_over(c, (struct grant_bind *)(uintptr_t)wc.wr_id,
+			  wc.status == FABRIC_OK ? 0 : -ENOTCONN);
+	}
+	return NULL;
+}
+
+static void make_reactor(struct rig_client *c)
+{
+	(void)pthread_mutex_init(&c->lock, NULL);
+	list_init(&c->binds);
+	if (!c->rig->windows)
+		return;
+	assert_int_equal(fabric_cq_create(c->rig->env.devices[c->device], CQ_ENTRIES, &c->file_cq),
+			 0);
+}
+
+static void end_reactor(struct rig_client *c)
+{
+	if (c->file_cq) {
+		atomic_store(&c->reactor_stops, true);
+		(void)pthread_join(c->reactor, NULL);
+		assert_true(list_empty(&c->binds));
+	}
+	(void)pthread_mutex_destroy(&c->lock);
 }
 
 static void make_grant_client(void *arg)
@@ -577,9 +670,12 @@ void rig_client_up_on(struct rig *rig, unsigned int device, struct rig_client *c
 	memset(c->anchor, 0, RIG_BUFFER);
 	c->buffer_mr = register_buffer(c->peer_pd, c->buffer);
 	c->anchor_mr = register_buffer(c->pd, c->anchor);
+	make_reactor(c);
 	connect_pair(c);
 	c->first_peer = c->peer;
 	c->first_file = c->file;
+	if (c->file_cq)
+		assert_int_equal(pthread_create(&c->reactor, NULL, reactor_main, c), 0);
 	atomic_store(&c->answers, true);
 	rig_call(rig, make_grant_client, c);
 	assert_non_null(c->grants);
@@ -634,6 +730,7 @@ void rig_client_down(struct rig_client *c)
 {
 	if (c->grants)
 		rig_client_gone(c);
+	end_reactor(c);
 	destroy_second(c);
 	fabric_conn_destroy(c->first_peer);
 	fabric_conn_destroy(c->first_file);
@@ -645,6 +742,8 @@ void rig_client_down(struct rig_client *c)
 	assert_int_equal(fabric_pd_free(c->pd), 0);
 	assert_int_equal(fabric_pd_free(c->peer_pd), 0);
 	fabric_cq_destroy(c->cq);
+	if (c->file_cq)
+		fabric_cq_destroy(c->file_cq);
 }
 
 struct acquiring {

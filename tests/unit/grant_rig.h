@@ -23,6 +23,7 @@
 #define RIG_BUFFER  KIB(64)
 
 struct rig {
+	bool windows;
 	struct fabric *fabric;
 	struct fabric_device *device;
 	struct fabric *fabric2; /* with two_devices: software, ODP only */
@@ -64,7 +65,8 @@ struct rig_options {
 	enum tenure_kind tenure;
 	bool refuse_while_granted;
 	struct cache_limits cache;
-	bool faults; /* rig.fabric is a fault fabric, so far without faults */
+	bool faults;		  /* rig.fabric is a fault fabric, so far without faults */
+	bool windows, no_windows; /* of grants; of the adapter */
 };
 
 extern const struct rig_options rig_defaults;
@@ -126,6 +128,14 @@ struct rig_client {
 	uint8_t *buffer, *anchor;
 	struct fabric_mr *buffer_mr, *anchor_mr;
 	struct grant_client *grants;
+	/* With windows: the reactor that binds them and has the target's side of the connection. */
+	struct fabric_cq *file_cq;
+	pthread_t reactor;
+	atomic_bool reactor_stops;
+	pthread_mutex_t lock;	/* of `file`, and … */
+	struct list binds;	/* … struct grant_bind */
+	atomic_bool hold_binds; /* as behind a peer that takes nothing */
+	atomic_uint bound;
 	atomic_bool answers; /* releases when told */
 	atomic_uint told;
 	_Atomic uint64_t told_offset, told_length;

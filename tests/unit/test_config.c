@@ -106,6 +106,7 @@ static void test_everything_said(void **state)
 		"  prepare = \"allocate\"; registration = \"odp\"; busy = \"wait\";\n"
 		"  ana_group = 2; tenure = \"watch\"; refuse = \"while-granted\";\n"
 		"  read_only = true; deallocate = \"advisory\"; grant_conflict = \"deny\";\n"
+		"  grant_keys = \"window\";\n"
 		"  inbound_writes = \"persistent\"; unshare = \"on-acquire\"; } );\n";
 	struct daemon_config *c;
 	struct errtext err;
@@ -140,6 +141,7 @@ static void test_everything_said(void **state)
 	assert_int_equal(c->exports[0].ana_group, 2);
 	assert_true(c->exports[0].advisory_deallocate);
 	assert_true(c->exports[0].deny_conflicts);
+	assert_true(c->exports[0].windows);
 	assert_int_equal(c->exports[0].nsid, 7);
 	assert_int_equal(c->exports[0].prepare, EXPORT_PREPARE_ALLOCATE);
 	assert_int_equal(c->exports[0].unshare, EXPORT_UNSHARE_ON_ACQUIRE);

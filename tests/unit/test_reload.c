@@ -201,6 +201,8 @@ static void test_every_option(void **state)
 		 "export~ planned export b: deallocate advisory, was punch\n"},
 		{"grant_conflict", "grant_conflict = \"deny\";",
 		 "export~ planned export b: grant_conflict deny, was recall\n"},
+		{"grant_keys", "grant_keys = \"window\";",
+		 "export~ planned export b: grant_keys window, was mr\n"},
 		{"inbound_writes", "inbound_writes = \"persistent\";",
 		 "export~ planned export b: inbound_writes persistent, was unknown\n"},
 		{"read_only", "read_only = true;",
