@@ -14,6 +14,7 @@ readonly adversary=$bin/tests/adversary/adversary stress=$bin/initiator/stress/l
 readonly mib=1048576 prey=11534336 cut=12582912
 readonly pattern='nobody writes here. '
 readonly deadline=$((1500 * (slow < 4 ? slow : 4)))
+# $grant_keys: what the case wants of the export; mr unless it says so.
 # Only in the VM is there a file system small enough to fill.
 full=${vm:-no}
 blocks_fenced=0
@@ -33,7 +34,7 @@ arena() {
 	sync "$files/data"
 	blocks_of "$files/data" >"$tmp/before"
 	use d
-	add_export data "$files/data"
+	add_export data "$files/data" "grant_keys = \"${grant_keys:-mr}\";"
 	set_option "recall_deadline_ms = $deadline;"
 	set_option 'max_grants_per_client = 64;'
 	daemon_start
@@ -41,6 +42,9 @@ arena() {
 		fill_up
 		leave $((256 << 10))
 	fi
+	# Over verbs it takes an adapter for which windows are proven.
+	[ "$(status .exports[0].rungs[0].grant_keys)" = "${grant_keys:-mr}" ] ||
+		skip "no windows: $(status .exports[0].rungs[0].grant_keys_why)"
 	own_keys=$(status .exports[0].keys)
 	bystander block block range $((4 * mib)) $((4 * mib))
 	bystander direct range $((8 * mib)) $((2 * mib))

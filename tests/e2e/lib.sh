@@ -138,6 +138,10 @@ write_config() {
 		sed '$!s/$/,/' "$at/exports"
 		echo ");"
 	} >"$at/conf"
+	# How grants get keys: a case's own wish, or the whole run's.
+	if [ -n "${LEASEHOLD_TEST_GRANT_KEYS-}" ]; then
+		sed -i "/^{ name = .* path = /{/grant_keys/!s/path = /grant_keys = \"$LEASEHOLD_TEST_GRANT_KEYS\"; &/}" "$at/conf"
+	fi
 	# Receives that the I/O queues share: a case's own wish, or the whole run's.
 	if [ -n "${LEASEHOLD_TEST_SHARED_RECEIVES-}" ]; then
 		grep -q '^limits' "$at/conf" || echo 'limits = { };' >>"$at/conf"

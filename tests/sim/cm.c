@@ -360,6 +360,7 @@ void sim_conn_destroy(struct fabric_conn *base)
 {
 	struct sim_conn *c = OF(conn, base);
 
+	fabric_check_unbound(c);
 	if (c->has_qp)
 		conn_break(c);
 	tell_peer(c);

@@ -36,13 +36,14 @@ struct sim_mr *key_find(uint32_t key)
 	return mr && mr->base.lkey == key ? mr : NULL;
 }
 
-uint8_t *key_address(uint32_t key, const struct sim_pd *pd, uint64_t address, uint64_t length,
+uint8_t *key_address(uint32_t key, const struct sim_conn *conn, uint64_t address, uint64_t length,
 		     unsigned int access, struct sim_mr **result)
 {
 	struct sim_mr *mr = key_find(key);
 
-	if (!mr || mr->base.pd != &pd->base || (mr->access & access) != access ||
-	    address < mr->base.iova || !range_ok(address - mr->base.iova, length, mr->base.length))
+	if (!mr || mr->base.pd != &conn->pd->base || (mr->conn && mr->conn != conn) ||
+	    (mr->access & access) != access || address < mr->base.iova ||
+	    !range_ok(address - mr->base.iova, length, mr->base.length))
 		return NULL;
 	*result = mr;
 	return (uint8_t *)mr->base.addr + (address - mr->base.iova);
@@ -104,7 +105,8 @@ static void check_budget(uint64_t length)
 	list_for_each (l, &sf.mrs) {
 		const struct sim_mr *mr = list_entry(l, struct sim_mr, link);
 
-		if (mr->access & (FABRIC_ACCESS_REMOTE_READ | FABRIC_ACCESS_REMOTE_WRITE))
+		if (mr->access & (FABRIC_ACCESS_REMOTE_READ | FABRIC_ACCESS_REMOTE_WRITE |
+				  FABRIC_ACCESS_MW_BIND))
 			continue;
 		bytes += mr->base.length;
 		n++;
@@ -113,6 +115,13 @@ static void check_budget(uint64_t length)
 	    (w.max_registered_bytes && bytes > w.max_registered_bytes))
 		sim_fail(P_BUDGET, "%u slices of %llu bytes are registered", n,
 			 (unsigned long long)bytes);
+}
+
+static uint32_t key_new(struct sim_mr *mr, uint32_t index)
+{
+	keys.mr[index] = mr;
+	keys.salt[index]++;
+	return index << 8 | keys.salt[index];
 }
 
 static int sim_mr_reg(struct fabric_pd *pd, void *addr, uint64_t length, uint64_t iova,
@@ -126,14 +135,9 @@ static int sim_mr_reg(struct fabric_pd *pd, void *addr, uint64_t length, uint64_
 	mr = calloc(1, sizeof(*mr));
 	assert(mr && keys.nr_free > 0 && length > 0);
 	index = keys.free[--keys.nr_free];
-	keys.mr[index] = mr;
-	keys.salt[index]++;
-	mr->base = (struct fabric_mr){.pd = pd,
-				      .addr = addr,
-				      .iova = iova,
-				      .length = length,
-				      .lkey = index << 8 | keys.salt[index],
-				      .rkey = index << 8 | keys.salt[index]};
+	mr->base = (struct fabric_mr){
+		.pd = pd, .addr = addr, .iova = iova, .length = length, .lkey = key_new(mr, index)};
+	mr->base.rkey = mr->base.lkey;
 	mr->access = access;
 	mr->born_ns = sim_now;
 	if (access & FABRIC_ACCESS_REMOTE_WRITE)
@@ -147,7 +151,7 @@ static int sim_mr_reg(struct fabric_pd *pd, void *addr, uint64_t length, uint64_
 		file_register(addr, length, remote, &mr->blocks);
 		if (remote)
 			check_grant(mr);
-		else
+		else if (!(access & FABRIC_ACCESS_MW_BIND))
 			check_budget(length);
 		list_push(&sf.mrs, &mr->link);
 		sim_log("key %x over bytes %llu+%llu%s", mr->base.rkey,
@@ -174,7 +178,7 @@ static int sim_mr_dereg(struct fabric_mr *base)
 	uint32_t index = base->lkey >> 8;
 
 	if (mr->file) {
-		if (fabric_fault(20) || kept())
+		if (fabric_fault(20) || kept() || mr->windows > 0)
 			return -EBUSY;
 		if (wire_names(base->lkey))
 			sim_fail(P_RELEASED,
@@ -242,17 +246,110 @@ void fabric_check_exclusive(const struct client *who, uint64_t since, uint64_t f
 	}
 }
 
-static int sim_mw_alloc(struct fabric_pd *pd, struct fabric_mw **mw)
+/* ---- windows ---- */
+
+static int sim_mw_alloc(struct fabric_pd *pd, struct fabric_mw **result)
 {
-	(void)pd;
-	(void)mw;
-	return -EOPNOTSUPP;
+	struct sim_mw *mw;
+
+	if (!sf.device.info.windows_type2)
+		return -EOPNOTSUPP;
+	if (fabric_fault(30))
+		return -ENOMEM;
+	mw = calloc(1, sizeof(*mw));
+	assert(mw && keys.nr_free > 0);
+	mw->base = (struct fabric_mw){.pd = pd, .rkey = keys.free[--keys.nr_free] << 8};
+	OF(pd, pd)->objects++;
+	sf.objects++;
+	*result = &mw->base;
+	return 0;
 }
 
-static int sim_mw_free(struct fabric_mw *mw)
+uint32_t window_next_key(struct fabric_mw *mw)
 {
-	(void)mw;
-	return -EINVAL;
+	mw->rkey = key_new(NULL, mw->rkey >> 8);
+	return mw->rkey;
+}
+
+bool window_bind(const struct sim_conn *conn, const struct fabric_send_wr *wr, uint32_t rkey)
+{
+	struct sim_mr *slab = OF(mr, wr->bind.mr), *mr;
+	struct sim_mw *mw = OF(mw, wr->bind.mw);
+	uint64_t delta = wr->bind.addr - slab->base.iova;
+
+	assert(!mw->bound);
+	if (slab->base.pd != &conn->pd->base || mw->base.pd != slab->base.pd ||
+	    !(slab->access & FABRIC_ACCESS_MW_BIND) || wr->bind.addr < slab->base.iova ||
+	    !range_ok(delta, wr->bind.length, slab->base.length) || delta % PAGE_BYTES ||
+	    ((wr->bind.access & FABRIC_ACCESS_REMOTE_WRITE) &&
+	     !(slab->access & FABRIC_ACCESS_LOCAL_WRITE)))
+		return false;
+	mr = calloc(1, sizeof(*mr));
+	assert(mr && slab->file);
+	mr->base = (struct fabric_mr){
+		.pd = slab->base.pd,
+		.addr = (uint8_t *)slab->base.addr + delta,
+		.iova = wr->bind.addr,
+		.length = wr->bind.length,
+		.lkey = rkey,
+		.rkey = rkey,
+	};
+	mr->access = wr->bind.access;
+	mr->born_ns = sim_now;
+	mr->file = true;
+	mr->blocks = slab->blocks + delta / PAGE_BYTES;
+	mr->slab = slab;
+	mr->conn = conn;
+	list_init(&mr->link);
+	list_init(&mr->landing);
+	keys.mr[rkey >> 8] = mr;
+	slab->windows++;
+	mw->bound = mr;
+	check_grant(mr);
+	list_push(&sf.mrs, &mr->link);
+	sim_log("window %x over bytes %llu+%llu", rkey,
+		(unsigned long long)file_offset(mr->base.addr),
+		(unsigned long long)mr->base.length);
+	return true;
+}
+
+void fabric_check_unbound(const struct sim_conn *conn)
+{
+	struct list *l;
+
+	list_for_each (l, &sf.mrs) {
+		if (list_entry(l, struct sim_mr, link)->conn == conn)
+			sim_fail(P_ROOM, "a queue pair is destroyed with a window bound on it");
+	}
+}
+
+/* What was checked may land as long as what it was bound to is registered. */
+static int sim_mw_free(struct fabric_mw *base)
+{
+	struct sim_mw *mw = OF(mw, base);
+	struct sim_mr *mr = mw->bound;
+
+	if (fabric_fault(20) || kept())
+		return -EBUSY;
+	if (mr) {
+		bool later = !list_empty(&mr->landing) && sim_chance(500);
+
+		sim_log("window %x is dead", mr->base.rkey);
+		if (later)
+			wire_land_later(mr, mr->slab);
+		else
+			wire_land_all(mr);
+		oracle_key_dead(mr->base.rkey);
+		list_del(&mr->link);
+		mr->slab->windows--;
+		free(mr);
+	}
+	keys.mr[base->rkey >> 8] = NULL;
+	keys.free[keys.nr_free++] = base->rkey >> 8;
+	OF(pd, base->pd)->objects--;
+	sf.objects--;
+	free(mw);
+	return 0;
 }
 
 static int sim_pd_alloc(struct fabric_device *dev, struct fabric_pd **pd)
@@ -469,6 +566,7 @@ struct fabric *sim_fabric_new(void)
 		.odp = !w.pinned,
 		.max_mr_bytes = sim_chance(300) ? (uint64_t)PAGE_BYTES << sim_below(4) : 0,
 		.max_mr = MAX_KEYS,
+		.windows_type2 = w.windows,
 		.max_qp_wr = 4096,
 		.max_sge = 1 + (uint32_t)sim_below(8),
 		.max_read_depth = 8,

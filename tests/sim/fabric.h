@@ -31,8 +31,17 @@ struct sim_mr {
 	unsigned int access;
 	uint64_t born_ns;
 	bool file;
-	uint32_t *blocks;
+	uint32_t *blocks; /* a window's: of what it is bound to */
+	/* Of a window that is bound: to what, and on which queue pair; of others, how many there are. */
+	struct sim_mr *slab;
+	const struct sim_conn *conn;
+	unsigned int windows;
 	struct list landing; /* struct landing: bytes on the way through the adapter */
+};
+
+struct sim_mw {
+	struct fabric_mw base;
+	struct sim_mr *bound; /* or NULL */
 };
 
 struct sim_cq {
@@ -70,6 +79,7 @@ struct sim_send {
 	struct fabric_sge sge[FABRIC_MAX_SGE];
 	uint64_t remote_addr;
 	uint32_t rkey, length, sent, got;
+	struct fabric_send_wr bind; /* BIND_MW */
 	bool done;
 	enum fabric_status status;
 };
@@ -110,9 +120,15 @@ struct sim_conn {
 
 /* fabric.c */
 struct sim_mr *key_find(uint32_t key);
-/** The bytes at `address` of a key; NULL: it is none, or not for that. */
-uint8_t *key_address(uint32_t key, const struct sim_pd *pd, uint64_t address, uint64_t length,
+/** The bytes at `address` of a key; NULL: it is none, or not for that, or not on that queue pair. */
+uint8_t *key_address(uint32_t key, const struct sim_conn *conn, uint64_t address, uint64_t length,
 		     unsigned int access, struct sim_mr **mr);
+/** For a bind that is posted. */
+uint32_t window_next_key(struct fabric_mw *mw);
+/** Has a window answer to its new key, on that queue pair. False: it may not be bound so. */
+bool window_bind(const struct sim_conn *conn, const struct fabric_send_wr *wr, uint32_t rkey);
+/** Adapters take long to destroy a queue pair with windows on it: there are none. */
+void fabric_check_unbound(const struct sim_conn *conn);
 void cq_push(struct sim_cq *cq, const struct fabric_wc *wc);
 void cq_forget(struct sim_cq *cq, const struct fabric_conn *conn);
 bool fabric_fault(unsigned int in_thousand);
@@ -122,6 +138,8 @@ bool fabric_fault(unsigned int in_thousand);
 bool wire_names(uint32_t lkey);
 /** What is on its way through the adapter lands now. */
 void wire_land_all(struct sim_mr *mr);
+/** … or may take its time still, as if it were that one's. */
+void wire_land_later(struct sim_mr *mr, struct sim_mr *slab);
 int sim_post_send(struct fabric_conn *conn, struct fabric_send_wr *wr, struct fabric_send_wr **bad);
 int sim_post_recv(struct fabric_conn *conn, struct fabric_recv_wr *wr, struct fabric_recv_wr **bad);
 void conn_break(struct sim_conn *c);

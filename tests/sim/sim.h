@@ -80,6 +80,7 @@ struct world {
 	bool keeps_keys;    /* the adapter does not give keys back for a while, now and then */
 	uint32_t max_registrations;    /* for block commands; 0: as many as it takes, … */
 	uint64_t max_registered_bytes; /* … and the same of bytes */
+	bool windows;		       /* of grants */
 	bool early_done; /* a send is done when it is sent, else when it is acknowledged */
 	unsigned int mtu;
 	uint64_t wire_ns;     /* a packet takes up to that long, sometimes much more */

@@ -241,6 +241,19 @@ void wire_land_all(struct sim_mr *mr)
 		land(list_entry(mr->landing.next, struct landing, link));
 }
 
+void wire_land_later(struct sim_mr *mr, struct sim_mr *slab)
+{
+	struct list *l;
+
+	while ((l = list_pop(&mr->landing))) {
+		struct landing *landing = list_entry(l, struct landing, link);
+
+		landing->mr = slab;
+		landing->key_offset = (uint64_t)(landing->to - (uint8_t *)slab->base.addr);
+		list_push(&slab->landing, l);
+	}
+}
+
 /* ---- packets arrive ---- */
 
 static void put(struct sim_conn *to, struct packet *p, uint64_t more_ns)
@@ -295,7 +308,7 @@ static bool gather(const struct sim_conn *c, const struct sim_send *s, uint32_t 
 			continue;
 		}
 		n = (uint32_t)min_u64(n - at, length);
-		from = key_address(s->sge[i].lkey, c->pd, s->sge[i].addr + at, n, 0, &mr);
+		from = key_address(s->sge[i].lkey, c, s->sge[i].addr + at, n, 0, &mr);
 		if (!from)
 			return false;
 		if (!mr->file)
@@ -321,7 +334,7 @@ static uint8_t *scatter_to(const struct sim_conn *c, const struct fabric_sge *sg
 		}
 		if (length > sge[i].length - at)
 			return NULL;
-		return key_address(sge[i].lkey, c->pd, sge[i].addr + at, length,
+		return key_address(sge[i].lkey, c, sge[i].addr + at, length,
 				   FABRIC_ACCESS_LOCAL_WRITE, mr);
 	}
 	return NULL;
@@ -444,8 +457,7 @@ static void read_on(void *arg)
 	n = room_at(s, r->offset);
 	p = packet_new(PACKET_DATA, r->seq, n);
 	p->offset = r->offset;
-	from = key_address(r->key, c->pd, r->address + r->offset, n, FABRIC_ACCESS_REMOTE_READ,
-			   &mr);
+	from = key_address(r->key, c, r->address + r->offset, n, FABRIC_ACCESS_REMOTE_READ, &mr);
 	if (!from ||
 	    (mr->file && file_dma(from, mr->blocks, (uint64_t)(from - (uint8_t *)mr->base.addr),
 				  p->data, n, false, "a Read") < 0)) {
@@ -472,7 +484,7 @@ static void take_read(struct sim_conn *c, const struct packet *p)
 	struct sim_mr *mr;
 
 	assert(r);
-	if (!key_address(p->key, c->pd, p->address, p->offset, FABRIC_ACCESS_REMOTE_READ, &mr)) {
+	if (!key_address(p->key, c, p->address, p->offset, FABRIC_ACCESS_REMOTE_READ, &mr)) {
 		free(r);
 		answer(c, p, FABRIC_REMOTE_ACCESS);
 		return;
@@ -496,8 +508,7 @@ static bool take(struct sim_conn *c, struct packet *p)
 
 	switch (p->kind) {
 	case PACKET_WRITE:
-		to = key_address(p->key, c->pd, p->address, p->length, FABRIC_ACCESS_REMOTE_WRITE,
-				 &mr);
+		to = key_address(p->key, c, p->address, p->length, FABRIC_ACCESS_REMOTE_WRITE, &mr);
 		if (!to) {
 			answer(c, p, FABRIC_REMOTE_ACCESS);
 			return false;
@@ -581,6 +592,14 @@ static bool tx_one(struct sim_conn *c, struct sim_send *s)
 	uint32_t n = 0;
 	struct packet *p;
 
+	if (s->op == FABRIC_OP_BIND_MW) {
+		if (fabric_fault(5) || !window_bind(c, &s->bind, s->rkey)) {
+			fail_send(c, s->seq, FABRIC_MW_BIND_ERROR);
+			return false;
+		}
+		finish(c, s->seq);
+		return true;
+	}
 	if (s->op == FABRIC_OP_READ) {
 		p = packet_new(PACKET_READ, s->seq, 0);
 		p->offset = s->length;
@@ -612,13 +631,20 @@ static void tx_run(void *arg)
 {
 	struct sim_conn *c = arg;
 	struct sim_send *s;
+	uint64_t seq = 0;
+	bool early = false;
 
 	c->tx_scheduled = false;
 	s = c->error || c->destroyed ? NULL : send_find(c, c->tx_seq);
+	if (s) {
+		/* A bind may be over, and gone, at once. */
+		seq = s->seq;
+		early = w.early_done && s->op != FABRIC_OP_READ && s->op != FABRIC_OP_BIND_MW;
+	}
 	if (s && !c->frozen && tx_one(c, s)) {
 		c->tx_seq++;
-		if (w.early_done && s->op != FABRIC_OP_READ)
-			finish(c, s->seq);
+		if (early)
+			finish(c, seq);
 	}
 	if (s && !c->error)
 		tx_kick(c);
@@ -656,7 +682,7 @@ int sim_post_send(struct fabric_conn *base, struct fabric_send_wr *wr, struct fa
 			*bad = wr;
 		if (!c->has_qp || c->error || c->destroyed)
 			return -ENOTCONN;
-		if (wr->op > FABRIC_OP_READ)
+		if (wr->op > FABRIC_OP_READ && wr->op != FABRIC_OP_BIND_MW)
 			return -EOPNOTSUPP;
 		if (c->server && fabric_fault(1)) {
 			tx_kick(c);
@@ -676,7 +702,12 @@ int sim_post_send(struct fabric_conn *base, struct fabric_send_wr *wr, struct fa
 			.remote_addr = wr->remote_addr,
 			.rkey = wr->rkey,
 		};
-		memcpy(s->sge, wr->sg_list, wr->num_sge * sizeof(*s->sge));
+		if (wr->op == FABRIC_OP_BIND_MW) {
+			s->rkey = wr->rkey = window_next_key(wr->bind.mw);
+			s->bind = *wr;
+		}
+		if (wr->num_sge > 0)
+			memcpy(s->sge, wr->sg_list, wr->num_sge * sizeof(*s->sge));
 		for (unsigned int i = 0; i < wr->num_sge; i++)
 			s->length += wr->sg_list[i].length;
 		list_push(&c->sends, &s->link);

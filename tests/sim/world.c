@@ -101,6 +101,7 @@ static void draw(uint64_t seed)
 		w.max_registered_bytes = (1 + sim_below(1 + w.pages / 2)) * PAGE_BYTES;
 	if (w.max_registrations || w.max_registered_bytes)
 		w.end_ns *= 2; /* what is used shows after a while */
+	w.windows = sim_chance(400);
 }
 
 static void draw_clients(void)
@@ -140,6 +141,7 @@ int region_probe(struct fabric_device *dev, const struct export *e, enum region_
 	*result = (struct region_probe){
 		.rung = best,
 		.iova = w.random_iova,
+		.windows = w.windows,
 		.dereg_ns_per_gib = 1000,
 		.dereg_ns_per_key = 1000,
 	};
@@ -230,6 +232,7 @@ static void make_holding(void)
 		.wait_if_busy = true,
 		.tenure = w.watch ? TENURE_WATCH : TENURE_LEASE,
 		.refuse_while_granted = w.refuse,
+		.windows = w.windows,
 	};
 
 	if (holding_new(&x.env, &config, &x.h) != 0 || nvme_subsystem_add(x.subsystem, x.h) != 0)
