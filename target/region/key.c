@@ -74,7 +74,10 @@ int grant_key_kill(struct grant_key *key)
 	if (!grant_key_alive(key))
 		return 0;
 	/* A window that is freed is revoked: it takes no work request, so no queue that works. */
-	err = key->mw ? fabric_mw_free(key->mw) : fabric_mr_dereg(key->mr);
+	if (key->mw)
+		err = fabric_mw_free(key->mw);
+	else
+		err = fabric_mr_dereg(key->mr);
 	if (err)
 		return err;
 	key->mr = NULL;
