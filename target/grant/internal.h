@@ -39,7 +39,7 @@
 #define GRANT_UNSHARE_BYTES  MIB(64)  /* the same of what it has copied, without ALLOCATE */
 #define GRANT_KILL_BATCH     128      /* keys that the registrar kills before it looks up */
 #define GRANT_IDLE_SLABS     8	      /* of a client, without a window; more go */
-#define GRANT_MAX_SLABS	     1024     /* of an export; then grants get registrations of their own */
+#define GRANT_MAX_SLABS	     1024     /* of an export, and no more than it may have grants */
 #define GRANT_KILL_NS	     4000 /* that a recall takes for each grant, beside the adapter's part */
 #define RETRY_MIN_NS	     NS_PER_MS /* back-off of what failed, doubled each time … */
 #define RETRY_MAX_NS	     (100 * NS_PER_MS)
@@ -660,6 +660,8 @@ uint64_t client_next_serial(void);
 bool slab_windows(const struct holding *h, unsigned int device);
 /** Why they do not, where they are wanted and could get keys; or NULL. */
 const char *slab_no_windows(const struct holding *h, unsigned int device);
+/** So many at once: what a recall may have to wait for. */
+unsigned int slab_most(const struct holding *h);
 /**
  * Finds one for a grant that is to get a key, or plans it, over what is served now: g->slab, till
  * slab_put(). NULL: it gets a key without.

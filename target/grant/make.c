@@ -200,7 +200,7 @@ static uint64_t kill_all_ns(const struct holding *h)
 							   probe->dereg_ns_per_gib /
 								   (GIB(1) / GRANT_SLAB_BYTES));
 	}
-	return each_ns * h->env->max_grants_per_export + slab_ns * GRANT_MAX_SLABS;
+	return each_ns * h->env->max_grants_per_export + slab_ns * slab_most(h);
 }
 
 /*

@@ -40,6 +40,11 @@ const char *slab_no_windows(const struct holding *h, unsigned int device)
 	return probe->why;
 }
 
+unsigned int slab_most(const struct holding *h)
+{
+	return (unsigned int)min_u64(h->env->max_grants_per_export, GRANT_MAX_SLABS);
+}
+
 /* ---- birth and end --------------------------------------------------------------------------- */
 
 void slab_free(struct slab *s)
@@ -115,7 +120,7 @@ static struct slab *slab_new(const struct grant *g)
 	range_clip(h, g->node.offset, &mem.offset, &mem.end);
 	if (!grant_slab_covers(&mem, g->node.offset, length))
 		return NULL;
-	if (h->nr_slabs >= GRANT_MAX_SLABS) {
+	if (h->nr_slabs >= slab_most(h)) {
 		make_room_for_others(h);
 		return NULL;
 	}

@@ -595,11 +595,13 @@ static void *reactor_main(void *arg)
 
 	while (!atomic_load(&c->reactor_stops)) {
 		struct fabric_wc wc;
+		int n;
 
 		(void)pthread_mutex_lock(&c->lock);
 		post_binds(c, &posted);
+		n = fabric_cq_poll(c->file_cq, &wc, 1);
 		(void)pthread_mutex_unlock(&c->lock);
-		if (fabric_cq_poll(c->file_cq, &wc, 1) != 1) {
+		if (n != 1) {
 			(void)usleep(50);
 			continue;
 		}

@@ -30,22 +30,24 @@ int __wrap_fabric_mr_dereg(struct fabric_mr *mr)
 	return __real_fabric_mr_dereg(mr);
 }
 
-static void test_keys_that_live_on(void **state)
+/* Of windows it is what they were bound to. */
+static void keys_that_live_on(bool windows)
 {
+	struct rig_options options = rig_defaults;
 	struct rig_landlord landlord;
 	struct holding_status status;
 	uint64_t took;
 
-	(void)state;
+	options.windows = windows;
 	make_file("file", RIG_BYTES);
 	fill_file("file", 0, RIG_BYTES);
-	rig_up(&rig, &rig_defaults);
+	rig_up(&rig, &options);
 	rig_client_up(&rig, &one);
 	for (unsigned int i = 0; i < 300; i++)
 		assert_int_equal(rig_acquire(&one, KIB(4) * i, KIB(4), read_write).status,
 				 NVME_SC_SUCCESS);
 	/* The first attempts of every batch, then those of the region too. */
-	atomic_store(&dereg_failures, 1500);
+	atomic_store(&dereg_failures, windows ? 6 : 1500);
 	rig_landlord_start(&landlord, in_dir("file"), landlord_truncate, KIB(4));
 	took = rig_landlord_join(&landlord);
 	assert_int_equal(atomic_load(&dereg_failures), 0);
@@ -65,6 +67,18 @@ static void test_keys_that_live_on(void **state)
 	rig_down(&rig);
 }
 
+static void test_keys_that_live_on(void **state)
+{
+	(void)state;
+	keys_that_live_on(false);
+}
+
+static void test_slabs_that_live_on(void **state)
+{
+	(void)state;
+	keys_that_live_on(true);
+}
+
 /* ---- registrations that fail ------------------------------------------------------------------ */
 
 /* A region that could not be made: the adapter is staged until the next attempt, which works. */
@@ -81,8 +95,16 @@ static struct grant_answer acquire(const struct grant_want *want)
 	return answer;
 }
 
+/* Who binds windows reads them at any time. */
+static void set_faults(const struct fault_options *options)
+{
+	(void)pthread_mutex_lock(&one.lock);
+	fault_set(rig.fabric, options);
+	(void)pthread_mutex_unlock(&one.lock);
+}
+
 /* One life with a fault at the n-th call; returns how many calls there were. */
-static uint64_t live(uint64_t n)
+static uint64_t live(uint64_t n, bool windows)
 {
 	struct rig_options options = rig_defaults;
 	struct fault_options nth = {.seed = 1, .sites = FAULT_REGISTER, .fail_nth = n};
@@ -97,9 +119,10 @@ static uint64_t live(uint64_t n)
 	options.faults = true;
 	options.rung_retry_ms = 5;
 	options.no_start = true;
+	options.windows = windows;
 	rig_up(&rig, &options);
 	rig_client_up(&rig, &one);
-	fault_set(rig.fabric, &nth);
+	set_faults(&nth);
 	if (rig_start(&rig) != 0) {
 		/* All is undone, and the next attempt works. */
 		assert_int_equal(rig_status(&rig).state, HOLDING_OFFLINE);
@@ -128,22 +151,34 @@ static uint64_t live(uint64_t n)
 		answer = acquire(&want);
 	assert_int_equal(answer.status, NVME_SC_SUCCESS);
 	calls = fault_calls(rig.fabric);
-	fault_set(rig.fabric, &none);
+	set_faults(&none);
 	rig_client_down(&one);
 	rig_down(&rig);
 	return calls;
 }
 
-static void test_nth_registration(void **state)
+static void each_registration(bool windows)
 {
 	uint64_t n = 1;
 
-	(void)state;
-	while (live(n) >= n)
+	while (live(n, windows) >= n)
 		n++;
 	print_message("[          ] %llu registrations, each failed once\n",
 		      (unsigned long long)(n - 1));
 	assert_true(n > 10);
+}
+
+static void test_nth_registration(void **state)
+{
+	(void)state;
+	each_registration(false);
+}
+
+/* Of a slab or a window, too. */
+static void test_nth_of_windows(void **state)
+{
+	(void)state;
+	each_registration(true);
 }
 
 /* ---- both at random, under a storm ------------------------------------------------------------ */
@@ -170,11 +205,11 @@ static void heal(struct work *work)
 	struct healing *healing = container_of(work, struct healing, work);
 	struct fault_options none = {.seed = 1};
 
-	fault_set(rig.fabric, &none);
+	set_faults(&none);
 	(void)sem_post(&healing->sem);
 }
 
-static void test_random(void **state)
+static void at_random(bool windows)
 {
 	struct healing healing;
 	struct rig_options options = rig_defaults;
@@ -183,14 +218,14 @@ static void test_random(void **state)
 	unsigned int granted = 0, seed = 9;
 	uint64_t end;
 
-	(void)state;
 	make_file("file", RIG_BYTES);
 	fill_file("file", 0, MIB(4));
 	options.faults = true;
 	options.rung_retry_ms = 5;
+	options.windows = windows;
 	rig_up(&rig, &options);
 	rig_client_up(&rig, &one);
-	fault_set(rig.fabric, &some);
+	set_faults(&some);
 	(void)rig_status(&rig); /* from here on every thread of it knows */
 	atomic_store(&storm_over, false);
 	rig_landlord_start(&landlord, in_dir("file"), storm, 0);
@@ -219,12 +254,27 @@ static void test_random(void **state)
 	rig_down(&rig);
 }
 
+static void test_random(void **state)
+{
+	(void)state;
+	at_random(false);
+}
+
+static void test_random_windows(void **state)
+{
+	(void)state;
+	at_random(true);
+}
+
 static int run_group(const char *where)
 {
 	const struct CMUnitTest tests[] = {
 		leaks_test(test_keys_that_live_on),
 		leaks_test(test_nth_registration),
 		leaks_test(test_random),
+		leaks_test(test_slabs_that_live_on),
+		leaks_test(test_nth_of_windows),
+		leaks_test(test_random_windows),
 	};
 
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);

@@ -18,6 +18,8 @@ static struct rig_client one, two;
 
 static atomic_int failing; /* so many of the next fail */
 static atomic_uint registered;
+static atomic_uint killed;
+static atomic_int slabs_at_punch;  /* that were there when a hole was punched; -1: none was */
 static _Atomic uint64_t slab_iova; /* of the last one */
 static _Atomic uint32_t slab_rkey;
 
@@ -45,6 +47,29 @@ int __wrap_grant_slab_register(struct fabric_pd *pd, const struct view *view,
 	return err;
 }
 
+int __real_grant_slab_kill(struct grant_slab *slab);
+int __wrap_grant_slab_kill(struct grant_slab *slab);
+
+int __wrap_grant_slab_kill(struct grant_slab *slab)
+{
+	/* Late: whoever does not wait for it shows. */
+	(void)usleep(20000);
+	atomic_fetch_add(&killed, 1);
+	return __real_grant_slab_kill(slab);
+}
+
+int __real_export_punch(const struct export *e, const struct export_range *ranges,
+			unsigned int nr_ranges);
+int __wrap_export_punch(const struct export *e, const struct export_range *ranges,
+			unsigned int nr_ranges);
+
+int __wrap_export_punch(const struct export *e, const struct export_range *ranges,
+			unsigned int nr_ranges)
+{
+	atomic_store(&slabs_at_punch, (int)(atomic_load(&registered) - atomic_load(&killed)));
+	return __real_export_punch(e, ranges, nr_ranges);
+}
+
 /* ---- the rig --------------------------------------------------------------------------------- */
 
 static struct rig_options options_of_windows(void)
@@ -61,6 +86,8 @@ static void up_with(const struct rig_options *options)
 	rig_client_up(&rig, &one);
 	rig_client_up(&rig, &two);
 	atomic_store(&registered, 0);
+	atomic_store(&killed, 0);
+	atomic_store(&slabs_at_punch, -1);
 	atomic_store(&failing, 0);
 }
 
@@ -657,6 +684,7 @@ static void test_punch(void **state)
 	rig_call(&rig, punch_there, &p);
 	AWAIT(atomic_load(&p.err) <= 0);
 	assert_int_equal(atomic_load(&p.err), 0);
+	assert_int_equal(atomic_load(&slabs_at_punch), 0);
 	assert_int_equal(rig_status(&rig).generation, 1);
 	rig_read(&rig, MIB(1), bytes, sizeof(bytes));
 	assert_memory_equal(bytes, zeros, sizeof(bytes));
@@ -666,6 +694,7 @@ static void test_punch(void **state)
 	rig_call(&rig, punch_there, &p);
 	AWAIT(atomic_load(&p.err) <= 0);
 	assert_int_equal(atomic_load(&p.err), 0);
+	assert_int_equal(atomic_load(&slabs_at_punch), 0);
 	assert_int_equal(atomic_load(&one.told), 1);
 	(void)rig_wait(&rig, HOLDING_SERVING, 2);
 	down();
