@@ -218,7 +218,7 @@ verbs_ext4() {
 	in_vm verbs-ext4 --fs ext4 -- "${rest[@]}"
 }
 verbs_stock() { in_vm verbs-stock --rdma stock -- stock-refused; }
-verbs_windows() { in_vm verbs-windows --rdma fixed-mw -- windows fabric-suite; }
+verbs_windows() { in_vm verbs-windows --rdma fixed-mw -- windows window-grants fabric-suite; }
 verbs_siw() { in_vm verbs-siw --rdma siw -- --fabric iwarp siw-peer; }
 verbs_device() { in_vm verbs-device --fs devdax -- device-dax; }
 verbs_more() { in_vm verbs-more --fs ext4 -- "${second_verbs_cases[@]}"; }
