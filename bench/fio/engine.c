@@ -91,7 +91,9 @@ static struct fio_option options[] = {
 		    {.ival = "read-after-write",
 		     .oval = PERSIST_READ_AFTER_WRITE,
 		     .help = "direct: an RDMA READ behind it was answered, where that suffices"},
-		    {.ival = "flush", .oval = PERSIST_FLUSH, .help = "not in this release"},
+		    {.ival = "flush",
+		     .oval = PERSIST_FLUSH,
+		     .help = "direct: an RDMA FLUSH of it was answered, where that suffices"},
 		    {.ival = "commit",
 		     .oval = PERSIST_COMMIT,
 		     .help = "direct: the target has answered a Commit of it"}},
@@ -202,6 +204,8 @@ static enum lh_persist_by persist_by(const struct options *o)
 	switch ((enum persist)o->persist) {
 	case PERSIST_READ_AFTER_WRITE:
 		return LH_PERSIST_READ;
+	case PERSIST_FLUSH:
+		return LH_PERSIST_FLUSH;
 	case PERSIST_COMMIT:
 		return LH_PERSIST_COMMIT;
 	default:
@@ -235,14 +239,10 @@ static const char *refusal(const struct thread_data *td)
 
 	if (!o->uri || !o->uri[0])
 		return "uri= is missing: iwarp://HOST[:PORT]/EXPORT or rdma://HOST[:PORT]/EXPORT";
-	if (o->persist == PERSIST_FLUSH)
-		return "persist=flush (RDMA FLUSH) is not in this release: use commit, or auto";
-	if (o->persist == PERSIST_COMMIT && o->mode == MODE_BLOCK)
-		return "persist=commit is of mode=direct: block writes are durable when answered, "
-		       "or with persist=auto where the export has a volatile cache";
-	if (o->persist == PERSIST_READ_AFTER_WRITE && o->mode == MODE_BLOCK)
-		return "persist=read-after-write is of mode=direct: block writes are durable when "
-		       "answered, or with persist=auto where the export has a volatile cache";
+	if (o->persist != PERSIST_NONE && o->persist != PERSIST_AUTO && o->mode == MODE_BLOCK)
+		return "persist=commit, flush and read-after-write are of mode=direct: block "
+		       "writes are durable when answered, or with persist=auto where the export "
+		       "has a volatile cache";
 	if (td->o.iodepth > LH_OPS_MAX)
 		return "iodepth is more than 256, the operations that the library has out at once";
 	if (td->o.nr_files > 1)
@@ -301,8 +301,7 @@ static int init(struct thread_data *td)
 		job->durable = o->mode == MODE_BLOCK ? job->info.volatile_cache
 						     : strcmp(job->info.durability, "none") != 0;
 	else
-		job->durable =
-			o->persist == PERSIST_COMMIT || o->persist == PERSIST_READ_AFTER_WRITE;
+		job->durable = o->persist != PERSIST_NONE;
 	td->io_ops_data = job;
 	return 0;
 }
@@ -331,6 +330,7 @@ static void iomem_free(struct thread_data *td)
 /* A direct job has grants over its part while it runs: none if all it does is to trim. */
 static int hold(struct thread_data *td, struct job *job, const struct fio_file *f)
 {
+	const enum lh_persist_by by = persist_by(td->eo);
 	struct lh_error err;
 	unsigned int access = 0;
 	int rc;
@@ -340,7 +340,7 @@ static int hold(struct thread_data *td, struct job *job, const struct fio_file *
 	if (td_write(td))
 		access |= LH_WRITE;
 	/* What a read is to confirm has to be readable. */
-	if (td_write(td) && persist_by(td->eo) != LH_PERSIST_COMMIT)
+	if (td_write(td) && (by == LH_PERSIST_READ || by == LH_PERSIST_AUTO))
 		access |= LH_READ;
 	if (!access)
 		return 0;

@@ -43,8 +43,7 @@ enum lh_capability {
 	LH_CAP_DIRECT = 1 << 0,	  /* direct queues and grants */
 	LH_CAP_ALLOCATE = 1 << 1, /* Acquire may fill holes */
 	LH_CAP_COMMIT = 1 << 2,
-	LH_CAP_FLUSH = 1 << 3, /* RDMA FLUSH reaches persistence here */
-	LH_CAP_PART = 1 << 4,  /* Release Part */
+	LH_CAP_PART = 1 << 4, /* Release Part */
 };
 
 struct lh_identify {
@@ -84,7 +83,7 @@ enum lh_durability {
 		0, /* nothing survives power loss (tmpfs), or only after fsync-class work */
 	LH_DURABLE_COMMIT = 1,
 	LH_DURABLE_READ_AFTER_WRITE = 2,
-	LH_DURABLE_FLUSH = 3,
+	LH_DURABLE_FLUSH = 3, /* RDMA FLUSH of what was written, or a Commit */
 };
 
 enum lh_export_flags {

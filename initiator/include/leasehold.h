@@ -87,11 +87,15 @@ enum lh_keys {
 
 /** What lh_persist() does behind direct writes. */
 enum lh_persist_by {
-	LH_PERSIST_AUTO, /* an RDMA READ where the grant's level is read-after-write, else a Commit */
+	/* an RDMA READ where the grant's level is read-after-write, an RDMA FLUSH where it is flush and
+	 * this side's adapter can, else a Commit */
+	LH_PERSIST_AUTO,
 	LH_PERSIST_COMMIT, /* a message that the target answers when it has made them durable */
 	LH_PERSIST_READ,   /* an RDMA READ. Where that does not do, lh_hold() for writing and
 			    * lh_persist() refuse: -EOPNOTSUPP; and a hold for writing has to be one
 			    * for reading, too, or it is refused with -EINVAL */
+	LH_PERSIST_FLUSH, /* an RDMA FLUSH, refused in the same way where that does not do. What lies
+			    * scattered, or in several grants, goes by Commit all the same */
 };
 
 #define LH_KATO_MIN_MS	 500
@@ -300,7 +304,7 @@ enum lh_hold_flags {
  * `hold` may be NULL: released with the export. What is not backed (holes, shared blocks) stays on
  * block commands: no error, see lh_hold_info(); with no_fallback it is -ENODATA.
  * -EOPNOTSUPP: no direct access here (the sentence says why; block access works), or not with
- * LH_PERSIST_READ (then nothing is lost by asking for another). -ENODATA: not one
+ * lh_options.persist (then nothing is lost by asking for another). -ENODATA: not one
  * byte of it is backed. -EBUSY: another client holds it for writing. -ETIMEDOUT: not granted in that
  * time, for the reason in the sentence. -EINVAL: unknown access or flags, or a length of 0. On an
  * error nothing is held. With LH_HOLD_NOWAIT what may pass is waited for in the background: another
@@ -363,7 +367,7 @@ int lh_flush(struct lh_export *ex, struct lh_error *err);
  * (kato_ms), then till it is back or reconnect_ms have passed. Block writes are not its business.
  * What the library confirms by itself (in the background, for a recall) may go by Commit whatever
  * lh_options.persist says: that is never less.
- * -EOPNOTSUPP: LH_PERSIST_READ, and the grant's level is another now; nothing was confirmed.
+ * -EOPNOTSUPP: LH_PERSIST_READ or _FLUSH, and the grant's level is another now; nothing was confirmed.
  * -LH_EDEAD: some of the bytes were written through a generation that died (recall past its
  * deadline, connection lost) before they were confirmed: write them again (either way), then persist
  * again. The error stays until they are written again or lh_forget() is called. Counted in pages of
@@ -470,7 +474,8 @@ struct lh_stats {
 	uint64_t retries;	 /* operations begun again after a recall or a lost connection */
 	uint64_t bounced_bytes;
 	uint64_t commits, commit_ranges;
-	uint64_t confirming_reads; /* RDMA READs in a Commit's place */
+	uint64_t confirming_reads;   /* RDMA READs in a Commit's place */
+	uint64_t confirming_flushes; /* RDMA FLUSHes there */
 	uint64_t acquires, grants, renewals;
 	uint64_t recalls, releases, regrants, fenced, reconnects;
 	uint64_t dead_bytes, replayed_bytes;

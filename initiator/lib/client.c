@@ -575,7 +575,7 @@ static int check_options(const struct lh_options *o, struct errtext *err)
 	if ((unsigned int)o->keys > LH_KEYS_LASTING)
 		return errtext_set(err, -EINVAL, "keys %u: that is none of enum lh_keys",
 				   (unsigned int)o->keys);
-	if ((unsigned int)o->persist > LH_PERSIST_READ)
+	if ((unsigned int)o->persist > LH_PERSIST_FLUSH)
 		return errtext_set(err, -EINVAL, "persist %u: that is none of enum lh_persist_by",
 				   (unsigned int)o->persist);
 	return 0;
@@ -793,14 +793,12 @@ void lh_client_give_up(struct lh_client *client)
 
 void lh_client_info(struct lh_client *client, struct lh_client_info *info)
 {
-	struct fabric_pd *pd = client->memory.pd;
-
 	memset(info, 0, sizeof(*info));
 	(void)snprintf(info->address, sizeof(info->address), "%.79s", client->address);
 	(void)snprintf(info->nqn, sizeof(info->nqn), "%.223s", client->uri.nqn);
 	(void)snprintf(info->fabric, sizeof(info->fabric), "%s", fabric_name(client->fabric));
 	(void)snprintf(info->device, sizeof(info->device), "%s",
-		       fabric_device_info(fabric_pd_device(pd))->name);
+		       fabric_device_info(client_device(client))->name);
 	(void)pthread_mutex_lock(&client->lock);
 	memcpy(info->model, client->model, sizeof(info->model));
 	memcpy(info->firmware, client->firmware, sizeof(info->firmware));

@@ -105,6 +105,16 @@ enum client_state client_state(struct lh_client *client);
 /** The I/O queue for the next operation. */
 struct nvme_queue *client_io_queue(struct lh_client *client);
 
+static inline struct fabric_device *client_device(const struct lh_client *client)
+{
+	return fabric_pd_device(client->memory.pd);
+}
+/** Our adapter can post an RDMA FLUSH. */
+static inline bool client_can_flush(const struct lh_client *client)
+{
+	return fabric_device_info(client_device(client))->flush;
+}
+
 /** Reads the export list and tells the open exports. */
 int client_refresh(struct lh_client *client, struct errtext *err);
 

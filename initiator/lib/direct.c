@@ -60,7 +60,7 @@ static void on_complete(struct queue *q, const struct fabric_wc *wc)
 	else if (wc->wr_id & DIRECT_WR_MESSAGE)
 		direct_message_sent(d, index);
 	else if (wc->wr_id & DIRECT_WR_ORDER)
-		direct_read_answered(d, index);
+		direct_order_answered(d, index);
 	else
 		wr_completed(d, &d->wrs[index]);
 }

@@ -23,8 +23,9 @@
 #define DIRECT_WR_BYTES_MAX MIB(1)
 #define DIRECT_MESSAGES	    16 /* that may be on their way out */
 #define DIRECT_TRIALS	    2
-#define DIRECT_COMMITS	    8 /* sent and not answered, or READs in their place */
-#define DIRECT_READ_BYTES   8 /* of such a READ, or fewer: it is for the order alone */
+#define DIRECT_COMMITS	    8	    /* sent and not answered, or READs in their place */
+#define DIRECT_READ_BYTES   8	    /* of such a READ, or fewer: it is for the order alone */
+#define DIRECT_FLUSH_BYTES  KIB(64) /* by one FLUSH, whatever of it was written */
 
 struct lh_export;
 struct lh_op;
@@ -38,10 +39,10 @@ struct direct_wr {
 	struct direct_wr *next_free;
 };
 
-/** Ranges on their way to be confirmed, by a Commit or by an RDMA READ behind their writes. */
+/** Ranges on their way to be confirmed, by a Commit or by an RDMA READ or FLUSH behind their writes. */
 struct direct_commit {
 	bool used;
-	bool by_read;
+	bool one_sided; /* by no Commit */
 	uint64_t tag;
 	size_t count;
 	uint64_t copies; /* replay: those up to this number are confirmed with it */
@@ -156,7 +157,7 @@ struct direct_commit *direct_commit_begin(struct direct *d);
 void direct_commit_add(struct direct *d, struct direct_commit *c, uint64_t offset, uint64_t length,
 		       uint64_t *next);
 /**
- * Sends it, or posts an RDMA READ in its place, where that does and the gate is open. Nothing, if there is
+ * Sends it, or posts an RDMA READ or FLUSH in its place, where that does and the gate is open. Nothing, if there is
  * nothing in it. -ENOTCONN: the queue died of it, with what was to be confirmed.
  */
 MUST_CHECK int direct_commit_send(struct direct *d, struct direct_commit *c);
@@ -174,13 +175,8 @@ static inline bool direct_recall_whole(const struct direct_recall *r)
 {
 	return r->offset == 0 && r->length == UINT64_MAX;
 }
-/** A READ in a Commit's place is answered. */
-void direct_read_answered(struct direct *d, unsigned int index);
-/** True if an RDMA READ behind the writes is all that their durability takes. */
-static inline bool direct_reads_confirm(const struct direct *d)
-{
-	return d->durability == LH_DURABLE_READ_AFTER_WRITE;
-}
+/** A READ or FLUSH in a Commit's place is answered. */
+void direct_order_answered(struct direct *d, unsigned int index);
 /** True while a commit up to `tag` that touches the range is unanswered. */
 bool direct_commit_out(const struct direct *d, uint64_t tag, uint64_t offset, uint64_t length);
 /** A recall heard of by other means than a message; ignored if the message came first. */
@@ -211,6 +207,6 @@ void direct_trial_died(struct direct *d);
 #define DIRECT_WR_RECV	(1ull << 33)
 #define DIRECT_WR_TRIAL (1ull << 34)
 #define DIRECT_WR_LAST	(1ull << 35) /* with the one above */
-#define DIRECT_WR_ORDER (1ull << 36) /* a READ in a Commit's place */
+#define DIRECT_WR_ORDER (1ull << 36) /* a READ or FLUSH in a Commit's place */
 
 #endif

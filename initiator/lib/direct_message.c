@@ -141,18 +141,53 @@ bool direct_can_commit(const struct direct *d)
 	return can_send(d, LH_MSG_COMMIT) && free_commit(d);
 }
 
-/* A key to read a taken range with, where a READ will do; NULL: it takes a Commit. */
-static const struct grant_piece *piece_to_read(struct direct *d, uint64_t offset)
+/* What makes writes durable behind them. FABRIC_OP_SEND: nothing but a Commit. */
+static enum fabric_op order_op(const struct direct *d)
 {
 	/* During a recall the target's own work is asked for: it takes any level. */
-	if (d->gate_closed || !direct_reads_confirm(d) ||
-	    d->ex->client->opt.persist == LH_PERSIST_COMMIT)
-		return NULL;
-	return grant_map_find(&d->map, offset, LH_GRANT_READ);
+	if (d->gate_closed || d->ex->client->opt.persist == LH_PERSIST_COMMIT)
+		return FABRIC_OP_SEND;
+	if (d->durability == LH_DURABLE_READ_AFTER_WRITE)
+		return FABRIC_OP_READ;
+	if (d->durability == LH_DURABLE_FLUSH && client_can_flush(d->ex->client))
+		return FABRIC_OP_FLUSH;
+	return FABRIC_OP_SEND;
 }
 
-static int post_read(struct direct *d, struct direct_commit *c, const struct grant_piece *piece)
+/* All of what was taken lies in one grant, and a FLUSH from its begin to its end is not much more. */
+static const struct grant_piece *piece_to_flush(struct direct *d, const struct direct_commit *c)
 {
+	const struct write_range *last = &c->ranges[c->count - 1];
+	const uint64_t offset = c->ranges[0].offset, end = last->offset + last->length;
+	const struct grant_piece *piece = grant_map_find(&d->map, offset, LH_GRANT_WRITE);
+	uint64_t written = 0;
+
+	for (size_t i = 0; i < c->count; i++)
+		written += c->ranges[i].length;
+	if (!piece || end > piece->offset + piece->length || end - offset > UINT32_MAX ||
+	    end - offset > max_u64(2 * written, DIRECT_FLUSH_BYTES))
+		return NULL;
+	return piece;
+}
+
+/* The grant whose key does it; NULL: it takes a Commit. */
+static const struct grant_piece *order_piece(struct direct *d, const struct direct_commit *c,
+					     enum fabric_op op)
+{
+	switch (op) {
+	case FABRIC_OP_READ:
+		return grant_map_find(&d->map, c->ranges[0].offset, LH_GRANT_READ);
+	case FABRIC_OP_FLUSH:
+		return piece_to_flush(d, c);
+	default:
+		return NULL;
+	}
+}
+
+static int post_order(struct direct *d, struct direct_commit *c, enum fabric_op op,
+		      const struct grant_piece *piece)
+{
+	const struct write_range *last = &c->ranges[c->count - 1];
 	const uint64_t index = (uint64_t)(c - d->commits);
 	const uint64_t at = c->ranges[0].offset - piece->offset;
 	struct fabric_sge sge = {
@@ -160,18 +195,25 @@ static int post_read(struct direct *d, struct direct_commit *c, const struct gra
 		.length = (uint32_t)min_u64(DIRECT_READ_BYTES, piece->length - at),
 		.lkey = d->mr->lkey};
 	struct fabric_send_wr wr = {.wr_id = DIRECT_WR_ORDER | index,
-				    .op = FABRIC_OP_READ,
+				    .op = op,
 				    .flags = FABRIC_F_SIGNALED,
-				    .sg_list = &sge,
-				    .num_sge = 1,
 				    .remote_addr = piece->address + at,
 				    .rkey = piece->rkey};
 
-	c->by_read = true;
-	stat_add(d->ex, STAT_CONFIRMING_READS, 1);
+	if (op == FABRIC_OP_READ) {
+		wr.sg_list = &sge;
+		wr.num_sge = 1;
+		stat_add(d->ex, STAT_CONFIRMING_READS, 1);
+	} else {
+		wr.flush.length = (uint32_t)(last->offset + last->length - c->ranges[0].offset);
+		wr.flush.level = FABRIC_FLUSH_PERSISTENT;
+		stat_add(d->ex, STAT_CONFIRMING_FLUSHES, 1);
+	}
+	c->one_sided = true;
 	if (fabric_post_send(d->q.conn, &wr, NULL) == 0)
 		return 0;
-	queue_kill(&d->q, "a read could not be posted"); /* it kills the ranges */
+	queue_kill(&d->q,
+		   "what was to confirm writes could not be posted"); /* it kills the ranges */
 	return -ENOTCONN;
 }
 
@@ -194,6 +236,7 @@ void direct_commit_add(struct direct *d, struct direct_commit *c, uint64_t offse
 int direct_commit_send(struct direct *d, struct direct_commit *c)
 {
 	const struct grant_piece *piece;
+	enum fabric_op op;
 	struct lh_msg_commit *msg;
 	unsigned int i;
 	uint32_t bytes;
@@ -202,13 +245,14 @@ int direct_commit_send(struct direct *d, struct direct_commit *c)
 	if (c->count == 0)
 		return 0;
 	c->used = true;
-	c->by_read = false;
+	c->one_sided = false;
 	c->copies = d->replay.number;
 	c->tag = ++d->commit_tag;
 	c->sent_ns = now_ns();
-	piece = piece_to_read(d, c->ranges[0].offset);
+	op = order_op(d);
+	piece = order_piece(d, c, op);
 	if (piece)
-		return post_read(d, c, piece);
+		return post_order(d, c, op, piece);
 	i = (unsigned int)__builtin_ctz(d->free_messages);
 	msg = (struct lh_msg_commit *)message_at(d, i);
 	msg->generation = htole32(d->generation);
@@ -294,9 +338,9 @@ static void confirmed(struct direct *d, struct direct_commit *c)
 	direct_confirm(d);
 }
 
-void direct_read_answered(struct direct *d, unsigned int index)
+void direct_order_answered(struct direct *d, unsigned int index)
 {
-	assert(d->commits[index].used && d->commits[index].by_read);
+	assert(d->commits[index].used && d->commits[index].one_sided);
 	confirmed(d, &d->commits[index]);
 }
 
@@ -305,7 +349,7 @@ static bool take_committed(struct direct *d, const struct lh_msg *msg)
 	for (unsigned int i = 0; i < DIRECT_COMMITS; i++) {
 		struct direct_commit *c = &d->commits[i];
 
-		if (!c->used || c->by_read || c->tag != le64toh(msg->tag))
+		if (!c->used || c->one_sided || c->tag != le64toh(msg->tag))
 			continue;
 		if ((le16toh(msg->status) & 0x7fff) != NVME_SC_SUCCESS) {
 			c->used = false;

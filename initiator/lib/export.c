@@ -341,24 +341,46 @@ static int await_hold(struct lh_hold *h, bool brief, struct lh_error *err)
 	return client_fail(err, error.code, &error.text);
 }
 
-/* Of LH_PERSIST_READ, before anything is written that it could not confirm. */
-static int check_level(const struct lh_export *ex, unsigned int access, struct lh_error *err)
+int export_check_level(const struct lh_export *ex, enum lh_durability level, struct lh_error *err)
+{
+	const enum lh_persist_by by = ex->client->opt.persist;
+	const char *is = lh_durability_text(level);
+
+	if (by == LH_PERSIST_READ && level != LH_DURABLE_READ_AFTER_WRITE)
+		return client_failf(err, -EOPNOTSUPP,
+				    "direct writes to \"%s\" have the durability \"%s\" here, not "
+				    "\"read-after-write\", so a read does not make them durable: "
+				    "persist by Commit, or have the target's administrator look at "
+				    "inbound_writes",
+				    ex->name, is);
+	if (by == LH_PERSIST_FLUSH && level != LH_DURABLE_FLUSH)
+		return client_failf(
+			err, -EOPNOTSUPP,
+			"direct writes to \"%s\" have the durability \"%s\" here, not "
+			"\"flush\", so RDMA FLUSH does not make them durable: persist by "
+			"Commit (leasehold status on the target tells of flush_proven)",
+			ex->name, is);
+	if (by == LH_PERSIST_FLUSH && !client_can_flush(ex->client))
+		return client_failf(err, -EOPNOTSUPP,
+				    "adapter %s of this machine, or its libibverbs, has no RDMA "
+				    "FLUSH: persist by Commit",
+				    fabric_device_info(client_device(ex->client))->name);
+	return 0;
+}
+
+/* What was chosen to confirm with, before anything is written that it could not confirm. */
+static int check_hold(const struct lh_export *ex, unsigned int access, struct lh_error *err)
 {
 	uint8_t level;
 
-	if (ex->client->opt.persist != LH_PERSIST_READ)
-		return 0;
-	if (!(access & LH_READ))
+	if (ex->client->opt.persist == LH_PERSIST_READ && !(access & LH_READ))
 		return client_failf(err, -EINVAL,
 				    "LH_PERSIST_READ reads what was written: hold it for LH_READ, "
 				    "too, or persist by Commit");
 	(void)pthread_mutex_lock(&ex->client->lock);
 	level = ex->entry.durability;
 	(void)pthread_mutex_unlock(&ex->client->lock);
-	if (level != LH_DURABLE_READ_AFTER_WRITE)
-		return client_failf(err, -EOPNOTSUPP, EXPORT_NO_READ_LEVEL, ex->name,
-				    lh_durability_text(level));
-	return 0;
+	return export_check_level(ex, level, err);
 }
 
 int lh_hold(struct lh_export *ex, uint64_t offset, uint64_t length, unsigned int access,
@@ -379,7 +401,7 @@ int lh_hold(struct lh_export *ex, uint64_t offset, uint64_t length, unsigned int
 				    "flags %xh: there are LH_HOLD_ALLOCATE, LH_HOLD_NOWAIT and "
 				    "LH_HOLD_BRIEF only",
 				    flags);
-	rc = access & LH_WRITE ? check_level(ex, access, err) : 0;
+	rc = access & LH_WRITE ? check_hold(ex, access, err) : 0;
 	if (rc < 0)
 		return rc;
 	h = calloc(1, sizeof(*h));

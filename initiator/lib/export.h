@@ -28,6 +28,7 @@ enum stat {
 	STAT_COMMITS,
 	STAT_COMMIT_RANGES,
 	STAT_CONFIRMING_READS,
+	STAT_CONFIRMING_FLUSHES,
 	STAT_ACQUIRES,
 	STAT_GRANTS,
 	STAT_RENEWALS,
@@ -153,11 +154,9 @@ struct lh_export {
 	"\"%s\" is not served any more: the export was removed or taken offline on the target (" \
 	"leasehold status on that host tells)"
 
-/** Why LH_PERSIST_READ is refused; takes the export's name and its level. */
-#define EXPORT_NO_READ_LEVEL                                                                     \
-	"direct writes to \"%s\" have the durability \"%s\" here, not \"read-after-write\", so " \
-	"a read does not make them durable: persist by Commit, or have the target's "            \
-	"administrator look at inbound_writes"
+/** -EOPNOTSUPP: direct writes of that level cannot be confirmed as lh_options.persist has it. */
+MUST_CHECK int export_check_level(const struct lh_export *ex, enum lh_durability level,
+				  struct lh_error *err);
 
 static inline void stat_add(struct lh_export *ex, enum stat which, uint64_t n)
 {

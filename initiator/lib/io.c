@@ -551,7 +551,6 @@ int lh_persist(struct lh_export *ex, uint64_t offset, uint64_t length, struct lh
 {
 	struct direct *d = &ex->direct;
 	struct write_range dead = {0};
-	enum lh_durability level;
 	bool is_dead;
 	int rc;
 
@@ -559,12 +558,10 @@ int lh_persist(struct lh_export *ex, uint64_t offset, uint64_t length, struct lh
 	/* The keeper is confirming everything itself, or clearing up: see what comes of it. */
 	while (d->gate_closed)
 		(void)pthread_cond_wait(&ex->changed, &d->q.lock);
-	level = d->durability;
-	if (ex->client->opt.persist == LH_PERSIST_READ && d->log.dirty_pages &&
-	    !direct_reads_confirm(d)) {
+	rc = d->log.dirty_pages ? export_check_level(ex, d->durability, err) : 0;
+	if (rc < 0) {
 		(void)pthread_mutex_unlock(&d->q.lock);
-		return client_failf(err, -EOPNOTSUPP, EXPORT_NO_READ_LEVEL, ex->name,
-				    lh_durability_text(level));
+		return rc;
 	}
 	rc = direct_commit(d, offset, length, now_ns() + CLIENT_COMMAND_MS * NS_PER_MS);
 	if (rc < 0)

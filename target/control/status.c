@@ -151,6 +151,7 @@ static struct json_object *rungs_json(const struct admin_env *env, const struct 
 		put_number(o, "registered_bytes", s->registered_bytes[i]);
 		put_bool(o, "iova_proven", p->iova);
 		put_bool(o, "windows_proven", p->windows);
+		put_bool(o, "flush_proven", p->flush);
 		put_text(o, "grant_keys", s->windows[i] ? "window" : "mr");
 		if (s->no_windows[i])
 			put_text(o, "grant_keys_why", s->no_windows[i]);

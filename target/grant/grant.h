@@ -635,7 +635,8 @@ const struct export *holding_export(const struct holding *h);
 /**
  * Level that a client of `device` may rely on: export_durability(), but never more than
  * LH_DURABLE_COMMIT on the software fabric, where the processor places what arrives, through its
- * caches. Of an export that is open.
+ * caches; and LH_DURABLE_FLUSH in its place where the self-test has shown that FLUSH is obeyed and
+ * grants have registrations of their own. Of an export that is open. Control.
  */
 enum lh_durability holding_durability(const struct holding *h, unsigned int device);
 

@@ -741,6 +741,9 @@ enum lh_durability holding_durability(const struct holding *h, unsigned int devi
 	if (level == LH_DURABLE_READ_AFTER_WRITE &&
 	    fabric_device_info(h->env->devices[device])->software_fabric)
 		return LH_DURABLE_COMMIT;
+	/* A window does not carry the right to it. */
+	if (level == LH_DURABLE_COMMIT && h->probes[device].flush && !slab_windows(h, device))
+		return LH_DURABLE_FLUSH;
 	return level;
 }
 

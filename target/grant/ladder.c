@@ -133,7 +133,8 @@ static void decide(const struct holding *h, unsigned int i, struct region_probe 
 
 static bool same(const struct region_probe *a, const struct region_probe *b)
 {
-	return a->rung == b->rung && a->iova == b->iova && a->windows == b->windows;
+	return a->rung == b->rung && a->iova == b->iova && a->windows == b->windows &&
+	       a->flush == b->flush;
 }
 
 /* Another generation would be another one. */

@@ -43,6 +43,8 @@ int grant_key_new(struct fabric_pd *pd, const struct view *view, uint64_t offset
 		flags |= FABRIC_ACCESS_REMOTE_READ;
 	if (access & LH_GRANT_WRITE)
 		flags |= FABRIC_ACCESS_REMOTE_WRITE | FABRIC_ACCESS_LOCAL_WRITE;
+	if (probe->flush && (access & LH_GRANT_WRITE))
+		flags |= FABRIC_ACCESS_FLUSH_GLOBAL | FABRIC_ACCESS_FLUSH_PERSISTENT;
 	if (probe->rung == LH_RUNG_ODP)
 		flags |= FABRIC_ACCESS_ON_DEMAND;
 	if (probe->iova)

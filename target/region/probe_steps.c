@@ -590,6 +590,81 @@ static int step_far(struct probe_run *run)
 			 key_random_iova(run->scratch->base + PROBE_MR_OFFSET, PROBE_MR_BYTES));
 }
 
+/* ---- FLUSH ----------------------------------------------------------------------------------- */
+
+static int flush(struct probe_run *run, uint64_t remote, uint32_t rkey, uint32_t length)
+{
+	struct fabric_send_wr wr = {
+		.op = FABRIC_OP_FLUSH,
+		.remote_addr = remote,
+		.rkey = rkey,
+		.flush = {.length = length, .level = FABRIC_FLUSH_PERSISTENT},
+	};
+
+	return probe_post(run, run->pair.peer, &wr);
+}
+
+static int flush_refused(struct probe_run *run, const char *what, uint64_t remote, uint32_t rkey)
+{
+	int rc = flush(run, remote, rkey, 2 * EDGE_BYTES);
+
+	if (rc == 0)
+		return probe_fail(run, "%s was not refused", what);
+	if (rc < 0)
+		return status_fail(run, what, 0, 2 * EDGE_BYTES, rc);
+	rc = probe_connect(run, run->pair_domain);
+	return rc ? rc : file_check(run, what, 0, 0);
+}
+
+static int flush_behind(struct probe_run *run, uint64_t base, uint32_t rkey)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < ARRAY_SIZE(transfers); i++) {
+		const struct transfer *t = &transfers[i];
+
+		rc = as_target(run, t, base, rkey);
+		if (rc == 0) {
+			rc = flush(run, base + t->offset, rkey, t->length);
+			if (rc)
+				rc = status_fail(run, "RDMA FLUSH", t->offset, t->length, rc);
+		}
+		if (rc == 0)
+			rc = file_check(run, "RDMA FLUSH", 0, 0);
+	}
+	return rc;
+}
+
+/* That it is obeyed can be seen; what it is worth in a power failure cannot. */
+static int step_flush(struct probe_run *run)
+{
+	const uint64_t base = plain_address(run);
+	struct fabric_mr *mr, *plain;
+	int rc = mr_new(run, base,
+			remote_access | FABRIC_ACCESS_FLUSH_GLOBAL | FABRIC_ACCESS_FLUSH_PERSISTENT,
+			&mr);
+	int err;
+
+	if (rc)
+		return probe_fail(run, "registration for it: %s", strerror(-rc));
+	rc = mr_new(run, base, remote_access, &plain);
+	if (rc == 0) {
+		rc = flush_behind(run, base, mr->rkey);
+		if (rc == 0)
+			rc = flush_refused(run, "an RDMA FLUSH past the end of a registration",
+					   base + PROBE_MR_BYTES - EDGE_BYTES, mr->rkey);
+		if (rc == 0)
+			rc = flush_refused(run, "an RDMA FLUSH with a key that does not allow it",
+					   base, plain->rkey);
+		err = fabric_mr_dereg(plain);
+		rc = err ? err : rc;
+	}
+	err = fabric_mr_dereg(mr);
+	return err ? err : rc;
+}
+
+/* ---- all of them ----------------------------------------------------------------------------- */
+
 /* Adds "NAME: TEXT" to what the result says. */
 static void add_note(struct region_probe *result, const char *name, const char *text)
 {
@@ -640,5 +715,7 @@ int probe_steps(struct probe_run *run)
 		rc = optional_step(run, "far iova", step_far, &result->iova);
 	if (rc == 0 && run->info->windows_type2)
 		rc = optional_step(run, "windows", step_windows, &result->windows);
+	if (rc == 0 && run->info->flush)
+		rc = optional_step(run, "flush", step_flush, &result->flush);
 	return rc;
 }

@@ -87,6 +87,12 @@ static uint64_t stat_of(size_t field)
 
 #define STAT(field) stat_of(offsetof(struct lh_stats, field))
 
+/* Whatever confirmed. */
+static uint64_t confirmations(void)
+{
+	return STAT(commits) + STAT(confirming_reads) + STAT(confirming_flushes);
+}
+
 static void wait_stat(size_t field, uint64_t least, const char *name)
 {
 	const struct timespec ts = {.tv_nsec = 5 * (long)NS_PER_MS};
@@ -234,6 +240,79 @@ static void test_by_read(void)
 	begin((struct lh_options){0});
 	must(lh_hold(ex, 0, LH_ALL, LH_WRITE, 0, NULL, &err) == 0);
 	persist(1, 0);
+	must(end() == 0);
+}
+
+static void flushes(uint64_t commits, uint64_t n)
+{
+	must(lh_persist(ex, 0, LH_ALL, &err) == 0);
+	must(STAT(commits) == commits && STAT(confirming_reads) == 0);
+	must(STAT(confirming_flushes) == n);
+}
+
+/* Of a target that grants the level flush, which clients may take or leave. */
+static void test_by_flush(void)
+{
+	struct lh_hold_info info;
+	uint64_t commits;
+	int fd;
+
+	begin((struct lh_options){0});
+	lh_hold_info(hold(0, LH_ALL), &info);
+	must(strcmp(info.durability, "flush") == 0);
+	write_directly(AT);
+	flushes(0, 1);
+	flushes(0, 1); /* there was nothing to confirm */
+	must(is_there(AT));
+	/* Two pages with one between them, by one; far apart, by a Commit. */
+	must(lh_write(ex, 0, written, 1, &err) == 0);
+	must(lh_write(ex, KIB(8), written, 1, &err) == 0);
+	flushes(0, 2);
+	must(lh_write(ex, 0, written, 1, &err) == 0);
+	must(lh_write(ex, MIB(4), written, 1, &err) == 0);
+	flushes(1, 2);
+	/* For a recall the target is asked. */
+	write_directly(AT);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	must(fd >= 0 && close(fd) == 0);
+	WAIT_STAT(releases, 1);
+	commits = STAT(commits);
+	must(commits > 1);
+	flushes(commits, 2);
+	must(is_there(AT));
+	must(STAT(dead_bytes) == 0 && STAT(fenced) == 0);
+	must(end() == 0);
+
+	begin((struct lh_options){.persist = LH_PERSIST_COMMIT});
+	(void)hold(0, LH_ALL);
+	persist(1, 0);
+	must(end() == 0);
+
+	/* It reads nothing. */
+	begin((struct lh_options){.persist = LH_PERSIST_FLUSH});
+	must(lh_hold(ex, 0, LH_ALL, LH_WRITE, 0, NULL, &err) == 0);
+	write_directly(AT);
+	flushes(0, 1);
+	must(end() == 0);
+
+	/* What a write of three bytes takes is its page. */
+	begin((struct lh_options){0});
+	must(lh_hold(ex, 0, 3, LH_WRITE, 0, NULL, &err) == 0);
+	must(lh_write(ex, 0, written, 3, &err) == 0);
+	flushes(0, 1);
+	must(end() == 0);
+
+	begin((struct lh_options){.persist = LH_PERSIST_READ});
+	must(lh_hold(ex, 0, LH_ALL, LH_READ | LH_WRITE, 0, NULL, &err) == -EOPNOTSUPP);
+	must(strstr(err.text, "inbound_writes"));
+	must(end() == 0);
+}
+
+static void test_not_by_flush(void)
+{
+	begin((struct lh_options){.persist = LH_PERSIST_FLUSH});
+	must(lh_hold(ex, 0, LH_ALL, LH_WRITE, 0, NULL, &err) == -EOPNOTSUPP);
+	must(strstr(err.text, "flush_proven"));
 	must(end() == 0);
 }
 
@@ -690,10 +769,10 @@ static void test_durable(void)
 	for (unsigned int i = 0; i < DURABLE; i++)
 		must(lh_wait(ops[i], -1, &err) == 0);
 	must(STAT(direct_write_bytes) == (uint64_t)DURABLE * PIECE && STAT(fallbacks) == 0);
-	sent = STAT(commits) + STAT(confirming_reads);
+	sent = confirmations();
 	must(sent > 0 && sent < DURABLE);
 	must(lh_persist(ex, 0, LH_ALL, &err) == 0);
-	must(STAT(commits) + STAT(confirming_reads) == sent); /* nothing was left to confirm */
+	must(confirmations() == sent); /* nothing was left to confirm */
 	for (uint64_t i = 0; i < DURABLE; i++)
 		must(is_there(AT + i * PIECE));
 	random_bytes(written, sizeof(written));
@@ -903,6 +982,8 @@ static const struct {
 	{"durable", test_durable},
 	{"durable-recall", test_durable_recall},
 	{"not-by-read", test_not_by_read},
+	{"by-flush", test_by_flush},
+	{"not-by-flush", test_not_by_flush},
 	{"replay", test_replay},
 	{"replay-order", test_replay_order},
 	{"dead", test_dead},

@@ -22,7 +22,7 @@ promises() {
 	wait_serving 0
 	wait_serving 1
 }
-for what in not-by-read durable durable-recall replay replay-order dead dead-close dead-meanwhile made-good forgotten unhold narrow wrong patient punched wait-any-many; do promises data $what; done
+for what in not-by-read not-by-flush durable durable-recall replay replay-order dead dead-close dead-meanwhile made-good forgotten unhold narrow wrong patient punched wait-any-many; do promises data $what; done
 promises half no-fallback
 make_file "$files/data" 8
 wait_serving
