@@ -8,7 +8,7 @@ use d
 make_file "$files/data" 8
 add_export data "$files/data" 'grant_keys = "window";'
 daemon_start
-rung=.exports[0].rungs[0]
+rung='.exports[0].rungs[0]'
 if [ "$(status "$rung.windows_proven")" != true ]; then
 	expect "what grants get" "$(status "$rung.grant_keys")" mr
 	expect_text "why" "$(status "$rung.grant_keys_why")" window
