@@ -15,7 +15,7 @@ count() { grep -c "^$1 " "$results"; }
 
 part_descriptions=(
 	"build:the release build with gcc, warnings are errors; who includes what"
-	"docs:the manual pages: built, without a warning; whether they say what the programs say"
+	"docs:the manual pages: built, without a warning; whether they and the documents say what the programs and headers say"
 	"unit:unit tests of every room"
 	"e2e:the daemon and the command line over the software fabric"
 	"vm:over verbs in the testbed VM: end to end with ODP, what the file system has a part in, on ext4 and on xfs"
