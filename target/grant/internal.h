@@ -39,7 +39,7 @@
 #define GRANT_UNSHARE_BYTES  MIB(64)  /* the same of what it has copied, without ALLOCATE */
 #define GRANT_KILL_BATCH     128      /* keys that the registrar kills before it looks up */
 #define GRANT_IDLE_SLABS     8	      /* of a client, without a window; more go */
-#define GRANT_MAX_SLABS	     1024     /* of an export, and no more than it may have grants */
+#define GRANT_MAX_SLABS	     1024     /* of an export; fewer, if a recall has no time for them */
 #define GRANT_KILL_NS	     4000 /* that a recall takes for each grant, beside the adapter's part */
 #define RETRY_MIN_NS	     NS_PER_MS /* back-off of what failed, doubled each time … */
 #define RETRY_MAX_NS	     (100 * NS_PER_MS)
@@ -329,8 +329,8 @@ struct holding {
 	pthread_mutex_t table_lock;
 	struct table table;
 	struct list grants;
-	struct list slabs; /* struct slab */
-	unsigned int nr_slabs;
+	struct list slabs;		   /* struct slab */
+	unsigned int nr_slabs, most_slabs; /* most: that a recall has time for */
 	struct list acquires;
 	unsigned int nr_grants; /* in the list … */
 	unsigned int nr_live;	/* … of which so many can be used */
@@ -660,8 +660,8 @@ uint64_t client_next_serial(void);
 bool slab_windows(const struct holding *h, unsigned int device);
 /** Why they do not, where they are wanted and could get keys; or NULL. */
 const char *slab_no_windows(const struct holding *h, unsigned int device);
-/** So many at once: what a recall may have to wait for. */
-unsigned int slab_most(const struct holding *h);
+/** How long a recall may take for slabs, beside all else: there are no more. Before a view is served. */
+void slab_afford(struct holding *h, uint64_t ns);
 /**
  * Finds one for a grant that is to get a key, or plans it, over what is served now: g->slab, till
  * slab_put(). NULL: it gets a key without.

@@ -185,29 +185,25 @@ void make_close(struct holding *h)
 
 /* ---- the tenure ------------------------------------------------------------------------------ */
 
-/* Of as many grants as there may be, and of what their windows are bound to; whichever adapters they are by. */
+/* Of as many grants as there may be; whichever adapters they are by. */
 static uint64_t kill_all_ns(const struct holding *h)
 {
-	uint64_t each_ns = 0, slab_ns = 0;
+	uint64_t each_ns = 0;
 
 	for (unsigned int i = 0; i < h->env->nr_devices; i++) {
 		const struct region_probe *probe = &h->probes[i];
 
 		if (region_registers(probe->rung))
 			each_ns = max_u64(each_ns, GRANT_KILL_NS + probe->dereg_ns_per_key);
-		if (slab_windows(h, i))
-			slab_ns = max_u64(slab_ns, GRANT_KILL_NS + probe->dereg_ns_per_key +
-							   probe->dereg_ns_per_gib /
-								   (GIB(1) / GRANT_SLAB_BYTES));
 	}
-	return each_ns * h->env->max_grants_per_export + slab_ns * slab_most(h);
+	return each_ns * h->env->max_grants_per_export;
 }
 
 /*
  * Deregistration is part of a recall: that of so many bytes, and of all the grants that there may be,
  * must fit into who waits' patience.
  */
-static int check_budget(const struct holding *h, uint64_t bytes, struct errtext *err)
+static int check_budget(struct holding *h, uint64_t bytes, struct errtext *err)
 {
 	bool watch = h->config.tenure == TENURE_WATCH;
 	uint64_t patience_ns = watch ? h->recall.limits.deadline_ns * WATCH_SHARE
@@ -218,8 +214,10 @@ static int check_budget(const struct holding *h, uint64_t bytes, struct errtext 
 	for (unsigned int i = 0; i < h->env->nr_devices; i++)
 		bytes_ns += h->probes[i].dereg_ns_per_gib / KIB(1) * mib;
 	need_ns = h->recall.limits.deadline_ns + bytes_ns + grants_ns;
-	if (need_ns <= patience_ns)
+	if (need_ns <= patience_ns) {
+		slab_afford(h, patience_ns - need_ns);
 		return 0;
+	}
 	if (watch)
 		(void)snprintf(whose, sizeof(whose),
 			       "local operations wait, %d times recall_deadline_ms", WATCH_SHARE);

@@ -22,27 +22,46 @@ static struct slab *slab_of_holding(struct list *l)
 
 /* ---- where there are any --------------------------------------------------------------------- */
 
+static bool wanted(const struct holding *h, unsigned int device)
+{
+	return h->config.windows && region_registers(h->probes[device].rung);
+}
+
 bool slab_windows(const struct holding *h, unsigned int device)
 {
-	const struct region_probe *probe = &h->probes[device];
-
-	return h->config.windows && probe->windows && region_registers(probe->rung);
+	return wanted(h, device) && h->probes[device].windows && h->most_slabs > 0;
 }
 
 const char *slab_no_windows(const struct holding *h, unsigned int device)
 {
 	const struct region_probe *probe = &h->probes[device];
 
-	if (!h->config.windows || probe->windows || !region_registers(probe->rung))
+	if (!wanted(h, device))
 		return NULL;
 	if (!fabric_device_info(h->env->devices[device])->windows_type2)
 		return "it has no type-2 memory windows";
-	return probe->why;
+	if (!probe->windows)
+		return probe->why;
+	if (h->generation > 0 && h->most_slabs == 0)
+		return "a recall would have no time left for what windows are bound to: lower "
+		       "max_grants_per_export";
+	return NULL;
 }
 
-unsigned int slab_most(const struct holding *h)
+void slab_afford(struct holding *h, uint64_t ns)
 {
-	return (unsigned int)min_u64(h->env->max_grants_per_export, GRANT_MAX_SLABS);
+	uint64_t each_ns = GRANT_KILL_NS, most;
+
+	for (unsigned int i = 0; i < h->env->nr_devices; i++) {
+		const struct region_probe *probe = &h->probes[i];
+
+		if (wanted(h, i) && probe->windows)
+			each_ns = max_u64(each_ns, GRANT_KILL_NS + probe->dereg_ns_per_key +
+							   probe->dereg_ns_per_gib /
+								   (GIB(1) / GRANT_SLAB_BYTES));
+	}
+	most = min_u64(ns / each_ns, h->env->max_grants_per_export);
+	h->most_slabs = (unsigned int)min_u64(most, GRANT_MAX_SLABS);
 }
 
 /* ---- birth and end --------------------------------------------------------------------------- */
@@ -120,7 +139,7 @@ static struct slab *slab_new(const struct grant *g)
 	range_clip(h, g->node.offset, &mem.offset, &mem.end);
 	if (!grant_slab_covers(&mem, g->node.offset, length))
 		return NULL;
-	if (h->nr_slabs >= slab_most(h)) {
+	if (h->nr_slabs >= h->most_slabs) {
 		make_room_for_others(h);
 		return NULL;
 	}
