@@ -294,6 +294,34 @@ static void test_slices(void **state)
 	down();
 }
 
+/* No more slabs than a recall has time for: who lets one lie idle gives way, and the next has one. */
+static void test_too_many(void **state)
+{
+	struct rig_options options = options_of_windows();
+	unsigned int before;
+	struct lh_grant g;
+
+	(void)state;
+	options.max_of_export = 1;
+	make_file("file", RIG_BYTES);
+	fill_file("file", 0, RIG_BYTES);
+	up_with(&options);
+	before = keys();
+	(void)acquire(&one, 0, KIB(64), RW);
+	assert_int_equal(rig_release(&one, 0, UINT64_MAX, 0), NVME_SC_SUCCESS);
+	assert_int_equal(keys(), before + 1);
+	g = acquire(&two, 0, KIB(64), RW);
+	assert_int_equal(atomic_load(&two.bound), 0);
+	assert_works(&two, &g, 0);
+	await_keys(before + 1);
+	assert_int_equal(rig_release(&two, 0, UINT64_MAX, 0), NVME_SC_SUCCESS);
+	assert_int_equal(keys(), before);
+	g = acquire(&two, 0, KIB(64), RW);
+	assert_int_equal(atomic_load(&two.bound), 1);
+	assert_works(&two, &g, 0);
+	down();
+}
+
 static void test_long(void **state)
 {
 	const struct rig_options options = options_of_windows();
@@ -705,13 +733,13 @@ static int run_group(const char *where)
 	const struct CMUnitTest tests[] = {
 		leaks_test(test_use),	       leaks_test(test_bounds),
 		leaks_test(test_other_queues), leaks_test(test_slab_stays),
-		leaks_test(test_slices),       leaks_test(test_long),
-		leaks_test(test_no_room),      leaks_test(test_no_windows),
-		leaks_test(test_part),	       leaks_test(test_recall),
-		leaks_test(test_fence),	       leaks_test(test_bind_hangs),
-		leaks_test(test_bind_fails),   leaks_test(test_range),
-		leaks_test(test_range_splits), leaks_test(test_range_fences),
-		leaks_test(test_punch),
+		leaks_test(test_slices),       leaks_test(test_too_many),
+		leaks_test(test_long),	       leaks_test(test_no_room),
+		leaks_test(test_no_windows),   leaks_test(test_part),
+		leaks_test(test_recall),       leaks_test(test_fence),
+		leaks_test(test_bind_hangs),   leaks_test(test_bind_fails),
+		leaks_test(test_range),	       leaks_test(test_range_splits),
+		leaks_test(test_range_fences), leaks_test(test_punch),
 	};
 
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);
