@@ -173,11 +173,10 @@ static void look_at_subsystem(struct checklist *list, struct lh_client *client, 
 		      info.firmware);
 	if (info.direct)
 		checklist_add(list, CHECK_OK, "direct access", NULL, NULL,
-			      "offered, version %u:%s%s%s%s; a recall is to be answered in %u ms",
+			      "offered, version %u:%s%s%s; a recall is to be answered in %u ms",
 			      client->ext.version,
 			      client->ext.capabilities & LH_CAP_ALLOCATE ? " allocate" : "",
 			      client->ext.capabilities & LH_CAP_COMMIT ? " commit" : "",
-			      client->ext.capabilities & LH_CAP_FLUSH ? " flush" : "",
 			      client->ext.capabilities & LH_CAP_PART ? " release-part" : "",
 			      info.recall_deadline_ms);
 	else
