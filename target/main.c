@@ -241,7 +241,7 @@ static int make_doors(struct daemon *d, struct errtext *err)
 /** All exports are there, or wait for a file that is busy, or for a person: hosts may come. */
 static void exports_ready(struct daemon *d)
 {
-	unsigned int offline = exports_offline(d->exports);
+	unsigned int offline = exports_count_offline(d->exports);
 	struct errtext err;
 
 	nvme_target_admit(d->target, true);

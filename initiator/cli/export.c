@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* leasehold export: adds, removes, resizes and lists exports of the daemon on this machine. */
+/* leasehold export: what the administrator does with exports of this machine's daemon while it runs. */
 #include "admin_socket.h"
 
 #include "cli/table.h"
@@ -239,7 +239,7 @@ static int rung(const struct export_options *o, char **names, struct json_object
 	return ask(o, request);
 }
 
-static int remove_export(const struct export_options *o, char **names, struct json_object *request)
+static int by_name(const struct export_options *o, char **names, struct json_object *request)
 {
 	put_text(request, "name", names[0]);
 	return ask(o, request);
@@ -258,10 +258,12 @@ static const struct subverb {
 	int (*run)(const struct export_options *o, char **names, struct json_object *request);
 } subverbs[] = {
 	{"add", "export add", 1, 2, "NAME, and PATH unless the configuration file has it", add},
-	{"remove", "export remove", 1, 1, "NAME", remove_export},
+	{"remove", "export remove", 1, 1, "NAME", by_name},
 	{"resize", "export resize", 2, 2, "NAME and SIZE", resize},
 	{"rung", "export rung", 1, 2, "NAME, and auto, pinned, odp or staged unless that stays",
 	 rung},
+	{"offline", "export offline", 1, 1, "NAME", by_name},
+	{"online", "export online", 1, 1, "NAME", by_name},
 	{"list", "export list", 0, 0, "nothing more", list},
 };
 
@@ -276,11 +278,13 @@ static int run_subverb(const struct export_options *o, int argc, char **argv)
 			s = &subverbs[i];
 	}
 	if (!s)
-		return argc > 0
-			       ? cli_usage(&verb_export,
-					   "export %s: there is add, remove, resize, rung and list",
-					   argv[0])
-			       : cli_usage(&verb_export, "add, remove, resize, rung or list?");
+		return argc > 0 ? cli_usage(
+					  &verb_export,
+					  "export %s: there is add, remove, resize, rung, offline, "
+					  "online and list",
+					  argv[0])
+				: cli_usage(&verb_export,
+					    "add, remove, resize, rung, offline, online or list?");
 	if (argc - 1 < s->least || argc - 1 > s->most)
 		return cli_usage(&verb_export, "export %s wants %s", s->name, s->wants);
 	if (strcmp(s->name, "add") != 0 && (o->adopt || json_object_object_length(o->group) > 0))
@@ -308,8 +312,8 @@ static int run_export(int argc, char **argv)
 
 const struct verb verb_export = {
 	.name = "export",
-	.usage = "add NAME [PATH] | remove NAME | resize NAME SIZE | rung NAME [WORD] | list "
-		 "[OPTIONS]",
+	.usage = "add NAME [PATH] | remove NAME | resize NAME SIZE | rung NAME [WORD] | "
+		 "offline NAME | online NAME | list [OPTIONS]",
 	.summary = "add, remove, resize exports of this machine's daemon while it runs",
 	.help = "\nAdd: serves a file as a new namespace; hosts are told. Ends when it is served.\n"
 		"Without PATH: as the configuration file had NAME when it was read last.\n"
@@ -321,6 +325,9 @@ const struct verb verb_export = {
 		"configuration file is yours to change. A failed command has changed nothing.\n"
 		"Rung: tests the adapters again and changes how they reach the export, under I/O:\n"
 		"pinned, odp (on demand), staged (the target copies, no grants), auto (the best).\n"
+		"Offline: before its device is removed or its file system unmounted. Hosts lose\n"
+		"it, grants are recalled, the file is closed; name, number and identity stay.\n"
+		"A reload leaves it so. Online, or a restart of the daemon, serves it again.\n"
 		"\nOptions of add, as in the configuration file:\n"
 		"      --nsid N           namespace number (default: what NAME had, else a new "
 		"one)\n"
@@ -345,6 +352,7 @@ const struct verb verb_export = {
 		"  leasehold export remove scratch\n"
 		"  leasehold export rung data             (its adapter has a new driver)\n"
 		"  leasehold export add --adopt data      (offline: its file was replaced)\n"
+		"  leasehold export offline data && umount /mnt/pmem\n"
 		"\nExit status: 0 done, 1 the daemon refused and said why, 2 bad command line, 4 "
 		"no\n"
 		"daemon answers.\n",

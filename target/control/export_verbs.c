@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The verbs `export add`, `remove`, `resize`, `rung` and `list`. Most are answered later:
- * files are opened, clients asked to let go. Control loop; never sleeps.
+ * The verbs `export add`, `remove`, `resize`, `rung`, `offline`, `online` and `list`. Most are
+ * answered later: files are opened, clients asked to let go. Control loop; never sleeps.
  *
  *   {"v":1,"cmd":"export add","export":{"name":"b","path":"/mnt/pmem/b",…},"adopt":false}
  *   {"v":1,"cmd":"export remove","name":"b"}
  *   {"v":1,"cmd":"export resize","name":"b","size_bytes":1073741824}
  *   {"v":1,"cmd":"export rung","name":"b","registration":"odp","device":"mlx5_0"}  (both may be missing)
+ *   {"v":1,"cmd":"export offline","name":"b"}
+ *   {"v":1,"cmd":"export online","name":"b"}
  *   {"v":1,"cmd":"export list"}
  *
  * "export" has what a group of the configuration file has, read by the same table; or a name alone:
@@ -181,20 +183,27 @@ static void removed(void *arg, int err, const char *why)
 	free(v);
 }
 
+/* Of verbs that take a name and nothing else. */
+static int get_call(struct admin_call *call, struct json_object *request, struct verb_call **v,
+		    struct errtext *err)
+{
+	static const char *const known[] = {"v", "cmd", "name", NULL};
+	const char *name = "";
+	int rc = request_check_keys(request, known, err);
+
+	if (rc == 0)
+		rc = get_name(request, &name, err);
+	return rc ? rc : call_new(call, name, v, err);
+}
+
 int admin_export_remove(const struct admin_env *env, struct admin_call *call,
 			struct json_object *request, struct json_object **result,
 			struct errtext *err)
 {
-	static const char *const known[] = {"v", "cmd", "name", NULL};
-	const char *name = "";
 	struct verb_call *v = NULL;
-	int rc = request_check_keys(request, known, err);
+	int rc = get_call(call, request, &v, err);
 
 	(void)result;
-	if (rc == 0)
-		rc = get_name(request, &name, err);
-	if (rc == 0)
-		rc = call_new(call, name, &v, err);
 	if (rc)
 		return rc;
 	exports_remove(env->exports, v->name, removed, v);
@@ -207,6 +216,34 @@ static void changed(void *arg, int err, const char *why)
 		refuse(arg, err, why);
 	else
 		show(arg, why);
+}
+
+int admin_export_offline(const struct admin_env *env, struct admin_call *call,
+			 struct json_object *request, struct json_object **result,
+			 struct errtext *err)
+{
+	struct verb_call *v = NULL;
+	int rc = get_call(call, request, &v, err);
+
+	(void)result;
+	if (rc)
+		return rc;
+	exports_offline(env->exports, v->name, changed, v);
+	return ADMIN_LATER;
+}
+
+int admin_export_online(const struct admin_env *env, struct admin_call *call,
+			struct json_object *request, struct json_object **result,
+			struct errtext *err)
+{
+	struct verb_call *v = NULL;
+	int rc = get_call(call, request, &v, err);
+
+	(void)result;
+	if (rc)
+		return rc;
+	exports_online(env->exports, v->name, added, v);
+	return ADMIN_LATER;
 }
 
 int admin_export_resize(const struct admin_env *env, struct admin_call *call,

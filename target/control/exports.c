@@ -4,8 +4,9 @@
  *
  *   ADDING -> THERE -> REMOVING -> gone
  *      +----------------> (it could not be started)
- *      +-------> OFFLINE (at the daemon's start its file was not the one it should be), until
- *                        another one of the name serves, or it is removed
+ *      +-------> OFFLINE (at the daemon's start its file was not the one it should be, or the
+ *                        administrator took it out of service), until another one of the name
+ *                        serves, or it is removed
  *
  * The nsids that a name had are remembered as long as the daemon lives, with the disk's UUID: a host
  * never finds another disk under a number that it knew, nor a client a generation that was recalled.
@@ -39,6 +40,7 @@ struct entry {
 	void *arg;
 	int err;		/* to be told at the end of a removal: why it could not be added */
 	bool keep;		/* then goes on as an offline one */
+	bool by_admin;		/* it is that since exports_offline() */
 	struct entry *replaces; /* the offline one, which comes back if this one cannot be added */
 	char why[ERRTEXT_BYTES];
 };
@@ -167,7 +169,13 @@ static void keep_offline(struct entry *e)
 
 	e->state = ENTRY_OFFLINE;
 	(void)snprintf(m->name, sizeof(m->name), "%s", holding_name(e->h));
-	e->done(e->arg, e->err, e->why);
+	if (e->by_admin) {
+		holding_set_why(e->h, e->why);
+		log_notice("%s: out of service, its file is closed; leasehold export online %s "
+			   "brings it back",
+			   holding_name(e->h), holding_name(e->h));
+	}
+	e->done(e->arg, e->err, e->err ? e->why : "");
 	check_stopped(e->exports);
 }
 
@@ -458,6 +466,20 @@ static void holding_stopped(void *arg)
 	forget(e);
 }
 
+/* Hosts lose it, what is granted is recalled, the file is let go: forgotten() has the rest. */
+static void take_away(struct entry *e, exports_done_fn *done, void *arg)
+{
+	/* One that waited for its file until now has no identity remembered yet. */
+	remember(e);
+	e->state = ENTRY_REMOVING;
+	e->stopping = true;
+	e->done = done;
+	e->arg = arg;
+	e->err = 0;
+	nvme_subsystem_detach(e->exports->env.subsystem, e->h);
+	holding_stop(e->h, holding_stopped, e);
+}
+
 /* The entry that can be worked on, or NULL and an answer. */
 static struct entry *get(struct exports *x, const char *name, exports_done_fn *done, void *arg)
 {
@@ -490,17 +512,43 @@ void exports_remove(struct exports *x, const char *name, exports_done_fn *done, 
 		return;
 	}
 	e = get(x, name, done, arg);
+	if (e)
+		take_away(e, done, arg);
+}
+
+/* ---- out of service and back ------------------------------------------------------------------ */
+
+void exports_offline(struct exports *x, const char *name, exports_done_fn *done, void *arg)
+{
+	struct entry *e = find(x, name);
+
+	if (e && e->state == ENTRY_OFFLINE && !x->stopping) {
+		finish(done, arg, -EALREADY, "export \"%s\" is offline already: %s", name, e->why);
+		return;
+	}
+	e = get(x, name, done, arg);
 	if (!e)
 		return;
-	/* One that waited for its file until now has no identity remembered yet. */
-	remember(e);
-	e->state = ENTRY_REMOVING;
-	e->stopping = true;
-	e->done = done;
-	e->arg = arg;
-	e->err = 0;
-	nvme_subsystem_detach(x->env.subsystem, e->h);
-	holding_stop(e->h, holding_stopped, e);
+	e->keep = e->by_admin = true;
+	(void)snprintf(e->why, sizeof(e->why), "by the administrator");
+	take_away(e, done, arg);
+}
+
+void exports_online(struct exports *x, const char *name, exports_done_fn *done, void *arg)
+{
+	const struct entry *e = find(x, name);
+	struct config_export config;
+
+	if (e && e->state == ENTRY_THERE && !x->stopping) {
+		finish(done, arg, -EALREADY, "export \"%s\" is not offline", name);
+		return;
+	}
+	if (!e || e->state != ENTRY_OFFLINE || x->stopping) {
+		(void)get(x, name, done, arg);
+		return;
+	}
+	config = e->config;
+	exports_add(x, &config, false, done, arg);
 }
 
 /* ---- resize ----------------------------------------------------------------------------------- */
@@ -560,7 +608,7 @@ unsigned int exports_count(const struct exports *x)
 	return x->count;
 }
 
-unsigned int exports_offline(const struct exports *x)
+unsigned int exports_count_offline(const struct exports *x)
 {
 	unsigned int n = 0;
 	struct list *l;
@@ -593,6 +641,7 @@ void exports_each_entry(const struct exports *x,
 			.config = &e->config,
 			.nsid = holding_nsid(e->h),
 			.offline = e->state == ENTRY_OFFLINE,
+			.by_admin = e->state == ENTRY_OFFLINE && e->by_admin,
 			.changing = e->state == ENTRY_ADDING || e->state == ENTRY_REMOVING,
 		};
 

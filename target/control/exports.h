@@ -54,6 +54,16 @@ bool exports_are_announced(const struct exports *x);
  * none; -EBUSY: it is being added or removed. Of an offline one nothing is left then.
  */
 void exports_remove(struct exports *x, const char *name, exports_done_fn *done, void *arg);
+/**
+ * As exports_remove(), but its name, number and identity stay, and exports_online() brings it back.
+ * -ENOENT, -EBUSY as above; -EALREADY: it is offline, for whatever reason.
+ */
+void exports_offline(struct exports *x, const char *name, exports_done_fn *done, void *arg);
+/**
+ * Adds an offline one as it was added before, under its number: as exports_add(), and if it cannot be
+ * it stays offline. -ENOENT, -EBUSY as above; -EALREADY: it is not offline.
+ */
+void exports_online(struct exports *x, const char *name, exports_done_fn *done, void *arg);
 /** As holding_resize(). -ENOENT, -EBUSY as above; -ENODEV: it is offline. */
 void exports_resize(struct exports *x, const char *name, uint64_t bytes, exports_done_fn *done,
 		    void *arg);
@@ -72,7 +82,7 @@ void exports_rung(struct exports *x, const char *name, const char *device,
 void exports_scan(struct exports *x);
 unsigned int exports_count(const struct exports *x);
 /** How many of these are offline. */
-unsigned int exports_offline(const struct exports *x);
+unsigned int exports_count_offline(const struct exports *x);
 void exports_each(const struct exports *x,
 		  void (*fn)(const struct holding *h, bool removing, void *arg), void *arg);
 
@@ -81,6 +91,7 @@ struct exports_entry {
 	const struct config_export *config; /* as it was added */
 	uint32_t nsid;
 	bool offline;
+	bool by_admin; /* it is, since exports_offline() */
 	bool changing; /* it is being added or removed */
 };
 /** Calls fn for each, during the call. */

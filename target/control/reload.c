@@ -386,6 +386,7 @@ static void note_export(const struct exports_entry *e, void *arg)
 	now->exports[now->nr_exports++] = (struct reload_export){.config = e->config,
 								 .nsid = e->nsid,
 								 .offline = e->offline,
+								 .by_admin = e->by_admin,
 								 .changing = e->changing};
 }
 

@@ -451,6 +451,16 @@ static void plan_export(struct planning *p, struct config_export *e)
 		    e);
 	if (c.mask == 0)
 		return;
+	if (there->by_admin) {
+		e->undone = true;
+		s = export_step(p, RELOAD_SAY, e->name, "");
+		s->outcome = RELOAD_STAYS;
+		(void)snprintf(s->text, sizeof(s->text),
+			       "stays offline, where the administrator put it, and as it was "
+			       "(%.200s): leasehold export online, then leasehold reload again",
+			       c.text);
+		return;
+	}
 	if (there->offline) {
 		e->undone = true;
 		(void)export_step(p, RELOAD_EXPORT_ADD, e->name, c.text);

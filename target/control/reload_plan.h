@@ -51,6 +51,7 @@ struct reload_export {
 	const struct config_export *config; /* as it was added */
 	uint32_t nsid;
 	bool offline, changing;
+	bool by_admin; /* offline, and on purpose */
 };
 
 struct reload_listener {

@@ -417,6 +417,8 @@ const struct admin_verb admin_verbs[] = {
 	{"export remove", admin_export_remove},
 	{"export resize", admin_export_resize},
 	{"export rung", admin_export_rung},
+	{"export offline", admin_export_offline},
+	{"export online", admin_export_online},
 	{"export list", admin_export_list},
 	{"reclaim", admin_reclaim},
 	{"grants", admin_grants},

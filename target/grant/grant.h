@@ -232,6 +232,8 @@ void holding_start(struct holding *h, void (*done)(void *arg, int err, const cha
  * also while it starts (whose done then gets -ECANCELED). done once, later; then free or start.
  */
 void holding_stop(struct holding *h, void (*done)(void *arg), void *arg);
+/** What status is to say of one that is stopped. */
+void holding_set_why(struct holding *h, const char *why);
 void holding_free(struct holding *h);
 
 /**

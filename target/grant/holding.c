@@ -143,6 +143,12 @@ void holding_start(struct holding *h, void (*done)(void *arg, int err, const cha
 	make_open(h);
 }
 
+void holding_set_why(struct holding *h, const char *why)
+{
+	assert(h->state == HOLDING_OFFLINE);
+	holding_why(h, "%s", why);
+}
+
 void holding_on_open(struct holding *h,
 		     int (*opened)(void *arg, const struct export *e, struct errtext *err),
 		     void *arg)

@@ -305,6 +305,12 @@ static void test_offline_and_changing(void **state)
 	/* Its file was not the one it should be: another one may be. */
 	now->exports[1].offline = true;
 	plans(now, w, "export+ planned export b: path /x/c, was /x/b\n");
+	/* Where the administrator has put it, it stays. */
+	now->exports[1].by_admin = true;
+	plans(now, w,
+	      "say stays export b: stays offline, where the administrator put it, and as it was "
+	      "(path /x/c, was /x/b): leasehold export online, then leasehold reload again\n");
+	now->exports[1].by_admin = false;
 	now->exports[1].changing = true;
 	assert_int_equal(reload_plan_make(now, w, &plan, &err), -EBUSY);
 	assert_string_equal(err.text,

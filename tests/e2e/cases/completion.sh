@@ -25,8 +25,9 @@ completes "doctor" leasehold doc
 completes "--json" leasehold doctor --j
 completes "read referral reclaim reload" leasehold re
 completes "add" leasehold export ad
-completes "add remove resize rung list" leasehold export ''
+completes "add remove resize rung offline online list" leasehold export ''
 completes "data" leasehold export remove ''
+completes "data" leasehold export offline ''
 completes "data" leasehold reclaim d
 completes "--range" leasehold reclaim --ra
 completes "list add remove ana" leasehold listener ""
