@@ -168,6 +168,12 @@ bool iw_window_bind(struct iw_device *dev, struct iw_mw *mw, struct iw_mr *mr,
 bool iw_mr_get(struct iw_mr *mr);
 void iw_mr_put(struct iw_mr *mr);
 
+#define IW_TOUCH_BYTES 4096
+/**
+ * The kernel could not reach some of these bytes, and does not say which: reads them with the hook, whose
+ * owner learns it. Their keys are held.
+ */
+void iw_touch(const struct iovec *iov, size_t count);
 /** Copies into or out of registered memory with the hook of iwarp_set_copy_hook(). */
 int iw_copy(void *dst, const void *src, size_t len);
 

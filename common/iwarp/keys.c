@@ -492,6 +492,17 @@ void iwarp_set_copy_hook(iwarp_copy_fn *copy)
 	atomic_store(&copy_hook, copy ? copy : copy_plain);
 }
 
+void iw_touch(const struct iovec *iov, size_t count)
+{
+	uint8_t piece[IW_TOUCH_BYTES];
+
+	for (size_t i = 0; i < count; i++) {
+		for (size_t at = 0; at < iov[i].iov_len; at += sizeof(piece))
+			(void)iw_copy(piece, (const uint8_t *)iov[i].iov_base + at,
+				      min_u64(sizeof(piece), iov[i].iov_len - at));
+	}
+}
+
 int iw_copy(void *dst, const void *src, size_t len)
 {
 	return atomic_load_explicit(&copy_hook, memory_order_acquire)(dst, src, len);

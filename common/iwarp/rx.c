@@ -506,6 +506,10 @@ static enum rx_step rx_place_direct(struct iw_conn *conn, struct iw_fault *fault
 	iov[count] = (struct iovec){rx->buf, ahead};
 	msg.msg_iovlen = count + 1;
 	n = recvmsg(conn->fd, &msg, MSG_DONTWAIT);
+	if (n < 0 && errno == EFAULT) {
+		iw_touch(iov, count);
+		errno = EFAULT;
+	}
 	iw_hold_drop(&conn->cq->hold);
 	step = rx_came(conn, n, (size_t)len + ahead, fault);
 	if (step != RX_ON)

@@ -515,6 +515,10 @@ static bool tx_push(struct iw_conn *conn)
 	ssize_t n;
 
 	n = sendmsg(conn->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (n < 0 && errno == EFAULT) {
+		iw_touch(msg.msg_iov, msg.msg_iovlen);
+		errno = EFAULT;
+	}
 	iw_hold_drop(&conn->cq->hold);
 	if (n >= 0) {
 		tx->blocked = (size_t)n < left;

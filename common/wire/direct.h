@@ -264,10 +264,13 @@ enum lh_status {
 	LH_SC_LIMIT_HOST = 0x7ca,   /* of one host, to all exports */
 	/* Of Release: a grant reaches outside the range. Nothing was released. */
 	LH_SC_CUT = 0x7cb,
+	LH_SC_DAMAGED =
+		0x7cc, /* the medium is: block commands tell for each block; dword 0: below */
 };
 
 /*
- * Dword 0 of an Acquire refused with LH_SC_RECALLING: how many units of LH_GRANT_ALIGN, from the offset
+ * Dword 0 of an Acquire refused with LH_SC_DAMAGED: how many units of LH_GRANT_ALIGN are, from the offset on.
+ * Of one refused with LH_SC_RECALLING: how many units of LH_GRANT_ALIGN, from the offset
  * asked for, are kept out of service while the rest is served (ask behind them); 0: all of the export.
  */
 #define LH_HELD_UNITS	  0x7fffffffu

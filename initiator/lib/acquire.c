@@ -200,6 +200,11 @@ static void judge_status(struct keeper *k, const struct admin_call *call, uint64
 	case LH_SC_NOT_BACKED:
 		a->verdict = NOT_BACKED;
 		break;
+	case LH_SC_DAMAGED:
+		/* Block commands reach it, and say of which blocks it is. */
+		a->verdict = NOT_BACKED;
+		a->covered = (call->dw0 & LH_HELD_UNITS) * (uint64_t)LH_GRANT_ALIGN;
+		break;
 	case LH_SC_RECALLING:
 		judge_recalled(ex, offset, call->dw0, a);
 		break;
@@ -435,7 +440,7 @@ static bool fill_hold(struct keeper *k, struct lh_hold *h, uint32_t access, stru
 			at = gap + max_u64(min_u64(a.covered, length), LH_GRANT_ALIGN);
 			break;
 		case NOT_BACKED:
-			at = align_down(gap, SKIP_BYTES) + SKIP_BYTES;
+			at = a.covered ? gap + a.covered : align_down(gap, SKIP_BYTES) + SKIP_BYTES;
 			skips++;
 			break;
 		case BEYOND:

@@ -247,6 +247,22 @@ struct json_object *status_reclaimed(const struct holding *h)
 	return list;
 }
 
+static struct json_object *bad_ranges_json(const struct export *e)
+{
+	struct json_object *list = json_object_new_array();
+	struct export_range ranges[EXPORT_MAX_BAD_RANGES];
+	unsigned int nr = e ? export_bad_ranges(e, ranges) : 0;
+
+	for (unsigned int i = 0; i < nr; i++) {
+		struct json_object *o = json_object_new_object();
+
+		put_number(o, "offset", ranges[i].offset);
+		put_number(o, "length", ranges[i].length);
+		json_object_array_add(list, o);
+	}
+	return list;
+}
+
 struct json_object *status_export(const struct admin_env *env, const struct holding *h,
 				  bool removing)
 {
@@ -283,6 +299,7 @@ struct json_object *status_export(const struct admin_env *env, const struct hold
 	put_number(o, "recalls", s.recalls);
 	put_number(o, "range_recalls", s.range_recalls);
 	json_object_object_add(o, "reclaimed", status_reclaimed(h));
+	json_object_object_add(o, "bad_ranges", bad_ranges_json(e));
 	json_object_object_add(
 		o, "warnings",
 		warnings_json(h, s.state == HOLDING_OFFLINE && !removing ? s.why : NULL));

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "damage.h"
 #include "extents.h"
 #include "fill.h"
 #include "guard.h"
@@ -155,7 +156,10 @@ int view_copy_in(const struct view *view, uint64_t offset, const void *src, uint
 	 * The file ends inside a page that stays writable to its last byte. If it was cut there
 	 * meanwhile, what was copied is in no file.
 	 */
-	return ret ? ret : check_end(view, offset, length);
+	ret = ret ? ret : check_end(view, offset, length);
+	if (!ret)
+		damage_clear(view->export->damage, offset, length);
+	return ret;
 }
 
 int view_stage_in(const struct view *view, uint64_t offset, const void *src, uint64_t length)
@@ -167,8 +171,13 @@ int view_stage_in(const struct view *view, uint64_t offset, const void *src, uin
 		.length = length,
 	};
 
+	int ret;
+
 	assert(view_backed(view, offset, length));
-	return run(view, copy_in, &c);
+	ret = run(view, copy_in, &c);
+	if (!ret)
+		damage_clear(view->export->damage, offset, length);
+	return ret;
 }
 
 struct copy_out {
@@ -190,6 +199,29 @@ int view_stage_out(const struct view *view, uint64_t offset, void *dst, uint64_t
 
 	assert(view_backed(view, offset, length));
 	return run(view, copy_out, &c);
+}
+
+static void touch(void *arg)
+{
+	const struct copy_out *c = arg;
+	uint8_t piece[SLICE_BYTES];
+
+	guard_memcpy(piece, c->src, c->length);
+	/* Nobody looks at it; it was read all the same. */
+	__asm__ volatile("" : : "r"(piece) : "memory");
+}
+
+void view_touch(const struct view *view, uint64_t offset, uint64_t length)
+{
+	const uint64_t end = min_u64(offset + length, view->mapped_bytes);
+
+	while (offset < end) {
+		uint64_t n = min_u64(end - offset, SLICE_BYTES - offset % SLICE_BYTES);
+		struct copy_out c = {.src = view->base + offset, .length = n};
+
+		(void)run(view, touch, &c);
+		offset += n;
+	}
 }
 
 struct zero {
@@ -234,17 +266,23 @@ int view_zero(const struct view *view, uint64_t offset, uint64_t length)
 	ret = check_end(view, offset, length);
 	if (!ret)
 		ret = write_through(view, zero, &z);
-	return ret ? ret : check_end(view, offset, length);
+	ret = ret ? ret : check_end(view, offset, length);
+	if (!ret)
+		damage_clear(view->export->damage, offset, length);
+	return ret;
 }
 
 /* Not through the mapping: on memory file systems a read fault fills the hole. */
 int view_copy_out(const struct view *view, uint64_t offset, void *dst, uint64_t length)
 {
 	struct copy_out by_mapping = {.dst = dst, .src = view->base + offset, .length = length};
+	struct export_range bad;
 	uint8_t *p = dst;
 
 	if (!range_ok(offset, length, view->size_bytes))
 		return -ERANGE;
+	if (export_bad(view->export, offset, length, &bad))
+		return -EIO;
 	if (export_by_mapping_only(view->export))
 		return run(view, copy_out, &by_mapping);
 	while (length > 0) {
@@ -337,6 +375,7 @@ int export_punch(const struct export *e, const struct export_range *ranges, unsi
 			if (errno != EINTR)
 				return -errno;
 		}
+		damage_clear(e->damage, ranges[i].offset, ranges[i].length);
 	}
 	/* On DAX a write is durable when it is answered: so is this. */
 	if (e->medium == EXPORT_DAX && fsync(e->fd))

@@ -327,6 +327,26 @@ bool view_unsharable(const struct view *view, uint64_t offset);
 /** The run that holds `offset`, else the next one after it, else NULL. Any thread. */
 const struct export_run *view_run_at(const struct view *view, uint64_t offset);
 
+/* ---- damage --------------------------------------------------------------------------------- */
+
+/* Ranges of damaged memory that are known of an export; what is beyond is found anew by each access. */
+#define EXPORT_MAX_BAD_RANGES 64
+
+/**
+ * Is any of [offset, offset + length) known to be damaged? Then `*bad` is the first such range, whole
+ * pages, which may reach outside. Bytes get there when an access of ours fails with poison, or the
+ * kernel tells of it, and leave when they were written whole, given back to the file system, or looked
+ * at anew by view_new(). Any thread; without damage a load.
+ */
+bool export_bad(const struct export *e, uint64_t offset, uint64_t length, struct export_range *bad);
+/** All of them, ascending; returns how many. Any thread. */
+unsigned int export_bad_ranges(const struct export *e,
+			       struct export_range ranges[EXPORT_MAX_BAD_RANGES]);
+/** How often something was found: another number, another look. Any thread. */
+uint64_t export_bad_found(const struct export *e);
+/** What the kernel has told of by a signal finds its export. Worker thread. */
+void export_bad_collect(void);
+
 /* ---- bytes ---------------------------------------------------------------------------------- */
 
 /**
@@ -361,9 +381,15 @@ MUST_CHECK int view_stage_out(const struct view *view, uint64_t offset, void *ds
 /**
  * The same as view_copy_in() outwards (by pread(2)): -ERANGE, -EIO. Holes read as zeros without
  * being filled, which reading the mapping would do on memory file systems. Reactors use io_uring
- * on export_fd().
+ * on export_fd(). What is known to be damaged is not touched: -EIO.
  */
 MUST_CHECK int view_copy_out(const struct view *view, uint64_t offset, void *dst, uint64_t length);
+
+/**
+ * Reads all of it that is mapped, for the damage that is to be noted on the way: of a range that an
+ * adapter could not reach. Guarded; any thread; costs as much as the range is long.
+ */
+void view_touch(const struct view *view, uint64_t offset, uint64_t length);
 
 /** Writes zeros as view_copy_in() writes bytes: through the mapping, durable, blocks allocated. */
 MUST_CHECK int view_zero(const struct view *view, uint64_t offset, uint64_t length);

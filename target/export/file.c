@@ -246,6 +246,8 @@ static void free_strings(struct export *e)
 	free(e->overlay);
 	space_promise_end(e);
 	fill_lock_fini(e);
+	damage_fini(e->damage);
+	free(e->damage);
 	free(e->name);
 	free(e->path);
 	free(e->state_dir);
@@ -260,7 +262,15 @@ int export_open(const struct export_config *config, struct export **e, struct er
 
 	if (!new)
 		return errtext_set(err, -ENOMEM, "out of memory");
+	new->damage = calloc(1, sizeof(*new->damage));
+	if (!new->damage || damage_init(new->damage)) {
+		free(new->damage);
+		free(new);
+		return errtext_set(err, -ENOMEM, "out of memory");
+	}
 	if (fill_lock_init(new)) {
+		damage_fini(new->damage);
+		free(new->damage);
 		free(new);
 		return errtext_set(err, -ENOMEM, "out of memory");
 	}

@@ -4,6 +4,7 @@
 #define LEASEHOLD_EXPORT_FILE_H
 
 #include "export/export.h"
+#include "damage.h"
 #include "device.h"
 #include "lockfile.h"
 #include "persistence.h"
@@ -36,8 +37,9 @@ struct export
 	char *overlay; /* where one was mounted whose upper directory has it; NULL: nowhere */
 	struct lockfile lock;
 	pthread_rwlock_t fill_lock; /* fill.h */
-	struct list promise_link;   /* space.c's, as is … */
-	uint64_t promised_bytes;    /* … what it is to have of the file system; 0: nothing */
+	struct damage *damage;
+	struct list promise_link; /* space.c's, as is … */
+	uint64_t promised_bytes;  /* … what it is to have of the file system; 0: nothing */
 };
 
 /** Size in bytes, not rounded. 0 or -errno. */

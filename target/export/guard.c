@@ -6,6 +6,9 @@
  */
 #include "guard.h"
 
+#include "damage.h"
+#include "mapping.h"
+
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -14,6 +17,7 @@
 #include <unistd.h>
 
 #define COPY_SLICE_BYTES 4096
+#define MOST_LSB	 31 /* larger pages than of 1 GiB there are not */
 
 #if defined(__SANITIZE_THREAD__)
 #define THREAD_SANITIZER 1
@@ -67,18 +71,30 @@ static void say_fault(const siginfo_t *info)
 	(void)n;
 }
 
+/* Around the address: a page, or the entry of a larger one. */
+static uint64_t told_bytes(const siginfo_t *info)
+{
+	const int lsb = info->si_addr_lsb;
+
+	return lsb > 0 && lsb < MOST_LSB ? 1ull << lsb : 1;
+}
+
 static void on_sigbus(int sig, siginfo_t *info, void *context)
 {
 	(void)context;
 	/* si_code <= 0: somebody sent it, no access of ours. */
 	if (guard.armed && info->si_code > 0) {
 		guard.fault = (struct guard_fault){.address = info->si_addr, .code = info->si_code};
+		if (info->si_code == BUS_MCEERR_AR)
+			guard.fault.bytes = told_bytes(info);
 		guard.armed = 0;
 		siglongjmp(guard.env, 1);
 	}
 	/* Damage found in memory of ours that nobody touches now: who does will get BUS_MCEERR_AR. */
-	if (info->si_code == BUS_MCEERR_AO)
+	if (info->si_code == BUS_MCEERR_AO) {
+		damage_told_at(info->si_addr, told_bytes(info));
 		return;
+	}
 	if (info->si_code > 0)
 		say_fault(info);
 	/* Not ours: with the old action back, the same access (or the raise) happens again. */
@@ -121,6 +137,8 @@ int guard_run(void (*fn)(void *arg), void *arg, struct guard_fault *fault)
 		unblock();
 	if (sigsetjmp(guard.env, SAVE_MASK)) {
 		*fault = guard.fault;
+		if (fault->code == BUS_MCEERR_AR)
+			mapping_damaged((uintptr_t)fault->address, fault->bytes);
 		return -EFAULT;
 	}
 	guard.armed = 1;

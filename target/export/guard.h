@@ -7,7 +7,8 @@
 
 struct guard_fault {
 	const void *address;
-	int code; /* BUS_ADRERR, BUS_MCEERR_AR … */
+	int code;	/* BUS_ADRERR, BUS_MCEERR_AR … */
+	uint64_t bytes; /* BUS_MCEERR_AR: around the address, that are damaged */
 };
 
 /**

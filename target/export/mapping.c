@@ -11,12 +11,19 @@
 #include <sys/mman.h>
 
 #include "addresses.h"
+#include "damage.h"
 #include "file.h"
 
 /* Between two of them it may be stopped: a page can take a millisecond. */
 #define POPULATE_SLICE_BYTES KIB(256)
 /* Pieces with advice of their own; each costs the kernel up to two areas of the 65,530. */
 #define MAX_ADVISED_PIECES 1024
+/* Of one slice: a device that has more is taken for one that is gone. */
+#define MAX_DAMAGED_SLICES 64
+
+/* Of all exports: who has an address. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct list mappings = {&mappings, &mappings};
 
 static int say(struct errtext *err, int ret, const struct export *e)
 {
@@ -33,6 +40,7 @@ int mapping_new(const struct export *e, uint64_t file_bytes, struct mapping **ma
 	if (!m)
 		return errtext_set(err, -ENOMEM, "out of memory");
 	atomic_init(&m->references, 1);
+	list_init(&m->link);
 	m->bytes = align_up(file_bytes, export_page_bytes());
 	ret = addresses_map(e->fd, m->bytes, e->map_align, export_is_dax(e), &m->base);
 	if (ret) {
@@ -48,6 +56,10 @@ int mapping_new(const struct export *e, uint64_t file_bytes, struct mapping **ma
 		mapping_put(m);
 		return ret;
 	}
+	m->damage = e->damage;
+	(void)pthread_mutex_lock(&lock);
+	list_push(&mappings, &m->link);
+	(void)pthread_mutex_unlock(&lock);
 	*mapping = m;
 	return 0;
 }
@@ -62,13 +74,59 @@ void mapping_put(struct mapping *m)
 {
 	if (atomic_fetch_sub_explicit(&m->references, 1, memory_order_acq_rel) != 1)
 		return;
+	(void)pthread_mutex_lock(&lock);
+	list_del(&m->link);
+	(void)pthread_mutex_unlock(&lock);
 	(void)munmap(m->base, m->bytes);
 	free(m);
+}
+
+void mapping_damaged(uintptr_t address, uint64_t bytes)
+{
+	struct list *l;
+
+	bytes = max_u64(bytes, export_page_bytes());
+	address = (uintptr_t)align_down(address, bytes);
+	(void)pthread_mutex_lock(&lock);
+	list_for_each (l, &mappings) {
+		const struct mapping *m = list_entry(l, struct mapping, link);
+		uintptr_t base = (uintptr_t)m->base;
+		uintptr_t from = (uintptr_t)max_u64(address, base);
+		uintptr_t to = (uintptr_t)min_u64(address + bytes, base + m->bytes);
+
+		if (from < to)
+			(void)damage_add(m->damage, from - base, to - from);
+	}
+	(void)pthread_mutex_unlock(&lock);
+}
+
+/* Page by page, past those that are damaged. Of a device that is gone all of them are. */
+static int populate_around(const struct mapping *m, const struct export *e, uint64_t offset,
+			   uint64_t length, unsigned int *slices)
+{
+	const uint64_t page = export_page_bytes();
+
+	if (++*slices > MAX_DAMAGED_SLICES)
+		return -EIO;
+	for (uint64_t at = offset; at < offset + length; at += page) {
+		if (!madvise(m->base + at, page, MADV_POPULATE_WRITE))
+			continue;
+		if (errno == EINTR || errno == EAGAIN)
+			at -= page;
+		else if (errno != EHWPOISON)
+			return errno == EFAULT ? export_fault_errno(e, at, 0) : -errno;
+		else if (!damage_add(m->damage, at, page))
+			return -EIO;
+	}
+	return 0;
 }
 
 int mapping_populate(const struct mapping *m, const struct export *e, uint64_t offset,
 		     uint64_t length, const atomic_bool *stop)
 {
+	unsigned int damaged = 0;
+	int ret;
+
 	assert(range_ok(offset, length, m->bytes));
 	while (length > 0) {
 		uint64_t n = min_u64(length, POPULATE_SLICE_BYTES - offset % POPULATE_SLICE_BYTES);
@@ -85,7 +143,12 @@ int mapping_populate(const struct mapping *m, const struct export *e, uint64_t o
 		case EAGAIN:
 			break;
 		case EHWPOISON:
-			return -EIO;
+			ret = populate_around(m, e, offset, n, &damaged);
+			if (ret)
+				return ret;
+			offset += n;
+			length -= n;
+			break;
 		case EFAULT: /* a SIGBUS, were it an access; it does not say where */
 			return export_fault_errno(e, offset, 0);
 		default:

@@ -4,6 +4,7 @@
 #define LEASEHOLD_EXPORT_MAPPING_H
 
 #include "extents.h"
+#include "util/list.h"
 
 #include <stdatomic.h>
 
@@ -12,8 +13,10 @@
 /** The whole file, mapped shared; views of one generation share it. */
 struct mapping {
 	atomic_uint references;
-	uint8_t *base;	/* at export.map_align */
-	uint64_t bytes; /* of the file, rounded up to a page */
+	uint8_t *base;	       /* at export.map_align */
+	uint64_t bytes;	       /* of the file, rounded up to a page */
+	struct damage *damage; /* the export's */
+	struct list link;      /* among all, for mapping_damaged() */
 };
 
 /** Maps `file_bytes` of the export. Worker thread. */
@@ -23,9 +26,16 @@ struct mapping *mapping_get(struct mapping *m);
 void mapping_put(struct mapping *m);
 
 /**
+ * An access to `address` failed since a page, or what of a power of two `bytes` around it is longer, is
+ * damaged: if it lies in a mapping, that file's damage has it. Any thread, but in no signal handler.
+ */
+void mapping_damaged(uintptr_t address, uint64_t bytes);
+
+/**
  * Faults [offset, offset + length) in for writing, in slices. The file system allocates, zeroes and
  * converts as for a write, but no byte that is there changes. -ECANCELED: `stop`, which may be NULL, has
- * become true. -EIO, -ENOSPC, -ERANGE, -ENOMEM.
+ * become true. What is damaged is noted and left as it is; -EIO: there is too much of that. -ENOSPC,
+ * -ERANGE, -ENOMEM.
  */
 MUST_CHECK int mapping_populate(const struct mapping *m, const struct export *e, uint64_t offset,
 				uint64_t length, const atomic_bool *stop);

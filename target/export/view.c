@@ -267,6 +267,8 @@ int view_new(struct export *e, uint32_t generation, const struct view *before,
 	if (ret)
 		return ret;
 	p.to = p.m->bytes;
+	/* Who had the file may have written them anew, or let them go: what is bad still is found so. */
+	damage_clear(e->damage, 0, UINT64_MAX - UINT32_MAX);
 	ret = make(&p, generation, view, err);
 	if (ret)
 		mapping_put(p.m);

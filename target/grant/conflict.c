@@ -100,7 +100,7 @@ static void on_ended(struct holding_range *r)
 	free(r);
 }
 
-static int recall(struct holding *h, uint64_t from, uint64_t to)
+int conflict_recall(struct holding *h, uint64_t from, uint64_t to)
 {
 	struct holding_range *r = calloc(1, sizeof(*r));
 
@@ -140,7 +140,7 @@ static int recall_part(const struct holding_conflict *c, uint64_t from, uint64_t
 			(*left)--;
 		if (*left == 0)
 			to = end;
-		err = recall(c->h, from, to);
+		err = conflict_recall(c->h, from, to);
 		if (err)
 			return err;
 		from = to;

@@ -91,6 +91,8 @@ static void finish(struct acquire *op, uint16_t status)
 		if (h->state == HOLDING_SERVING)
 			answer.held_length = range_held_length(h, op->want.offset);
 	}
+	if (status == LH_SC_DAMAGED)
+		answer.held_length = damage_length(h, op->want.offset, NULL);
 	list_del(&op->link);
 	list_del(&op->client_link);
 	list_del(&op->grow_link);
@@ -414,6 +416,8 @@ static uint16_t check(const struct acquire *op)
 		return NVME_SC_LBA_RANGE;
 	if (range_held_back(h, want->offset, NULL))
 		return LH_SC_RECALLING;
+	if (damage_length(h, want->offset, NULL))
+		return LH_SC_DAMAGED;
 	return NVME_SC_SUCCESS;
 }
 
@@ -455,6 +459,7 @@ static void consider(struct acquire *op)
 	}
 	/* The rest it asks for again, and is told to wait. */
 	(void)range_held_back(h, op->want.offset, &op->want.length);
+	(void)damage_length(h, op->want.offset, &op->want.length);
 	backed = grant_backed_from(h->current->view, op->want.offset, op->want.length);
 	if (!op->grown && wants_more(op, backed)) {
 		if (op->want.allocate && h->config.export.read_only) {
@@ -549,6 +554,7 @@ void grant_grow_next(struct holding *h)
 		return;
 	}
 	(void)range_held_back(h, op->want.offset, &op->want.length);
+	(void)damage_length(h, op->want.offset, &op->want.length);
 	/* Another acquire may have had it done meanwhile. */
 	backed = grant_backed_from(h->current->view, op->want.offset, op->want.length);
 	from = op->want.offset + backed;

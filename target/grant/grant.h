@@ -308,8 +308,9 @@ struct grant_answer {
 	uint32_t expiry_ms;
 	unsigned int access; /* that all of the grants have */
 	uint64_t covered_length;
-	uint64_t held_length; /* LH_SC_RECALLING: that a landlord has, from the offset on; 0: all */
-	bool reclaimed;	      /* the same: by holding_reclaim() */
+	/* From the offset on. LH_SC_RECALLING: that a landlord has; 0: all. LH_SC_DAMAGED: that are. */
+	uint64_t held_length;
+	bool reclaimed; /* the same: by holding_reclaim() */
 	unsigned int count;
 	struct lh_grant grants[LH_ACQUIRE_MAX_GRANTS]; /* wire format */
 };

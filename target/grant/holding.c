@@ -483,7 +483,11 @@ bool holding_warning(const struct holding *h, unsigned int i, char *text, size_t
 		left &= left - 1;
 	if (left)
 		export_warning_text(e, view_of(h), look_hole_bytes(h), left & -left, text, size);
-	return left != 0 || (i == 0 && look_warning(h, text, size));
+	if (left != 0)
+		return true;
+	if (look_warning(h, text, size) && i-- == 0)
+		return true;
+	return i == 0 && damage_warning(h, text, size);
 }
 
 /* Each once, and again if it had ceased to hold. */
@@ -532,6 +536,7 @@ static void publish(struct holding *h)
 		holding_changed(h, LH_CHANGE_REGRANT);
 	resize_served(h);
 	holding_log_warnings(h);
+	damage_check(h);
 	if (holding_is_starting(h))
 		holding_started(h, 0, text);
 	else

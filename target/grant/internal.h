@@ -280,6 +280,9 @@ struct holding {
 	struct punch punch;
 	struct resize resize;
 	struct look look;
+	uint64_t damage_found; /* export_bad_found(), as it was seen last */
+	struct export_range damage[EXPORT_MAX_BAD_RANGES]; /* which the log says */
+	unsigned int nr_damage;
 	struct ladder ladder;
 	struct list growers; /* acquires that wait for their holes to be filled */
 	bool growth_failed;  /* the last one, which the log says */
@@ -517,7 +520,17 @@ void local_stop(struct holding *h);
 /** A grant has gone. */
 void evict_check(struct holding *h);
 
+/* damage.c */
+/** Says what was found since the last time, and has clients let go of it. */
+void damage_check(struct holding *h);
+/** How much from `offset` on is damaged; 0: it is not, and `*length` ends before what is. */
+uint64_t damage_length(const struct holding *h, uint64_t offset, uint64_t *length);
+/** A sentence, if anything is. */
+bool damage_warning(const struct holding *h, char *text, size_t size);
+
 /* conflict.c */
+/** Has clients let go of it; nobody waits. -ENOMEM. */
+MUST_CHECK int conflict_recall(struct holding *h, uint64_t from, uint64_t to);
 /** A grant has gone. */
 void conflict_check(struct holding *h);
 

@@ -21,6 +21,7 @@ static void look_run(struct work *work)
 {
 	struct look *look = container_of(work, struct look, work);
 
+	export_bad_collect();
 	look->place = export_place(look->export);
 	if (look->counting)
 		look->count_err = export_hole_bytes(look->export, &look->blocks, &look->holes);
@@ -130,6 +131,7 @@ static void look_done(struct work *work)
 		log_warning("%s: %s", h->config.export.name, text);
 	if (h->look.comparing)
 		compare(h);
+	damage_check(h);
 	if (!h->stopped)
 		loop_timer_set(h->env->control, &h->look.timer,
 			       now_ns() + (h->look.again ? 0 : LOOK_NS));

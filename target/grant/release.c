@@ -182,6 +182,8 @@ static uint16_t check_remains(const struct release *r, const struct remains *x)
 		const uint64_t length = x->all[i].end - x->all[i].offset;
 		uint64_t kept = length;
 
+		if (damage_length(h, x->all[i].offset, &kept) || kept < length)
+			return LH_SC_DAMAGED;
 		if (range_held_back(h, x->all[i].offset, &kept) || kept < length)
 			return LH_SC_RECALLING;
 		if (grant_backed_from(h->current->view, x->all[i].offset, length) < length)

@@ -96,7 +96,9 @@ static void acquired(void *arg, const struct grant_answer *answer)
 	struct request *r = arg;
 
 	r->status = answer->status;
-	r->dw0 = answer->status == LH_SC_RECALLING ? held_units(answer) : answer->generation;
+	r->dw0 = answer->status == LH_SC_RECALLING || answer->status == LH_SC_DAMAGED
+			 ? held_units(answer)
+			 : answer->generation;
 	if (!answer->status)
 		put_reply(r, answer);
 	else

@@ -19,6 +19,8 @@
 #define SMART_SPARE_PERCENT 100 /* less would worry hosts */
 #define NS_PER_HOUR	    (3600 * NS_PER_S)
 
+DEFINE_COUNTER(media_errors, "media_errors",
+	       "Commands that were answered with a media error: damage, or a device that is gone");
 DEFINE_COUNTER(logged, "nvme_errors_logged", "Errors that controllers' error logs took");
 
 /* ---- errors ----------------------------------------------------------------------------------- */
@@ -131,6 +133,18 @@ static uint16_t location(const struct request *r)
 	}
 }
 
+/* The first block that is wrong, where that is known. */
+static uint64_t first_bad_lba(const struct request *r, uint64_t slba)
+{
+	const struct export *e = r->use && r->use->serving ? r->use->serving->view->export : NULL;
+	struct export_range bad;
+
+	if (!e || STATUS_TYPE(r->status) != STATUS_TYPE_MEDIA ||
+	    !export_bad(e, r->range.offset, r->range.length, &bad))
+		return slba;
+	return max_u64(bad.offset, r->range.offset) / export_lba_bytes(e);
+}
+
 void health_error(struct request *r)
 {
 	struct nvme_queue *nq = r->queue;
@@ -146,8 +160,13 @@ void health_error(struct request *r)
 	r->fault = 0;
 	if (nq->qid != 0 && STATUS_TYPE(r->status) == STATUS_TYPE_MEDIA &&
 	    STATUS_CODE(r->status) != NVME_SC_COMPARE_FAILED &&
-	    STATUS_CODE(r->status) != NVME_SC_ACCESS_DENIED)
+	    STATUS_CODE(r->status) != NVME_SC_ACCESS_DENIED) {
 		figures_count(&nq->figures.media_errors, 1);
+		counter_add(&media_errors, 1);
+		/* Clients that are granted it must hear of it. */
+		if (r->use && r->use->serving)
+			holding_suspect(r->use->serving->holding);
+	}
 	if (!nq->controller || !is_logged(r->status))
 		return;
 	r->status |= NVME_SC_MORE;
@@ -155,7 +174,8 @@ void health_error(struct request *r)
 	if (has_lba(r)) {
 		const struct nvme_command *sqe = request_sqe(r);
 
-		entry.lba = htole64((uint64_t)le32toh(sqe->cdw11) << 32 | le32toh(sqe->cdw10));
+		entry.lba = htole64(first_bad_lba(r, (uint64_t)le32toh(sqe->cdw11) << 32 |
+							     le32toh(sqe->cdw10)));
 	}
 	counter_add(&logged, 1);
 	error_log_add(&nq->controller->errors, &entry);

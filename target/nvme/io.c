@@ -129,13 +129,20 @@ static uint32_t check(struct request *r, const struct io_command *command)
 {
 	const struct resv_state *held = r->use->slot->reservation;
 	const struct view *view = r->use->serving->view;
+	struct export_range bad;
+	uint32_t status;
 
 	if (held && command->access != ACCESS_RESERVATION &&
 	    resv_conflicts(held, r->queue->controller, command->access == ACCESS_WRITES))
 		return NVME_SC_RESERVATION_CONFLICT | NVME_SC_DNR;
 	if (command->writes && export_read_only(view->export))
 		return NVME_SC_NS_WRITE_PROTECTED | NVME_SC_DNR;
-	return command->parse ? command->parse(r, view) : NVME_SC_SUCCESS;
+	status = command->parse ? command->parse(r, view) : NVME_SC_SUCCESS;
+	/* It is not touched again: on some machines that costs more than the command. */
+	if (!status && command->parse && !command->writes &&
+	    export_bad(view->export, r->range.offset, r->range.length, &bad))
+		return NVME_SC_READ_ERROR;
+	return status;
 }
 
 /* ---- the order -------------------------------------------------------------------------------- */

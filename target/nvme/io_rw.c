@@ -15,7 +15,8 @@ DEFINE_COUNTER(write_region, "nvme_write_region_bytes", "Written bytes straight 
 DEFINE_COUNTER(write_capsule, "nvme_write_capsule_bytes", "Written bytes that came in capsules");
 
 /*
- * The slices of the range as segments; false if part of it is not registered, it lies in more slices
+ * The slices of the range as segments; false if part of it is not registered, or damaged (an adapter
+ * that meets damage loses the queue), it lies in more slices
  * than one command carries, or the command has waited while another serving took over: what that one
  * leaves out may be somebody else's by now.
  */
@@ -24,10 +25,13 @@ static bool map_region(struct request *r)
 	const struct serving *s = r->use->serving;
 	const struct region *region = s->regions[r->queue->q.device];
 	uint64_t offset = r->range.offset;
+	struct export_range bad;
 	uint32_t left = r->range.length;
 	unsigned int n = 0;
 
 	if (!region || r->use->quiesced || !ns_is_current(r->use))
+		return false;
+	if (export_bad(s->view->export, offset, r->range.length, &bad))
 		return false;
 	while (left > 0) {
 		const struct region_slice *slice = region_find(region, offset);

@@ -74,13 +74,16 @@ static unsigned int count_parts(const struct request *r, unsigned int max_sge)
 }
 
 /*
- * Memory that is the file's own is missing, on our side: it was cut by somebody who did not ask. The
+ * Memory that is the file's own is missing, on our side: it was cut by somebody who did not ask, or is
+ * damaged, which the touch finds out. The
  * connection is lost with it; by the time the host comes again the file is served as it is.
  */
 static void check_memory(const struct request *r, enum fabric_status status)
 {
-	if (status == FABRIC_LOCAL_PROTECTION && r->keyed)
-		holding_suspect(r->use->serving->holding);
+	if (status != FABRIC_LOCAL_PROTECTION || !r->keyed)
+		return;
+	view_touch(r->use->serving->view, r->range.offset, r->range.length);
+	holding_suspect(r->use->serving->holding);
 }
 
 /* An unsignaled request completes only if it failed; its chain's last one then completes too. */

@@ -195,6 +195,41 @@ int export_backing(const struct export *e, uint64_t *blocks, uint64_t *size_byte
 	return export_size(e, size_bytes);
 }
 
+/* Its memory is never damaged. */
+bool export_bad(const struct export *e, uint64_t offset, uint64_t length, struct export_range *bad)
+{
+	(void)e;
+	(void)offset;
+	(void)length;
+	(void)bad;
+	return false;
+}
+
+unsigned int export_bad_ranges(const struct export *e,
+			       struct export_range ranges[EXPORT_MAX_BAD_RANGES])
+{
+	(void)e;
+	(void)ranges;
+	return 0;
+}
+
+uint64_t export_bad_found(const struct export *e)
+{
+	(void)e;
+	return 0;
+}
+
+void export_bad_collect(void)
+{
+}
+
+void view_touch(const struct view *view, uint64_t offset, uint64_t length)
+{
+	(void)view;
+	(void)offset;
+	(void)length;
+}
+
 unsigned int export_warnings(const struct export *e, const struct view *view, uint64_t hole_bytes)
 {
 	(void)e;
