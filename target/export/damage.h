@@ -12,7 +12,8 @@ struct damage {
 	pthread_mutex_t lock;
 	atomic_uint nr;
 	struct export_range list[EXPORT_MAX_BAD_RANGES];
-	_Atomic uint64_t found; /* export_bad_found() */
+	_Atomic uint64_t found;	    /* export_bad_found() */
+	_Atomic uint64_t list_hash; /* badblocks.c: of the device's own list, as it was seen last */
 };
 
 MUST_CHECK int damage_init(struct damage *d);

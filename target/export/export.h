@@ -335,7 +335,7 @@ const struct export_run *view_run_at(const struct view *view, uint64_t offset);
 /**
  * Is any of [offset, offset + length) known to be damaged? Then `*bad` is the first such range, whole
  * pages, which may reach outside. Bytes get there when an access of ours fails with poison, or the
- * kernel tells of it, and leave when they were written whole, given back to the file system, or looked
+ * kernel tells of it, or the device's list of bad blocks has it, and leave when they were written whole, given back to the file system, or looked
  * at anew by view_new(). Any thread; without damage a load.
  */
 bool export_bad(const struct export *e, uint64_t offset, uint64_t length, struct export_range *bad);
@@ -346,6 +346,8 @@ unsigned int export_bad_ranges(const struct export *e,
 uint64_t export_bad_found(const struct export *e);
 /** What the kernel has told of by a signal finds its export. Worker thread. */
 void export_bad_collect(void);
+/** On fsdax: a look at the bad blocks of the device, if it has others than the last time. Worker thread. */
+void export_bad_look(const struct export *e);
 
 /* ---- bytes ---------------------------------------------------------------------------------- */
 

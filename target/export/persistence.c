@@ -29,13 +29,24 @@ static void keep_cwd_apart(void)
 		done = unshare(CLONE_FS) == 0;
 }
 
+void persistence_begin(void)
+{
+	keep_cwd_apart();
+	(void)pthread_mutex_lock(&one_at_a_time);
+}
+
+void persistence_end(void)
+{
+	(void)pthread_mutex_unlock(&one_at_a_time);
+}
+
 static int look(struct pmem2_config *config, struct pmem2_source *source,
 		struct persistence *persistence)
 {
 	struct pmem2_map *map;
 	int ret;
 
-	(void)pthread_mutex_lock(&one_at_a_time);
+	persistence_begin();
 	ret = pmem2_map_new(&map, config, source);
 	if (!ret) {
 		persistence->persist = pmem2_get_persist_fn(map);
@@ -45,7 +56,7 @@ static int look(struct pmem2_config *config, struct pmem2_source *source,
 			pmem2_map_get_store_granularity(map) == PMEM2_GRANULARITY_BYTE;
 		ret = pmem2_map_delete(&map);
 	}
-	(void)pthread_mutex_unlock(&one_at_a_time);
+	persistence_end();
 	return ret;
 }
 

@@ -15,6 +15,10 @@ struct persistence {
 	bool caches_survive; /* the platform flushes them at power failure (eADR) */
 };
 
+/** Around every use of libpmem2 that looks devices up: one at a time, with a working directory apart. */
+void persistence_begin(void);
+void persistence_end(void);
+
 /**
  * Looks what the file's memory needs. It maps `piece` bytes for that, of which mappings are multiples; a
  * file that is shorter as a whole. `path` is for the sentence. Worker thread.

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "badblocks.h"
 #include "fill.h"
 #include "mapping.h"
 #include "unshare.h"
@@ -269,6 +270,7 @@ int view_new(struct export *e, uint32_t generation, const struct view *before,
 	p.to = p.m->bytes;
 	/* Who had the file may have written them anew, or let them go: what is bad still is found so. */
 	damage_clear(e->damage, 0, UINT64_MAX - UINT32_MAX);
+	badblocks_look(e);
 	ret = make(&p, generation, view, err);
 	if (ret)
 		mapping_put(p.m);

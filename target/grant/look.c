@@ -22,6 +22,7 @@ static void look_run(struct work *work)
 	struct look *look = container_of(work, struct look, work);
 
 	export_bad_collect();
+	export_bad_look(look->export);
 	look->place = export_place(look->export);
 	if (look->counting)
 		look->count_err = export_hole_bytes(look->export, &look->blocks, &look->holes);
