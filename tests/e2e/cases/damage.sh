@@ -60,7 +60,7 @@ damage $at 4096
 # Nobody knows yet. The first who reads it by block has an error for it, whatever becomes of his queue.
 lh_fails 'unrecovered read error' read --block "$(target data)" $at 512
 bad_is "$at+4096" || fail "what is known: $(bad)"
-# Known, it is refused at once, and costs nobody a connection; around it all is well.
+# Known, it is refused at once; around it all is well.
 for how in --block --direct; do
 	lh_fails 'unrecovered read error' read $how "$(target data)" $((at + 3584)) 512
 	lh_fails 'unrecovered read error' read $how "$(target data)" $((at - 4096)) 8192
@@ -82,6 +82,9 @@ client_end holder INT
 head -c 4096 /dev/urandom >"$tmp/page"
 lh_fails 'write fault' write --block "$(target data)" $at <"$tmp/page"
 bad_is "$at+4096" || fail "what is known after a write that failed: $(bad)"
+# A long one, which would go straight into the file's memory, has an end, too.
+head -c 262144 /dev/urandom >"$tmp/long"
+lh_fails 'write fault' write --block "$(target data)" $((at - 131072)) <"$tmp/long"
 lh write --block "$(target data)" $((at + 4096)) <"$tmp/page" || fail "a write beside it: $(cat "$tmp/err")"
 # A recall, and the next generation: it is served again, and the damage is still known.
 generation=$(field data generation)
@@ -104,8 +107,9 @@ wait_for 10 "a grant of all again" granted_are "0+$end"
 
 # A client that reads it by its own key loses the queue, not its program; and then it is known.
 damage $at 4096 $((4 << 20)) 8192
-lh_fails 'unrecovered read error' read --direct "$(target data)" $((4 << 20)) 8192
+lh read --direct --no-fallback "$(target data)" $((4 << 20)) 8192 && fail "it was read by its key"
 wait_for 10 "the damage that a client met" bad_is "$((4 << 20))+8192"
+lh_fails 'unrecovered read error' read --direct "$(target data)" $((4 << 20)) 8192
 wait_for 10 "grants around it" granted_are "0+$((4 << 20)) $(((4 << 20) + 8192))+$((end - (4 << 20) - 8192))"
 client_end holder INT
 # Mended by who owns the file: then all of it is looked at anew.
