@@ -30,6 +30,28 @@ void histogram_add(struct histogram *h, uint64_t ns)
 	atomic_fetch_add_explicit(&h->sum_ns, ns, memory_order_relaxed);
 }
 
+uint64_t histogram_count(const struct histogram *h)
+{
+	uint64_t n = 0;
+
+	for (unsigned int i = 0; i <= HISTOGRAM_BOUNDS; i++)
+		n += atomic_load_explicit(&h->buckets[i], memory_order_relaxed);
+	return n;
+}
+
+uint64_t histogram_at(const struct histogram *h, double part)
+{
+	const uint64_t all = histogram_count(h);
+	uint64_t n = 0;
+
+	for (unsigned int i = 0; i < HISTOGRAM_BOUNDS && all > 0; i++) {
+		n += atomic_load_explicit(&h->buckets[i], memory_order_relaxed);
+		if (n > 0 && (double)n >= part * (double)all)
+			return histogram_bounds_ns[i];
+	}
+	return all ? UINT64_MAX : 0;
+}
+
 const struct histogram *histogram_first(void)
 {
 	return first;

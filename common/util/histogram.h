@@ -23,6 +23,14 @@ struct histogram {
 	_Atomic uint64_t sum_ns;
 };
 
+/**
+ * A time that `part` (0 to 1) of all did not exceed: the bound of a bucket, ns. 0: there are none;
+ * UINT64_MAX: longer than all bounds. Any thread.
+ */
+uint64_t histogram_at(const struct histogram *h, double part);
+/** How many there are. */
+uint64_t histogram_count(const struct histogram *h);
+
 void histogram_register(struct histogram *h);
 /** Any thread. */
 void histogram_add(struct histogram *h, uint64_t ns);

@@ -43,7 +43,8 @@ enum lh_capability {
 	LH_CAP_DIRECT = 1 << 0,	  /* direct queues and grants */
 	LH_CAP_ALLOCATE = 1 << 1, /* Acquire may fill holes */
 	LH_CAP_COMMIT = 1 << 2,
-	LH_CAP_PART = 1 << 4, /* Release Part */
+	LH_CAP_PART = 1 << 4,  /* Release Part */
+	LH_CAP_WATCH = 1 << 5, /* LH_LOG_WATCH */
 };
 
 struct lh_identify {
@@ -130,7 +131,16 @@ enum lh_change {
 	LH_CHANGE_RECALL = 1,  /* stop, commit, release */
 	LH_CHANGE_REGRANT = 2, /* Acquire will work again; `generation` is the new one */
 	LH_CHANGE_EXPORT = 3,  /* size, rung or presence changed */
+	/* To who watches: it holds none of the bytes, and there is nothing for it to do. */
+	LH_CHANGE_RECALLING = 4, /* the file system wants the bytes back */
+	LH_CHANGE_RELEASED = 5,	 /* it has them */
 };
+
+/*
+ * Get Log Page of C1h, Log Specific Field (dword 10, bits 14:8): from now on this controller is told what
+ * becomes of recalls of what others hold, too, until it is reset. With LH_CAP_WATCH.
+ */
+#define LH_LOG_WATCH 0x01
 
 struct lh_change_entry {
 	le64 sequence;

@@ -16,26 +16,27 @@
 #define ANSWER_MAX (16u << 20)
 #define ANSWER_MS  10000
 
-static int open_socket(const char *path, int *out)
+static int open_socket(const char *path, int *out, struct errtext *err)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int fd;
 
 	if (strlen(path) >= sizeof(addr.sun_path))
-		return cli_failf(EXIT_USAGE, "%s: too long for a socket", path);
+		return errtext_set(err, EXIT_USAGE, "%s: too long for a socket", path);
 	memcpy(addr.sun_path, path, strlen(path) + 1);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		return cli_failf(EXIT_FAILED, "socket: %s", strerror(errno));
+		return errtext_set(err, EXIT_FAILED, "socket: %s", strerror(errno));
 	if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0) {
-		const int err = errno;
+		const int why = errno;
 
 		(void)close(fd);
-		return cli_failf(EXIT_NO_CONNECT, "no daemon answers at %s (%s): %s", path,
-				 strerror(err),
-				 err == EACCES ? "ask as the user that runs leaseholdd"
-					       : "is leaseholdd running? Its `admin_socket` may be "
-						 "elsewhere: give --socket PATH");
+		return errtext_set(err, EXIT_NO_CONNECT, "no daemon answers at %s (%s): %s", path,
+				   strerror(why),
+				   why == EACCES
+					   ? "ask as the user that runs leaseholdd"
+					   : "is leaseholdd running? Its `admin_socket` may be "
+					     "elsewhere: give --socket PATH");
 	}
 	*out = fd;
 	return 0;
@@ -79,24 +80,25 @@ static char *read_line(int fd, int ms)
 	return NULL;
 }
 
-static int take_answer(const char *path, const char *line, struct json_object **result)
+static int take_answer(const char *path, const char *line, struct json_object **result,
+		       struct errtext *err)
 {
 	struct json_object *answer = json_tokener_parse(line), *ok, *part;
 	int rc = 0;
 
 	if (!answer || !json_object_object_get_ex(answer, "ok", &ok)) {
 		(void)json_object_put(answer);
-		return cli_failf(EXIT_FAILED,
-				 "%s answers what is not understood here: is the daemon "
-				 "of another version?",
-				 path);
+		return errtext_set(err, EXIT_FAILED,
+				   "%s answers what is not understood here: is the daemon "
+				   "of another version?",
+				   path);
 	}
 	if (json_object_get_boolean(ok) && json_object_object_get_ex(answer, "result", &part))
 		*result = json_object_get(part);
 	else if (json_object_object_get_ex(answer, "error", &part))
-		rc = cli_failf(EXIT_FAILED, "%s", json_object_get_string(part));
+		rc = errtext_set(err, EXIT_FAILED, "%s", json_object_get_string(part));
 	else
-		rc = cli_failf(EXIT_FAILED, "the daemon says no, and not why");
+		rc = errtext_set(err, EXIT_FAILED, "the daemon says no, and not why");
 	(void)json_object_put(answer);
 	return rc;
 }
@@ -135,8 +137,8 @@ static char *exchange(int fd, struct json_object *request, int ms)
 	return read_line(fd, ms);
 }
 
-int admin_socket_wait(const char *path, struct json_object *request, int ms,
-		      struct json_object **result)
+int admin_socket_try(const char *path, struct json_object *request, int ms,
+		     struct json_object **result, struct errtext *err)
 {
 	char standard[sizeof(((struct sockaddr_un *)NULL)->sun_path)], *line = NULL;
 	int fd = -1, rc;
@@ -145,18 +147,27 @@ int admin_socket_wait(const char *path, struct json_object *request, int ms,
 		runtime_admin_socket(standard, sizeof(standard));
 		path = standard;
 	}
-	rc = open_socket(path, &fd);
+	rc = open_socket(path, &fd, err);
 	if (rc == 0) {
 		assert(fd >= 0);
 		line = exchange(fd, request, ms);
 		(void)close(fd);
-		rc = line ? take_answer(path, line, result)
-			  : cli_failf(EXIT_FAILED, "%s did not answer: look at the daemon's log",
-				      path);
+		rc = line ? take_answer(path, line, result, err)
+			  : errtext_set(err, EXIT_FAILED,
+					"%s did not answer: look at the daemon's log", path);
 	}
 	free(line);
 	(void)json_object_put(request);
 	return rc;
+}
+
+int admin_socket_wait(const char *path, struct json_object *request, int ms,
+		      struct json_object **result)
+{
+	struct errtext err;
+	int rc = admin_socket_try(path, request, ms, result, &err);
+
+	return rc ? cli_failf(rc, "%s", err.text) : 0;
 }
 
 int admin_socket_request(const char *path, struct json_object *request, struct json_object **result)

@@ -31,6 +31,10 @@ int admin_socket_request(const char *path, struct json_object *request,
 int admin_socket_wait(const char *path, struct json_object *request, int ms,
 		      struct json_object **result);
 
+/** The same with the sentence in `err` instead. */
+int admin_socket_try(const char *path, struct json_object *request, int ms,
+		     struct json_object **result, struct errtext *err);
+
 /** The same with a command that needs nothing more. */
 int admin_socket_ask(const char *path, const char *command, struct json_object **result);
 

@@ -31,7 +31,7 @@ struct verb {
 
 extern const struct verb verb_discover, verb_list, verb_put, verb_get, verb_hold, verb_read,
 	verb_write, verb_bench, verb_status, verb_stats, verb_listener, verb_referral, verb_export,
-	verb_reclaim, verb_reload, verb_doctor;
+	verb_reclaim, verb_reload, verb_doctor, verb_info, verb_watch, verb_top;
 
 /** Options that every verb with a target has; and the values that they leave. */
 struct target_options {
@@ -103,6 +103,9 @@ int cli_not_held(const struct lh_error *err, bool no_fallback, bool can_allocate
 /** lh_open() with the sentence printed, of an export that is not offline; 0 or the exit code. */
 int cli_open(const char *uri, const struct target_options *o, struct lh_client **client,
 	     struct lh_export **ex);
+/** The same of one that may be offline. */
+int cli_open_any(const char *uri, const struct target_options *o, struct lh_client **client,
+		 struct lh_export **ex);
 /** Closes both; an error of closing is printed. Returns `code`, or EXIT_FAILED if that was 0. */
 int cli_close(struct lh_client *client, struct lh_export *ex, int code);
 

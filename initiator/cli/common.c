@@ -223,10 +223,9 @@ static void on_lost(const struct lh_lost *lost, void *user)
 							   : 0));
 }
 
-int cli_open(const char *uri, const struct target_options *o, struct lh_client **client,
-	     struct lh_export **ex)
+int cli_open_any(const char *uri, const struct target_options *o, struct lh_client **client,
+		 struct lh_export **ex)
 {
-	struct lh_export_info info;
 	struct lh_error err;
 	int rc = lh_open(uri, &o->lh, client, ex, &err);
 
@@ -234,6 +233,18 @@ int cli_open(const char *uri, const struct target_options *o, struct lh_client *
 		return cli_fail_connect(&err);
 	connected = *client;
 	lh_client_on_lost(*client, on_lost, NULL);
+	return 0;
+}
+
+int cli_open(const char *uri, const struct target_options *o, struct lh_client **client,
+	     struct lh_export **ex)
+{
+	struct lh_export_info info;
+	struct lh_error err;
+	int rc = cli_open_any(uri, o, client, ex);
+
+	if (rc)
+		return rc;
 	/* It has no bytes, so that whatever is asked of it would end in an odd way. */
 	if (lh_export_info(*ex, false, &info, &err) == 0 && strcmp(info.state, "offline") == 0) {
 		rc = cli_failf(EXIT_FAILED,

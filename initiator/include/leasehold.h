@@ -182,9 +182,24 @@ struct lh_client_info {
 	bool direct; /* the target has the direct extension */
 	uint32_t recall_deadline_ms;
 	uint32_t max_transfer_bytes; /* of one block command; 0: no limit */
+	/* What follows is of the direct extension: false and 0 without. */
+	bool can_allocate;	  /* LH_HOLD_ALLOCATE */
+	bool can_split;		  /* lh_hold_narrow() gives back parts of a grant */
+	bool can_commit;	  /* a message makes direct writes durable */
+	bool can_flush;		  /* this machine's adapter can post an RDMA FLUSH */
+	bool can_watch;		  /* recalls are told to who only watches */
+	uint32_t grant_expiry_ms; /* unless renewed, which the library does; 0: never */
+	uint32_t max_grants;	  /* of one client */
+	uint64_t max_grant_bytes; /* of one request for grants */
 };
 
 void lh_client_info(struct lh_client *client, struct lh_client_info *info);
+
+/**
+ * How long the shortest command takes to the target and back, in ns: one Keep Alive on the admin queue,
+ * behind what is on it already. Waits for a connection that is lost. -ENOTCONN, or what else failed.
+ */
+int lh_ping(struct lh_client *client, uint64_t *ns, struct lh_error *err);
 
 /* ---- discovery ------------------------------------------------------------------------------- */
 
@@ -260,6 +275,12 @@ int lh_export_close(struct lh_export *ex);
 /** What the target last said of it; asks again if `refresh`. */
 int lh_export_info(struct lh_export *ex, bool refresh, struct lh_export_info *info,
 		   struct lh_error *err);
+
+/**
+ * The NGUID of the export's namespace, by which other hosts know it; asks the target. All zeros where it
+ * has none, or is not served now.
+ */
+int lh_export_nguid(struct lh_export *ex, uint8_t nguid[16], struct lh_error *err);
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
@@ -463,6 +484,53 @@ void lh_export_on_event(struct lh_export *ex, void (*fn)(const struct lh_event *
 
 /** "told", "released", "regranted" … */
 const char *lh_event_name(enum lh_event_kind kind);
+
+/* ---- watching -------------------------------------------------------------------------------- */
+
+enum lh_watch_kind {
+	LH_WATCH_BEGUN,	    /* what the export is when it is first looked at */
+	LH_WATCH_RECALLING, /* its file system wants the bytes back; block access goes on */
+	LH_WATCH_RELEASED,  /* it has them */
+	LH_WATCH_SERVED,    /* grants can be had, of `generation` */
+	LH_WATCH_RESIZED,
+	LH_WATCH_OFFLINE, /* the target does not have its file, or lists it no more */
+	LH_WATCH_CHANGED, /* another rung, durability, or flag: see lh_export_info() */
+	LH_WATCH_LOST,	  /* the connection; it is being made anew */
+	LH_WATCH_RECONNECTED,
+	LH_WATCH_MISSED, /* more happened than could be told; what follows is as it is now */
+};
+
+struct lh_watch_event {
+	enum lh_watch_kind kind;
+	uint64_t time_ns; /* CLOCK_MONOTONIC, when it was learned here */
+	uint64_t offset;  /* RECALLING, RELEASED: which bytes; length LH_ALL: all of them */
+	uint64_t length;
+	uint64_t size_bytes;
+	uint32_t generation;
+	const char *state; /* as in struct lh_export_info */
+	const char *rung;
+};
+
+#define LH_WATCH_EVENTS 256 /* kept until they are asked for; then LH_WATCH_MISSED */
+
+/**
+ * Has what happens to an export noted from now on, for lh_watch_next(), until it is closed. Needs no
+ * grant, holds nothing, and no recall waits for it. LH_WATCH_BEGUN comes first. Recalls are told as they
+ * happen by a target that can (lh_client_info.can_watch); of another only what is different
+ * afterwards is. -ENOMEM.
+ */
+int lh_watch(struct lh_export *ex, struct lh_error *err);
+
+/**
+ * The next event of an export under lh_watch(). -ETIMEDOUT after timeout_ms (-1: never). -ENOTCONN:
+ * there is none left, and the connection could not be made anew in reconnect_ms; asking again has it
+ * tried again. -EINVAL: it is not watched.
+ */
+int lh_watch_next(struct lh_export *ex, int timeout_ms, struct lh_watch_event *event,
+		  struct lh_error *err);
+
+/** "begun", "recalling", "served" … */
+const char *lh_watch_name(enum lh_watch_kind kind);
 
 struct lh_stats {
 	uint64_t direct_reads, direct_read_bytes;

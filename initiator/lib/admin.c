@@ -169,6 +169,7 @@ static void take_extension(struct lh_client *client, const struct nvme_id_ctrl *
 	client->ext.version = le16toh(ext.version);
 	client->ext.capabilities = le32toh(ext.capabilities);
 	client->ext.recall_deadline_ms = le32toh(ext.recall_deadline_ms);
+	client->ext.grant_expiry_ms = le32toh(ext.grant_expiry_ms);
 	client->ext.max_grants = le32toh(ext.max_grants);
 	client->ext.max_commit_ranges =
 		(uint32_t)min_u64(max_u64(le32toh(ext.max_commit_ranges), 1), LH_COMMIT_MAX_RANGES);
@@ -203,6 +204,33 @@ static int identify(struct lh_client *client, bool *discovery, struct errtext *e
 		*discovery = id->cntrltype == NVME_CNTRLTYPE_DISCOVERY;
 	}
 	free(id);
+	return rc;
+}
+
+int admin_ping(struct lh_client *client, struct errtext *err)
+{
+	struct simple s = {.opcode = NVME_ADMIN_KEEP_ALIVE};
+	struct nvme_completion cqe;
+
+	return run(client, fill_simple, &s, NULL, 0, &cqe, "Keep Alive", err);
+}
+
+int admin_nguid(struct lh_client *client, uint32_t nsid, uint8_t nguid[16], struct errtext *err)
+{
+	struct simple s = {.opcode = NVME_ADMIN_IDENTIFY,
+			   .nsid = nsid,
+			   .cdw10 = NVME_CNS_NS,
+			   .data_bytes = sizeof(struct nvme_id_ns)};
+	struct nvme_id_ns *ns = malloc(sizeof(*ns));
+	struct nvme_completion cqe;
+	int rc;
+
+	if (!ns)
+		return errtext_set(err, -ENOMEM, "out of memory");
+	rc = run(client, fill_simple, &s, ns, sizeof(*ns), &cqe, "Identify Namespace", err);
+	if (rc == 0)
+		memcpy(nguid, ns->nguid, sizeof(ns->nguid));
+	free(ns);
 	return rc;
 }
 
@@ -248,9 +276,11 @@ static int get_log(struct lh_client *client, uint8_t page, uint64_t offset, void
 		   uint32_t bytes, const char *what, struct errtext *err)
 {
 	const uint32_t numd = bytes / 4 - 1;
+	const bool watch = page == LH_LOG_RECALLS && atomic_load(&client->watching) &&
+			   (client->ext.capabilities & LH_CAP_WATCH);
 	struct simple s = {.opcode = NVME_ADMIN_GET_LOG_PAGE,
 			   .nsid = NVME_NSID_ALL,
-			   .cdw10 = page | (numd & 0xffff) << 16,
+			   .cdw10 = page | (watch ? LH_LOG_WATCH << 8 : 0) | (numd & 0xffff) << 16,
 			   .cdw11 = numd >> 16,
 			   .cdw12 = (uint32_t)offset,
 			   .cdw13 = (uint32_t)(offset >> 32),

@@ -28,6 +28,12 @@ MUST_CHECK int admin_changes(struct lh_client *client,
 					const struct lh_change_entry *change),
 			     bool *gap, struct errtext *err);
 
+/** Keep Alive, waited for. Blocks. */
+MUST_CHECK int admin_ping(struct lh_client *client, struct errtext *err);
+/** The namespace's NGUID by Identify; zeros if it is none, or not active. Blocks. */
+MUST_CHECK int admin_nguid(struct lh_client *client, uint32_t nsid, uint8_t nguid[16],
+			   struct errtext *err);
+
 /** Sends an Async Event Request; the answer sets client->aen_pending and wakes the service thread. */
 int admin_arm_event(struct lh_client *client);
 /** Sends Keep Alive; see client->keep_alive_since_ns. */

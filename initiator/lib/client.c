@@ -166,10 +166,13 @@ int client_refresh(struct lh_client *client, struct errtext *err)
 	list_for_each (pos, &client->exports) {
 		struct lh_export *ex = list_entry(pos, struct lh_export, link);
 
+		ex->watch.listed = false;
 		for (size_t i = 0; i < n; i++) {
 			if (le32toh(entries[i].nsid) == ex->nsid &&
-			    strcmp(entries[i].name, ex->name) == 0)
+			    strcmp(entries[i].name, ex->name) == 0) {
+				ex->watch.listed = true;
 				export_update(ex, &entries[i]);
+			}
 		}
 	}
 	(void)pthread_mutex_unlock(&client->lock);
@@ -296,6 +299,7 @@ static void on_change(struct lh_client *client, const struct lh_change_entry *ch
 
 		if (ex->nsid != le32toh(change->nsid))
 			continue;
+		watch_change(ex, change);
 		/* What wants a part comes by the direct queue; without one, nothing is held. */
 		if (change->change == LH_CHANGE_RECALL &&
 		    (change->offset || le64toh(change->length) != UINT64_MAX))
@@ -315,13 +319,15 @@ static void on_change(struct lh_client *client, const struct lh_change_entry *ch
 /* What has changed at the target: the export list says in full, the log in short. */
 static void take_events(struct lh_client *client)
 {
-	bool gap = false;
+	bool gap = false, fresh;
 
 	/* The sizes first: who acquires again should know how much there is. */
 	if (client_refresh(client, NULL) < 0)
 		return;
+	fresh = client->change_next == 0;
 	if (client->direct && admin_changes(client, on_change, &gap, NULL) < 0)
 		return;
+	watch_look(client, gap && !fresh);
 	if (gap) {
 		struct list *pos;
 
@@ -343,6 +349,8 @@ static void set_state(struct lh_client *client, enum client_state state, const s
 	(void)pthread_mutex_lock(&client->lock);
 	if (state == CLIENT_LIVE && client->state != CLIENT_LIVE)
 		client->epoch++;
+	if ((state == CLIENT_LIVE) != (client->state == CLIENT_LIVE))
+		watch_connection(client, state == CLIENT_LIVE);
 	client->state = state;
 	if (state == CLIENT_FAILED)
 		client->gave_up_ns = now_ns();
@@ -806,6 +814,16 @@ void lh_client_info(struct lh_client *client, struct lh_client_info *info)
 	info->direct = client->direct;
 	info->recall_deadline_ms = client->ext.recall_deadline_ms;
 	info->max_transfer_bytes = client->max_transfer_bytes;
+	if (client->direct) {
+		info->can_allocate = client->ext.capabilities & LH_CAP_ALLOCATE;
+		info->can_split = client->ext.capabilities & LH_CAP_PART;
+		info->can_commit = client->ext.capabilities & LH_CAP_COMMIT;
+		info->can_flush = client_can_flush(client);
+		info->can_watch = client->ext.capabilities & LH_CAP_WATCH;
+		info->grant_expiry_ms = client->ext.grant_expiry_ms;
+		info->max_grants = client->ext.max_grants;
+		info->max_grant_bytes = client->ext.max_grant_bytes;
+	}
 	(void)pthread_mutex_unlock(&client->lock);
 }
 

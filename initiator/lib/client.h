@@ -47,6 +47,7 @@ struct lh_client {
 		uint16_t version;
 		uint32_t capabilities;
 		uint32_t recall_deadline_ms;
+		uint32_t grant_expiry_ms;
 		uint32_t max_grants;
 		uint32_t max_commit_ranges;
 		uint64_t max_grant_bytes;
@@ -63,6 +64,7 @@ struct lh_client {
 	_Atomic bool stop;
 	_Atomic bool given_up;	  /* lh_client_give_up() */
 	_Atomic bool aen_pending; /* an event came: read the change log, send the request again */
+	_Atomic bool watching;	  /* somebody called lh_watch() */
 	_Atomic bool aer_out;	  /* a request is held by the target */
 	_Atomic uint64_t keep_alive_since_ns; /* sent and not answered; 0: answered */
 	uint64_t change_next;		      /* sequence of the first change not seen */

@@ -260,6 +260,7 @@ int lh_export_close(struct lh_export *ex)
 	rc = keeper_stop(ex);
 	(void)pthread_mutex_lock(&client->lock);
 	list_del(&ex->link);
+	watch_fini(&ex->watch);
 	(void)pthread_mutex_unlock(&client->lock);
 	list_for_each_safe (pos, tmp, &ex->holds)
 		free(list_entry(pos, struct lh_hold, link));

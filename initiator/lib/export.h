@@ -10,6 +10,7 @@
 
 #include "libleasehold/client.h"
 #include "libleasehold/direct.h"
+#include "libleasehold/watch.h"
 
 /** In the order of struct lh_stats. */
 enum stat {
@@ -124,6 +125,7 @@ struct lh_export {
 	char name[LH_NAME_BYTES];
 	uint32_t nsid;
 	uint32_t lba_bytes;
+	struct watch watch; /* client->lock */
 	_Atomic uint64_t size_bytes;
 	_Atomic uint64_t refreshed_ns;
 	_Atomic uint64_t stats[STAT_COUNT];

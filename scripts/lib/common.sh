@@ -13,7 +13,7 @@ die() {
 # Packages by purpose. Debian 12 and 13 have all of them.
 packages_build=(gcc cmake ninja-build pkg-config libc6-dev linux-libc-dev libibverbs-dev librdmacm-dev
 	ibverbs-providers libpmem2-dev libndctl-dev libdaxctl-dev liburing-dev libjson-c-dev libconfig-dev
-	libsystemd-dev libmicrohttpd-dev libcmocka-dev)
+	libsystemd-dev libmicrohttpd-dev libncurses-dev libcmocka-dev)
 packages_run=(jq procps util-linux python3 netcat-openbsd xfsprogs e2fsprogs)
 packages_model=(spin)
 packages_interop=(nvme-cli fio)

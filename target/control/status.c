@@ -6,6 +6,7 @@
 #include "control/verbs.h"
 
 #include "util/counter.h"
+#include "util/histogram.h"
 #include "wire/wire.h"
 
 #include <errno.h>
@@ -327,6 +328,31 @@ static void add_controller(const struct nvme_controller_status *status, void *ar
 	json_object_array_add(arg, o);
 }
 
+static void put_bound(struct json_object *o, const char *key, const struct histogram *h, double part)
+{
+	const uint64_t ns = histogram_at(h, part);
+
+	json_object_object_add(o, key, ns == UINT64_MAX ? NULL : json_object_new_uint64(ns));
+}
+
+/* How long recalls took since the start, and their parts; each at most so long. */
+static struct json_object *times_json(void)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (const struct histogram *h = histogram_first(); h; h = h->next) {
+		struct json_object *o = json_object_new_object();
+
+		put_text(o, "name", h->name);
+		put_number(o, "count", histogram_count(h));
+		put_bound(o, "p50_ns", h, 0.5);
+		put_bound(o, "p90_ns", h, 0.9);
+		put_bound(o, "p99_ns", h, 0.99);
+		json_object_array_add(list, o);
+	}
+	return list;
+}
+
 struct exports_list {
 	const struct admin_env *env;
 	struct json_object *list;
@@ -368,6 +394,7 @@ static int answer_status(const struct admin_env *env, struct admin_call *call,
 	json_object_object_add(o, "listeners", admin_listeners_json(env));
 	json_object_object_add(o, "exports", exports);
 	json_object_object_add(o, "clients", clients);
+	json_object_object_add(o, "times", times_json());
 	*result = o;
 	return 0;
 }

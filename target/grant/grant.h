@@ -31,7 +31,8 @@
 
 #define GRANT_CONFLICT_DEADLINES 5 /* of a recall that a block command waits for a grant to go */
 
-#define GRANT_DEFAULT_DEADLINE_MS    1000	       /* ask first; then fence */
+#define GRANT_DEFAULT_DEADLINE_MS    1000	      /* ask first; then fence */
+#define GRANT_WATCH_TELL_NS	     (10 * NS_PER_MS) /* a recall that is over by then is told when it is */
 #define GRANT_RECALL_AWAKE_NS	     (500 * NS_PER_US) /* that threads wait for answers unslept */
 #define GRANT_DEFAULT_MAX_PER_CLIENT 4096
 /*
@@ -152,6 +153,12 @@ struct holding_ops {
 	 * LH_CHANGE_REGRANT when a new generation is served. For events to controllers.
 	 */
 	void (*changed)(void *ctx, struct holding *h, unsigned int change);
+	/**
+	 * For who only watches: LH_CHANGE_RECALLING when a recall has begun and is not over soon,
+	 * LH_CHANGE_RELEASED when the landlord has the bytes. (0, UINT64_MAX): all of the export's.
+	 */
+	void (*recalled)(void *ctx, struct holding *h, unsigned int change, uint64_t offset,
+			 uint64_t length);
 };
 
 struct cache;
@@ -469,6 +476,7 @@ struct holding_range {
 	uint64_t from, to; /* with all of the slices that it touches */
 	struct loop_timer timer;
 	struct loop_msg drain_msg, seal_msg, unseal_msg, done_msg, ended_msg;
+	bool watchers_told;
 };
 
 /**

@@ -256,6 +256,7 @@ void holding_closed(struct holding *h)
 	if (h->state != HOLDING_OFFLINE) {
 		loop_timer_cancel(h->env->control, &h->timer);
 		loop_timer_cancel(h->env->control, &h->range_timer);
+		loop_timer_cancel(h->env->control, &h->watch_timer);
 		cache_leave(h);
 		h->state = HOLDING_OFFLINE;
 		if (h->start_err == 0)
@@ -273,6 +274,18 @@ void holding_closed(struct holding *h)
 void holding_changed(struct holding *h, enum lh_change change)
 {
 	h->env->ops->changed(h->env->ops_ctx, h, change);
+}
+
+void holding_recalled(struct holding *h, enum lh_change change, uint64_t offset, uint64_t length)
+{
+	h->env->ops->recalled(h->env->ops_ctx, h, change, offset, length);
+}
+
+static void tell_watchers(struct loop_timer *timer)
+{
+	struct holding *h = container_of(timer, struct holding, watch_timer);
+
+	holding_recalled(h, LH_CHANGE_RECALLING, 0, UINT64_MAX);
 }
 
 static void on_quiesced(struct loop_msg *msg)
@@ -386,6 +399,7 @@ static void count_recall(const struct recall_timeline *t)
 static void release_tenure(struct holding *h)
 {
 	uint64_t unlocked_ns;
+	bool was_served;
 	struct list *l;
 
 	assert(list_empty(&h->grants) && list_empty(&h->slabs) && h->nr_live == 0);
@@ -405,7 +419,8 @@ static void release_tenure(struct holding *h)
 		h->state = HOLDING_STARTING;
 		return;
 	}
-	if (h->state == HOLDING_RECALLING) {
+	was_served = h->state == HOLDING_RECALLING;
+	if (was_served) {
 		h->timeline.unlocked_ns = unlocked_ns;
 		count_recall(&h->timeline);
 		log_notice("%s: generation %u is released after %llu us", h->config.export.name,
@@ -421,6 +436,13 @@ static void release_tenure(struct holding *h)
 					    : "nobody else has the file open");
 	}
 	h->state = HOLDING_RELEASED;
+	if (was_served) {
+		if (loop_timer_armed(&h->watch_timer)) {
+			loop_timer_cancel(h->env->control, &h->watch_timer);
+			tell_watchers(&h->watch_timer);
+		}
+		holding_recalled(h, LH_CHANGE_RELEASED, 0, UINT64_MAX);
+	}
 	/* Nobody tries to take it, so nobody fails. */
 	if (h->kept > 0) {
 		resize_not_served(h);
@@ -613,6 +635,11 @@ static void carry_out(struct holding *h, const struct recall_actions *actions)
 	if (mask & RECALL_DO_CANCEL) {
 		holding_check_keys(h);
 		holding_check_drained(h);
+	}
+	/* Who only watches asks for logs then: not while a prompt answer is on its way. */
+	if (mask & RECALL_DO_TELL) {
+		h->watch_timer.fn = tell_watchers;
+		loop_timer_set(env->control, &h->watch_timer, now_ns() + GRANT_WATCH_TELL_NS);
 	}
 }
 

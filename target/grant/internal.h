@@ -296,6 +296,7 @@ struct holding {
 	uint64_t range_recalls;
 	struct range_timeline range_timeline; /* of the last one … */
 	uint64_t range_serial;		      /* … whose holding_range.serial is this */
+	struct loop_timer watch_timer;	      /* who watches is told of the recall then */
 	struct loop_timer range_timer;	      /* a return that failed is tried again */
 	unsigned int range_failures;
 	struct list evictions;
@@ -368,6 +369,8 @@ void holding_fail_start(struct holding *h, int err, const char *why);
 /** The export is closed: the last step of a stop. */
 void holding_closed(struct holding *h);
 void holding_changed(struct holding *h, enum lh_change change);
+/** The same of a recall: LH_CHANGE_RECALLING, LH_CHANGE_RELEASED. */
+void holding_recalled(struct holding *h, enum lh_change change, uint64_t offset, uint64_t length);
 /** What is worth a warning may have changed. */
 void holding_log_warnings(struct holding *h);
 /** True until holding_start() was answered. */

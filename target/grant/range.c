@@ -346,6 +346,14 @@ static bool kill_one(struct table_node *node, void *arg)
 	return true;
 }
 
+/* Once, and not before clients have had their time: who only watches asks for logs then. */
+static void tell_watchers(struct holding_range *r)
+{
+	if (!r->watchers_told)
+		holding_recalled(r->h, LH_CHANGE_RECALLING, r->offset, length_of(r));
+	r->watchers_told = true;
+}
+
 static void release(struct holding_range *r)
 {
 	struct range_timeline *t = timeline(r);
@@ -359,6 +367,8 @@ static void release(struct holding_range *r)
 		holding_changed(r->h, LH_CHANGE_REGRANT);
 	holding_stay_awake(r->h, false);
 	loop_post(r->h->env->control, &r->done_msg, on_done);
+	tell_watchers(r);
+	holding_recalled(r->h, LH_CHANGE_RELEASED, r->offset, length_of(r));
 }
 
 static void carry_out(struct holding_range *r, const struct range_actions *actions)
@@ -383,8 +393,10 @@ static void carry_out(struct holding_range *r, const struct range_actions *actio
 	}
 	if (mask & (RANGE_DO_FENCE_CLIENTS | RANGE_DO_FENCE_BLOCK))
 		counter_add(&range_fences, 1);
-	if (mask & RANGE_DO_FENCE_CLIENTS)
+	if (mask & RANGE_DO_FENCE_CLIENTS) {
 		fence_clients(r);
+		tell_watchers(r);
+	}
 	if (mask & RANGE_DO_FENCE_BLOCK)
 		env->ops->fence_range(env->ops_ctx, h, r->from, r->to - r->from);
 	if (mask & RANGE_DO_KILL_KEYS)

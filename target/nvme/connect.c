@@ -190,6 +190,7 @@ static void forget_settings(struct controller *c)
 	while (a->nr_held > 0)
 		request_release(a->held[--a->nr_held]);
 	a->async_config = 0;
+	atomic_store(&c->watching, false);
 	features_reset(c);
 	a->error_pending = a->error_masked = false;
 	a->ns_pending = a->ns_masked = a->vendor_pending = a->vendor_masked = false;

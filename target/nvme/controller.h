@@ -95,6 +95,7 @@ struct controller {
 	struct error_log errors; /* any reactor */
 	struct loop_msg error_msg;
 	_Atomic bool error_told; /* error_msg is on its way */
+	_Atomic bool watching;	 /* LH_LOG_WATCH: written by the admin queue's reactor */
 	_Atomic bool active;	 /* a command came since the last look of the keep-alive timer */
 
 	/* control */
@@ -163,6 +164,9 @@ struct direct_queue *controller_find_direct(struct controller *c, uint16_t dqid)
 /** Events (event.c): to every controller that this namespace concerns, or to one. */
 void controllers_ns_changed(struct nvme_target *t, const struct ns_home *home);
 void controllers_changed(struct nvme_target *t, const struct ns_home *home, unsigned int change);
+/** The same of a recall, to those that watch. */
+void controllers_recalled(struct nvme_target *t, const struct ns_home *home, unsigned int change,
+			  uint64_t offset, uint64_t length);
 /** Reactor: something of ours broke. */
 void controller_error_event(struct controller *c);
 /** `told`: it hears of it by another way, so this is for the log alone. */

@@ -392,6 +392,31 @@ void controllers_changed(struct nvme_target *t, const struct ns_home *home, unsi
 	send_to_all(t, home->subsystem, &event);
 }
 
+void controllers_recalled(struct nvme_target *t, const struct ns_home *home, unsigned int change,
+			  uint64_t offset, uint64_t length)
+{
+	struct holding_status status;
+	struct event_msg event = {
+		.change = (uint8_t)change,
+		.nsid = holding_nsid(home->holding),
+		.offset = offset,
+		.length = length,
+	};
+	struct list *l;
+
+	list_for_each (l, &t->controllers) {
+		struct controller *c = list_entry(l, struct controller, link);
+
+		if (c->subsystem != home->subsystem || !atomic_load(&c->watching))
+			continue;
+		if (!event.generation) {
+			holding_status(home->holding, &status);
+			event.generation = status.generation;
+		}
+		send_event(c, &event);
+	}
+}
+
 void controllers_resv_notice(struct nvme_target *t, const struct ns_home *home,
 			     const struct resv_notice *notice)
 {

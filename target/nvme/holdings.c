@@ -702,6 +702,17 @@ static void holdings_changed(void *ctx, struct holding *h, unsigned int change)
 		controllers_changed(t, &t->homes[slot], change);
 }
 
+static void holdings_recalled(void *ctx, struct holding *h, unsigned int change, uint64_t offset,
+			      uint64_t length)
+{
+	struct nvme_target *t = ctx;
+	unsigned int slot = home_of(t, h);
+
+	t->change_count++;
+	if (slot < NVME_MAX_NAMESPACES)
+		controllers_recalled(t, &t->homes[slot], change, offset, length);
+}
+
 static const struct holding_ops holding_ops = {
 	.publish = holdings_publish,
 	.quiesce = holdings_quiesce,
@@ -716,6 +727,7 @@ static const struct holding_ops holding_ops = {
 	.tell = holdings_tell,
 	.bind = holdings_bind,
 	.changed = holdings_changed,
+	.recalled = holdings_recalled,
 };
 
 const struct holding_ops *nvme_holding_ops(void)

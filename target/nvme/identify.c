@@ -80,7 +80,8 @@ static void fill_ours(const struct nvme_target *t, struct lh_identify *ours)
 
 	memcpy(ours->magic, LH_MAGIC, sizeof(ours->magic));
 	ours->version = htole16(LH_PROTOCOL_VERSION);
-	ours->capabilities = htole32(LH_CAP_DIRECT | LH_CAP_ALLOCATE | LH_CAP_COMMIT | LH_CAP_PART);
+	ours->capabilities = htole32(LH_CAP_DIRECT | LH_CAP_ALLOCATE | LH_CAP_COMMIT | LH_CAP_PART |
+				     LH_CAP_WATCH);
 	ours->recall_deadline_ms = htole32(h->deadline_ms);
 	ours->grant_expiry_ms = htole32(h->grant_expiry_ms);
 	ours->max_grants = htole32(h->max_grants_per_client);

@@ -112,6 +112,11 @@ static void fill_page(struct request *r)
 		break;
 	default:
 		assert(part.page == LH_LOG_RECALLS);
+		/* Before it is read: what comes behind what is in it now is told. */
+		if (part.specific & LH_LOG_WATCH) {
+			c->a.direct_aware = true;
+			atomic_store(&c->watching, true);
+		}
 		bytes = event_change_log(c, log);
 		break;
 	}

@@ -269,6 +269,7 @@ uint32_t log_part_parse(const struct nvme_command *sqe, const struct command *co
 
 	part->page = (uint8_t)(cdw10 & 0xff);
 	part->retain = (cdw10 & 1u << 15) != 0;
+	part->specific = (uint8_t)(cdw10 >> 8 & 0x7f);
 	part->offset = (uint64_t)le32toh(sqe->cdw13) << 32 | le32toh(sqe->cdw12);
 	if (part->offset % 4 != 0)
 		return REFUSED_IN(NVME_SC_INVALID_FIELD, cdw12);

@@ -222,7 +222,8 @@ MUST_CHECK int direct_message_parse(const void *data, uint32_t bytes,
 /** Get Log Page: the part that is asked for. Returns 0 or a refusal. */
 struct log_part {
 	uint8_t page;
-	bool retain; /* the event stays masked */
+	bool retain;	  /* the event stays masked */
+	uint8_t specific; /* the log specific field */
 	uint64_t offset;
 	uint32_t length;
 };

@@ -7,7 +7,7 @@
 readonly BUILDROOT_PACKAGES="
 	gcc-14-for-host gcc make patch xz-utils pahole libelf1t64 libssl3t64 libc6-dev
 	g++ cmake ninja-build pkgconf git python3 libibverbs-dev librdmacm-dev libpmem2-dev libndctl-dev libdaxctl-dev liburing-dev libcmocka-dev
-	libjson-c-dev libconfig-dev libsystemd-dev libmicrohttpd-dev libcap-dev uuid-dev libssl-dev
+	libjson-c-dev libconfig-dev libsystemd-dev libmicrohttpd-dev libncurses-dev libcap-dev uuid-dev libssl-dev
 	bash iproute2 iputils-ping procps kmod ndctl e2fsprogs xfsprogs util-linux rdma-core ibverbs-utils
 	ibverbs-providers rdmacm-utils perftest nvme-cli fio attr acl strace jq netcat-openbsd"
 

@@ -260,6 +260,17 @@ static void op_changed(void *ctx, struct holding *h, unsigned int change)
 	atomic_fetch_add(change == LH_CHANGE_REGRANT ? &rig->regrants : &rig->changes, 1);
 }
 
+static void op_recalled(void *ctx, struct holding *h, unsigned int change, uint64_t offset,
+			uint64_t length)
+{
+	struct rig *rig = ctx;
+
+	(void)h;
+	(void)offset;
+	(void)length;
+	atomic_fetch_add(change == LH_CHANGE_RECALLING ? &rig->recalling : &rig->released, 1);
+}
+
 static const struct holding_ops fake_reactors = {
 	.publish = op_publish,
 	.quiesce = op_quiesce,
@@ -274,6 +285,7 @@ static const struct holding_ops fake_reactors = {
 	.tell = op_tell,
 	.bind = op_bind,
 	.changed = op_changed,
+	.recalled = op_recalled,
 };
 
 /* ---- the host -------------------------------------------------------------------------------- */

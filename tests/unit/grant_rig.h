@@ -48,6 +48,7 @@ struct rig {
 	void (*quiesce_fn)(struct loop_msg *msg);
 	void (*publish_fn)(struct loop_msg *msg);
 	atomic_uint published, quiesced, sealed, fenced, told, regrants, changes, offline;
+	atomic_uint recalling, released; /* as who watches is told */
 };
 
 /** How the next rig_up() is configured. */

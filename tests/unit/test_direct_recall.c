@@ -66,6 +66,68 @@ static void test_recall(void **state)
 	host_close(&d.q);
 }
 
+static void read_log(struct host_queue *q, uint8_t page, uint8_t specific, uint32_t bytes)
+{
+	struct nvme_command *cmd = host_command(q, 0, NVME_ADMIN_GET_LOG_PAGE);
+
+	cmd->cdw10 = htole32(page | (uint32_t)specific << 8 | (bytes / 4 - 1) << 16);
+	host_keyed(q, cmd, bytes);
+	assert_int_equal(host_run(q, 64), NVME_SC_SUCCESS);
+}
+
+static void ask_for_event(struct host_queue *q)
+{
+	q->has_cid[EVENT_SLOT] = false;
+	(void)host_command(q, EVENT_SLOT, NVME_ADMIN_ASYNC_EVENT);
+	host_post(q, EVENT_SLOT, 64);
+}
+
+/* Who watches is told of what others hold: when it is wanted back, and when it is gone. Others are not. */
+static void test_watched(void **state)
+{
+	const uint32_t bytes = sizeof(struct lh_change_log) + 2 * sizeof(struct lh_change_entry);
+	const struct lh_change_entry *entry;
+	struct host_queue watcher, other;
+	struct direct d;
+	uint32_t generation;
+	int fd;
+
+	(void)state;
+	open_direct(&d);
+	(void)acquire(&d, 0, MIB(1), &generation);
+	(void)host_admin(&rig, &watcher);
+	(void)host_admin(&rig, &other);
+	read_log(&watcher, LH_LOG_RECALLS, LH_LOG_WATCH, bytes);
+	read_log(&other, LH_LOG_EXPORTS, 0, 16);
+	read_log(&other, LH_LOG_RECALLS, 0, bytes);
+	ask_for_event(&watcher);
+	ask_for_event(&other);
+	assert_int_equal(landlord_open(&d, QUIET_MS), -1);
+	assert_int_equal(host_wait(&watcher, EVENT_SLOT), NVME_SC_SUCCESS);
+	assert_int_equal(le32toh(watcher.by_cid[EVENT_SLOT].dw0),
+			 NVME_AEN_VENDOR | LH_CHANGE_RECALLING << 8 | LH_LOG_RECALLS << 16);
+	ask_for_event(&watcher);
+	read_log(&watcher, LH_LOG_RECALLS, LH_LOG_WATCH, bytes);
+	give_back(&d, generation);
+	fd = landlord_open(&d, STEP_MS);
+	assert_true(fd >= 0);
+	assert_int_equal(host_wait(&watcher, EVENT_SLOT), NVME_SC_SUCCESS);
+	read_log(&watcher, LH_LOG_RECALLS, 0, bytes);
+	assert_int_equal(le32toh(((const struct lh_change_log *)watcher.data)->count), 2);
+	entry = (const struct lh_change_entry *)(watcher.data + sizeof(struct lh_change_log));
+	assert_int_equal(entry[0].change, LH_CHANGE_RECALLING);
+	assert_int_equal(le32toh(entry[0].generation), generation);
+	assert_int_equal(entry[1].change, LH_CHANGE_RELEASED);
+	assert_true(le64toh(entry[1].length) == UINT64_MAX);
+	read_log(&other, LH_LOG_RECALLS, 0, bytes);
+	assert_int_equal(le32toh(((const struct lh_change_log *)other.data)->count), 0);
+	assert_false(other.has_cid[EVENT_SLOT]);
+	(void)close(fd);
+	host_close(&other);
+	host_close(&watcher);
+	host_close(&d.q);
+}
+
 /* A key that was given back reaches nothing, before the answer to Release. */
 static void test_released_key(void **state)
 {
@@ -241,6 +303,7 @@ static int run(const char *where)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_recall, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_watched, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_released_key, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_released_by_token, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_recall_waits, setup, teardown),

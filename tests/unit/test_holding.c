@@ -119,6 +119,8 @@ static void test_truncate(void **state)
 		(unsigned long long)us(status.last.retaken_ns - status.last.seen_ns),
 		(unsigned long long)us(status.last.serving_ns - status.last.seen_ns));
 	assert_int_equal(atomic_load(&rig.told), 1);
+	assert_int_equal(atomic_load(&rig.recalling), 1);
+	assert_int_equal(atomic_load(&rig.released), 1);
 	assert_int_equal(atomic_load(&rig.regrants), 1);
 	assert_int_equal(atomic_load(&rig.changes), 2); /* it came, and it changed its size */
 	/* 8: nothing has re-extended it. */
