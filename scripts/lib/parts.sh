@@ -32,7 +32,8 @@ part_descriptions=(
 	"interop:the kernel's own NVMe/RDMA host and nvme-cli in the testbed VM: rxe on ext4 and xfs, siw"
 	"adversary:clients that do harm on purpose, one kind a case, among others who notice nothing"
 	"storms:the canary, and some of the adversaries, over verbs in the testbed VM: ODP, and pinned by a livepatch"
-	"machines:vm, verbs, interop and storms as one part, two machines at once until all is done"
+	"reset:the testbed VM is reset while it is written to: what was promised is there when it is up again"
+	"machines:vm, verbs, interop, storms and a reset as one part, two machines at once until all is done"
 	"canary:blocks taken from an exported file, in every way there is, become another file's at once, under load"
 	"crash:power fails at moments of many runs, on a simulated medium: what was promised is there afterwards"
 	"tsan:unit tests, and end-to-end tests of what is threaded, under ThreadSanitizer"
@@ -48,7 +49,7 @@ list_parts() {
 	local d
 	for d in "${part_descriptions[@]}"; do printf '%-9s %s\n' "${d%%:*}" "${d#*:}"; done
 }
-part_needs_vm() { [[ " vm verbs interop storms machines " == *" $1 "* ]]; }
+part_needs_vm() { [[ " vm verbs interop storms reset machines " == *" $1 "* ]]; }
 
 # What a second try must not hide, whatever else the machine was doing.
 never_again='AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|Assertion .* failed|\*\*\* stack'
@@ -217,12 +218,22 @@ verbs_ext4() {
 		grep -vxF -f <(printf '%s\n' "${file_system_cases[@]}" "${ext4_cases[@]}" "${xfs_cases[@]}" "${second_verbs_cases[@]}"))
 	in_vm verbs-ext4 --fs ext4 -- "${rest[@]}"
 }
+# The build of Debian 13, whose libibverbs has RDMA FLUSH.
+verbs_flush() {
+	"$root/scripts/testbed" --quiet --root trixie --no-vm -- "$root/tests/debian13" --build >"$work/flush.build" 2>&1 || {
+		tail -n 40 "$work/flush.build"
+		fail verbs-flush "no build in the Debian 13 root"
+		return 1
+	}
+	run_e2e verbs-flush "$root/scripts/testbed" --quiet --timeout 600 --root trixie --fs ext4 -- \
+		"$root/tests/e2e/run" --retry --bin "$root/build-trixie" --times by-flush
+}
 verbs_stock() { in_vm verbs-stock --rdma stock -- stock-refused; }
 verbs_windows() { in_vm verbs-windows --rdma fixed-mw -- windows window-grants fabric-suite; }
 verbs_siw() { in_vm verbs-siw --rdma siw -- --fabric iwarp siw-peer; }
 verbs_device() { in_vm verbs-device --fs devdax -- device-dax; }
 verbs_more() { in_vm verbs-more --fs ext4 -- "${second_verbs_cases[@]}"; }
-verbs_jobs=(verbs_ext4 verbs_more verbs_windows verbs_device verbs_siw verbs_stock)
+verbs_jobs=(verbs_ext4 verbs_more verbs_windows verbs_flush verbs_device verbs_siw verbs_stock)
 
 # What the file system has a part in: on each of them. Of the others those that the second machine runs.
 interop_fs_cases=(filesystem fio landlord reset)
@@ -263,6 +274,19 @@ storm_pinned() { canary_in_vm pinned ext4 --klp pin -- every; }
 storm_adversary() { in_vm adversary-verbs --fs ext4 -- --cases "$root/tests/adversary/cases" "${adversary_verbs_cases[@]}"; }
 storm_jobs=(storm_odp storm_pinned storm_adversary)
 
+# reset FILE_SYSTEM RUNG: a machine that is reset while it is written to, and what it has kept.
+reset() {
+	local name=reset-$1-$2 log=$work/reset-$1-$2.log rc=0
+	"$root/tests/reset/run" --bin "$root/build-release" --fs "$1" --rung "$2" >"$log" 2>&1 || rc=1
+	grep -v '^PASS ' "$log"
+	if [ $rc -eq 0 ]; then pass "$name"; else fail "$name" "see above"; fi
+	return $rc
+}
+reset_ext4() { reset ext4 odp; }
+reset_xfs() { reset xfs odp; }
+reset_jobs=(reset_ext4 reset_xfs)
+
+part_reset() { prepare_vm reset && two_machines "${reset_jobs[@]}"; }
 part_vm() { prepare_vm vm && two_machines "${vm_jobs[@]}"; }
 part_verbs() { prepare_vm verbs && two_machines "${verbs_jobs[@]}"; }
 part_storms() { need_packages "${packages_interop[@]}" && prepare_vm storms && two_machines "${storm_jobs[@]}"; }
@@ -272,7 +296,7 @@ part_interop() { need_packages "${packages_interop[@]}" && prepare_vm interop &&
 part_machines() {
 	need_packages "${packages_interop[@]}" && prepare_vm machines || return 1
 	two_machines verbs_ext4 interop_ext4 vm_xfs interop_xfs vm_ext4 "${storm_jobs[@]}" verbs_more interop_siw \
-		verbs_windows verbs_device verbs_siw verbs_stock
+		verbs_windows verbs_flush reset_xfs verbs_device verbs_siw verbs_stock
 }
 
 part_clang() {
