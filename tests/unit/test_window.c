@@ -18,6 +18,7 @@ static struct rig_client one, two;
 
 static atomic_int failing; /* so many of the next fail */
 static atomic_uint registered;
+static atomic_int kill_failures;
 static atomic_uint killed;
 static atomic_int slabs_at_punch;  /* that were there when a hole was punched; -1: none was */
 static _Atomic uint64_t slab_iova; /* of the last one */
@@ -52,8 +53,11 @@ int __wrap_grant_slab_kill(struct grant_slab *slab);
 
 int __wrap_grant_slab_kill(struct grant_slab *slab)
 {
-	/* Late: whoever does not wait for it shows. */
-	(void)usleep(20000);
+	/* Tried again later: whoever does not wait for it shows. */
+	if (atomic_load(&kill_failures) > 0) {
+		atomic_fetch_sub(&kill_failures, 1);
+		return -EBUSY;
+	}
 	atomic_fetch_add(&killed, 1);
 	return __real_grant_slab_kill(slab);
 }
@@ -709,6 +713,7 @@ static void test_punch(void **state)
 	up();
 	(void)acquire(&one, MIB(2), KIB(4), RW);
 	assert_int_equal(rig_release(&one, 0, UINT64_MAX, 0), NVME_SC_SUCCESS);
+	atomic_store(&kill_failures, 7);
 	rig_call(&rig, punch_there, &p);
 	AWAIT(atomic_load(&p.err) <= 0);
 	assert_int_equal(atomic_load(&p.err), 0);
