@@ -328,7 +328,8 @@ static void add_controller(const struct nvme_controller_status *status, void *ar
 	json_object_array_add(arg, o);
 }
 
-static void put_bound(struct json_object *o, const char *key, const struct histogram *h, double part)
+static void put_bound(struct json_object *o, const char *key, const struct histogram *h,
+		      double part)
 {
 	const uint64_t ns = histogram_at(h, part);
 

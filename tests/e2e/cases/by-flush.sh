@@ -8,7 +8,7 @@ make_file "$files/data" 8
 add_export data "$files/data"
 set_option 'recall_deadline_ms = 300;'
 daemon_start
-rung=.exports[0].rungs[0]
+rung=".exports[0].rungs[0]"
 [ "$(status $rung.flush_proven)" = true ] || skip "no RDMA FLUSH here: $(status $rung.why)"
 lh_ok list "$(target)" -o json
 expect "the level" "$(jq -r '.[0].durability' "$tmp/out")" flush
