@@ -220,7 +220,7 @@ struct lh_admin_command {
 	le64 offset;	   /* bytes; a multiple of 4096 for Acquire and Release */
 	/* Bytes; a multiple of 4096 for Acquire and Release Part; Release: ~0 means to the end. */
 	le64 length;
-	le32 generation; /* Release, Renew: of the grants; Acquire: 0, or must match if not 0 */
+	le32 generation; /* Release: of the grants; Acquire: 0, or must match if not 0; Renew is of all */
 } __attribute__((packed, aligned(8)));
 static_assert(sizeof(struct lh_admin_command) == 64, "lh_admin_command");
 static_assert(offsetof(struct lh_admin_command, dqid) == 40, "lh_admin_command: cdw10");
