@@ -115,10 +115,10 @@ fails 'uri= is missing' no-uri
 fails 'no listener at' bad-port --uri=iwarp://127.0.0.1:1/data
 fails 'serves no export "nosuch"' bad-export --uri="$(target nosuch)"
 fails 'is of another fabric than fabric=verbs' bad-fabric --uri=iwarp://127.0.0.1/data --fabric=verbs
-fails 'persist=flush .*is not in this release' bad-persist --uri="$uri" --persist=flush
-fails 'persist=commit is of mode=direct' bad-commit --uri="$uri" --mode=block --persist=commit
+fails 'durability "none" here, not "flush"' bad-persist --uri="$uri" --rw=write --persist=flush
+fails 'are of mode=direct' bad-commit --uri="$uri" --mode=block --persist=commit
 fails 'durability "none" here' bad-level --uri="$uri" --rw=write --persist=read-after-write
-fails 'persist=read-after-write is of mode=direct' bad-read --uri="$uri" --mode=block --persist=read-after-write
+fails 'are of mode=direct' bad-read --uri="$uri" --mode=block --persist=read-after-write
 fails 'iodepth is more than 256' bad-depth --uri="$uri" --iodepth=257
 fails 'beyond the end' bad-range --uri="$uri" --size=17m
 fails 'no daemon answers at .*nosuch' bad-socket --uri="$uri" --recall_rate=5 --admin_socket="$tmp/nosuch"
