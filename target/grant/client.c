@@ -132,6 +132,7 @@ struct grant *client_grant_new(struct grant_client *client, struct holding *h, u
 		atomic_fetch_add_explicit(&h->nr_write_grants, 1, memory_order_relaxed);
 	list_push(&h->grants, &g->link);
 	h->nr_grants++;
+	h->granted_bytes += length;
 	list_push(&client->grants, &g->client_link);
 	list_init(&g->dying_link);
 	list_init(&g->slab_link);
@@ -150,6 +151,7 @@ void client_grant_free(struct grant *g)
 	(void)pthread_mutex_unlock(&g->h->table_lock);
 	list_del(&g->link);
 	g->h->nr_grants--;
+	g->h->granted_bytes -= g->node.end - g->node.offset;
 	list_del(&g->client_link);
 	list_del(&g->dying_link);
 	usage_drop(&g->client->usage, g->node.end - g->node.offset);

@@ -17,6 +17,8 @@
 #include "util/counter.h"
 #include "wire/wire.h"
 
+DEFINE_COUNTER(over_time, "acquires_over_recall_time",
+	       "Acquires of more than a recall of the export has time to give back");
 DEFINE_COUNTER(grants_made, "grants", "Grants given to direct clients");
 
 #define PAGE_BYTES KIB(4)
@@ -354,6 +356,11 @@ static void take(struct acquire *op, uint64_t length)
 	end = at + length;
 	if (!table_each(&op->h->table, at, end, no_conflict, &conflict)) {
 		finish(op, LH_SC_CONFLICT);
+		return;
+	}
+	if (!range_ok(op->h->granted_bytes, length, op->h->most_granted_bytes)) {
+		counter_add(&over_time, 1);
+		finish(op, LH_SC_LIMIT_EXPORT);
 		return;
 	}
 	status = usage_allow(&op->client->usage, op->h->env, op->h->nr_grants,

@@ -337,7 +337,10 @@ struct holding {
 	unsigned int nr_slabs, most_slabs; /* most: that a recall has time for */
 	struct list acquires;
 	unsigned int nr_grants; /* in the list … */
-	unsigned int nr_live;	/* … of which so many can be used */
+	uint64_t
+		granted_bytes; /* … with what overlaps counted twice, as its keys have to be killed twice */
+	uint64_t most_granted_bytes; /* that a recall has time for */
+	unsigned int nr_live;	     /* … of which so many can be used */
 	uint32_t next_id;
 
 	void (*start_done)(void *arg, int err, const char *why);

@@ -200,6 +200,25 @@ static uint64_t kill_all_ns(const struct holding *h)
 }
 
 /*
+ * What is left of the patience is for the bytes of grants, each time that they are granted. Where there are
+ * windows half of it is for slabs: what is bound to one costs no more for its bytes.
+ */
+static void afford(struct holding *h, uint64_t ns)
+{
+	uint64_t ns_per_gib = 0;
+
+	if (h->config.windows)
+		ns /= 2;
+	slab_afford(h, ns);
+	for (unsigned int i = 0; i < h->env->nr_devices; i++)
+		if (region_registers(h->probes[i].rung))
+			ns_per_gib = max_u64(ns_per_gib, h->probes[i].dereg_ns_per_gib);
+	/* In units of 4 KiB, so that nothing wraps: some hours by some TiB. */
+	h->most_granted_bytes =
+		ns_per_gib ? ns * (GIB(1) / KIB(4)) / ns_per_gib * KIB(4) : UINT64_MAX;
+}
+
+/*
  * Deregistration is part of a recall: that of so many bytes, and of all the grants that there may be,
  * must fit into who waits' patience.
  */
@@ -215,7 +234,7 @@ static int check_budget(struct holding *h, uint64_t bytes, struct errtext *err)
 		bytes_ns += h->probes[i].dereg_ns_per_gib / KIB(1) * mib;
 	need_ns = h->recall.limits.deadline_ns + bytes_ns + grants_ns;
 	if (need_ns <= patience_ns) {
-		slab_afford(h, patience_ns - need_ns);
+		afford(h, patience_ns - need_ns);
 		return 0;
 	}
 	if (watch)

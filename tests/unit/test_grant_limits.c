@@ -47,6 +47,51 @@ static uint16_t status_of(struct rig_client *c, uint64_t offset, uint64_t length
 	return rig_acquire(c, offset, length, LH_GRANT_READ).status;
 }
 
+/* ---- what a recall has time for ---------------------------------------------------------------- */
+
+#define NS_PER_GIB (20 * NS_PER_S)
+
+static bool slow; /* the adapter, to give memory back */
+
+int __real_region_probe(struct fabric_device *dev, const struct export *e,
+			enum region_choice choice, struct region_probe *result,
+			struct errtext *err);
+int __wrap_region_probe(struct fabric_device *dev, const struct export *e,
+			enum region_choice choice, struct region_probe *result,
+			struct errtext *err);
+int __wrap_region_probe(struct fabric_device *dev, const struct export *e,
+			enum region_choice choice, struct region_probe *result, struct errtext *err)
+{
+	int rc = __real_region_probe(dev, e, choice, result, err);
+
+	if (slow)
+		result->dereg_ns_per_gib = NS_PER_GIB;
+	return rc;
+}
+
+/* The same bytes over and over: each grant of them has a key, which a recall has to end. */
+static void test_time(void **state)
+{
+	const uint64_t each_ns = NS_PER_GIB / (GIB(1) / RIG_BYTES);
+	const uint64_t break_ns = (uint64_t)tenure_break_time_s() * NS_PER_S;
+	uint64_t granted = 0;
+
+	(void)state;
+	slow = true;
+	up(&rig_defaults);
+	slow = false;
+	while (granted < 1000 && status_of(&one, 0, RIG_BYTES) == NVME_SC_SUCCESS)
+		granted++;
+	assert_true(granted > 1);
+	assert_int_equal(status_of(&two, 0, RIG_BYTES), LH_SC_LIMIT_EXPORT);
+	/* With the file's own registrations, and the deadline. */
+	assert_true((granted + 1) * each_ns + rig_defaults.deadline_ms * NS_PER_MS <= break_ns / 4);
+	/* What is given back may be had again. */
+	assert_int_equal(rig_release(&one, 0, UINT64_MAX, 1), NVME_SC_SUCCESS);
+	assert_int_equal(status_of(&two, 0, RIG_BYTES), NVME_SC_SUCCESS);
+	down();
+}
+
 /* ---- bytes ------------------------------------------------------------------------------------ */
 
 static void fill_up(struct rig_client *c)
@@ -228,6 +273,7 @@ static void test_budget(void **state)
 static int run_group(const char *where)
 {
 	const struct CMUnitTest tests[] = {
+		leaks_test(test_time),
 		leaks_test(test_bytes),
 		leaks_test(test_bytes_of_a_recall),
 		leaks_test(test_bytes_of_a_fence),
