@@ -22,9 +22,10 @@
 #define DQ_BINDS    16 /* at once: a client has few acquires under way */
 static_assert(DQ_RECEIVES + DQ_SENDS + DQ_BINDS == DIRECT_QUEUE_COMPLETIONS,
 	      "room for completions");
-#define MSG_STRIDE   ((size_t)align_up(LH_MSG_MAX_BYTES, 64))
-#define SEND_STRIDE  ((size_t)align_up(sizeof(struct lh_msg_recall), 64))
-#define CREDIT_AFTER (LH_MSG_DEFAULT_CREDITS / 2) /* owed without anything to carry them */
+#define MSG_STRIDE	   ((size_t)align_up(LH_MSG_MAX_BYTES, 64))
+#define SEND_STRIDE	   ((size_t)align_up(sizeof(struct lh_msg_recall), 64))
+#define COMMIT_SLICE_BYTES MIB(1) /* of a Commit, between two looks whether it is to stop */
+#define CREDIT_AFTER	   (LH_MSG_DEFAULT_CREDITS / 2) /* owed without anything to carry them */
 
 static_assert(LH_MSG_MAX_BYTES <= 4096, "a message is small");
 
@@ -482,18 +483,23 @@ void direct_queue_bind(struct direct_queue *dq, struct grant_bind *bind,
 
 /* ---- Commit ----------------------------------------------------------------------------------- */
 
+/* In slices: a landlord waits for one of them at most, once what is committed is sealed (-ECANCELED). */
 static int persist_ranges(const struct dq_message *message)
 {
 	const struct view *view = message->use->serving->view;
+	int err = 0;
 
-	for (uint32_t i = 0; i < message->m.count; i++) {
-		int err = view_persist(view, le64toh(message->m.ranges[i].offset),
-				       le64toh(message->m.ranges[i].length));
+	for (uint32_t i = 0; err == 0 && i < message->m.count; i++) {
+		const uint64_t offset = le64toh(message->m.ranges[i].offset);
+		const uint64_t length = le64toh(message->m.ranges[i].length);
 
-		if (err)
-			return err;
+		for (uint64_t at = 0; err == 0 && at < length; at += COMMIT_SLICE_BYTES)
+			err = atomic_load_explicit(&message->at_work.stop, memory_order_relaxed)
+				      ? -ECANCELED
+				      : view_persist(view, offset + at,
+						     min_u64(COMMIT_SLICE_BYTES, length - at));
 	}
-	return 0;
+	return err;
 }
 
 static void answer(struct dq_message *message, uint16_t status)
@@ -515,7 +521,9 @@ static void commit_finish(struct dq_message *message, int err)
 	use->commits--;
 	ns_put(use);
 	if (!message->dq->q.failed)
-		answer(message, err ? nvme_status_from_errno(err) : NVME_SC_SUCCESS);
+		answer(message, err == -ECANCELED ? LH_SC_STALE_GENERATION
+				: err		  ? nvme_status_from_errno(err)
+						  : NVME_SC_SUCCESS);
 	queue_done_busy(&message->dq->q);
 }
 
@@ -557,7 +565,8 @@ static uint16_t check_commit(const struct dq_message *message, const struct ns_u
 			return LH_SC_STALE_GENERATION;
 		*total += length;
 	}
-	return NVME_SC_SUCCESS;
+	/* Some of it twice, or more often: nobody has reason to. */
+	return *total > view->size_bytes ? NVME_SC_INVALID_FIELD | NVME_SC_DNR : NVME_SC_SUCCESS;
 }
 
 static void commit(struct dq_message *message)
@@ -578,6 +587,7 @@ static void commit(struct dq_message *message)
 	ns_get(use);
 	use->commits++;
 	message->use = use;
+	atomic_store(&message->at_work.stop, false);
 	dq->q.busy++;
 	if (total <= NVME_REACTOR_COPY_BYTES) {
 		commit_finish(message, persist_ranges(message));

@@ -99,6 +99,24 @@ static bool commit_touches(const struct ns_commit *c, const struct holding_op *o
 	return false;
 }
 
+/*
+ * Who still waits for a Commit of what is sealed has given its grant back before it was answered, has none,
+ * or is fenced: it is not told that the bytes are durable, and nobody waits for all of them.
+ */
+static void stop_commits(const struct ns_slot *slot, const struct holding_op *op)
+{
+	struct list *ul, *l;
+
+	list_for_each (ul, &slot->uses) {
+		list_for_each (l, &list_entry(ul, struct ns_use, link)->commit_list) {
+			struct ns_commit *c = list_entry(l, struct ns_commit, link);
+
+			if (op->kind == OP_SEAL || commit_touches(c, op))
+				atomic_store(&c->stop, true);
+		}
+	}
+}
+
 /* Mostly the first that is looked at is in the way, or there are few. */
 static bool range_is_quiet(const struct ns_slot *slot, const struct holding_op *op)
 {
@@ -299,12 +317,14 @@ static void part_arrived(struct loop_msg *msg)
 	case OP_SEAL:
 		if (slot->current)
 			slot->current->sealed = true;
+		stop_commits(slot, op);
 		break;
 	case OP_FENCE_RANGE:
 		fence_range(slot, op);
 		break;
 	case OP_SEAL_RANGE:
 		list_push(&slot->seals, &part->seal->link);
+		stop_commits(slot, op);
 		break;
 	case OP_UNSEAL_RANGE:
 		unseal(slot, op);

@@ -179,6 +179,10 @@ static void test_commit_fails(void **state)
 static void test_commit_refused(void **state)
 {
 	static const struct lh_commit_range end_is_bad[] = {{0, 4096}, {TEST_FILE_BYTES, 1}};
+	const struct lh_commit_range all_twice[] = {
+		{.offset = 0, .length = htole64(TEST_FILE_BYTES)},
+		{.offset = 0, .length = htole64(TEST_FILE_BYTES)},
+	};
 	const struct lh_commit_range range = {0, 4096};
 	struct direct d, other;
 	uint32_t generation;
@@ -205,6 +209,9 @@ static void test_commit_refused(void **state)
 	assert_int_equal(commit(&d, generation, 4096, UINT64_MAX), NVME_SC_LBA_RANGE | DNR);
 	assert_int_equal(committed(&d, post_commit_as(&d, TEST_NSID, generation, end_is_bad, 2)),
 			 NVME_SC_LBA_RANGE | DNR);
+	/* All of it twice: whoever waits for that waits too long. */
+	assert_int_equal(committed(&d, post_commit_as(&d, TEST_NSID, generation, all_twice, 2)),
+			 NVME_SC_INVALID_FIELD | DNR);
 	assert_int_equal(atomic_load(&persists.begun), 0);
 	/* Making durable what is another's, or nobody's, harms nobody. */
 	assert_int_equal(commit(&d, generation, MIB(2), 4096), NVME_SC_SUCCESS);
