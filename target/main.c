@@ -553,6 +553,7 @@ static int run(struct daemon_config *config, bool level_given)
 	raise_limit(RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK");
 	raise_limit(RLIMIT_NOFILE, "RLIMIT_NOFILE");
 	export_kept_receive();
+	export_reserve_fds();
 	rc = make_runtime_dir(config, &err);
 	if (rc == 0)
 		rc = watch_signals(&d);

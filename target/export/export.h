@@ -69,6 +69,12 @@ struct export_identity {
  * `keep`: export_open() takes it. In main(), before any thread is made and any descriptor that may stay.
  */
 void export_kept_receive(void);
+/**
+ * Sets low descriptor numbers aside for files to come, so many at most and an eighth of RLIMIT_NOFILE: an
+ * export beyond has any number. In main(), before a device is opened; low_fd.c says what for.
+ */
+#define EXPORT_LOW_FDS 256
+void export_reserve_fds(void);
 /** What no export has taken is closed, and its lease let go. Any thread, once all are open. */
 void export_kept_drop(void);
 

@@ -21,6 +21,7 @@
 #include "fill.h"
 #include "identity.h"
 #include "kept.h"
+#include "low_fd.h"
 #include "overlay.h"
 #include "space.h"
 #include "unshare.h"
@@ -105,6 +106,8 @@ static int open_locked(struct export *e, const struct export_config *config, str
 	e->taken_over = e->fd >= 0;
 	if (e->fd < 0)
 		e->fd = open(e->path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	if (e->fd >= 0 && !e->taken_over)
+		e->fd = low_fd(e->fd);
 	if (e->fd < 0) {
 		ret = say_open(errno, e->path, err);
 		goto drop_lock;
@@ -127,7 +130,7 @@ static int open_locked(struct export *e, const struct export_config *config, str
 	return 0;
 
 close_fd:
-	(void)close(e->fd);
+	low_fd_close(e->fd);
 drop_lock:
 	lockfile_drop(&e->lock);
 	return ret;
@@ -346,7 +349,7 @@ void export_close(struct export *e)
 	}
 	if (e->keep)
 		kept_forget(e);
-	(void)close(e->fd);
+	low_fd_close(e->fd);
 	lockfile_drop(&e->lock);
 	free_strings(e);
 }

@@ -121,6 +121,27 @@ static unsigned int scratch_files(void)
 }
 
 /* Who looks opens nothing, so that a lease stays, and what is tried is tried beside the file. */
+/* Files have numbers below those of devices, which are opened after the numbers were set aside. */
+static void test_low_fd(void **state)
+{
+	const struct export_config config = config_of("a");
+	int device = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	(void)state;
+	assert_true(device >= 0);
+	make_file("a", MIB(1));
+	for (unsigned int round = 0; round < 2 * EXPORT_LOW_FDS; round++) {
+		struct export *e = must_open(&config);
+		int fd = export_fd(e);
+
+		assert_true(fd < device);
+		export_close(e);
+		/* It is nobody else's now. */
+		assert_true(fcntl(fd, F_GETFD) >= 0);
+	}
+	(void)close(device);
+}
+
 static void test_look(void **state)
 {
 	struct export_config config = config_of("looked");
@@ -641,6 +662,7 @@ static int run(const char *where)
 	const struct CMUnitTest tests[] = {
 		leaks_test(test_bad_files),
 		leaks_test(test_open),
+		leaks_test(test_low_fd),
 		leaks_test(test_look),
 		leaks_test(test_medium_refused),
 		leaks_test(test_inbound_refused),
@@ -664,6 +686,7 @@ static int run(const char *where)
 
 int main(void)
 {
+	export_reserve_fds();
 	tenure_block_signals();
 	if (export_guard_init())
 		return 1;
