@@ -11,6 +11,7 @@
 #include "util/list.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 struct export
 {
@@ -24,6 +25,7 @@ struct export
 	bool inbound_persistent;
 	bool keep, taken_over;
 	bool hugetlbfs;
+	atomic_bool blocks_behind; /* its end, seen once: all_there() in view.c */
 	enum export_medium medium;
 	struct device device;		/* EXPORT_DEVICE */
 	struct persistence persistence; /* of DAX */

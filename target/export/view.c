@@ -37,14 +37,20 @@ static int sync_file(const struct export *e)
 
 /*
  * Without FIEMAP (tmpfs, for one) what fallocate(2) got is told from a hole only by st_blocks. If
- * the file has a block for each of its bytes there are no holes, whatever SEEK_HOLE says. (Blocks
- * behind the end can make that wrong: then a hole is filled.)
+ * the file has a block for each of its bytes there are no holes, whatever SEEK_HOLE says. Unless it was
+ * ever seen to have blocks behind its end: then their number says nothing, and SEEK_HOLE is believed.
  */
-static bool all_there(const struct export *e)
+static bool all_there(struct export *e)
 {
 	struct stat st;
+	uint64_t bytes;
 
-	return !fstat(e->fd, &st) && (uint64_t)st.st_blocks * 512 >= (uint64_t)st.st_size;
+	if (fstat(e->fd, &st))
+		return false;
+	bytes = (uint64_t)st.st_blocks * 512;
+	if (bytes > align_up((uint64_t)st.st_size, export_page_bytes()))
+		atomic_store(&e->blocks_behind, true);
+	return bytes >= (uint64_t)st.st_size && !atomic_load(&e->blocks_behind);
 }
 
 /* What a view is made of. */
@@ -129,7 +135,7 @@ static int prepare_seek(const struct plan *p, struct extents *x)
  */
 static int prepare(const struct plan *p, struct extents *x)
 {
-	const struct export *e = p->e;
+	struct export *e = p->e;
 	int ret = 0;
 
 	*x = (struct extents){0};

@@ -491,6 +491,31 @@ static void test_tenure_again(void **state)
 	view_free(NULL);
 }
 
+/* On tmpfs what is missing is told by the number of blocks, which those behind the end must not make up for. */
+static void test_behind(void **state)
+{
+	struct view *view, *next;
+	struct errtext err;
+	struct export *e;
+
+	(void)state;
+	if (!dir_is_memory())
+		skip();
+	make_file("a", MIB(4));
+	fill_file("a", 0, MIB(4));
+	alter_file("a", FALLOC_FL_KEEP_SIZE, MIB(4), MIB(2));
+	e = open_file("a");
+	view = leased_view(e);
+	check_runs(view, RUNS(0, MIB(4)));
+	assert_int_equal(
+		fallocate(export_fd(e), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, MIB(2)), 0);
+	assert_int_equal(view_new(e, 2, view, NULL, &next, &err), 0);
+	view_free(view);
+	assert_int_equal(next->hole_bytes, MIB(2));
+	check_runs(next, RUNS(MIB(2), MIB(2)));
+	drop(next);
+}
+
 /* Who wants the file back does not wait until all of it has been made ready. */
 static void test_stopped_view(void **state)
 {
@@ -714,6 +739,7 @@ static int run(const char *where)
 		leaks_test(test_clone),
 		leaks_test(test_unshare),
 		leaks_test(test_tenure_again),
+		leaks_test(test_behind),
 		leaks_test(test_cwd),
 		leaks_test(test_addresses),
 		leaks_test(test_hugetlbfs),
