@@ -3,6 +3,7 @@
 #include "sim.h"
 
 #include <signal.h>
+#include <sys/time.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -143,13 +144,17 @@ bool pread_ring_poll(struct pread_ring *ring)
 
 /* ---- the program ---- */
 
+#define SEED_SECONDS 5 /* of the processor: hundreds of times what one takes */
+
 static void on_crash(int sig)
 {
 	static char text[256];
 	int n = snprintf(text, sizeof(text),
 			 "seed %llu: the target %s\nreplay: tests/sim/sim --seed %llu --verbose\n",
 			 (unsigned long long)sim.seed,
-			 sig == SIGABRT ? "gave up (an assertion, or abort)" : "crashed",
+			 sig == SIGABRT	    ? "gave up (an assertion, or abort)"
+			 : sig == SIGVTALRM ? "hangs"
+					    : "crashed",
 			 (unsigned long long)sim.seed);
 
 	(void)!write(STDOUT_FILENO, text, (size_t)n);
@@ -171,8 +176,12 @@ static void usage(FILE *to)
 
 static int run(uint64_t from, uint64_t seeds, uint64_t step)
 {
-	for (uint64_t i = 0; i < seeds; i += step)
+	for (uint64_t i = 0; i < seeds; i += step) {
+		const struct itimerval most = {.it_value.tv_sec = SEED_SECONDS};
+
+		(void)setitimer(ITIMER_VIRTUAL, &most, NULL);
 		world_run(from + i);
+	}
 	return 0;
 }
 
@@ -226,6 +235,7 @@ int main(int argc, char **argv)
 	(void)signal(SIGSEGV, on_crash);
 	(void)signal(SIGBUS, on_crash);
 	(void)signal(SIGFPE, on_crash);
+	(void)signal(SIGVTALRM, on_crash);
 	if (one) {
 		world_run(one);
 		printf("seed %llu: all promises kept\n", (unsigned long long)one);
