@@ -606,12 +606,13 @@ static int flush(struct probe_run *run, uint64_t remote, uint32_t rkey, uint32_t
 
 static int flush_refused(struct probe_run *run, const char *what, uint64_t remote, uint32_t rkey)
 {
-	int rc = flush(run, remote, rkey, 2 * EDGE_BYTES);
+	const uint32_t length = 2 * EDGE_BYTES;
+	int rc = flush(run, remote, rkey, length);
 
 	if (rc == 0)
 		return probe_fail(run, "%s was not refused", what);
 	if (rc < 0)
-		return status_fail(run, what, 0, 2 * EDGE_BYTES, rc);
+		return status_fail(run, what, 0, length, rc);
 	rc = probe_connect(run, run->pair_domain);
 	return rc ? rc : file_check(run, what, 0, 0);
 }
