@@ -183,31 +183,34 @@ static void removed(void *arg, int err, const char *why)
 	free(v);
 }
 
-/* Of verbs that take a name and nothing else. */
-static int get_call(struct admin_call *call, struct json_object *request, struct verb_call **v,
-		    struct errtext *err)
+/* Of a verb that takes a name and nothing else. */
+static int by_name(struct exports *x, struct admin_call *call, struct json_object *request,
+		   struct errtext *err,
+		   void (*fn)(struct exports *x, const char *name, exports_done_fn *done,
+			      void *arg),
+		   exports_done_fn *done)
 {
 	static const char *const known[] = {"v", "cmd", "name", NULL};
+	struct verb_call *v = NULL;
 	const char *name = "";
 	int rc = request_check_keys(request, known, err);
 
 	if (rc == 0)
 		rc = get_name(request, &name, err);
-	return rc ? rc : call_new(call, name, v, err);
+	if (rc == 0)
+		rc = call_new(call, name, &v, err);
+	if (rc)
+		return rc;
+	fn(x, v->name, done, v);
+	return ADMIN_LATER;
 }
 
 int admin_export_remove(const struct admin_env *env, struct admin_call *call,
 			struct json_object *request, struct json_object **result,
 			struct errtext *err)
 {
-	struct verb_call *v = NULL;
-	int rc = get_call(call, request, &v, err);
-
 	(void)result;
-	if (rc)
-		return rc;
-	exports_remove(env->exports, v->name, removed, v);
-	return ADMIN_LATER;
+	return by_name(env->exports, call, request, err, exports_remove, removed);
 }
 
 static void changed(void *arg, int err, const char *why)
@@ -222,28 +225,16 @@ int admin_export_offline(const struct admin_env *env, struct admin_call *call,
 			 struct json_object *request, struct json_object **result,
 			 struct errtext *err)
 {
-	struct verb_call *v = NULL;
-	int rc = get_call(call, request, &v, err);
-
 	(void)result;
-	if (rc)
-		return rc;
-	exports_offline(env->exports, v->name, changed, v);
-	return ADMIN_LATER;
+	return by_name(env->exports, call, request, err, exports_offline, changed);
 }
 
 int admin_export_online(const struct admin_env *env, struct admin_call *call,
 			struct json_object *request, struct json_object **result,
 			struct errtext *err)
 {
-	struct verb_call *v = NULL;
-	int rc = get_call(call, request, &v, err);
-
 	(void)result;
-	if (rc)
-		return rc;
-	exports_online(env->exports, v->name, added, v);
-	return ADMIN_LATER;
+	return by_name(env->exports, call, request, err, exports_online, added);
 }
 
 int admin_export_resize(const struct admin_env *env, struct admin_call *call,

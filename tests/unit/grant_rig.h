@@ -187,4 +187,19 @@ uint64_t rig_landlord_join(struct rig_landlord *l);
 void landlord_truncate(struct rig_landlord *l);
 void landlord_open_close(struct rig_landlord *l);
 
+/** One of an answer's, in host order. */
+static inline struct lh_grant rig_grant_of(const struct grant_answer *answer, unsigned int i)
+{
+	struct lh_grant g;
+
+	assert_int_equal(answer->status, NVME_SC_SUCCESS);
+	assert_true(i < answer->count);
+	g = answer->grants[i];
+	g.offset = le64toh(g.offset);
+	g.length = le64toh(g.length);
+	g.address = le64toh(g.address);
+	g.rkey = le32toh(g.rkey);
+	return g;
+}
+
 #endif

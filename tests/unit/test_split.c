@@ -59,26 +59,11 @@ static void down(void)
 	rig_down(&rig);
 }
 
-/* In host order. */
-static struct lh_grant grant_of(const struct grant_answer *answer, unsigned int i)
-{
-	struct lh_grant g;
-
-	assert_int_equal(answer->status, NVME_SC_SUCCESS);
-	assert_true(i < answer->count);
-	g = answer->grants[i];
-	g.offset = le64toh(g.offset);
-	g.length = le64toh(g.length);
-	g.address = le64toh(g.address);
-	g.rkey = le32toh(g.rkey);
-	return g;
-}
-
 static struct lh_grant acquire(struct rig_client *c, uint64_t offset, uint64_t length,
 			       unsigned int access)
 {
 	const struct grant_answer answer = rig_acquire(c, offset, length, access);
-	const struct lh_grant g = grant_of(&answer, 0);
+	const struct lh_grant g = rig_grant_of(&answer, 0);
 
 	assert_int_equal(answer.count, 1);
 	assert_int_equal(answer.access, access);
@@ -89,7 +74,7 @@ static struct lh_grant acquire(struct rig_client *c, uint64_t offset, uint64_t l
 static void assert_remain(const struct grant_answer *answer, unsigned int i, uint64_t offset,
 			  uint64_t length)
 {
-	const struct lh_grant g = grant_of(answer, i);
+	const struct lh_grant g = rig_grant_of(answer, i);
 
 	assert_int_equal(g.offset, offset);
 	assert_int_equal(g.length, length);
@@ -180,8 +165,8 @@ static void test_middle(void **state)
 	assert_remain(&rest, 0, 0, KIB(16));
 	assert_remain(&rest, 1, KIB(32), KIB(32));
 	assert_int_equal(rig_status(&rig).grants, 2);
-	low = grant_of(&rest, 0);
-	high = grant_of(&rest, 1);
+	low = rig_grant_of(&rest, 0);
+	high = rig_grant_of(&rest, 1);
 	assert_works(&one, &low, 0);
 	assert_works(&one, &low, KIB(16) - 1);
 	assert_works(&one, &high, 0);
@@ -193,7 +178,7 @@ static void test_middle(void **state)
 	assert_refused(&one, &high, KIB(32));
 	/* Others get what was given back, and no byte more. */
 	theirs = rig_acquire(&two, KIB(16), KIB(16), RW);
-	between = grant_of(&theirs, 0);
+	between = rig_grant_of(&theirs, 0);
 	assert_works(&two, &between, 0);
 	assert_int_equal(rig_acquire(&two, KIB(12), KIB(4), LH_GRANT_READ).status, LH_SC_CONFLICT);
 	assert_int_equal(rig_acquire(&two, KIB(32), KIB(4), LH_GRANT_READ).status, LH_SC_CONFLICT);
@@ -212,7 +197,7 @@ static void test_ends(void **state)
 	assert_int_equal(rest.count, 1);
 	assert_int_equal(rest.access, LH_GRANT_READ);
 	assert_remain(&rest, 0, KIB(20), KIB(60));
-	g = grant_of(&rest, 0);
+	g = rig_grant_of(&rest, 0);
 	assert_refused(&one, &g, 0); /* for reading still */
 	rest = rig_release_part(&one, KIB(76), UINT64_MAX);
 	assert_int_equal(rest.count, 1);
@@ -507,8 +492,8 @@ static void test_range(void **state)
 	rest = rig_release_part(&one, KIB(16), KIB(16));
 	assert_int_equal(rest.count, 2);
 	await(&proven);
-	low = grant_of(&rest, 0);
-	high = grant_of(&rest, 1);
+	low = rig_grant_of(&rest, 0);
+	high = rig_grant_of(&rest, 1);
 	assert_works(&one, &low, KIB(16) - 1);
 	assert_works(&one, &high, 0);
 	assert_int_equal(rig_status(&rig).generation, 1);

@@ -112,25 +112,11 @@ static void down(void)
 	rig_down(&rig);
 }
 
-static struct lh_grant grant_of(const struct grant_answer *answer, unsigned int i)
-{
-	struct lh_grant g;
-
-	assert_int_equal(answer->status, NVME_SC_SUCCESS);
-	assert_true(i < answer->count);
-	g = answer->grants[i];
-	g.offset = le64toh(g.offset);
-	g.length = le64toh(g.length);
-	g.address = le64toh(g.address);
-	g.rkey = le32toh(g.rkey);
-	return g;
-}
-
 static struct lh_grant acquire(struct rig_client *c, uint64_t offset, uint64_t length,
 			       unsigned int access)
 {
 	const struct grant_answer answer = rig_acquire(c, offset, length, access);
-	const struct lh_grant g = grant_of(&answer, 0);
+	const struct lh_grant g = rig_grant_of(&answer, 0);
 
 	assert_int_equal(answer.count, 1);
 	assert_int_equal(g.length, length);
@@ -284,7 +270,7 @@ static void test_slices(void **state)
 	assert_int_equal(answer.count, 2);
 	assert_int_equal(answer.covered_length, KIB(128));
 	for (unsigned int i = 0; i < 2; i++) {
-		const struct lh_grant g = grant_of(&answer, i);
+		const struct lh_grant g = rig_grant_of(&answer, i);
 
 		assert_works(&one, &g, KIB(64) - 8);
 	}
@@ -392,8 +378,8 @@ static void test_part(void **state)
 	before = keys();
 	rest = rig_release_part(&one, KIB(16), KIB(16));
 	assert_int_equal(rest.count, 2);
-	low = grant_of(&rest, 0);
-	high = grant_of(&rest, 1);
+	low = rig_grant_of(&rest, 0);
+	high = rig_grant_of(&rest, 1);
 	assert_int_equal(keys(), before + 1);
 	assert_int_equal(atomic_load(&registered), 1);
 	assert_works(&one, &low, KIB(16) - 8);
@@ -645,8 +631,8 @@ static void test_range_splits(void **state)
 	rest = rig_release_part(&one, KIB(16), KIB(16));
 	assert_int_equal(rest.count, 2);
 	AWAIT(atomic_load(&proven));
-	low = grant_of(&rest, 0);
-	high = grant_of(&rest, 1);
+	low = rig_grant_of(&rest, 0);
+	high = rig_grant_of(&rest, 1);
 	assert_works(&one, &low, KIB(16) - 8);
 	assert_works(&one, &high, 0);
 	assert_int_equal(atomic_load(&one.bound), 3);
