@@ -178,7 +178,8 @@ static bool lock_narrow(struct interlock *il, struct interlock_node *n)
 		list_push(&il->shards[shard].nodes, &n->links[i].link);
 	}
 	atomic_store_explicit(&n->blockers, blockers, memory_order_relaxed);
-	for (unsigned int i = 0; i < n->nr_links; i++)
+	/* Once the last is given back, whoever granted the node may have freed it. */
+	for (unsigned int i = 0, nr_links = n->nr_links; i < nr_links; i++)
 		shard_unlock(&il->shards[n->links[i].shard]);
 	return blockers == 0;
 }
