@@ -247,7 +247,7 @@ static void wait_rounds(const char *file, uint64_t rounds, uint64_t grants, cons
 		die("%s is too small for %llu grants", file, (unsigned long long)grants);
 	lh_client_info(client, &info);
 	if (strcmp(manner, "slow") == 0)
-		atomic_store(&late_ns, info.recall_deadline_ms * NS_PER_MS / 2);
+		atomic_store(&late_ns, info.recall_deadline_ms * NS_PER_MS / 10 * 9);
 	else if (strcmp(manner, "dead") == 0)
 		atomic_store(&late_ns, info.recall_deadline_ms * NS_PER_MS * 2);
 	else if (strcmp(manner, "prompt") != 0)

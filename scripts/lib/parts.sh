@@ -367,7 +367,7 @@ part_crash() {
 
 part_canary() {
 	ensure_build release || return 1
-	run_e2e canary "$root/tests/e2e/run" --retry --say --jobs 2 --bin "$root/build-release" --cases "$root/tests/canary/cases" every unlink holes
+	run_e2e canary "$root/tests/e2e/run" --retry --say --jobs 2 --bin "$root/build-release" --cases "$root/tests/canary/cases" every unlink holes refill
 }
 
 part_fuzz() {

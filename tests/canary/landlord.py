@@ -9,6 +9,7 @@ OP is what is done with the LENGTH bytes at OFFSET, the arena, round after round
   truncate   the file ends there, and is as long as before again when the canary has gone
   punch      a hole
   collapse   they are cut out, what lies behind moves there, and later back again
+  refill     a hole, filled again by a local pwrite: what is there stays so while the file is open here
   unlink     the file goes as a whole; COMMAND ends its export; once
   clone-out  the canary is a clone of them, and must stay so
   clone-in   they are a clone of the canary
@@ -85,7 +86,7 @@ class Landlord:
         self.waits = []
         self.given = self.of = self.rounds = 0
         self.had = set()
-        self.fd = -1
+        self.fd, self.at = -1, 0
 
     # ---- the export
 
@@ -174,7 +175,7 @@ class Landlord:
         self.check()
 
     def check(self):
-        got = os.pread(self.fd, self.length, 0)
+        got = os.pread(self.fd, self.length, self.at)
         if got == self.text:
             return
         bad = next(i for i, (a, b) in enumerate(zip(got, self.text)) if a != b)
@@ -212,6 +213,16 @@ class Landlord:
         self.watch()
         self.free()
         self.restore()
+
+    def refill(self):
+        self.fd, self.at = self.open(), self.offset
+        fallocate(self.fd, KEEP_SIZE | PUNCH_HOLE, self.offset, self.length)
+        self.allocate(self.fd, 0, self.offset, self.length)
+        self.text = pattern(f"round {self.rounds}: filled here. ".encode(), self.length)
+        os.pwrite(self.fd, self.text, self.offset)
+        self.watch(0.1)
+        os.close(self.fd)
+        self.given = self.of = 1
 
     def collapse(self):
         fd = self.open()

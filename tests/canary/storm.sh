@@ -13,12 +13,13 @@
 #
 # A case may set `prepare`, as the export has it. One that sets `unshare` has its clones unshared for who wants
 # grants: then whoever writes blindly uses no block commands, and the landlord's round goes on until all of the
-# arena is granted again beside the clone.
+# arena is granted again beside the clone. One that sets `directly` has whoever writes blindly use no block
+# commands, either.
 canary=$(dirname "${BASH_SOURCE[0]}")
 . "$E2E_LIB/blocks.sh"
 seconds=${LEASEHOLD_CANARY_SECONDS:-10} rung=${LEASEHOLD_CANARY_RUNG-}
 arena=$((8 << 20)) arena_bytes=$((12 << 20))
-unshare=${unshare-} prepare=${prepare-}
+unshare=${unshare-} prepare=${prepare-} directly=${directly-$unshare}
 # How many the landlord waits for each time.
 grants=2
 [ "$rung" != staged ] || grants=0
@@ -36,12 +37,12 @@ load() {
 }
 
 # load_blindly OFFSET LENGTH: whatever can be written there, by grants where there are such; by nothing else
-# where clones are unshared.
+# if it has to be `directly`.
 load_blindly() {
 	if [ "$rung" = staged ]; then
 		load blind 2 block range "$1" "$2" blind
 	else
-		load blind 2 range "$1" "$2" blind ${unshare:+no-fallback}
+		load blind 2 range "$1" "$2" blind ${directly:+no-fallback}
 	fi
 }
 
@@ -125,6 +126,7 @@ act() {
 	case $op in
 	clone-out) left=$((8 << 20)) ;;
 	clone-in) left=$(((8 << 20) + arena_bytes)) percent=95 ;; # the canary is there before
+	refill) left=$(((2 << 20) + arena_bytes)) ;;
 	esac
 	# What is parted takes as much again, and what was freed just before is free when the journal says so.
 	[ -z "$unshare" ] || left=$((left + 4 * arena_bytes))
@@ -146,7 +148,7 @@ rewritten() {
 # storm OP...: one after another, under the same loads.
 storm() {
 	local op
-	[ -z "$unshare" ] || [ "$rung" != staged ] || skip "nobody has grants on the staged rung"
+	[ -z "$directly" ] || [ "$rung" != staged ] || skip "nobody has grants on the staged rung"
 	serve_arena
 	start_loads
 	for op in "$@"; do
