@@ -19,6 +19,7 @@ packages_model=(spin)
 packages_interop=(nvme-cli fio)
 packages_peers=(libfabric-dev ucx-utils iperf3 nbdkit fio gnuplot-nox fonts-dejavu-core)
 packages_vm_peers=(perftest fio nvme-cli nfs-kernel-server nfs-common fdisk gnuplot-nox fonts-dejavu-core)
+packages_package=(dpkg-dev file scdoc gzip)
 packages_docs=(scdoc man-db mandoc)
 packages_lint=(clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev shellcheck)
 

@@ -22,6 +22,7 @@ part_descriptions=(
 	"verbs:all other end-to-end tests over verbs in the testbed VM, the fabric suite, other adapters, siw as peer"
 	"clang:the same build with clang"
 	"debian13:the build, unit tests and some end-to-end tests in a Debian 13 root, with its compiler and libraries"
+	"package:Debian packages for Debian 12 and 13: what lintian says; installed, served from and removed in clean roots"
 	"format:clang-format on C, shellcheck on scripts"
 	"tidy:clang-tidy"
 	"asan:unit and end-to-end tests under AddressSanitizer and UBSan"
@@ -309,6 +310,34 @@ part_clang() {
 part_debian13() {
 	need_packages "${packages_build[@]}"
 	run_e2e debian13 "$root/scripts/testbed" --quiet --root trixie --no-vm -- "$root/tests/debian13"
+}
+
+# packages_of SUITE DIR OPTION...
+packages_of() {
+	local suite=$1 dir=$2
+	shift 2
+	if "$root/scripts/package" --fio --lint "$@" "$dir" >"$work/package.log" 2>&1; then
+		pass "package/$suite-build"
+	elif grep -q 'does not give the source of fio' "$work/package.log" &&
+		"$root/scripts/package" --lint "$@" "$dir" >"$work/package.log" 2>&1; then
+		pass "package/$suite-build"
+		skip "package/$suite-fio" "the mirror that apt is set up with has no source of this fio"
+	else
+		tail -n 40 "$work/package.log"
+		fail "package/$suite-build" "see above"
+		return 1
+	fi
+	run_e2e "package-$suite" "$root/tests/package/run" --suite "$suite" "$dir"
+}
+
+# Of this machine's suite, and of Debian 13.
+part_package() {
+	local here rc=0
+	here=$(. /etc/os-release && echo "$VERSION_CODENAME")
+	need_packages debootstrap
+	[ "$here" = trixie ] || packages_of "$here" "$work/packages-$here" || rc=1
+	packages_of trixie "$work/packages-trixie" --debian13 || rc=1
+	return $rc
 }
 
 part_format() {

@@ -9,7 +9,8 @@ readonly BUILDROOT_PACKAGES="
 	g++ cmake ninja-build pkgconf git python3 libibverbs-dev librdmacm-dev libpmem2-dev libndctl-dev libdaxctl-dev liburing-dev libcmocka-dev
 	libjson-c-dev libconfig-dev libsystemd-dev libmicrohttpd-dev libncurses-dev libcap-dev uuid-dev libssl-dev
 	bash iproute2 iputils-ping procps kmod ndctl e2fsprogs xfsprogs util-linux rdma-core ibverbs-utils
-	ibverbs-providers rdmacm-utils perftest nvme-cli fio attr acl strace jq netcat-openbsd"
+	ibverbs-providers rdmacm-utils perftest nvme-cli fio attr acl strace jq netcat-openbsd
+	dpkg-dev file scdoc lintian"
 
 buildroot_prepare() {
 	local stamp
