@@ -163,7 +163,7 @@ file_system_cases=(transfer recall-truncate truncate-command recall-open sparse 
 ext4_cases=(canary)
 xfs_cases=(watch-truncate unshare)
 # Of the others those that the second machine runs when it is done with the other adapters.
-second_verbs_cases=(fabric-suite many-clients page-cache reclaim recalls-and-block stopped-client tmpfs)
+second_verbs_cases=(fabric-suite many-clients page-cache reclaim recalls-and-block stopped-client tmpfs testbed-units)
 
 # in_vm NAME [OPTION...] -- [CASE...]: end-to-end tests in a testbed VM.
 in_vm() {

@@ -69,13 +69,15 @@ static inline void remove_tree(const char *path)
 	(void)nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-/** Runs group(folder's kind) in each folder. Returns the number of failures. */
+/** Runs group(folder's kind) in each folder, of it what LEASEHOLD_TEST_FILTER says. Returns the number of failures. */
 static inline int for_each_dir(int (*group)(const char *where))
 {
 	static const char *const defaults[] = {"/dev/shm", "/var/tmp"};
 	const char *set = getenv("LEASEHOLD_TEST_DIR");
 	int failed = 0;
 
+	if (getenv("LEASEHOLD_TEST_FILTER"))
+		cmocka_set_test_filter(getenv("LEASEHOLD_TEST_FILTER"));
 	for (unsigned int i = 0; i < (set ? 1 : ARRAY_SIZE(defaults)); i++) {
 		const char *parent = set ? set : defaults[i];
 
