@@ -32,6 +32,7 @@ static const char *const tenure_words[] = {"lease", "watch", NULL};
 static const char *const refuse_words[] = {"never", "while-granted", NULL};
 static const char *const conflict_words[] = {"recall", "deny", NULL};
 static const char *const grant_key_words[] = {"mr", "window", NULL};
+static const char *const release_words[] = {"after-recall", "at-once", NULL};
 static const char *const inbound_words[] = {"unknown", "persistent", NULL};
 static const char *const ana_words[] = {"optimized",	   "non-optimized", "inaccessible",
 					"persistent-loss", "change",	    NULL};
@@ -74,6 +75,7 @@ struct raw_export {
 	int grant_conflict;
 	int grant_keys;
 	int inbound_writes;
+	int odp_release;
 	bool read_only;
 };
 
@@ -201,6 +203,7 @@ static const struct key export_keys[] = {
 	{"grant_keys", KEY_ENUM, offsetof(struct raw_export, grant_keys), .words = grant_key_words},
 	{"inbound_writes", KEY_ENUM, offsetof(struct raw_export, inbound_writes),
 	 .words = inbound_words},
+	{"odp_release", KEY_ENUM, offsetof(struct raw_export, odp_release), .words = release_words},
 	{"read_only", KEY_BOOL, offsetof(struct raw_export, read_only)},
 	{NULL},
 };
@@ -448,6 +451,7 @@ static int read_export(const struct daemon_config *c, const config_setting_t *s,
 		.refuse_while_granted = raw.refuse == 1,
 		.read_only = raw.read_only,
 		.inbound_persistent = raw.inbound_writes == 1,
+		.release_at_once = raw.odp_release == 1,
 		.advisory_deallocate = raw.deallocate == 1,
 		.deny_conflicts = raw.grant_conflict == 1,
 		.windows = raw.grant_keys == 1,

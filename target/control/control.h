@@ -68,6 +68,7 @@ struct config_export {
 	bool refuse_while_granted;
 	bool deny_conflicts;
 	bool windows; /* for grants */
+	bool release_at_once;
 	unsigned int line;
 	bool undone; /* as above */
 };

@@ -363,6 +363,8 @@ static struct changes compare(const struct config_export *old, uint32_t nsid,
 	changed_word(&c, CHANGED_ANEW, "grant_keys", old->windows, new->windows, "mr", "window");
 	changed_word(&c, CHANGED_ANEW, "inbound_writes", old->inbound_persistent,
 		     new->inbound_persistent, "unknown", "persistent");
+	changed_word(&c, CHANGED_ANEW, "odp_release", old->release_at_once, new->release_at_once,
+		     "after-recall", "at-once");
 	changed_word(&c, CHANGED_ANEW, "read_only", old->read_only, new->read_only, "false",
 		     "true");
 	return c;

@@ -115,6 +115,7 @@ static struct json_object *timeline_json(const struct recall_timeline *t)
 	put_number(o, "drained_ns", t->drained_ns);
 	put_number(o, "released_ns", t->released_ns);
 	put_number(o, "fenced_ns", t->fenced_ns);
+	put_number(o, "closed_ns", t->closed_ns);
 	put_number(o, "keys_dead_ns", t->keys_dead_ns);
 	put_number(o, "unlocked_ns", t->unlocked_ns);
 	put_number(o, "retaken_ns", t->retaken_ns);
@@ -153,6 +154,7 @@ static struct json_object *rungs_json(const struct admin_env *env, const struct 
 		put_bool(o, "iova_proven", p->iova);
 		put_bool(o, "windows_proven", p->windows);
 		put_bool(o, "flush_proven", p->flush);
+		put_bool(o, "closing_proven", p->closes);
 		put_text(o, "grant_keys", s->windows[i] ? "window" : "mr");
 		if (s->no_windows[i])
 			put_text(o, "grant_keys_why", s->no_windows[i]);
@@ -288,6 +290,9 @@ struct json_object *status_export(const struct admin_env *env, const struct hold
 	}
 	put_text(o, "tenure", s.no_tenure ? "none" : s.tenure == TENURE_WATCH ? "watch" : "lease");
 	put_text(o, "grant_keys", s.wants_windows ? "window" : "mr");
+	put_text(o, "odp_release", s.at_once ? "at-once" : "after-recall");
+	if (s.not_at_once)
+		put_text(o, "odp_release_why", s.not_at_once);
 	put_number(o, "generation", s.generation);
 	put_number(o, "size_bytes", s.size_bytes);
 	put_number(o, "backed_bytes", s.backed_bytes);

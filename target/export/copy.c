@@ -17,6 +17,7 @@
 #include "extents.h"
 #include "fill.h"
 #include "guard.h"
+#include "mapping.h"
 
 #define SLICE_BYTES 4096
 #define PIECE_BYTES KIB(32)
@@ -41,6 +42,12 @@ int export_fault_errno(const struct export *e, uint64_t offset, int si_code)
 	return !ret && !all_there ? -ENOSPC : -EIO;
 }
 
+/* Never view->base, which is for adapters and may be closed at any moment. */
+static uint8_t *own(const struct view *view)
+{
+	return view->mapping->own;
+}
+
 /*
  * Runs fn(arg), which may be begun again from the start. A fault with nothing wrong to be seen was
  * behind the end of a file that has grown again since: then it is worth another try.
@@ -55,8 +62,8 @@ static int run(const struct view *view, void (*fn)(void *arg), void *arg)
 
 		if (!guard_run(fn, arg, &fault))
 			return 0;
-		offset = (uint64_t)((const uint8_t *)fault.address - view->base);
-		if ((const uint8_t *)fault.address < view->base || offset >= view->mapped_bytes)
+		offset = (uint64_t)((const uint8_t *)fault.address - own(view));
+		if ((const uint8_t *)fault.address < own(view) || offset >= view->mapped_bytes)
 			return -EFAULT; /* not in the view: it was the caller's memory */
 		ret = export_fault_errno(view->export, offset, fault.code);
 		if (ret == -ERANGE || fault.code == BUS_MCEERR_AR)
@@ -96,7 +103,7 @@ static void persist(void *arg)
 {
 	const struct persist *p = arg;
 
-	p->view->export->persistence.persist(p->view->base + p->offset, p->length);
+	p->view->export->persistence.persist(own(p->view) + p->offset, p->length);
 }
 
 int view_persist(const struct view *view, uint64_t offset, uint64_t length)
@@ -141,7 +148,7 @@ int view_copy_in(const struct view *view, uint64_t offset, const void *src, uint
 {
 	struct copy_in c = {
 		.by = &view->export->persistence,
-		.dst = view->base + offset,
+		.dst = own(view) + offset,
 		.src = src,
 		.length = length,
 	};
@@ -166,7 +173,7 @@ int view_stage_in(const struct view *view, uint64_t offset, const void *src, uin
 {
 	struct copy_in c = {
 		.by = &view->export->persistence,
-		.dst = view->base + offset,
+		.dst = own(view) + offset,
 		.src = src,
 		.length = length,
 	};
@@ -195,7 +202,7 @@ static void copy_out(void *arg)
 
 int view_stage_out(const struct view *view, uint64_t offset, void *dst, uint64_t length)
 {
-	struct copy_out c = {.dst = dst, .src = view->base + offset, .length = length};
+	struct copy_out c = {.dst = dst, .src = own(view) + offset, .length = length};
 
 	assert(view_backed(view, offset, length));
 	return run(view, copy_out, &c);
@@ -217,7 +224,7 @@ void view_touch(const struct view *view, uint64_t offset, uint64_t length)
 
 	while (offset < end) {
 		uint64_t n = min_u64(end - offset, SLICE_BYTES - offset % SLICE_BYTES);
-		struct copy_out c = {.src = view->base + offset, .length = n};
+		struct copy_out c = {.src = own(view) + offset, .length = n};
 
 		(void)run(view, touch, &c);
 		offset += n;
@@ -256,7 +263,7 @@ int view_zero(const struct view *view, uint64_t offset, uint64_t length)
 {
 	struct zero z = {
 		.by = &view->export->persistence,
-		.dst = view->base + offset,
+		.dst = own(view) + offset,
 		.length = length,
 	};
 	int ret;
@@ -275,7 +282,7 @@ int view_zero(const struct view *view, uint64_t offset, uint64_t length)
 /* Not through the mapping: on memory file systems a read fault fills the hole. */
 int view_copy_out(const struct view *view, uint64_t offset, void *dst, uint64_t length)
 {
-	struct copy_out by_mapping = {.dst = dst, .src = view->base + offset, .length = length};
+	struct copy_out by_mapping = {.dst = dst, .src = own(view) + offset, .length = length};
 	struct export_range bad;
 	uint8_t *p = dst;
 

@@ -52,6 +52,7 @@ struct export_config {
 	bool read_only;
 	bool inbound_persistent;   /* declared: see export_durability() */
 	bool keep;		   /* open for the daemon that follows if this one crashes */
+	bool closable;		   /* view_close() may be asked for: it is mapped twice */
 	bool software_fabric_only; /* every listener is: page-cache files are then allowed */
 	bool adopt;		   /* the file takes the place of the one that the identity names */
 	const uint8_t *uuid;	   /* NULL, or the only identity that it may have; copied */
@@ -229,6 +230,14 @@ MUST_CHECK int view_new(struct export *e, uint32_t generation, const struct view
  */
 MUST_CHECK int export_look_ahead(struct export *e, uint64_t *bytes, struct errtext *err);
 void view_free(struct view *view);
+/**
+ * Takes the access to [base, base + mapped_bytes) away from everybody, for good: of this view and of all
+ * that share its mapping. An adapter that maps on demand goes by this process's page tables: when this
+ * returns it has dropped what it had of them, and what it asks for it does not get. What the functions
+ * here do with the bytes goes another way, and goes on. Of an export that is `closable`. 0 or -errno.
+ * Idempotent. Worker thread.
+ */
+MUST_CHECK int view_close(const struct view *view);
 
 /**
  * Fills the holes of [offset, offset + length) (fallocate with KEEP_SIZE, then prepared like in
@@ -466,6 +475,8 @@ MUST_CHECK int export_scratch_new(const struct export *e, uint64_t bytes,
 				  struct export_scratch *scratch, struct errtext *err);
 /** Nothing may be registered over it. */
 void export_scratch_free(struct export_scratch *scratch);
+/** Takes the access to it away from everybody, as view_close(), or gives it back. 0 or -errno. */
+MUST_CHECK int export_scratch_close(const struct export_scratch *scratch, bool closed);
 
 /** Which file system the file lies on. 0 or -errno. */
 MUST_CHECK int export_device(const struct export *e, dev_t *device);

@@ -306,6 +306,8 @@ int export_open(const struct export_config *config, struct export **e, struct er
 		ret = find_overlay(new, err);
 	if (!ret)
 		ret = check_declared(new, config->software_fabric_only, err);
+	/* Nobody takes a device's memory back. */
+	new->closable = config->closable &&new->medium != EXPORT_DEVICE;
 	if (!ret && export_is_dax(new))
 		ret = persistence_find(new->fd, new->path,
 				       max_u64(export_page_bytes(), new->device.align),

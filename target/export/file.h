@@ -24,6 +24,7 @@ struct export
 	bool read_only;
 	bool inbound_persistent;
 	bool keep, taken_over;
+	bool closable; /* mapped twice: view_close() */
 	bool hugetlbfs;
 	atomic_bool blocks_behind; /* its end, seen once: all_there() in view.c */
 	enum export_medium medium;

@@ -43,6 +43,12 @@ int mapping_new(const struct export *e, uint64_t file_bytes, struct mapping **ma
 	list_init(&m->link);
 	m->bytes = align_up(file_bytes, export_page_bytes());
 	ret = addresses_map(e->fd, m->bytes, e->map_align, export_is_dax(e), &m->base);
+	m->own = m->base;
+	if (!ret && e->closable) {
+		ret = addresses_map(e->fd, m->bytes, e->map_align, export_is_dax(e), &m->own);
+		if (ret)
+			(void)munmap(m->base, m->bytes);
+	}
 	if (ret) {
 		free(m);
 		return say(err, ret, e);
@@ -77,8 +83,30 @@ void mapping_put(struct mapping *m)
 	(void)pthread_mutex_lock(&lock);
 	list_del(&m->link);
 	(void)pthread_mutex_unlock(&lock);
+	if (m->own != m->base)
+		(void)munmap(m->own, m->bytes);
 	(void)munmap(m->base, m->bytes);
 	free(m);
+}
+
+int mapping_close(struct mapping *m)
+{
+	assert(m->own != m->base);
+	/* First: no view that is made from now on is to be of it. */
+	atomic_store(&m->closed, true);
+	/* The addresses stay taken: nothing else must ever lie where keys still point. */
+	return mprotect(m->base, m->bytes, PROT_NONE) == 0 ? 0 : -errno;
+}
+
+static void damaged_at(const struct mapping *m, const uint8_t *start, uintptr_t address,
+		       uint64_t bytes)
+{
+	uintptr_t base = (uintptr_t)start;
+	uintptr_t from = (uintptr_t)max_u64(address, base);
+	uintptr_t to = (uintptr_t)min_u64(address + bytes, base + m->bytes);
+
+	if (from < to)
+		(void)damage_add(m->damage, from - base, to - from);
 }
 
 void mapping_damaged(uintptr_t address, uint64_t bytes)
@@ -90,26 +118,24 @@ void mapping_damaged(uintptr_t address, uint64_t bytes)
 	(void)pthread_mutex_lock(&lock);
 	list_for_each (l, &mappings) {
 		const struct mapping *m = list_entry(l, struct mapping, link);
-		uintptr_t base = (uintptr_t)m->base;
-		uintptr_t from = (uintptr_t)max_u64(address, base);
-		uintptr_t to = (uintptr_t)min_u64(address + bytes, base + m->bytes);
 
-		if (from < to)
-			(void)damage_add(m->damage, from - base, to - from);
+		damaged_at(m, m->base, address, bytes);
+		if (m->own != m->base)
+			damaged_at(m, m->own, address, bytes);
 	}
 	(void)pthread_mutex_unlock(&lock);
 }
 
 /* Page by page, past those that are damaged. Of a device that is gone all of them are. */
-static int populate_around(const struct mapping *m, const struct export *e, uint64_t offset,
-			   uint64_t length, unsigned int *slices)
+static int populate_around(const struct mapping *m, uint8_t *base, const struct export *e,
+			   uint64_t offset, uint64_t length, unsigned int *slices)
 {
 	const uint64_t page = export_page_bytes();
 
 	if (++*slices > MAX_DAMAGED_SLICES)
 		return -EIO;
 	for (uint64_t at = offset; at < offset + length; at += page) {
-		if (!madvise(m->base + at, page, MADV_POPULATE_WRITE))
+		if (!madvise(base + at, page, MADV_POPULATE_WRITE))
 			continue;
 		if (errno == EINTR || errno == EAGAIN)
 			at -= page;
@@ -121,8 +147,8 @@ static int populate_around(const struct mapping *m, const struct export *e, uint
 	return 0;
 }
 
-int mapping_populate(const struct mapping *m, const struct export *e, uint64_t offset,
-		     uint64_t length, const atomic_bool *stop)
+static int populate(const struct mapping *m, uint8_t *base, const struct export *e, uint64_t offset,
+		    uint64_t length, const atomic_bool *stop)
 {
 	unsigned int damaged = 0;
 	int ret;
@@ -133,7 +159,7 @@ int mapping_populate(const struct mapping *m, const struct export *e, uint64_t o
 
 		if (stop && atomic_load_explicit(stop, memory_order_relaxed))
 			return -ECANCELED;
-		if (!madvise(m->base + offset, n, MADV_POPULATE_WRITE)) {
+		if (!madvise(base + offset, n, MADV_POPULATE_WRITE)) {
 			offset += n;
 			length -= n;
 			continue;
@@ -143,7 +169,7 @@ int mapping_populate(const struct mapping *m, const struct export *e, uint64_t o
 		case EAGAIN:
 			break;
 		case EHWPOISON:
-			ret = populate_around(m, e, offset, n, &damaged);
+			ret = populate_around(m, base, e, offset, n, &damaged);
 			if (ret)
 				return ret;
 			offset += n;
@@ -158,11 +184,29 @@ int mapping_populate(const struct mapping *m, const struct export *e, uint64_t o
 	return 0;
 }
 
-static int advise(const struct mapping *m, uint64_t from, uint64_t to, int advice)
+int mapping_populate(const struct mapping *m, const struct export *e, uint64_t offset,
+		     uint64_t length, const atomic_bool *stop)
 {
-	if (from >= to || !madvise(m->base + from, to - from, advice))
+	int ret = populate(m, m->base, e, offset, length, stop);
+
+	/* By now they have blocks: this costs no more than the page tables. */
+	return ret || m->own == m->base ? ret : populate(m, m->own, e, offset, length, stop);
+}
+
+static int advise_at(uint8_t *at, uint64_t bytes, int advice)
+{
+	if (!madvise(at, bytes, advice))
 		return 0;
 	return errno == EINVAL ? 0 : -errno; /* a kernel without huge pages */
+}
+
+static int advise(const struct mapping *m, uint64_t from, uint64_t to, int advice)
+{
+	int ret = from < to ? advise_at(m->base + from, to - from, advice) : 0;
+
+	if (ret || from >= to || m->own == m->base)
+		return ret;
+	return advise_at(m->own + from, to - from, advice);
 }
 
 int mapping_keep_holes(struct mapping *m, const struct export *e, const struct runs *runs)

@@ -13,8 +13,10 @@
 /** The whole file, mapped shared; views of one generation share it. */
 struct mapping {
 	atomic_uint references;
-	uint8_t *base;	       /* at export.map_align */
-	uint64_t bytes;	       /* of the file, rounded up to a page */
+	uint8_t *base;	    /* at export.map_align; what adapters are told of */
+	uint8_t *own;	    /* what this process loads from and stores to: `base`, or another … */
+	atomic_bool closed; /* … where this may become true: `base` reaches nothing any more */
+	uint64_t bytes;	    /* of the file, rounded up to a page */
 	struct damage *damage; /* the export's */
 	struct list link;      /* among all, for mapping_damaged() */
 };
@@ -30,6 +32,13 @@ void mapping_put(struct mapping *m);
  * damaged: if it lies in a mapping, that file's damage has it. Any thread, but in no signal handler.
  */
 void mapping_damaged(uintptr_t address, uint64_t bytes);
+
+/**
+ * Takes all access to `base` away, for good; `own` stays. Whoever goes by the page tables of this process
+ * has none either when it returns, and gets none by faulting. Of an export that is `closable`. 0 or
+ * -errno. Idempotent; a thread that may sleep.
+ */
+MUST_CHECK int mapping_close(struct mapping *m);
 
 /**
  * Faults [offset, offset + length) in for writing, in slices. The file system allocates, zeroes and

@@ -124,6 +124,13 @@ static int map(const struct export *e, struct export_scratch *s, uint64_t align)
 	return madvise(s->base, s->bytes, MADV_POPULATE_WRITE) == 0 ? 0 : -errno;
 }
 
+int export_scratch_close(const struct export_scratch *s, bool closed)
+{
+	return mprotect(s->base, s->bytes, closed ? PROT_NONE : PROT_READ | PROT_WRITE) == 0
+		       ? 0
+		       : -errno;
+}
+
 int scratch_unnamed(const struct export *e, int *fd)
 {
 	struct stat st;

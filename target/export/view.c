@@ -251,7 +251,7 @@ static int look(const struct export *e, uint64_t *file_bytes, struct errtext *er
 static int map(struct export *e, uint64_t file_bytes, const struct view *before,
 	       struct mapping **mapping, struct errtext *err)
 {
-	if (!before || before->export != e ||
+	if (!before || before->export != e || atomic_load(&before->mapping->closed) ||
 	    before->mapping->bytes != align_up(file_bytes, export_page_bytes()))
 		return mapping_new(e, file_bytes, mapping, err);
 	*mapping = mapping_get(before->mapping);
@@ -514,6 +514,11 @@ void view_free(struct view *view)
 	free((void *)view->clones);
 	free((void *)view->runs);
 	free(view);
+}
+
+int view_close(const struct view *view)
+{
+	return mapping_close(view->mapping);
 }
 
 /* ---- lookups: any thread --------------------------------------------------------------------- */

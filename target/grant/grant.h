@@ -560,7 +560,8 @@ struct recall_timeline {
 	uint64_t drained_ns;   /* no block work request of ours on it any more */
 	uint64_t released_ns;  /* the last client's Release came, or the fence */
 	uint64_t fenced_ns;    /* 0: nobody had to be */
-	uint64_t keys_dead_ns; /* of the last grant */
+	uint64_t closed_ns;    /* keys reach nothing from then on; 0: the landlord waited for … */
+	uint64_t keys_dead_ns; /* … this, of the last grant; else of the last key of all */
 	uint64_t unlocked_ns;
 	uint64_t retaken_ns;
 	uint64_t serving_ns; /* registered again, generation + 1 */
@@ -593,7 +594,9 @@ struct holding_status {
 	bool deleted; /* the file, seen within seconds; offline once it was recalled */
 	struct region_probe probes[GRANT_MAX_DEVICES]; /* rung in force, and why no better one */
 	enum region_choice choices[GRANT_MAX_DEVICES]; /* what each may do */
-	bool wants_windows;			       /* for grants, and where they get them */
+	bool at_once;				       /* odp_release: is in force; … */
+	const char *not_at_once; /* … why it is not though it is asked for; or NULL */
+	bool wants_windows;	 /* for grants, and where they get them */
 	bool windows[GRANT_MAX_DEVICES];
 	const char *no_windows[GRANT_MAX_DEVICES]; /* why not, though they are wanted; or NULL */
 	unsigned int

@@ -221,10 +221,10 @@ void holding_stop(struct holding *h, void (*done)(void *arg), void *arg)
 /* The rest of a stop, once the machine has come to its end: whatever is not over yet calls again. */
 void holding_check_stopped(struct holding *h)
 {
-	if (!h->stopped || h->work_busy || h->make.kind != MAKE_NOTHING || h->stepping ||
-	    h->punch.step != PUNCH_IDLE || !list_empty(&h->acquires) || !list_empty(&h->reclaims) ||
-	    !list_empty(&h->locals) || h->conflict_recalls > 0 || h->rest.served ||
-	    h->state == HOLDING_OFFLINE)
+	if (!h->stopped || h->work_busy || close_going_on(h) || h->make.kind != MAKE_NOTHING ||
+	    h->stepping || h->punch.step != PUNCH_IDLE || !list_empty(&h->acquires) ||
+	    !list_empty(&h->reclaims) || !list_empty(&h->locals) || h->conflict_recalls > 0 ||
+	    h->rest.served || h->state == HOLDING_OFFLINE)
 		return;
 	assert(h->recall.state == RECALL_RELEASED && list_empty(&h->grants));
 	make_unwant(h);
@@ -310,6 +310,8 @@ void holding_check_drained(struct holding *h)
 
 void holding_check_keys(struct holding *h)
 {
+	close_check(h);
+	close_next(h);
 	evict_check(h);
 	conflict_check(h);
 	range_check(h);
@@ -386,7 +388,6 @@ static void fence_clients(struct holding *h)
 		h->timeline.released_ns = now_ns();
 }
 
-/* Invariant 2: by now nothing of ours reaches the memory. */
 static void count_recall(const struct recall_timeline *t)
 {
 	histogram_add(&recall_wait, t->unlocked_ns - t->seen_ns);
@@ -396,22 +397,33 @@ static void count_recall(const struct recall_timeline *t)
 		histogram_add(&recall_keys, t->keys_dead_ns - t->released_ns);
 }
 
+/* Invariant 2: by now nothing of ours reaches the memory; what is alive of closed memory does not. */
+static void check_proof(const struct holding *h)
+{
+	const struct list *l;
+
+	assert(h->nr_live == 0);
+	if (h->closing.closed)
+		return;
+	assert(list_empty(&h->grants) && list_empty(&h->slabs));
+	list_for_each (l, &h->served) {
+		const struct served *s = list_entry(l, struct served, link);
+
+		assert(!s->view || region_keys_alive(s->view) == 0);
+	}
+}
+
 static void release_tenure(struct holding *h)
 {
 	uint64_t unlocked_ns;
 	bool was_served;
-	struct list *l;
 
-	assert(list_empty(&h->grants) && list_empty(&h->slabs) && h->nr_live == 0);
-	list_for_each (l, &h->served) {
-		struct served *s = list_entry(l, struct served, link);
-
-		assert(!s->view || region_keys_alive(s->view) == 0);
-	}
+	check_proof(h);
 	/* Before: who waits for it may have finished before we look at the clock again. */
 	unlocked_ns = now_ns();
 	tenure_release(h->tenure);
 	holding_stay_awake(h, false);
+	close_released(h);
 	loop_timer_cancel(h->env->control, &h->timer);
 	range_overtaken(h);
 	cache_next(h);
@@ -508,6 +520,8 @@ bool holding_warning(const struct holding *h, unsigned int i, char *text, size_t
 	if (left != 0)
 		return true;
 	if (look_warning(h, text, size) && i-- == 0)
+		return true;
+	if (close_warning(h, text, size) && i-- == 0)
 		return true;
 	return i == 0 && damage_warning(h, text, size);
 }
@@ -659,6 +673,7 @@ void holding_event(struct holding *h, enum recall_event event)
 		carry_out(h, &actions);
 	}
 	h->stepping = false;
+	close_next(h);
 	punch_next(h);
 	holding_check_stopped(h);
 }
@@ -674,6 +689,7 @@ void holding_scan(struct holding *h)
 	case TENURE_BREAKING:
 		h->evicting = false;
 		holding_event(h, RECALL_BREAK);
+		close_begin(h);
 		break;
 	case TENURE_NONE:
 		if (h->recall.state == RECALL_INVALID)
@@ -731,6 +747,10 @@ void holding_status(const struct holding *h, struct holding_status *status)
 	memcpy(status->probes, h->probes, sizeof(status->probes));
 	memcpy(status->choices, h->ladder.choice, sizeof(status->choices));
 	status->wants_windows = h->config.windows;
+	if (h->config.export.closable) {
+		status->not_at_once = close_unfit(h);
+		status->at_once = !status->not_at_once;
+	}
 	for (unsigned int i = 0; i < h->env->nr_devices; i++) {
 		status->windows[i] = slab_windows(h, i);
 		status->no_windows[i] = slab_no_windows(h, i);

@@ -12,6 +12,7 @@
  *   range.c    recalls of a range, while the rest is served on
  *   reclaim.c  local tools that want a range, or all of it, for a while
  *   local.c    local operations, under watch, that want a range
+ *   close.c    letting go at once, where adapters map on demand
  *   evict.c    grants that are forbidden from now on
  *   conflict.c block commands beside other hosts' grants for writing
  *   ladder.c   how the memory is registered with each adapter, and when that changes
@@ -69,6 +70,7 @@ struct served {
 	bool dead;	      /* nobody uses it any more */
 	bool publish_pending; /* publish_msg is on its way */
 	bool burying;
+	bool closing;	    /* a worker closes its memory */
 	unsigned int users; /* keys of grants being made over its view */
 	struct loop_msg publish_msg;
 	struct served *before; /* that its publication retires, or NULL */
@@ -181,6 +183,19 @@ struct resize {
 	struct loop_msg msg;
 };
 
+/* ---- letting go at once ---------------------------------------------------------------------- */
+
+struct closing {
+	bool wanted; /* by the recall that is going on */
+	bool busy;   /* a worker closes the memory of what was served … */
+	bool closed; /* … and has: the keys that are left reach nothing. Until the last of them is dead */
+	bool failed;
+	bool retake; /* the tenure was to be taken meanwhile */
+	bool told;   /* the log says why it is not done */
+	struct work work;
+	int err;
+};
+
 /* ---- the file's place ------------------------------------------------------------------------ */
 
 struct look {
@@ -279,6 +294,7 @@ struct holding {
 	struct caching caching;
 	struct punch punch;
 	struct resize resize;
+	struct closing closing;
 	struct look look;
 	uint64_t damage_found; /* export_bad_found(), as it was seen last */
 	struct export_range damage[EXPORT_MAX_BAD_RANGES]; /* which the log says */
@@ -521,6 +537,24 @@ bool local_refuses(const struct holding *h, const struct tenure_ask *ask);
 bool local_wanted(struct holding *h, const struct tenure_ask *ask);
 /** The holding is being stopped. */
 void local_stop(struct holding *h);
+
+/* close.c */
+/** Why a landlord waits until all keys are dead though the export asks for less; NULL: he does not. */
+const char *close_unfit(const struct holding *h);
+/** The kernel says that somebody waits; a recall may be going on. */
+void close_begin(struct holding *h);
+/** Does what can be done now: after anything that may have been in the way. */
+void close_next(struct holding *h);
+/** Keys of it are left, that reach nothing, or a worker is at it: nothing new is to be begun. */
+bool close_going_on(const struct holding *h);
+/** A key has died. */
+void close_check(struct holding *h);
+/** The tenure is released. */
+void close_released(struct holding *h);
+/** Another generation is served. */
+void close_published(struct holding *h);
+/** A sentence, if it is asked for and not in force. */
+bool close_warning(const struct holding *h, char *text, size_t size);
 
 /* evict.c */
 /** A grant has gone. */

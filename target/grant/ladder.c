@@ -312,6 +312,7 @@ void ladder_published(struct holding *h)
 	bool asked = l->done && !l->busy && !l->answering;
 
 	tell(h);
+	close_published(h);
 	if (!unhappy(h)) {
 		l->attempts = 0;
 		loop_timer_cancel(h->env->control, &l->timer);

@@ -378,6 +378,11 @@ void make_take(struct holding *h)
 {
 	if (h->work_busy || h->stopped || h->kept > 0 || h->recall.state != RECALL_RELEASED)
 		return;
+	/* What is made next is mapped anew: of what was, nothing must be left. */
+	if (close_going_on(h)) {
+		h->closing.retake = true;
+		return;
+	}
 	/* Not even for ourselves: a look now would not see what they are about to do. */
 	if (!tenure_settled(h->tenure)) {
 		make_want(h);

@@ -68,6 +68,7 @@ static void step_done(struct work *work)
 	}
 	rest->served = NULL;
 	serve_bury(h);
+	close_next(h);
 	punch_check_buried(h);
 	cache_next(h);
 	rest_next(h);

@@ -135,8 +135,8 @@ static void free_dead(struct holding *h)
 	list_for_each_safe (l, next, &h->served) {
 		struct served *s = list_entry(l, struct served, link);
 
-		if (!s->dead || s->making || s->growing || s->publish_pending || s->users > 0 ||
-		    region_with_keys(s))
+		if (!s->dead || s->making || s->growing || s->closing || s->publish_pending ||
+		    s->users > 0 || region_with_keys(s))
 			continue;
 		list_del(&s->link);
 		h->burials++;
@@ -169,6 +169,7 @@ static void shrink_done(struct work *work)
 	if (h->bury_err >= 0) {
 		h->bury_failures = 0;
 		serve_bury(h);
+		close_check(h);
 		punch_check_buried(h);
 		if (!recall_going_on(&h->recall))
 			cache_next(h);

@@ -590,6 +590,48 @@ static int step_far(struct probe_run *run)
 			 key_random_iova(run->scratch->base + PROBE_MR_OFFSET, PROBE_MR_BYTES));
 }
 
+/* ---- closing --------------------------------------------------------------------------------- */
+
+/* One attempt while nobody has access to the file's memory; then everybody has, and looks. */
+static int closed_refused(struct probe_run *run, enum fabric_op op, const char *what, uint32_t rkey)
+{
+	int rc = export_scratch_close(run->scratch, true), err;
+
+	if (rc)
+		return rc;
+	rc = refused(run, &run->pair, op, what, plain_address(run), rkey, PROBE_MR_BYTES / 2);
+	err = export_scratch_close(run->scratch, false);
+	if (rc == 0)
+		rc = err;
+	if (rc == 0)
+		rc = probe_connect(run, run->pair_domain);
+	return rc ? rc : file_check(run, what, 0, 0);
+}
+
+/*
+ * What the adapter has mapped, by the transfers, it must let go when the kernel takes it away from the
+ * process, and must not get again: odp_release = at-once rests on it.
+ */
+static int step_closing(struct probe_run *run)
+{
+	const uint64_t base = plain_address(run);
+	struct fabric_mr *mr;
+	int rc = mr_new(run, base, remote_access, &mr), err;
+
+	if (rc)
+		return probe_fail(run, "registration for it: %s", strerror(-rc));
+	rc = all_as_target(run, base, mr->rkey);
+	if (rc == 0)
+		rc = closed_refused(run, FABRIC_OP_WRITE, "an RDMA WRITE to closed memory",
+				    mr->rkey);
+	if (rc == 0)
+		rc = all_as_target(run, base, mr->rkey);
+	if (rc == 0)
+		rc = closed_refused(run, FABRIC_OP_READ, "an RDMA READ of closed memory", mr->rkey);
+	err = fabric_mr_dereg(mr);
+	return err ? err : rc;
+}
+
 /* ---- FLUSH ----------------------------------------------------------------------------------- */
 
 static int flush(struct probe_run *run, uint64_t remote, uint32_t rkey, uint32_t length)
@@ -714,6 +756,9 @@ int probe_steps(struct probe_run *run)
 	rc = optional_step(run, "near iova", step_near, &near_works);
 	if (rc == 0 && near_works)
 		rc = optional_step(run, "far iova", step_far, &result->iova);
+	/* The software fabric asks no kernel: it would fault itself. */
+	if (rc == 0 && run->kind == LH_RUNG_ODP && !run->info->software_fabric)
+		rc = optional_step(run, "closing", step_closing, &result->closes);
 	if (rc == 0 && run->info->windows_type2)
 		rc = optional_step(run, "windows", step_windows, &result->windows);
 	if (rc == 0 && run->info->flush)

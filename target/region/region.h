@@ -22,11 +22,12 @@
 
 /** What the self-test found for one device and the memory of one file system. */
 struct region_probe {
-	enum lh_rung rung;	   /* best that works: PINNED, ODP or NONE */
-	bool passing;		   /* what failed may work another time: no memory for it, say */
-	bool iova;		   /* a freely chosen address works: grants get random ones */
-	bool windows;		   /* type-2 windows enforce bounds and queue pair */
-	bool flush;		   /* RDMA FLUSH is obeyed, by keys that allow it alone */
+	enum lh_rung rung; /* best that works: PINNED, ODP or NONE */
+	bool passing;	   /* what failed may work another time: no memory for it, say */
+	bool iova;	   /* a freely chosen address works: grants get random ones */
+	bool windows;	   /* type-2 windows enforce bounds and queue pair */
+	bool flush;	   /* RDMA FLUSH is obeyed, by keys that allow it alone */
+	bool closes; /* of ODP: its keys reach nothing of memory that is closed (view_close()) */
 	uint64_t dereg_ns_per_gib; /* measured, of one large registration … */
 	uint64_t dereg_ns_per_key; /* … and of a page's, as a small grant has it */
 	char why[256];		   /* for people: what failed, at which step, on which kind */
@@ -50,8 +51,8 @@ static inline bool region_registers(enum lh_rung rung)
  * directory of `e` (linked until everything is deregistered; stale ones removed), graded, stopping
  * a kind at its first failure: odd offsets over several packets as remote target and as local
  * source and sink, near iova, far iova (ODP: only after near), overrun of the MR, wrong protection
- * domain, use after invalidate; for windows also bounds, another queue pair, and both ways of
- * revoking. An iova, windows or FLUSH that fail cost only themselves. Returns 0 with rung NONE where
+ * domain, use after invalidate; on demand, use of memory that was closed; for windows also bounds, another queue pair, and both ways of
+ * revoking. An iova, closing, windows or FLUSH that fail cost only themselves. Returns 0 with rung NONE where
  * nothing works; -errno if it could not even try. A worker's; takes seconds at worst
  * (PROBE_COMPLETION_MS a step); what was found is remembered for the device, the file system and
  * the medium, so that a hundred exports do not take a hundred.

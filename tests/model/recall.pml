@@ -33,7 +33,8 @@
  *
  * Macros: CLIENTS, MAX_GENERATION, WORKS (block work in flight); BLOCK, COMMIT, GROWTH, STOP, FORCE
  * (the kernel breaks the lease by force), HANG (the adapter never finishes; PATIENCE ends the
- * process); each leaves out what is not asked for. BUG_…: see run.
+ * process), AT_ONCE (odp_release: close.c's part; the machine is the same); each leaves out what is not
+ * asked for. BUG_…: see run.
  */
 #include "machine.pml"
 
@@ -95,6 +96,14 @@ bit cancelled[CLIENTS], fenced[CLIENTS];
 /* The adapter: who may use a key, + 1. */
 byte owner[KEYS + 1];
 
+#ifdef AT_ONCE
+/* The memory that is registered is closed: what names a key gets an error. Until no key is left. */
+bit at_once, closed;
+#define CLOSED closed
+#else
+#define CLOSED 0
+#endif
+
 byte i; /* of loops within a step, 0 outside */
 
 /* ---- the invariants -------------------------------------------------------------------------- */
@@ -107,21 +116,23 @@ inline check_registered()
 	assert(covered);
 }
 
-/* 2: the tenure goes when no key and no work on it is left. */
+/* 2: the tenure goes when no key and no work on it is left; keys may be over memory that is closed. */
 inline check_release()
 {
-	assert(regions == 0 && making == NOTHING);
+	assert((regions == 0 || CLOSED) && making == NOTHING);
 	assert(works == 0);
 	i = 0;
 	do
 	:: i < CLIENTS ->
-		assert(grant[i] == NO_GRANT && write[i] == 0 && commit[i] != AT_WORK);
+		assert((grant[i] == NO_GRANT && write[i] == 0) ||
+		       (CLOSED && grant[i] != MAKING && grant[i] != LIVE));
+		assert(commit[i] != AT_WORK);
 		i++
 	:: else -> break
 	od;
 	i = 0;
 	do
-	:: i <= KEYS -> assert(owner[i] == 0); i++
+	:: i <= KEYS -> assert(owner[i] == 0 || CLOSED); i++
 	:: else -> break
 	od;
 	i = 0
@@ -236,7 +247,7 @@ inline carry_out()
 			waits = 0;
 			forced = 0;
 			lost_msg = 0;
-			freeing = 0;
+			freeing = CLOSED;
 			quiesced = 0;
 			timer = 0
 		:: else
@@ -334,12 +345,15 @@ inline complete()
 
 #if CLIENTS == 1
 #define NO_GRANTS  (grant[0] == NO_GRANT)
+#define NONE_MADE  (grant[0] != MAKING && grant[0] != MADE)
 #define NONE_LIVE  (grant[0] != LIVE)
 #define NO_COMMITS (commit[0] != AT_WORK)
 #define WRITES(k)  (write[0] == (k))
 #define HELD(k)	   (key[0] == (k))
 #else
 #define NO_GRANTS  (grant[0] == NO_GRANT && grant[1] == NO_GRANT)
+#define NONE_MADE                                                                                  \
+	(grant[0] != MAKING && grant[1] != MAKING && grant[0] != MADE && grant[1] != MADE)
 #define NONE_LIVE  (grant[0] != LIVE && grant[1] != LIVE)
 #define NO_COMMITS (commit[0] != AT_WORK && commit[1] != AT_WORK)
 #define WRITES(k)  (write[0] == (k) || write[1] == (k))
@@ -378,6 +392,25 @@ end:	do
 	:: d_step { !dead && fence_msg -> fence_msg = 0; event(FENCE_DONE) }
 	:: d_step { !dead && freeing && regions == 0 && making == NOTHING -> event(REGIONS_GONE) }
 	:: d_step { !dead && timer > 0 && phase >= timer -> timer = 0; event(TIMER) }
+#ifdef AT_ONCE
+	/* Nobody is asked: the keys go now. */
+	:: d_step { !dead && going_on && published && tenure == TENURE_BREAKING && !at_once ->
+		at_once = 1;
+		kill_all() }
+	:: d_step { !dead && at_once && !closed && going_on && drained && sealed && NONE_MADE &&
+			making == NOTHING ->
+		closed = 1;
+		if
+		:: !keys_dead -> event(KEYS_DEAD)
+		:: else
+		fi }
+	:: d_step { !dead && closed && state == INVALID -> event(REGIONS_GONE) }
+	/* Dead indeed: from here on as if it had been waited for. */
+	:: d_step { !dead && at_once && !going_on && (!closed || (regions == 0 && NO_GRANTS)) ->
+		at_once = 0;
+		closed = 0;
+		freeing = 0 }
+#endif
 	od
 }
 
@@ -465,6 +498,9 @@ end:	do
 	:: d_step { !dead && freeing && regions > 0 -> regions-- }
 	/* Nobody else has the file open: it may be taken. */
 	:: d_step { !dead && want && !stopped && tenure == TENURE_NONE && !forced &&
+#if defined(AT_ONCE) && !defined(BUG_RETAKEN_EARLY)
+			!at_once &&
+#endif
 			generation < MAX_GENERATION ->
 		want = 0;
 		tenure = TENURE_HELD;
@@ -484,7 +520,17 @@ end:	do
 proctype adapter(byte c)
 {
 end:	do
+#if defined(AT_ONCE) && !defined(BUG_NOT_CLOSED)
+	:: d_step { !dead && write[c] > 0 && closed ->
+		write[c] = 0;
+		if
+		:: queue[c] == UP -> queue[c] = ERROR
+		:: else
+		fi }
+	:: d_step { !dead && write[c] > 0 && !closed ->
+#else
 	:: d_step { !dead && write[c] > 0 ->
+#endif
 		/* 3 and 6: bytes are placed only over blocks that are ours, by the key's own client. */
 		assert(covered);
 		assert(key[c] == write[c] && grant[c] >= MADE);

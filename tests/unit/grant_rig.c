@@ -426,6 +426,7 @@ void rig_up(struct rig *rig, const struct rig_options *options)
 	memset(rig, 0, sizeof(*rig));
 	rig->windows = options->windows;
 	config.export.read_only = options->read_only;
+	config.export.closable = options->closable;
 	config.export.prepare = options->allocate ? EXPORT_PREPARE_ALLOCATE : EXPORT_PREPARE_NONE;
 	open_fabric(rig, options);
 	rig->env.devices[0] = rig->device;

@@ -66,6 +66,7 @@ struct rig_options {
 	enum tenure_kind tenure;
 	bool refuse_while_granted;
 	struct cache_limits cache;
+	bool closable;		  /* odp_release = at-once */
 	bool faults;		  /* rig.fabric is a fault fabric, so far without faults */
 	bool windows, no_windows; /* of grants; of the adapter */
 };

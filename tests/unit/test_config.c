@@ -106,7 +106,7 @@ static void test_everything_said(void **state)
 		"  prepare = \"allocate\"; registration = \"odp\"; busy = \"wait\";\n"
 		"  ana_group = 2; tenure = \"watch\"; refuse = \"while-granted\";\n"
 		"  read_only = true; deallocate = \"advisory\"; grant_conflict = \"deny\";\n"
-		"  grant_keys = \"window\";\n"
+		"  grant_keys = \"window\"; odp_release = \"at-once\";\n"
 		"  inbound_writes = \"persistent\"; unshare = \"on-acquire\"; } );\n";
 	struct daemon_config *c;
 	struct errtext err;

@@ -205,6 +205,8 @@ static void test_every_option(void **state)
 		 "export~ planned export b: grant_keys window, was mr\n"},
 		{"inbound_writes", "inbound_writes = \"persistent\";",
 		 "export~ planned export b: inbound_writes persistent, was unknown\n"},
+		{"odp_release", "odp_release = \"at-once\";",
+		 "export~ planned export b: odp_release at-once, was after-recall\n"},
 		{"read_only", "read_only = true;",
 		 "export~ planned export b: read_only true, was false\n"},
 	};
