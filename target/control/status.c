@@ -408,17 +408,29 @@ static int answer_status(const struct admin_env *env, struct admin_call *call,
 struct rung_counts {
 	const struct admin_env *env;
 	uint64_t of[LH_RUNG_STAGED + 1];
+	struct json_object *list;
 };
 
-/* How many adapters stand on each rung, of all exports. */
+/* How many adapters stand on each rung, of all exports; which, and why. */
 static void count_rungs(const struct holding *h, bool removing, void *arg)
 {
 	struct rung_counts *counts = arg;
+	const struct holding_env *env = counts->env->holdings_env;
 	struct holding_status s;
 
 	holding_status(h, &s);
-	for (unsigned int i = 0; !removing && i < counts->env->holdings_env->nr_devices; i++)
-		counts->of[s.state == HOLDING_OFFLINE ? LH_RUNG_NONE : s.probes[i].rung]++;
+	for (unsigned int i = 0; !removing && i < env->nr_devices; i++) {
+		const bool offline = s.state == HOLDING_OFFLINE;
+		const enum lh_rung rung = offline ? LH_RUNG_NONE : s.probes[i].rung;
+		struct json_object *o = json_object_new_object();
+
+		counts->of[rung]++;
+		put_text(o, "export", s.name);
+		put_text(o, "device", fabric_device_info(env->devices[i])->name);
+		put_text(o, "rung", lh_rung_text(rung));
+		put_text(o, "why", offline ? s.why : s.probes[i].why);
+		json_object_array_add(counts->list, o);
+	}
 }
 
 static int answer_stats(const struct admin_env *env, struct admin_call *call,
@@ -436,6 +448,7 @@ static int answer_stats(const struct admin_env *env, struct admin_call *call,
 	o = json_object_new_object();
 	for (const struct counter *c = counter_first(); c; c = c->next)
 		put_number(o, c->name, counter_read(c));
+	counts.list = json_object_new_array();
 	exports_each(env->exports, count_rungs, &counts);
 	put_number(o, "rungs_pinned", counts.of[LH_RUNG_PINNED]);
 	put_number(o, "rungs_odp", counts.of[LH_RUNG_ODP]);
@@ -449,6 +462,7 @@ static int answer_stats(const struct admin_env *env, struct admin_call *call,
 	}
 	put_number(o, "registrations", registrations);
 	put_number(o, "registered_bytes", registered_bytes);
+	json_object_object_add(o, "rungs", counts.list);
 	*result = o;
 	return 0;
 }
