@@ -519,6 +519,8 @@ static int read_exports(struct daemon_config *c, const config_t *file, struct er
 		struct config_export *e = &c->exports[i];
 
 		rc = read_export(c, s, (uint32_t)i + 1, e, err);
+		if (rc == 0 && e->prepare == EXPORT_PREPARE_ALLOCATE && c->state_dir[0] == '\0')
+			rc = config_bad_key(c, s, "prepare", err, "%s", CONFIG_PREPARE_NEEDS_STATE);
 		if (rc == 0)
 			rc = check_others(c, s, e, err);
 		if (rc)

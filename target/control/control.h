@@ -50,6 +50,10 @@ struct config_referral {
 	bool undone; /* as above */
 };
 
+/* Without a memory holes that were punched since would be filled again, with each start. */
+#define CONFIG_PREPARE_NEEDS_STATE \
+	"prepare = \"allocate\" needs a state_dir, where it is kept that the holes were filled"
+
 struct config_export {
 	char name[LH_NAME_BYTES];
 	char path[PATH_MAX];

@@ -372,6 +372,10 @@ void exports_add(struct exports *x, const struct config_export *config, bool ado
 		       "the daemon is being started: try again when it is ready");
 		return;
 	}
+	if (config->prepare == EXPORT_PREPARE_ALLOCATE && !x->env.config->state_dir[0]) {
+		finish(done, arg, -EINVAL, CONFIG_PREPARE_NEEDS_STATE);
+		return;
+	}
 	offline = find(x, config->name);
 	if (offline && offline->state != ENTRY_OFFLINE) {
 		finish(done, arg, -EEXIST, "name \"%s\" is used already", config->name);

@@ -28,7 +28,7 @@ const char *export_medium_text(enum export_medium medium);
 
 enum export_prepare {
 	EXPORT_PREPARE_NONE,	 /* holes stay holes until somebody writes to them */
-	EXPORT_PREPARE_ALLOCATE, /* fill all holes when the export is added */
+	EXPORT_PREPARE_ALLOCATE, /* fill all holes when the export is added first, or adopted */
 };
 
 /** Blocks that clones of the file share with it. */
@@ -210,7 +210,8 @@ struct view {
 MUST_CHECK int export_size(const struct export *e, uint64_t *bytes);
 
 /**
- * Looks at size and extents, fills unwritten extents through the mapping's own faults, syncs,
+ * Looks at size and extents, with EXPORT_PREPARE_ALLOCATE fills the holes (unless that was done, as its
+ * identity says, which says so from then on), fills unwritten extents through the mapping's own faults, syncs,
  * looks again, maps, and pre-faults every run for writing (MADV_POPULATE_WRITE; never load + store).
  * Under tenure. -ENODATA: size 0 now; -ENOLINK: deleted. On memory file systems nothing is shared
  * and SEEK_HOLE tells the holes (hugetlbfs has none: every page is got here). Page-cache files are

@@ -314,7 +314,7 @@ int export_open(const struct export_config *config, struct export **e, struct er
 				       &new->persistence, err);
 	if (!ret)
 		ret = identity_get(config->state_dir, new, config->adopt, &new->identity,
-				   &new->identity_before, err);
+				   &new->identity_before, &new->filled, err);
 	if (!ret && new->unshare == EXPORT_UNSHARE_ON_ACQUIRE)
 		ret = unshare_check(new, err);
 	if (!ret && config->uuid &&

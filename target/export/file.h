@@ -25,6 +25,7 @@ struct export
 	bool inbound_persistent;
 	bool keep, taken_over;
 	bool closable; /* mapped twice: view_close() */
+	bool filled;   /* once, or in an earlier life: holes that there are now stay */
 	bool hugetlbfs;
 	atomic_bool blocks_behind; /* its end, seen once: all_there() in view.c */
 	enum export_medium medium;

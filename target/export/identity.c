@@ -12,6 +12,7 @@
  *   filesystem_id=...     (f_fsid; compared only without filesystem_uuid)
  *   inode=12
  *   inode_generation=...  (where there is one)
+ *   holes_filled=1        (prepare = allocate was done: holes that there are now are somebody's wish)
  */
 #include "identity.h"
 
@@ -44,12 +45,14 @@ enum key {
 	KEY_FS_ID,
 	KEY_INODE,
 	KEY_GENERATION,
+	KEY_FILLED,
 	NR_KEYS,
 };
 
 static const char *const key_names[NR_KEYS] = {
 	[KEY_UUID] = "uuid",	       [KEY_NGUID] = "nguid", [KEY_FS_UUID] = "filesystem_uuid",
 	[KEY_FS_ID] = "filesystem_id", [KEY_INODE] = "inode", [KEY_GENERATION] = "inode_generation",
+	[KEY_FILLED] = "holes_filled",
 };
 
 #define REQUIRED_KEYS (1u << KEY_UUID | 1u << KEY_NGUID | 1u << KEY_FS_ID | 1u << KEY_INODE)
@@ -61,7 +64,8 @@ struct record {
 	uint64_t fs_id;
 	uint64_t inode;
 	uint64_t generation;
-	dev_t dev; /* not kept: numbers change from boot to boot */
+	uint64_t filled; /* 1, if it is there */
+	dev_t dev;	 /* not kept: numbers change from boot to boot */
 };
 
 /* ---- the file as it is ----------------------------------------------------------------------- */
@@ -153,6 +157,8 @@ static int parse_value(struct record *r, enum key key, const char *text)
 		return parse_number(text, 10, &r->inode);
 	case KEY_GENERATION:
 		return parse_number(text, 10, &r->generation);
+	case KEY_FILLED:
+		return parse_number(text, 10, &r->filled);
 	case NR_KEYS:
 		break;
 	}
@@ -235,6 +241,8 @@ static char *format(const struct record *r)
 	if (r->have & 1u << KEY_GENERATION)
 		(void)fprintf(out, "%s=%llu\n", key_names[KEY_GENERATION],
 			      (unsigned long long)r->generation);
+	if (r->filled)
+		(void)fprintf(out, "%s=1\n", key_names[KEY_FILLED]);
 	if (fclose(out)) {
 		free(text);
 		return NULL;
@@ -293,7 +301,9 @@ static int get_kept(int dir, const char *path, const char *name, bool adopt, str
 			"add --adopt %s; else remove %s to give it a new identity",
 			name, what, name, path);
 	now->identity = kept.identity;
-	if (what)
+	/* Who adopts a file means it as it is to be now. */
+	now->filled = adopt ? 0 : kept.filled;
+	if (what || now->filled != kept.filled)
 		return keep(dir, path, name, now, err);
 	free(*before);
 	*before = NULL;
@@ -328,8 +338,21 @@ static void derive(const char *kind, const char *name, const struct record *r, u
 	out[8] = (uint8_t)((out[8] & 0x3f) | 0x80);
 }
 
+static int open_folder(const char *state_dir, const char *name, int *dir, char **path,
+		       struct errtext *err)
+{
+	*dir = state_folder_open(state_dir, "exports");
+	if (*dir < 0)
+		return errtext_set(err, *dir, "cannot use the state directory %s: %s", state_dir,
+				   strerror(-*dir));
+	if (asprintf(path, "%s/exports/%s", state_dir, name) >= 0)
+		return 0;
+	(void)close(*dir);
+	return errtext_set(err, -ENOMEM, "out of memory");
+}
+
 int identity_get(const char *state_dir, const struct export *e, bool adopt,
-		 struct export_identity *identity, char **before, struct errtext *err)
+		 struct export_identity *identity, char **before, bool *filled, struct errtext *err)
 {
 	const char *name = e->name;
 	struct record now = {0};
@@ -339,6 +362,7 @@ int identity_get(const char *state_dir, const struct export *e, bool adopt,
 	if (name[0] == '\0' || name[0] == '.' || strchr(name, '/') || strlen(name) >= LH_NAME_BYTES)
 		return errtext_set(err, -EINVAL, "not an export's name");
 	*before = NULL;
+	*filled = false;
 	ret = look(e, &now);
 	if (ret)
 		return errtext_set(err, ret, "cannot tell which file it is: %s", strerror(-ret));
@@ -347,23 +371,44 @@ int identity_get(const char *state_dir, const struct export *e, bool adopt,
 		derive("nguid", name, &now, identity->nguid);
 		return 0;
 	}
-	dir = state_folder_open(state_dir, "exports");
-	if (dir < 0)
-		return errtext_set(err, dir, "cannot use the state directory %s: %s", state_dir,
-				   strerror(-dir));
-	if (asprintf(&path, "%s/exports/%s", state_dir, name) < 0) {
-		ret = errtext_set(err, -ENOMEM, "out of memory");
-		goto close_dir;
-	}
+	ret = open_folder(state_dir, name, &dir, &path, err);
+	if (ret)
+		return ret;
 	ret = get_kept(dir, path, name, adopt, &now, before, err);
 	if (ret) {
 		free(*before);
 		*before = NULL;
 	} else {
 		*identity = now.identity;
+		*filled = now.filled != 0;
 	}
 	free(path);
-close_dir:
+	(void)close(dir);
+	return ret;
+}
+
+int identity_filled(const char *state_dir, const char *name, struct errtext *err)
+{
+	char text[IDENTITY_MAX_BYTES];
+	struct record kept;
+	char *path;
+	int dir, ret;
+
+	if (state_dir[0] == '\0')
+		return 0;
+	ret = open_folder(state_dir, name, &dir, &path, err);
+	if (ret)
+		return ret;
+	ret = state_file_read(dir, name, text, sizeof(text));
+	if (ret)
+		ret = errtext_set(err, ret, "cannot read %s: %s", path, strerror(-ret));
+	else
+		ret = parse(text, path, &kept, err);
+	if (!ret) {
+		kept.filled = 1;
+		ret = keep(dir, path, name, &kept, err);
+	}
+	free(path);
 	(void)close(dir);
 	return ret;
 }

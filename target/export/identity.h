@@ -11,11 +11,19 @@
  * -EREMCHG: another file than the one the identity was given to; with `adopt` the identity is this
  * file's from now on. -EBADMSG: the identity file makes
  * no sense; the sentence names file and line.
+ * `*filled`: identity_filled() was said of this file, and it is not adopted anew.
  * `*before` is what the identity file said until now, to free: NULL if it still does, "" if there was
  * none.
  */
 MUST_CHECK int identity_get(const char *state_dir, const struct export *e, bool adopt,
-			    struct export_identity *identity, char **before, struct errtext *err);
+			    struct export_identity *identity, char **before, bool *filled,
+			    struct errtext *err);
+
+/**
+ * From now on its holes count as filled, for this file under this identity: `*filled` of identity_get().
+ * Durable when it returns. Nothing without a state directory. 0 or -errno. Worker thread.
+ */
+MUST_CHECK int identity_filled(const char *state_dir, const char *name, struct errtext *err);
 
 /** Nobody heard of the identity: the file says again what it said `before`. 0 or -errno. */
 MUST_CHECK int identity_take_back(const char *state_dir, const char *name, const char *before);

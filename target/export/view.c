@@ -14,6 +14,7 @@
 
 #include "badblocks.h"
 #include "fill.h"
+#include "identity.h"
 #include "mapping.h"
 #include "unshare.h"
 
@@ -258,16 +259,37 @@ static int map(struct export *e, uint64_t file_bytes, const struct view *before,
 	return 0;
 }
 
+/* Once, when it is added: what the landlord or a host punches later stays a hole, whoever starts again. */
+static bool is_to_fill(const struct export *e)
+{
+	return e->prepare == EXPORT_PREPARE_ALLOCATE && !e->filled;
+}
+
+/*
+ * The holes are filled, for good, before it is noted: who dies in between fills what is left of them. And
+ * it is noted under the same tenure: before anybody can punch one that is not to be filled any more.
+ */
+static int note_filled(struct export *e, struct errtext *err)
+{
+	int ret = e->medium == EXPORT_DEVICE ? 0 : sync_file(e);
+
+	if (ret)
+		return errtext_set(err, ret, "cannot sync %s: %s", e->path, strerror(-ret));
+	ret = identity_filled(e->state_dir, e->name, err);
+	e->filled = ret == 0;
+	return ret;
+}
+
 int view_new(struct export *e, uint32_t generation, const struct view *before,
 	     const atomic_bool *stop, struct view **view, struct errtext *err)
 {
 	struct plan p = {
 		.e = e,
-		/* Once, when it is added: what the landlord or a host punches later stays a hole. */
-		.allocate = e->prepare == EXPORT_PREPARE_ALLOCATE && generation <= 1,
+		.allocate = is_to_fill(e),
 		.stop = stop,
 	};
 	int ret = look(e, &p.file_bytes, err);
+	struct view *v;
 
 	if (!ret)
 		ret = map(e, p.file_bytes, before, &p.m, err);
@@ -277,15 +299,22 @@ int view_new(struct export *e, uint32_t generation, const struct view *before,
 	/* Who had the file may have written them anew, or let them go: what is bad still is found so. */
 	damage_clear(e->damage, 0, UINT64_MAX - UINT32_MAX);
 	badblocks_look(e);
-	ret = make(&p, generation, view, err);
-	if (ret)
+	ret = make(&p, generation, &v, err);
+	if (ret) {
 		mapping_put(p.m);
+		return ret;
+	}
+	ret = p.allocate ? note_filled(e, err) : 0;
+	if (ret)
+		view_free(v);
+	else
+		*view = v;
 	return ret;
 }
 
 int export_look_ahead(struct export *e, uint64_t *bytes, struct errtext *err)
 {
-	bool fills = e->prepare == EXPORT_PREPARE_ALLOCATE;
+	bool fills = is_to_fill(e);
 	uint64_t file_bytes = 0, there = 0, unwritten = 0, end;
 	struct extents x = {0};
 	int ret = look(e, &file_bytes, err);

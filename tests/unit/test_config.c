@@ -94,7 +94,7 @@ static void test_everything_said(void **state)
 		"max_grants_per_export = 16777216; max_grants_per_host = 8;\n"
 		"max_registrations_per_adapter = 9; max_registered_bytes_per_adapter = \"1M\";"
 		"max_granted_bytes_per_client = \"64G\"; max_registrations_per_second = 0;\n"
-		"log_level = \"debug\"; runtime_dir = \"/tmp/r\"; state_dir = \"\";\n"
+		"log_level = \"debug\"; runtime_dir = \"/tmp/r\"; state_dir = \"/s\";\n"
 		"iwarp = { crc = \"on\"; memory = \"odp\"; windows = false; };\n"
 		"limits = { queue_depth = 64; inline_bytes = 8192; bounce_bytes = \"64M\";\n"
 		"  shared_receives = 4096; max_controllers = 64; };\n"
@@ -125,7 +125,7 @@ static void test_everything_said(void **state)
 	assert_int_equal(c->log_level, LOG_LEVEL_DEBUG);
 	assert_string_equal(c->admin_socket, "/tmp/r/admin.sock");
 	assert_int_equal(c->runtime_dir_line, 6);
-	assert_string_equal(c->state_dir, "");
+	assert_string_equal(c->state_dir, "/s");
 	assert_int_equal(c->iwarp.crc, IWARP_CRC_ON);
 	assert_int_equal(c->iwarp.memory, IWARP_MEMORY_ODP);
 	assert_true(c->iwarp.no_windows);
@@ -159,6 +159,9 @@ static void test_mistakes_name_line_and_key(void **state)
 	(void)state;
 	refuse(EXPORTS, "\"listeners\" is missing");
 	refuse(LISTENERS, "\"exports\" is missing");
+	refuse("state_dir = \"\";\n" LISTENERS
+	       "exports = ( { name = \"a\"; path = \"/a\"; prepare = \"allocate\"; } );\n",
+	       "conf:3: prepare = \"allocate\" needs a state_dir");
 	refuse(LISTENERS EXPORTS "colour = 3;\n", "conf:3: colour: unknown key; known here: nqn");
 	refuse(LISTENERS EXPORTS "reactors = \"two\";\n", "conf:3: reactors: expected a number");
 	refuse(LISTENERS EXPORTS "max_granted_bytes_per_client = 4095;\n",

@@ -277,6 +277,55 @@ static void test_prepare_allocate(void **state)
 	check_file("a", MIB(3), KIB(64), true);
 }
 
+/* Opens it as a daemon that starts, and looks. What it found is known when it ends. */
+static uint64_t holes_after_start(const struct export_config *config)
+{
+	struct export *e = must_open(config);
+	struct view *view = leased_view(e);
+	uint64_t bytes = view->hole_bytes;
+
+	export_became_known(e);
+	drop(view);
+	return bytes;
+}
+
+/* A hole that somebody punched stays one, whoever starts again; until the file is adopted anew. */
+static void test_prepare_once(void **state)
+{
+	struct export_config config = config_of("a");
+	struct export *e;
+
+	(void)state;
+	make_file("a", MIB(6));
+	config.state_dir = in_dir("once");
+	assert_int_equal(holes_after_start(&config), MIB(6));
+	/* Who says so only now wants them filled. */
+	config.prepare = EXPORT_PREPARE_ALLOCATE;
+	assert_int_equal(holes_after_start(&config), 0);
+	alter_file("a", FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, MIB(2), KIB(64));
+	assert_int_equal(holes_after_start(&config), KIB(64));
+	assert_int_equal(holes_after_start(&config), KIB(64));
+	config.prepare = EXPORT_PREPARE_NONE;
+	assert_int_equal(holes_after_start(&config), KIB(64));
+	config.prepare = EXPORT_PREPARE_ALLOCATE;
+	assert_int_equal(holes_after_start(&config), KIB(64));
+	/* A start that is refused has changed nothing of what is known. */
+	config.adopt = true;
+	e = must_open(&config);
+	export_close(e);
+	config.adopt = false;
+	assert_int_equal(holes_after_start(&config), KIB(64));
+	config.adopt = true;
+	assert_int_equal(holes_after_start(&config), 0);
+	config.adopt = false;
+	alter_file("a", FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, KIB(64));
+	assert_int_equal(holes_after_start(&config), KIB(64));
+	/* Another file is another matter. */
+	make_file("a", MIB(6));
+	config.adopt = true;
+	assert_int_equal(holes_after_start(&config), 0);
+}
+
 static void test_view_allocate(void **state)
 {
 	struct view *view, *more;
@@ -733,6 +782,7 @@ static int run(const char *where)
 		leaks_test(test_unwritten),
 		leaks_test(test_preallocated),
 		leaks_test(test_prepare_allocate),
+		leaks_test(test_prepare_once),
 		leaks_test(test_stopped_view),
 		leaks_test(test_view_allocate),
 		leaks_test(test_many_extents),
