@@ -421,6 +421,7 @@ static void release_tenure(struct holding *h)
 	check_proof(h);
 	/* Before: who waits for it may have finished before we look at the clock again. */
 	unlocked_ns = now_ns();
+	region_uncovered(&h->cover);
 	tenure_release(h->tenure);
 	holding_stay_awake(h, false);
 	close_released(h);

@@ -330,11 +330,12 @@ struct holding {
 	unsigned int takes;    /* in a row that failed … */
 	int take_err;	       /* … the last one with this */
 	int break_time_s;
-	bool take_no_leases;   /* the worker's word for it */
-	bool look_ahead;       /* for the worker */
-	uint64_t changes;      /* export_look_ahead()'s, of the first generation */
-	bool no_leases;	       /* this file system has none, and needs none: see take_run() */
-	struct tenure *tenure; /* while the file is open */
+	bool take_no_leases;	   /* the worker's word for it */
+	bool look_ahead;	   /* for the worker */
+	uint64_t changes;	   /* export_look_ahead()'s, of the first generation */
+	bool no_leases;		   /* this file system has none, and needs none: see take_run() */
+	struct tenure *tenure;	   /* while the file is open */
+	struct region_cover cover; /* from when it is taken until it is let go */
 	struct tenure_retry *retry;
 	bool retry_missed; /* it came while an attempt was under way */
 	struct loop_timer retake_timer;

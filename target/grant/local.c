@@ -12,6 +12,7 @@
 struct local {
 	struct holding_range range;
 	struct tenure_part part;
+	struct region_gap gap; /* the same bytes, while they are let go */
 	struct holding *h;
 	struct list link; /* holding.locals */
 	bool let_go;
@@ -47,8 +48,10 @@ static void end(struct local *local)
 	if (local->ending)
 		return;
 	local->ending = true;
-	if (local->let_go)
+	if (local->let_go) {
 		tenure_part_take(local->h->tenure, &local->part);
+		region_gap_close(&local->gap);
+	}
 	holding_recall_end(&local->range);
 }
 
@@ -73,6 +76,9 @@ static void proven(struct holding_range *range)
 	if (local->ending)
 		return;
 	local->let_go = true;
+	local->gap.offset = local->part.offset;
+	local->gap.end = local->part.end;
+	region_gap_open(&local->h->cover, &local->gap);
 	tenure_part_release(local->h->tenure, &local->part);
 }
 

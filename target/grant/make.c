@@ -347,6 +347,7 @@ static void take_done(struct work *work)
 		tenure_release(h->tenure);
 	if (h->work_err == 0) {
 		h->no_leases = h->take_no_leases;
+		region_covered(&h->cover, holding_file(h));
 		if (h->no_leases && h->generation == 0 && !export_by_mapping_only(holding_file(h)))
 			log_warning("%s: the file system of %s has no leases: a truncate is not "
 				    "noticed, and frees no memory, until the export is stopped",

@@ -49,7 +49,7 @@ int grant_key_new(struct fabric_pd *pd, const struct view *view, uint64_t offset
 		flags |= FABRIC_ACCESS_ON_DEMAND;
 	if (probe->iova)
 		iova = key_random_iova(addr, length);
-	err = keys_add(view->export);
+	err = keys_add(view->export, offset, length);
 	if (err)
 		return err;
 	err = fabric_mr_reg(pd, addr, length, iova, flags, &mr);

@@ -235,7 +235,7 @@ static int register_slice(const struct region *r, const struct region_slice *sli
 		access |= FABRIC_ACCESS_ON_DEMAND;
 	if (!mr)
 		return -ENOMEM;
-	err = keys_add(r->view->export);
+	err = keys_add(r->view->export, slice->offset, slice->length);
 	if (err) {
 		free(mr);
 		return err;

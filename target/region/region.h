@@ -14,6 +14,7 @@
 
 #include "export/export.h"
 #include "fabric/fabric.h"
+#include "util/list.h"
 #include "wire/direct.h"
 
 /* One registration covers at most this much: what a recall of a range takes with it, at either end. */
@@ -66,6 +67,32 @@ MUST_CHECK int region_probe(struct fabric_device *dev, const struct export *e,
  * next test is one.
  */
 void region_probe_forget(const struct fabric_device *dev);
+
+/* ---- what may be registered ------------------------------------------------------------------- */
+
+/**
+ * One export's tenure, as its owner tells of it. Whatever registers memory of an export asserts that it is
+ * covered: invariant 1. Embed it, all zero; any thread.
+ */
+struct region_cover {
+	const struct export *export; /* NULL: nothing may be registered */
+	struct list link;
+	struct list gaps;
+};
+
+/** Bytes [offset, end) of it that are let go while the rest is held. Embed it. */
+struct region_gap {
+	uint64_t offset, end;
+	struct list link;
+};
+
+/** The tenure is taken. */
+void region_covered(struct region_cover *cover, const struct export *e);
+/** Right before it is let go. Gaps stay. Idempotent. */
+void region_uncovered(struct region_cover *cover);
+/** The same of a part: right before that is let go; once it is taken again. */
+void region_gap_open(struct region_cover *cover, struct region_gap *gap);
+void region_gap_close(struct region_gap *gap);
 
 /* ---- block regions --------------------------------------------------------------------------- */
 

@@ -65,7 +65,7 @@ int grant_slab_register(struct fabric_pd *pd, const struct view *view,
 		access |= FABRIC_ACCESS_ON_DEMAND;
 	if (probe->iova)
 		iova = key_random_iova(addr, length);
-	err = keys_add(slab->export);
+	err = keys_add(slab->export, slab->offset, length);
 	if (err)
 		return err;
 	err = fabric_mr_reg(pd, addr, length, iova, access, &slab->mr);
@@ -97,7 +97,7 @@ int grant_window_new(const struct grant_slab *slab, uint64_t offset, uint64_t le
 	int err;
 
 	assert(slab->mr && grant_slab_covers(slab, offset, length));
-	err = keys_add(slab->export);
+	err = keys_add(slab->export, offset, length);
 	if (err)
 		return err;
 	err = fabric_mw_alloc(slab->mr->pd, &mw);

@@ -7,7 +7,11 @@
 #include "test_export_rig.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <signal.h>
 #include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "fabric/verbs.h"
 #include "iwarp/iwarp.h"
@@ -168,6 +172,7 @@ static void test_region(void **state)
 	const struct region_slice *slice;
 	struct grant_key key;
 	struct region_probe how = {.rung = LH_RUNG_PINNED, .iova = true};
+	struct region_cover cover = {0};
 	struct fabric_pd *pd;
 	struct errtext err;
 	int rc;
@@ -175,6 +180,7 @@ static void test_region(void **state)
 	(void)state;
 	assert_int_equal(fabric_pd_alloc(fabric_device_at(f, 0), &pd), 0);
 	assert_int_equal(region_keys_alive(view), 0);
+	region_covered(&cover, export);
 	assert_int_equal(region_begin(pd, &budget, view, LH_RUNG_PINNED, NULL, &region), 0);
 	while ((rc = region_step(region, &err)) > 0)
 		;
@@ -208,6 +214,94 @@ static void test_region(void **state)
 	assert_int_equal(grant_key_kill(&key), 0);
 	assert_int_equal(grant_key_kill(&key), 0);
 	assert_int_equal(region_keys_alive(view), 0);
+	region_uncovered(&cover);
+	view_free(view);
+	assert_int_equal(fabric_pd_free(pd), 0);
+	close_fabric(f);
+}
+
+static int register_all(const struct view *view, struct fabric_pd *pd)
+{
+	struct region_budget budget = {.max_registrations = UINT32_MAX, .max_bytes = UINT64_MAX};
+	struct region *region;
+	struct errtext err;
+
+	if (region_begin(pd, &budget, view, LH_RUNG_PINNED, NULL, &region) != 0)
+		return -ENOMEM;
+	return region_step(region, &err);
+}
+
+static int grant_all(const struct view *view, struct fabric_pd *pd)
+{
+	const struct region_probe how = {.rung = LH_RUNG_PINNED};
+	struct grant_key key;
+
+	return grant_key_new(pd, view, 0, view->runs[0].length, LH_GRANT_READ, &how, &key);
+}
+
+static int grant_slab(const struct view *view, struct fabric_pd *pd)
+{
+	const struct region_probe how = {.rung = LH_RUNG_PINNED, .windows = true};
+	struct grant_slab slab;
+
+	grant_slab_plan(fabric_pd_device(pd), view, 0, &slab);
+	return grant_slab_register(pd, view, &how, &slab);
+}
+
+/* Whether the process ends by an assertion, before anything is registered. */
+static bool dies(int (*fn)(const struct view *view, struct fabric_pd *pd), const struct view *view,
+		 struct fabric_pd *pd)
+{
+	int status = 0;
+	pid_t pid;
+
+	(void)fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		const struct rlimit none = {0};
+
+		(void)setrlimit(RLIMIT_CORE, &none);
+		(void)signal(SIGABRT, SIG_DFL);
+		_exit(fn(view, pd) < 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+}
+
+/* No memory is registered without a tenure that covers it: in none of the ways in which it could be. */
+static void test_uncovered(void **state)
+{
+	static int (*const ways[])(const struct view *view,
+				   struct fabric_pd *pd) = {register_all, grant_all, grant_slab};
+	struct fabric *f = open_iwarp(NULL);
+	struct view *view = must_view(export);
+	struct region_cover cover = {0};
+	struct region_gap gap = {.offset = KIB(4), .end = KIB(8)};
+	struct region_gap elsewhere = {.offset = view->mapped_bytes, .end = INT64_MAX};
+	struct fabric_pd *pd;
+
+	(void)state;
+	assert_int_equal(fabric_pd_alloc(fabric_device_at(f, 0), &pd), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+		assert_true(dies(ways[i], view, pd));
+		region_covered(&cover, export);
+		region_gap_open(&cover, &elsewhere);
+		assert_false(dies(ways[i], view, pd));
+		region_gap_open(&cover, &gap);
+		assert_true(dies(ways[i], view, pd));
+		region_uncovered(&cover);
+		region_uncovered(&cover);
+		assert_true(dies(ways[i], view, pd));
+		/* What is let go of it stays so. */
+		region_covered(&cover, export);
+		assert_true(dies(ways[i], view, pd));
+		region_gap_close(&gap);
+		assert_false(dies(ways[i], view, pd));
+		region_gap_close(&elsewhere);
+		region_uncovered(&cover);
+	}
 	view_free(view);
 	assert_int_equal(fabric_pd_free(pd), 0);
 	close_fabric(f);
@@ -263,6 +357,7 @@ static void test_verbs(void **state)
 	} else if (testbed_is("fixed") || testbed_is("fixed-mw")) {
 		assert_int_equal(result.rung, LH_RUNG_ODP);
 		assert_true(result.iova);
+		assert_true(result.closes);
 		assert_int_equal(result.windows, testbed_is("fixed-mw"));
 	}
 	result = probe(f, REGION_AUTO);
@@ -278,7 +373,7 @@ static int run_group(const char *where)
 	const struct CMUnitTest tests[] = {
 		leaks_test(test_any),	 leaks_test(test_pinned_only), leaks_test(test_odp_only),
 		leaks_test(test_crc),	 leaks_test(test_remembered),  leaks_test(test_stale),
-		leaks_test(test_region), cmocka_unit_test(test_verbs),
+		leaks_test(test_region), leaks_test(test_uncovered),   cmocka_unit_test(test_verbs),
 	};
 	int failed;
 
