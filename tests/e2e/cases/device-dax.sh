@@ -71,3 +71,15 @@ rm -f $device
 use gone
 add_export data $device
 daemon_refuses 'dax0.0 is disabled: "daxctl enable-device dax0.0"'
+
+# As the kernel's ordinary memory it has none either. Nothing of it is made use of.
+name=${device##*/}
+if modprobe -q kmem && echo offline >/sys/devices/system/memory/auto_online_blocks &&
+	echo "$name" >/sys/bus/dax/drivers/kmem/new_id && [ -e /sys/bus/dax/drivers/kmem/$name ]; then
+	use ordinary
+	add_export data $device
+	daemon_refuses "$name is in system-ram mode: .*daxctl reconfigure-device --mode=devdax $name"
+	echo "refused in system-ram mode"
+else
+	echo "this kernel does not make $name ordinary memory: that it is refused so is not tested here"
+fi
