@@ -112,7 +112,7 @@ struct holding_ops {
 	void (*fence_block)(void *ctx, struct holding *h);
 	/**
 	 * After a publish that leaves the range out. done: no block work request on an earlier serving
-	 * that names keys touches it.
+	 * that names keys touches it, or names one that reaches it (region_shares()).
 	 */
 	void (*drain)(void *ctx, struct holding *h, uint64_t offset, uint64_t length,
 		      struct loop_msg *done, void (*fn)(struct loop_msg *));
@@ -473,7 +473,6 @@ struct holding_range {
 	uint64_t left_out; /* in which view that was being made, last */
 	uint64_t serial;   /* among all recalls; marks clients */
 	uint64_t end;	   /* of the rounded range */
-	uint64_t from, to; /* with all of the slices that it touches */
 	struct loop_timer timer;
 	struct loop_msg drain_msg, seal_msg, unseal_msg, done_msg, ended_msg;
 	bool watchers_told;
@@ -481,8 +480,8 @@ struct holding_range {
 
 /**
  * Recalls the range: clients that hold grants touching it are asked to let these go and fenced at the
- * deadline, block queue pairs likewise whose work on it (or on its registrations: REGION_SLICE_BYTES)
- * does not end; a recall of the whole export follows if even then there is no proof. All else is served
+ * deadline, block queue pairs likewise whose work on it does not end, or on a registration that reaches
+ * it and is older than the recall; a recall of the whole export follows if even then there is no proof. All else is served
  * on, its keys and the generation as they were. In any state but OFFLINE; the callbacks come later.
  */
 void holding_recall_range(struct holding *h, struct holding_range *r);

@@ -83,7 +83,7 @@ enum making {
 	MAKE_GENERATION,
 	MAKE_GROWTH, /* a view of the same generation, with holes filled */
 	MAKE_PUNCH,  /* the same without what is to be punched or cut off */
-	MAKE_NARROW, /* the same without what landlords want; registers nothing */
+	MAKE_NARROW, /* the same without what landlords want; registers what lies beside it */
 	MAKE_RETURN, /* the same with what they have given back, as it is now */
 };
 
@@ -102,6 +102,8 @@ struct make {
 		*old;	    /* to share registrations with, and what is known of use; or NULL */
 	bool dropping;	    /* what there is of the device's region goes again */
 	unsigned int fresh; /* slices of it that were registered, and not shared */
+	uint64_t until_ns;  /* MAKE_NARROW: no more of them after that, … */
+	bool bare;	    /* … or none at all */
 	struct acquire *grower;
 	struct export_range *left_out; /* of ranges that are recalled */
 	unsigned int nr_left_out;
@@ -462,6 +464,8 @@ void punch_next(struct holding *h);
 /** False: it is to be given up, with -ECANCELED. */
 bool punch_prepared(struct holding *h);
 void punch_failed(struct holding *h, int err);
+/** The kernel waits for what is pinned of the file, and of what lies in the same huge page. */
+bool punch_pinned_dax(const struct holding *h);
 /** A key has died. */
 void punch_check_buried(struct holding *h);
 /** A recall begins. */
@@ -515,6 +519,8 @@ void range_make_failed(struct holding *h, enum making kind, int err);
 bool range_wants_make(const struct holding *h);
 /** What a view that is made now must leave out, of that kind. -ENOMEM. */
 MUST_CHECK int range_leave_out(struct holding *h, enum making kind);
+/** Whoever wanted a range has it, and nobody has come back from there: nothing of them is going on. */
+bool range_all_out(const struct holding *h);
 /** Recalled just now: no grant there. False: `*length`, from `offset` on, ends before the next one. */
 bool range_held_back(const struct holding *h, uint64_t offset, uint64_t *length);
 /** How many bytes from `offset` on, without a gap; 0: none. */

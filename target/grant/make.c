@@ -16,6 +16,7 @@
 #include "wire/wire.h"
 
 #define SLICES_FIRST 4 /* registered of each adapter before it is served; the others while it is */
+#define NARROW_SHARE 4 /* of a range's deadline: so long what lies beside it may be registered */
 #define TAKES_TELL \
 	24 /* attempts in a row (some seconds) after which it is told who is in the way */
 
@@ -567,28 +568,40 @@ static void region_run(struct work *work)
 		return;
 	}
 	make->err = atomic_load(&make->cancel) ? -ECANCELED : 0;
-	if (make->err == 0 && make->kind == MAKE_NARROW && make->old) {
-		make->err = region_narrow(make->old, make->next->view, make->left_out,
-					  make->nr_left_out, region);
-		if (make->err)
-			(void)errtext_set(&make->text, 0, "no region: %s", strerror(-make->err));
-		return;
-	}
 	if (make->err == 0 && !*region)
 		make->err = region_begin(h->env->block_pds[make->device],
 					 cache_budget_of(h, make->device), make->next->view,
 					 h->probes[make->device].rung, make->old, region);
 	if (make->err)
 		(void)errtext_set(&make->text, 0, "no region: %s", strerror(-make->err));
+	else if (make->kind == MAKE_NARROW)
+		make->err = make->bare ? 0 : region_step_kept(*region, &make->text);
 	else
 		make->err = region_step(*region, &make->text);
 }
 
-/* What it still lacks is new, so nobody misses it. */
+/* What it still lacks is new, so nobody misses it; or somebody waits for what it leaves out. */
 static bool is_enough(const struct make *make)
 {
-	return make->err == 1 && !make->dropping && make->fresh >= SLICES_FIRST &&
-	       region_past(make->next->regions[make->device]);
+	if (make->err != 1 || make->dropping)
+		return false;
+	if (make->kind == MAKE_NARROW)
+		return now_ns() >= make->until_ns;
+	return make->fresh >= SLICES_FIRST && region_past(make->next->regions[make->device]);
+}
+
+/* A landlord does not wait for what others would only like to have: these go through buffers. */
+static bool does_without(struct holding *h)
+{
+	struct make *make = &h->make;
+
+	if (make->kind != MAKE_NARROW || make->err >= 0 || make->err == -ECANCELED ||
+	    !make->next->regions[make->device])
+		return false;
+	log_warning("%s: %s; till the recall is over they are served through buffers",
+		    h->config.export.name, make->text.text);
+	make->err = 0;
+	return true;
 }
 
 static void region_done(struct work *work)
@@ -597,7 +610,7 @@ static void region_done(struct work *work)
 	bool dropped = h->make.dropping;
 
 	h->make.dropping = dropped && h->make.err > 0;
-	if (h->make.err < 0 && h->make.err != -ECANCELED && !dropped &&
+	if (!does_without(h) && h->make.err < 0 && h->make.err != -ECANCELED && !dropped &&
 	    ladder_fall(h, h->make.device, h->make.text.text)) {
 		h->make.dropping = true;
 		make_regions(h);
@@ -640,7 +653,8 @@ static void make_regions(struct holding *h)
 	}
 	make->in_registrar = true;
 	make->old = h->current ? h->current->regions[make->device] : NULL;
-	pool_submit(h->env->registrar, &make->work, POOL_NORMAL, region_run, region_done,
+	pool_submit(h->env->registrar, &make->work,
+		    make->kind == MAKE_NARROW ? POOL_URGENT : POOL_NORMAL, region_run, region_done,
 		    h->env->control);
 }
 
@@ -763,6 +777,8 @@ void make_punched(struct holding *h)
 
 void make_narrow(struct holding *h)
 {
+	h->make.bare = punch_pinned_dax(h);
+	h->make.until_ns = now_ns() + h->recall.limits.deadline_ns / NARROW_SHARE;
 	make_begin(h, MAKE_NARROW);
 }
 

@@ -284,7 +284,7 @@ void punch_failed(struct holding *h, int err)
 }
 
 /* The kernel does not change the size of a file on DAX while any page of it is pinned. */
-static bool pinned_dax(const struct holding *h)
+bool punch_pinned_dax(const struct holding *h)
 {
 	if (export_medium(holding_file(h)) != EXPORT_DAX)
 		return false;
@@ -308,7 +308,8 @@ static void begin_served(struct holding *h)
 		punch_next(h); /* those that came behind it */
 		return;
 	}
-	if (granted(h) || (bytes && (bytes > view_file_bytes(h->current->view) || pinned_dax(h)))) {
+	if (granted(h) ||
+	    (bytes && (bytes > view_file_bytes(h->current->view) || punch_pinned_dax(h)))) {
 		recall_first(h);
 		return;
 	}

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * Recalls of a range, while the rest of the export is served on: carries out what the machine of each
- * (range_recall.h) asks for. Reactors get a serving whose view leaves the range out and whose regions
- * lack the slices that touch it; what was under way on an older one drains; grants that touch it are
+ * (range_recall.h) asks for. Reactors get a serving whose view and regions leave the range out: of the
+ * slices that touch it what lies beside it is registered first, so that commands there go on as they
+ * did. What was under way on an older one, there or by these slices' keys, drains; grants that touch it are
  * asked for; then these slices of all older servings are deregistered, whoever still uses the rest of
  * them. At the end a fresh look at the file makes a serving that has it again, of the same generation.
  * Where the export is not served, or is recalled as a whole, that is the proof. Control loop.
@@ -76,6 +77,17 @@ bool range_wants_make(const struct holding *h)
 			return true;
 	}
 	return false;
+}
+
+bool range_all_out(const struct holding *h)
+{
+	struct list *l;
+
+	list_for_each (l, &h->ranges) {
+		if (range_of(l)->recall.state != RANGE_RELEASED || punch_pinned_dax(h))
+			return false;
+	}
+	return true;
 }
 
 bool range_held_back(const struct holding *h, uint64_t offset, uint64_t *length)
@@ -240,9 +252,12 @@ static void finish(struct holding_range *r)
 static void on_done(struct loop_msg *msg)
 {
 	struct holding_range *r = container_of(msg, struct holding_range, done_msg);
+	struct holding *h = r->h;
 
 	if (r->done)
 		r->done(r);
+	/* What had no room beside the registrations that are gone has it now. */
+	rest_next(h);
 }
 
 static void on_ended(struct loop_msg *msg)
@@ -284,31 +299,6 @@ static bool granted(const struct holding_range *r)
 {
 	return !table_each(&r->h->table, r->offset, r->end, is_free, NULL) ||
 	       (!r->grants_only && slab_reaches(r->h, r->offset, r->end));
-}
-
-static void drain(struct holding_range *r)
-{
-	struct holding *h = r->h;
-	struct list *l;
-
-	/* Their keys are killed as a whole. */
-	r->from = r->offset;
-	r->to = r->end;
-	list_for_each (l, &h->served) {
-		const struct served *s = list_entry(l, struct served, link);
-
-		for (unsigned int i = 0; i < GRANT_MAX_DEVICES && !s->making; i++) {
-			uint64_t from = r->offset, to = r->end;
-
-			if (!s->regions[i])
-				continue;
-			region_widen(s->regions[i], &from, &to);
-			r->from = min_u64(r->from, from);
-			r->to = max_u64(r->to, to);
-		}
-	}
-	r->ops++;
-	h->env->ops->drain(h->env->ops_ctx, h, r->from, r->to - r->from, &r->drain_msg, on_drained);
 }
 
 static void tell(struct holding_range *r)
@@ -384,8 +374,11 @@ static void carry_out(struct holding_range *r, const struct range_actions *actio
 		tell(r);
 		range_check(h);
 	}
-	if (mask & RANGE_DO_DRAIN)
-		drain(r);
+	if (mask & RANGE_DO_DRAIN) {
+		r->ops++;
+		env->ops->drain(env->ops_ctx, h, r->offset, length_of(r), &r->drain_msg,
+				on_drained);
+	}
 	if (mask & RANGE_DO_SEAL) {
 		r->ops++;
 		env->ops->seal_range(env->ops_ctx, h, r->offset, length_of(r), &r->seal_msg,
@@ -398,7 +391,7 @@ static void carry_out(struct holding_range *r, const struct range_actions *actio
 		tell_watchers(r);
 	}
 	if (mask & RANGE_DO_FENCE_BLOCK)
-		env->ops->fence_range(env->ops_ctx, h, r->from, r->to - r->from);
+		env->ops->fence_range(env->ops_ctx, h, r->offset, length_of(r));
 	if (mask & RANGE_DO_KILL_KEYS)
 		slab_each_holder(r, kill_one, NULL);
 	if (mask & RANGE_DO_TIMER)

@@ -95,8 +95,7 @@ bool rest_idle(const struct holding *h)
 
 	return !h->rest.served && s && !s->unregister && !s->publish_pending && !h->stopped &&
 	       h->recall.state == RECALL_GRANTED && h->make.kind == MAKE_NOTHING &&
-	       h->punch.step == PUNCH_IDLE && list_empty(&h->ranges) &&
-	       !loop_timer_armed(&h->rest.timer);
+	       h->punch.step == PUNCH_IDLE && range_all_out(h) && !loop_timer_armed(&h->rest.timer);
 }
 
 void rest_register(struct holding *h, unsigned int device, unsigned int i)

@@ -10,8 +10,8 @@
  *   publish(n):  no serving older than n is used any more (they are gone from the list);
  *   quiesce(n):  no command has work requests with region keys on a serving up to n;
  *   seal(n):     no commit is at work on a serving up to n;
- *   drain:       no such command touches the range on a serving before the last one published
- *                (drain_all: on any);
+ *   drain:       no such command touches the range, or names a key that reaches it, on a serving
+ *                before the last one published (drain_all: on any);
  *   seal_range:  no commit that touches the range is at work;
  *   forget:      no command is left that has ever found the namespace: its slot may be another's.
  * Attach and detach wait for nothing; all come to a reactor in the order in which they were begun.
@@ -84,9 +84,13 @@ static struct request *keyed_request(struct list *l)
 	return list_entry(l, struct request, keyed_link);
 }
 
+/* It moves bytes of the range, or names a key that is to die because it reaches them. */
 static bool request_touches(const struct request *r, const struct holding_op *op)
 {
-	return range_overlaps(r->range.offset, r->range.length, op->offset, op->length);
+	const struct region *region = r->use->serving->regions[r->queue->q.device];
+
+	return range_overlaps(r->range.offset, r->range.length, op->offset, op->length) ||
+	       region_shares(region, op->offset, op->length, r->range.offset, r->range.length);
 }
 
 static bool commit_touches(const struct ns_commit *c, const struct holding_op *op)

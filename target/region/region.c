@@ -276,8 +276,8 @@ int region_register(struct region *r, unsigned int i, struct errtext *text)
 	return 1;
 }
 
-/* The next slice that can be registered, first of those that had been before; or `planned`. */
-static unsigned int find_next(struct region *r)
+/* The next slice that can be registered of those that had been before; or `planned`. */
+static unsigned int find_kept(struct region *r)
 {
 	for (; !r->past && r->next < r->planned; r->next++) {
 		const struct region_slice *slice = &r->slices[r->next];
@@ -285,6 +285,16 @@ static unsigned int find_next(struct region *r)
 		if (!r->mrs[r->next] && slice->kept && region_budget_fits(r->budget, slice->length))
 			return r->next;
 	}
+	return r->planned;
+}
+
+/* The next one, of those first. */
+static unsigned int find_next(struct region *r)
+{
+	unsigned int kept = find_kept(r);
+
+	if (kept < r->planned)
+		return kept;
 	if (!r->past)
 		r->next = 0;
 	r->past = true;
@@ -301,6 +311,14 @@ int region_step(struct region *r, struct errtext *text)
 	int err = i < r->planned ? region_register(r, i, text) : 0;
 
 	return err > 0 ? find_next(r) < r->planned : err;
+}
+
+int region_step_kept(struct region *r, struct errtext *text)
+{
+	unsigned int i = find_kept(r);
+	int err = i < r->planned ? region_register(r, i, text) : 0;
+
+	return err > 0 ? find_kept(r) < r->planned : err;
 }
 
 bool region_more(const struct region *r)
@@ -445,33 +463,6 @@ void region_withhold(struct region *r, unsigned int i)
 
 /* ---- part of it ------------------------------------------------------------------------------ */
 
-int region_narrow(const struct region *old, const struct view *view,
-		  const struct export_range *ranges, unsigned int nr_ranges, struct region **region)
-{
-	struct region *r;
-	unsigned int n = 0;
-	int err = region_new(old->pd, old->budget, view, old->rung, old->planned, &r);
-
-	if (err)
-		return err;
-	for (unsigned int i = 0; i < old->planned; i++) {
-		const struct region_slice *had = &old->slices[i];
-		bool out = old->mrs[i] && !old->mrs[i]->mr;
-
-		for (unsigned int k = 0; k < nr_ranges && !out; k++)
-			out = touches(had, ranges[k].offset, ranges[k].length);
-		if (out)
-			continue;
-		r->slices[n].offset = had->offset;
-		r->slices[n].length = had->length;
-		atomic_init(&r->slices[n].heat, (uint8_t)region_slice_heat(had));
-		share(r, n++, old, i);
-	}
-	r->planned = r->top = n;
-	*region = r;
-	return 0;
-}
-
 /* The first slice that ends behind `offset`. */
 static unsigned int first_behind(const struct region *r, uint64_t offset)
 {
@@ -499,18 +490,16 @@ bool region_reaches(const struct region *r, uint64_t offset, uint64_t length)
 	return false;
 }
 
-void region_widen(const struct region *r, uint64_t *from, uint64_t *to)
+bool region_shares(const struct region *r, uint64_t offset, uint64_t length, uint64_t other,
+		   uint64_t other_length)
 {
-	const uint64_t offset = *from, end = *to;
-
 	for (unsigned int i = first_behind(r, offset); i < r->planned; i++) {
-		const struct region_slice *slice = &r->slices[i];
-
-		if (!touches(slice, offset, end - offset))
+		if (!touches(&r->slices[i], offset, length))
 			break;
-		*from = min_u64(*from, slice->offset);
-		*to = max_u64(*to, slice->offset + slice->length);
+		if (touches(&r->slices[i], other, other_length))
+			return true;
 	}
+	return false;
 }
 
 /* Its key dies, whoever shares it. */

@@ -146,6 +146,8 @@ MUST_CHECK int region_begin(struct fabric_pd *pd, struct region_budget *budget,
 			    const struct view *view, enum lh_rung rung, const struct region *old,
 			    struct region **region);
 MUST_CHECK int region_step(struct region *region, struct errtext *err);
+/** A step that registers nothing but what had a key in `old`: so that its users go on as they did. */
+MUST_CHECK int region_step_kept(struct region *region, struct errtext *err);
 MUST_CHECK int region_shrink(struct region *region);
 /** Whether a step would register one. While nothing of it is with the registrar. */
 bool region_more(const struct region *region);
@@ -155,14 +157,6 @@ bool region_lacks(const struct region *region);
 bool region_past(const struct region *region);
 
 /**
- * The registrations of `old` that touch none of `ranges`, shared with it, for a view that leaves them
- * out: registers nothing. -ENOMEM. `old` must live during the call only.
- */
-MUST_CHECK int region_narrow(const struct region *old, const struct view *view,
-			     const struct export_range *ranges, unsigned int nr_ranges,
-			     struct region **region);
-
-/**
  * Deregisters the next slice that touches the range, whoever shares it, of a region that is in use: no
  * work request may name its key any more. 1: it did, there may be more; 0: there was none; -errno.
  */
@@ -170,8 +164,12 @@ MUST_CHECK int region_withdraw(struct region *region, uint64_t offset, uint64_t 
 
 /** Whether a slice that touches the range has a key. While nothing of it is with the registrar. */
 bool region_reaches(const struct region *region, uint64_t offset, uint64_t length);
-/** Widens [*from, *to) to the slices that touch it now, or may when there are more. Any thread while the region lives. */
-void region_widen(const struct region *region, uint64_t *from, uint64_t *to);
+/**
+ * Whether bytes of both ranges lie in one slice: who names the key of one then names what reaches the
+ * other, too. Lock-free, any thread while the region lives.
+ */
+bool region_shares(const struct region *region, uint64_t offset, uint64_t length, uint64_t other,
+		   uint64_t other_length);
 
 /** Deregisters all: when it returns 0 every key of it is dead. On -errno those left can be retried. */
 MUST_CHECK int region_free(struct region *region);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * Commands that began under a serving which had the range registered, and come to move their data when
- * somebody has got that range back: by then its keys are not theirs to name. A whole target, a raw host.
+ * somebody has got that range back: by then its keys are not theirs to name; and those beside it, which do
+ * not notice. A whole target, a raw host.
  */
 #include "nvme_rig.h"
 
@@ -71,14 +72,20 @@ static void end_there(struct loop_msg *msg)
 }
 
 /* Returns when nothing remote reaches the range, whatever is held on the worker. */
-static void take_back(struct landlord *l)
+static void take_back_at(struct landlord *l, uint64_t offset)
 {
 	*l = (struct landlord){
-		.range = {.offset = AT, .length = LENGTH, .done = on_proven, .ended = on_ended}};
+		.range = {
+			.offset = offset, .length = LENGTH, .done = on_proven, .ended = on_ended}};
 	(void)sem_init(&l->proven, 0, 0);
 	(void)sem_init(&l->ended, 0, 0);
 	loop_post(rig.env.control, &l->msg, recall_there);
 	wait_for(&l->proven);
+}
+
+static void take_back(struct landlord *l)
+{
+	take_back_at(l, AT);
 }
 
 static void give_back(struct landlord *l)
@@ -259,12 +266,92 @@ static void test_in_order(void **state)
 	down();
 }
 
+static void up_plain(void)
+{
+	rig_up(&rig, &options);
+	io = rig.io[0];
+}
+
+/* What goes by registrations while a page next to it is somebody's, in the same slice of the file. */
+static void test_beside(void **state)
+{
+	struct nvme_command sqe;
+	struct landlord landlord;
+	uint64_t before;
+
+	(void)state;
+	up_plain();
+	take_back(&landlord);
+	before = by_region();
+	sqe = moving(NVME_IO_WRITE, AT + LENGTH, LENGTH, 0);
+	assert_int_equal(rig_do(io, &sqe, NULL, 0), 0);
+	sqe = moving(NVME_IO_READ, AT - LENGTH, LENGTH, 0);
+	assert_int_equal(rig_do(io, &sqe, NULL, 0), 0);
+	assert_int_equal(by_region(), before + LENGTH + LENGTH);
+	sqe = moving(NVME_IO_READ, AT, LENGTH, 0);
+	assert_int_equal(rig_do(io, &sqe, NULL, 0), 0);
+	assert_int_equal(by_region(), before + LENGTH + LENGTH);
+	give_back(&landlord);
+	rig_down(&rig);
+}
+
+static void wait_under_way(uint64_t before)
+{
+	while (by_region() == before)
+		(void)usleep(200);
+}
+
+/* A host that stands still in the middle of a command beside the range, by another registration. */
+static void test_still_beside(void **state)
+{
+	struct landlord landlord, other;
+	uint64_t before, fences;
+	struct nvme_command sqe;
+	unsigned int slot;
+
+	(void)state;
+	up_plain();
+	take_back(&landlord);
+	before = by_region();
+	fences = counted("nvme_block_fences");
+	sqe = moving(NVME_IO_WRITE, AT - LENGTH, LENGTH, 0);
+	slot = rig_send(io, &sqe, NULL, 0);
+	wait_under_way(before);
+	take_back_at(&other, AT + MIB(1));
+	assert_int_equal(counted("nvme_block_fences"), fences);
+	assert_int_equal(rig_answer(io, slot), 0);
+	give_back(&landlord);
+	give_back(&other);
+	rig_down(&rig);
+}
+
+/* The same by the registration that has to go: there is no proof before the command has ended. */
+static void test_still_on_it(void **state)
+{
+	struct landlord landlord;
+	struct nvme_command sqe;
+	uint64_t before, fences;
+
+	(void)state;
+	up_plain();
+	before = by_region();
+	fences = counted("nvme_block_fences");
+	sqe = moving(NVME_IO_WRITE, AT - LENGTH, LENGTH, 0);
+	(void)rig_send(io, &sqe, NULL, 0);
+	wait_under_way(before);
+	take_back(&landlord);
+	assert_int_equal(counted("nvme_block_fences"), fences + 1);
+	assert_true(rig_was_cut(io));
+	give_back(&landlord);
+	rig_down(&rig);
+}
+
 static int run_group(const char *where)
 {
 	const struct CMUnitTest tests[] = {
-		leaks_test(test_read_durable),
-		leaks_test(test_pair),
-		leaks_test(test_in_order),
+		leaks_test(test_read_durable), leaks_test(test_pair),
+		leaks_test(test_in_order),     leaks_test(test_beside),
+		leaks_test(test_still_beside), leaks_test(test_still_on_it),
 	};
 
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);

@@ -114,6 +114,24 @@ static int write_to(struct rig_client *c, const struct grant_answer *g, uint64_t
 			 8);
 }
 
+/* Of the slices that are registered for block commands: how many, and how much in all. */
+static void assert_registered(unsigned int slices, uint64_t bytes)
+{
+	struct holding_status status = rig_status(&rig);
+
+	assert_int_equal(status.registrations[0], slices);
+	assert_int_equal(status.registered_bytes[0], bytes);
+}
+
+static void wait_registered(unsigned int slices, uint64_t bytes)
+{
+	const uint64_t end = now_ns() + RIG_WAIT_MS * NS_PER_MS;
+
+	while (rig_status(&rig).registered_bytes[0] != bytes && now_ns() < end)
+		(void)usleep(1000);
+	assert_registered(slices, bytes);
+}
+
 struct look {
 	uint64_t offset;
 	bool registered, backed;
@@ -125,6 +143,14 @@ static void look_there(void *arg)
 
 	l->registered = region_find(rig.serving->regions[0], l->offset) != NULL;
 	l->backed = view_backed(rig.serving->view, l->offset, 1);
+}
+
+static bool is_served(uint64_t offset)
+{
+	struct look l = {.offset = offset};
+
+	rig_call(&rig, look_there, &l);
+	return l.registered && l.backed;
 }
 
 static void assert_served(uint64_t offset, bool served)
@@ -276,6 +302,60 @@ static void test_silent_acquires(void **state)
 	assert_int_equal(rig_status(&rig).grants, 0);
 	give(&w);
 	(void)sem_destroy(&stalled.over);
+	down();
+}
+
+/*
+ * The file is one slice, and a page of it is wanted: block commands reach the rest of it straight, from the
+ * first serving without the page on, while a client lets go of it or does not; and it is one slice again.
+ */
+static void test_beside(void **state)
+{
+	const uint64_t at = MIB(2) + 4096, page = 4096;
+	struct rig_options options = rig_defaults;
+	struct wanted w, wider;
+
+	(void)state;
+	options.deadline_ms = 500;
+	up(&options);
+	assert_registered(1, RIG_BYTES);
+	assert_int_equal(rig_acquire(&one, at, page, RW).status, 0);
+	atomic_store(&one.answers, false);
+	want(&w, at, page, false);
+	while (is_served(at))
+		(void)usleep(1000);
+	assert_int_equal(sem_trywait(&w.proven), -1);
+	assert_served(0, true);
+	assert_served(at - 1, true);
+	assert_served(at + page, true);
+	assert_served(RIG_BYTES - 1, true);
+	assert_registered(2, RIG_BYTES - page);
+	await(&w.proven);
+	assert_true(w.proof_was_true);
+	assert_registered(2, RIG_BYTES - page);
+	/* Another one, in what was left of it. */
+	get(&wider, MIB(8), MIB(1));
+	assert_registered(3, RIG_BYTES - page - MIB(1));
+	give(&w);
+	assert_registered(2, RIG_BYTES - MIB(1));
+	give(&wider);
+	assert_registered(1, RIG_BYTES);
+	down();
+}
+
+/* Where an adapter holds no more than there is, the rest comes when what was there is gone. */
+static void test_beside_in_turn(void **state)
+{
+	struct rig_options options = rig_defaults;
+	struct wanted w;
+
+	(void)state;
+	options.cache.max_registrations = 2;
+	up(&options);
+	get(&w, MIB(2), MIB(1));
+	wait_registered(2, RIG_BYTES - MIB(1));
+	give(&w);
+	wait_registered(1, RIG_BYTES);
 	down();
 }
 
@@ -791,6 +871,8 @@ static int run_group(const char *where)
 		leaks_test(test_half),
 		leaks_test(test_silent),
 		leaks_test(test_silent_acquires),
+		leaks_test(test_beside),
+		leaks_test(test_beside_in_turn),
 		leaks_test(test_stuck),
 		leaks_test(test_escalates),
 		leaks_test(test_all_of_it),
