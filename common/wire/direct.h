@@ -276,6 +276,8 @@ enum lh_status {
 	LH_SC_CUT = 0x7cb,
 	LH_SC_DAMAGED =
 		0x7cc, /* the medium is: block commands tell for each block; dword 0: below */
+	/* Of Acquire: a recall, of the export or of all at once, would have no time for more. */
+	LH_SC_LIMIT_TIME = 0x7cd,
 };
 
 /*

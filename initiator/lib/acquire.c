@@ -284,6 +284,16 @@ static void judge_status(struct keeper *k, const struct admin_call *call, uint64
 				  "max_grants_per_export there",
 				  ex->name);
 		break;
+	case LH_SC_LIMIT_TIME:
+		a->verdict = REFUSED;
+		a->may_pass = true;
+		(void)errtext_set(
+			&a->why, 0,
+			"all that is granted of \"%s\" and the other exports there takes as "
+			"long to give back as a recall may: hold less, or see recall_budget "
+			"in `leasehold status` there",
+			ex->name);
+		break;
 	case LH_SC_LIMIT_HOST:
 		a->verdict = REFUSED;
 		a->may_pass = true;

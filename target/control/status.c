@@ -51,6 +51,19 @@ static const char *state_text(const struct holding_status *s)
 	return "unknown";
 }
 
+static struct json_object *recall_budget_json(void)
+{
+	struct json_object *o = json_object_new_object();
+	struct recall_budget budget;
+
+	grant_recall_budget(&budget);
+	put_number(o, "limit_ms", budget.limit_ns / NS_PER_MS);
+	put_text(o, "export", budget.name);
+	put_number(o, "registered_ms", budget.regions_ns / NS_PER_MS);
+	put_number(o, "granted_ms", budget.granted_ns / NS_PER_MS);
+	return o;
+}
+
 static struct json_object *daemon_json(const struct admin_env *env)
 {
 	struct json_object *o = json_object_new_object();
@@ -67,6 +80,7 @@ static struct json_object *daemon_json(const struct admin_env *env)
 	put_number(o, "max_grants_per_host", env->config->max_grants_per_host);
 	put_number(o, "max_granted_bytes_per_client", env->config->max_granted_bytes_per_client);
 	put_number(o, "max_registrations_per_second", env->config->max_registrations_per_second);
+	json_object_object_add(o, "recall_budget", recall_budget_json());
 	put_number(o, "max_controllers", env->config->limits.max_controllers);
 	put_number(o, "controllers_per_host", env->config->limits.controllers_per_host);
 	return o;

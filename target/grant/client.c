@@ -133,6 +133,8 @@ struct grant *client_grant_new(struct grant_client *client, struct holding *h, u
 	list_push(&h->grants, &g->link);
 	h->nr_grants++;
 	h->granted_bytes += length;
+	g->cost_ns = budget_grant_ns(h, client->config.device, 1, length);
+	budget_charge(h, g->cost_ns);
 	list_push(&client->grants, &g->client_link);
 	list_init(&g->dying_link);
 	list_init(&g->slab_link);
@@ -152,6 +154,7 @@ void client_grant_free(struct grant *g)
 	list_del(&g->link);
 	g->h->nr_grants--;
 	g->h->granted_bytes -= g->node.end - g->node.offset;
+	budget_refund(g->h, g->cost_ns);
 	list_del(&g->client_link);
 	list_del(&g->dying_link);
 	usage_drop(&g->client->usage, g->node.end - g->node.offset);

@@ -360,7 +360,12 @@ static void take(struct acquire *op, uint64_t length)
 	}
 	if (!range_ok(op->h->granted_bytes, length, op->h->most_granted_bytes)) {
 		counter_add(&over_time, 1);
-		finish(op, LH_SC_LIMIT_EXPORT);
+		finish(op, LH_SC_LIMIT_TIME);
+		return;
+	}
+	if (!budget_allows(op->h, budget_grant_ns(op->h, op->client->config.device,
+						  count_pieces(op, at, end), length))) {
+		finish(op, LH_SC_LIMIT_TIME);
 		return;
 	}
 	status = usage_allow(&op->client->usage, op->h->env, op->h->nr_grants,

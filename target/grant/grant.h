@@ -202,6 +202,17 @@ void cache_free(struct holding_env *env);
 /** What is used of it, of all exports. Any thread. */
 const struct region_budget *cache_budget(const struct holding_env *env, unsigned int device);
 
+/** What a recall of all exports at once may take, and would. */
+struct recall_budget {
+	uint64_t limit_ns;   /* without the deadline; 0: nothing is served */
+	const char *name;    /* of the export that has so little; valid until the loop goes on */
+	uint64_t regions_ns; /* to end what is registered for block commands … */
+	uint64_t granted_ns; /* … and what is granted */
+};
+
+/** Control loop. */
+void grant_recall_budget(struct recall_budget *budget);
+
 struct holding_config {
 	struct export_config export;
 	uint32_t nsid;

@@ -258,6 +258,7 @@ void holding_closed(struct holding *h)
 		loop_timer_cancel(h->env->control, &h->range_timer);
 		loop_timer_cancel(h->env->control, &h->watch_timer);
 		cache_leave(h);
+		budget_leave(h);
 		h->state = HOLDING_OFFLINE;
 		if (h->start_err == 0)
 			holding_why(h, "stopped");

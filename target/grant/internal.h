@@ -22,6 +22,7 @@
  *   release.c  Release, of all of a grant or a part
  *   client.c   clients: the killing of keys, expiry, the end
  *   slab.c     what the windows of grants are bound to
+ *   budget.c   what recalls have time for
  *   listing.c  who holds what, for people
  */
 #ifndef LEASEHOLD_GRANT_INTERNAL_H
@@ -255,6 +256,18 @@ struct ladder {
 	struct loop_msg msg;
 };
 
+/* ---- what a recall takes --------------------------------------------------------------------- */
+
+/** A holding's part in what a recall of all of them would take. */
+struct load {
+	struct list link; /* of all, while … */
+	bool counted;
+	bool told;	     /* that nothing more is granted */
+	uint64_t room_ns;    /* what its landlords' patience leaves behind the deadline */
+	uint64_t bytes;	     /* that may be registered for block commands */
+	uint64_t granted_ns; /* to end its grants, and what windows are bound to */
+};
+
 /* ---- holdings -------------------------------------------------------------------------------- */
 
 struct holding {
@@ -359,7 +372,8 @@ struct holding {
 	uint64_t
 		granted_bytes; /* … with what overlaps counted twice, as its keys have to be killed twice */
 	uint64_t most_granted_bytes; /* that a recall has time for */
-	unsigned int nr_live;	     /* … of which so many can be used */
+	struct load load;
+	unsigned int nr_live; /* … of which so many can be used */
 	uint32_t next_id;
 
 	void (*start_done)(void *arg, int err, const char *why);
@@ -567,6 +581,24 @@ bool close_warning(const struct holding *h, char *text, size_t size);
 /** A grant has gone. */
 void evict_check(struct holding *h);
 
+/* budget.c */
+/**
+ * Whether an export of so many bytes that may be registered can be given back in time, by itself and with
+ * all others; if so it counts from now on. -ERANGE: no, and `err` says why.
+ */
+MUST_CHECK int budget_check(struct holding *h, uint64_t bytes, struct errtext *err);
+/** It is not served any more, and will not be. */
+void budget_leave(struct holding *h);
+/** What so many keys over so many bytes cost of a recall's time, at least. */
+uint64_t budget_grant_ns(const struct holding *h, unsigned int device, uint64_t keys,
+			 uint64_t bytes);
+/** Whether so much more may be granted of it … */
+bool budget_fits(const struct holding *h, uint64_t ns);
+/** … counted, and told, if not. */
+bool budget_allows(struct holding *h, uint64_t ns);
+void budget_charge(struct holding *h, uint64_t ns);
+void budget_refund(struct holding *h, uint64_t ns);
+
 /* damage.c */
 /** Says what was found since the last time, and has clients let go of it. */
 void damage_check(struct holding *h);
@@ -611,6 +643,7 @@ struct grant {
 	bool binding;	       /* being made: its client's queue is waited for */
 	struct slab *slab;     /* that its window is bound to, or is to be; or NULL */
 	struct list slab_link; /* slab.grants */
+	uint64_t cost_ns;      /* of a recall's time */
 	uint64_t life;	       /* once alive: the how-manieth of its client's */
 	uint32_t generation;
 	uint32_t id;
@@ -628,6 +661,7 @@ struct slab {
 	struct list dying_link;	 /* grant_client.dying_slabs */
 	struct list grants;	 /* that have a window of it, or are to get one */
 	bool doomed;		 /* no more of them; it dies without any */
+	uint64_t cost_ns;	 /* of a recall's time */
 };
 
 struct release;

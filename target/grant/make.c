@@ -186,74 +186,6 @@ void make_close(struct holding *h)
 
 /* ---- the tenure ------------------------------------------------------------------------------ */
 
-/* Of as many grants as there may be; whichever adapters they are by. */
-static uint64_t kill_all_ns(const struct holding *h)
-{
-	uint64_t each_ns = 0;
-
-	for (unsigned int i = 0; i < h->env->nr_devices; i++) {
-		const struct region_probe *probe = &h->probes[i];
-
-		if (region_registers(probe->rung))
-			each_ns = max_u64(each_ns, GRANT_KILL_NS + probe->dereg_ns_per_key);
-	}
-	return each_ns * h->env->max_grants_per_export;
-}
-
-/*
- * What is left of the patience is for the bytes of grants, each time that they are granted. Where there are
- * windows half of it is for slabs: what is bound to one costs no more for its bytes.
- */
-static void afford(struct holding *h, uint64_t ns)
-{
-	uint64_t ns_per_gib = 0;
-
-	if (h->config.windows)
-		ns /= 2;
-	slab_afford(h, ns);
-	for (unsigned int i = 0; i < h->env->nr_devices; i++)
-		if (region_registers(h->probes[i].rung))
-			ns_per_gib = max_u64(ns_per_gib, h->probes[i].dereg_ns_per_gib);
-	/* In units of 4 KiB, so that nothing wraps: some hours by some TiB. */
-	h->most_granted_bytes =
-		ns_per_gib ? ns * (GIB(1) / KIB(4)) / ns_per_gib * KIB(4) : UINT64_MAX;
-}
-
-/*
- * Deregistration is part of a recall: that of so many bytes, and of all the grants that there may be,
- * must fit into who waits' patience.
- */
-static int check_budget(struct holding *h, uint64_t bytes, struct errtext *err)
-{
-	bool watch = h->config.tenure == TENURE_WATCH;
-	uint64_t patience_ns = watch ? h->recall.limits.deadline_ns * WATCH_SHARE
-				     : (uint64_t)h->break_time_s * NS_PER_S / BUDGET_SHARE;
-	uint64_t mib = bytes / MIB(1), bytes_ns = 0, grants_ns = kill_all_ns(h), need_ns;
-	char whose[64];
-
-	for (unsigned int i = 0; i < h->env->nr_devices; i++)
-		bytes_ns += h->probes[i].dereg_ns_per_gib / KIB(1) * mib;
-	need_ns = h->recall.limits.deadline_ns + bytes_ns + grants_ns;
-	if (need_ns <= patience_ns) {
-		afford(h, patience_ns - need_ns);
-		return 0;
-	}
-	if (watch)
-		(void)snprintf(whose, sizeof(whose),
-			       "local operations wait, %d times recall_deadline_ms", WATCH_SHARE);
-	else
-		(void)snprintf(whose, sizeof(whose), "a quarter of fs.lease-break-time (%d s)",
-			       h->break_time_s);
-	return errtext_set(err, -ERANGE,
-			   "%s: to give %llu MiB and %u grants back may take %llu ms (%llu of them "
-			   "for the grants), more than %s: raise it, or %s",
-			   h->config.export.name, (unsigned long long)mib,
-			   h->env->max_grants_per_export, (unsigned long long)(need_ns / NS_PER_MS),
-			   (unsigned long long)(grants_ns / NS_PER_MS), whose,
-			   grants_ns > bytes_ns ? "lower max_grants_per_export"
-						: "export smaller files");
-}
-
 /* Touches take_no_leases, changes, work_err and work_text. */
 static void take_run(struct work *work)
 {
@@ -343,7 +275,7 @@ static void take_done(struct work *work)
 	h->work_busy = false;
 	h->opened = NULL;
 	if (h->work_err == 0 && h->look_ahead)
-		h->work_err = check_budget(h, h->changes, &h->work_text);
+		h->work_err = budget_check(h, h->changes, &h->work_text);
 	if (h->work_err)
 		tenure_release(h->tenure);
 	if (h->work_err == 0) {
@@ -504,7 +436,9 @@ static void give_up(struct holding *h, int err)
 
 static void complete(struct holding *h)
 {
-	int err = check_budget(h, h->make.next->view->backed_bytes, &h->make.text);
+	const struct view *view = h->make.next->view;
+	/* What landlords have comes back. */
+	int err = budget_check(h, view->backed_bytes + view->left_out_bytes, &h->make.text);
 
 	if (err) {
 		give_up(h, err);

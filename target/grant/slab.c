@@ -73,6 +73,7 @@ void slab_free(struct slab *s)
 	list_del(&s->client_link);
 	list_del(&s->dying_link);
 	s->h->nr_slabs--;
+	budget_refund(s->h, s->cost_ns);
 	free(s);
 }
 
@@ -133,13 +134,15 @@ static struct slab *slab_new(const struct grant *g)
 	const uint64_t length = g->node.end - g->node.offset;
 	struct grant_slab mem;
 	struct slab *s;
+	uint64_t ns;
 
 	grant_slab_plan(h->env->devices[client->config.device], h->current->view, g->node.offset,
 			&mem);
 	range_clip(h, g->node.offset, &mem.offset, &mem.end);
 	if (!grant_slab_covers(&mem, g->node.offset, length))
 		return NULL;
-	if (h->nr_slabs >= h->most_slabs) {
+	ns = budget_grant_ns(h, client->config.device, 1, mem.end - mem.offset);
+	if (h->nr_slabs >= h->most_slabs || !budget_fits(h, ns)) {
 		make_room_for_others(h);
 		return NULL;
 	}
@@ -147,6 +150,8 @@ static struct slab *slab_new(const struct grant *g)
 	if (!s)
 		return NULL;
 	s->mem = mem;
+	s->cost_ns = ns;
+	budget_charge(h, ns);
 	s->h = h;
 	s->client = client;
 	list_init(&s->grants);

@@ -83,12 +83,145 @@ static void test_time(void **state)
 	while (granted < 1000 && status_of(&one, 0, RIG_BYTES) == NVME_SC_SUCCESS)
 		granted++;
 	assert_true(granted > 1);
-	assert_int_equal(status_of(&two, 0, RIG_BYTES), LH_SC_LIMIT_EXPORT);
+	assert_int_equal(status_of(&two, 0, RIG_BYTES), LH_SC_LIMIT_TIME);
 	/* With the file's own registrations, and the deadline. */
 	assert_true((granted + 1) * each_ns + rig_defaults.deadline_ms * NS_PER_MS <= break_ns / 4);
 	/* What is given back may be had again. */
 	assert_int_equal(rig_release(&one, 0, UINT64_MAX, 1), NVME_SC_SUCCESS);
 	assert_int_equal(status_of(&two, 0, RIG_BYTES), NVME_SC_SUCCESS);
+	down();
+}
+
+/* ---- and one of all exports -------------------------------------------------------------------- */
+
+static struct holding *other;
+static sem_t other_done;
+static int other_err;
+static char other_why[ERRTEXT_BYTES];
+
+static void on_other_started(void *arg, int err, const char *why)
+{
+	(void)arg;
+	other_err = err;
+	(void)snprintf(other_why, sizeof(other_why), "%s", why);
+	(void)sem_post(&other_done);
+}
+
+static void do_start_other(void *arg)
+{
+	(void)arg;
+	holding_start(other, on_other_started, NULL);
+}
+
+static void on_other_stopped(void *arg)
+{
+	(void)arg;
+	holding_free(other);
+	(void)sem_post(&other_done);
+}
+
+static void do_stop_other(void *arg)
+{
+	(void)arg;
+	holding_stop(other, on_other_stopped, NULL);
+}
+
+/* -errno, as it is started. */
+static int start_other(enum tenure_kind tenure)
+{
+	struct holding_config config = {.export = config_of("other"), .nsid = 2, .tenure = tenure};
+
+	make_file("other", RIG_BYTES);
+	fill_file("other", 0, RIG_BYTES);
+	(void)sem_init(&other_done, 0, 0);
+	assert_int_equal(holding_new(&rig.env, &config, &other), 0);
+	rig_call(&rig, do_start_other, NULL);
+	assert_int_equal(sem_wait(&other_done), 0);
+	return other_err;
+}
+
+static void stop_other(void)
+{
+	rig_call(&rig, do_stop_other, NULL);
+	assert_int_equal(sem_wait(&other_done), 0);
+	(void)sem_destroy(&other_done);
+}
+
+/* The rig's is the other one till it is called again. */
+static void swap(void)
+{
+	struct holding *h = rig.h;
+
+	rig.h = other;
+	other = h;
+}
+
+static uint64_t fill(struct rig_client *c)
+{
+	uint64_t granted = 0;
+
+	while (granted < 1000 && status_of(c, 0, RIG_BYTES) == NVME_SC_SUCCESS)
+		granted++;
+	assert_int_equal(status_of(c, 0, RIG_BYTES), LH_SC_LIMIT_TIME);
+	return granted;
+}
+
+static void read_budget(void *arg)
+{
+	grant_recall_budget(arg);
+}
+
+/* One registrar ends the keys of all exports, and all may be wanted back at once. */
+static void test_time_of_all(void **state)
+{
+	const uint64_t each_ns = NS_PER_GIB / (GIB(1) / RIG_BYTES);
+	const uint64_t break_ns = (uint64_t)tenure_break_time_s() * NS_PER_S;
+	struct recall_budget budget;
+	uint64_t first, second;
+
+	(void)state;
+	slow = true;
+	up(&rig_defaults);
+	assert_int_equal(start_other(TENURE_LEASE), 0);
+	slow = false;
+	/* Who comes first has most, and leaves something. */
+	first = fill(&one);
+	swap();
+	second = fill(&two);
+	assert_true(second > 1 && first > second);
+	assert_true((first + second + 2) * each_ns + rig_defaults.deadline_ms * NS_PER_MS <=
+		    break_ns / 4);
+	rig_call(&rig, read_budget, &budget);
+	assert_true(budget.granted_ns >= (first + second) * each_ns);
+	assert_true(budget.granted_ns + budget.regions_ns <= budget.limit_ns);
+	/* And what one gives back is the other's. */
+	swap();
+	assert_int_equal(rig_release(&one, 0, UINT64_MAX, 1), NVME_SC_SUCCESS);
+	swap();
+	assert_true(fill(&two) > 0);
+	swap();
+	stop_other();
+	down();
+}
+
+/* Another export is not served where what is granted already leaves its landlord too little time. */
+static void test_time_for_another(void **state)
+{
+	struct rig_options options = rig_defaults;
+
+	(void)state;
+	slow = true;
+	options.deadline_ms = 5000;
+	up(&options);
+	(void)fill(&one);
+	assert_int_equal(start_other(TENURE_LEASE), -ERANGE);
+	slow = false;
+	assert_non_null(strstr(other_why, "of all exports at once"));
+	assert_int_equal(rig_release(&one, 0, UINT64_MAX, 1), NVME_SC_SUCCESS);
+	rig_call(&rig, do_start_other, NULL);
+	assert_int_equal(sem_wait(&other_done), 0);
+	assert_int_equal(other_err, 0);
+	stop_other();
 	down();
 }
 
@@ -274,6 +407,8 @@ static int run_group(const char *where)
 {
 	const struct CMUnitTest tests[] = {
 		leaks_test(test_time),
+		leaks_test(test_time_of_all),
+		leaks_test(test_time_for_another),
 		leaks_test(test_bytes),
 		leaks_test(test_bytes_of_a_recall),
 		leaks_test(test_bytes_of_a_fence),
