@@ -278,6 +278,8 @@ enum lh_status {
 		0x7cc, /* the medium is: block commands tell for each block; dword 0: below */
 	/* Of Acquire: a recall, of the export or of all at once, would have no time for more. */
 	LH_SC_LIMIT_TIME = 0x7cd,
+	/* Of Commit: its queue has no grant for writing, of that generation, of some of the bytes. */
+	LH_SC_NOT_GRANTED = 0x7ce,
 };
 
 /*

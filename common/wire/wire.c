@@ -67,6 +67,7 @@ static const struct {
 	{LH_SC_LIMIT_EXPORT, EDQUOT, "the target's limit of grants of one export is reached"},
 	{LH_SC_LIMIT_HOST, EDQUOT, "the target's limit of grants of one host is reached"},
 	{LH_SC_LIMIT_TIME, EDQUOT, "a recall would have no time left for more grants"},
+	{LH_SC_NOT_GRANTED, 0, "no grant for writing of what was to be committed"},
 	{LH_SC_CUT, EINVAL, "a grant reaches outside the range that was to be released"},
 	{LH_SC_DAMAGED, 0, "the medium is damaged there"},
 	{LH_SC_NO_DIRECT, ENOTSUP, "no direct access to this export on this device"},

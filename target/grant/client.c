@@ -112,10 +112,19 @@ void grant_client_gone(struct grant_client *client, void (*done)(void *arg), voi
 struct grant *client_grant_new(struct grant_client *client, struct holding *h, uint64_t offset,
 			       uint64_t length, unsigned int access)
 {
+	const struct holding_env *env = h->env;
 	struct grant *g = calloc(1, sizeof(*g));
 
 	if (!g)
 		return NULL;
+	if (access & LH_GRANT_WRITE) {
+		g->right = env->ops->commit_begins(env->ops_ctx, client, h, offset, length,
+						   h->generation);
+		if (!g->right) {
+			free(g);
+			return NULL;
+		}
+	}
 	g->client = client;
 	g->h = h;
 	g->state = GRANT_MAKING;
@@ -146,6 +155,8 @@ void client_grant_free(struct grant *g)
 {
 	assert(!grant_key_alive(&g->key) && g->state != GRANT_LIVE && !g->binding);
 	slab_put(g);
+	if (g->right)
+		g->h->env->ops->commit_ends(g->h->env->ops_ctx, g->right);
 	if (g->access & LH_GRANT_WRITE)
 		atomic_fetch_sub_explicit(&g->h->nr_write_grants, 1, memory_order_relaxed);
 	(void)pthread_mutex_lock(&g->h->table_lock);

@@ -149,6 +149,13 @@ struct holding_ops {
 	void (*bind)(void *ctx, struct grant_client *client, struct grant_bind *bind,
 		     void (*fn)(struct loop_msg *));
 	/**
+	 * The client is to have a grant for writing: from now on, before it can know of it, its direct queue
+	 * may commit the bytes. NULL: no memory. Else it is for commit_ends(), once, when the key is dead.
+	 */
+	void *(*commit_begins)(void *ctx, struct grant_client *client, struct holding *h,
+			       uint64_t offset, uint64_t length, uint32_t generation);
+	void (*commit_ends)(void *ctx, void *right);
+	/**
 	 * One enum lh_change a call: LH_CHANGE_EXPORT when it came, went or changed its size,
 	 * LH_CHANGE_REGRANT when a new generation is served. For events to controllers.
 	 */

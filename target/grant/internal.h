@@ -33,7 +33,7 @@
 
 #include "grant/grant.h"
 #include "grant/recall.h"
-#include "grant/table.h"
+#include "util/range_table.h"
 #include "grant/usage.h"
 #include "tenure/tenure.h"
 
@@ -644,6 +644,7 @@ struct grant {
 	struct slab *slab;     /* that its window is bound to, or is to be; or NULL */
 	struct list slab_link; /* slab.grants */
 	uint64_t cost_ns;      /* of a recall's time */
+	void *right;	       /* to commit what is written through it; NULL: it is for reading */
 	uint64_t life;	       /* once alive: the how-manieth of its client's */
 	uint32_t generation;
 	uint32_t id;

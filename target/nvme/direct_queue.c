@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "nvme/commit_right.h"
 #include "nvme/controller.h"
 #include "util/log.h"
 
@@ -32,6 +33,8 @@ static_assert(LH_MSG_MAX_BYTES <= 4096, "a message is small");
 DEFINE_COUNTER(commits, "nvme_commits", "Commit messages");
 DEFINE_COUNTER(commit_bytes, "nvme_commit_bytes", "Bytes persisted for commits");
 DEFINE_COUNTER(commits_refused, "nvme_commits_refused", "Commits answered with an error");
+DEFINE_COUNTER(commits_foreign, "nvme_commits_not_granted",
+	       "… since their queue had no grant for writing there");
 DEFINE_COUNTER(recalls_told, "nvme_recalls_told", "Recall messages sent to clients");
 DEFINE_COUNTER(direct_queues, "nvme_direct_queues", "Direct queues connected");
 DEFINE_COUNTER(binds, "nvme_window_binds", "Memory windows bound for grants");
@@ -43,6 +46,7 @@ struct dq_message {
 	uint8_t *data;
 	struct direct_message m;
 	struct list link; /* answer waits */
+	struct loop_msg again;
 	struct ns_use *use;
 	struct ns_commit at_work;
 	struct work work;
@@ -566,10 +570,22 @@ static uint16_t check_commit(const struct dq_message *message, const struct ns_u
 		*total += length;
 	}
 	/* Some of it twice, or more often: nobody has reason to. */
-	return *total > view->size_bytes ? NVME_SC_INVALID_FIELD | NVME_SC_DNR : NVME_SC_SUCCESS;
+	if (*total > view->size_bytes)
+		return NVME_SC_INVALID_FIELD | NVME_SC_DNR;
+	/* What it did not write is not its to have persisted. */
+	for (uint32_t i = 0; i < message->m.count; i++) {
+		if (!commit_right_covers(use->slot, message->dq, message->m.generation,
+					 le64toh(message->m.ranges[i].offset),
+					 le64toh(message->m.ranges[i].length)))
+			return LH_SC_NOT_GRANTED;
+	}
+	return NVME_SC_SUCCESS;
 }
 
-static void commit(struct dq_message *message)
+static void commit_again(struct loop_msg *msg);
+
+/* `waited`: all has come that was on its way here when it came. */
+static void commit(struct dq_message *message, bool waited)
 {
 	struct direct_queue *dq = message->dq;
 	const struct nvme_subsystem *s = dq->owner->subsystem;
@@ -578,8 +594,16 @@ static void commit(struct dq_message *message)
 	uint64_t total = 0;
 	uint16_t status = check_commit(message, use, &total);
 
+	/* Its grant may have been answered by another reactor before we have looked for messages. */
+	if (status == LH_SC_NOT_GRANTED && !waited) {
+		dq->q.busy++;
+		loop_post(dq->q.nr->loop, &message->again, commit_again);
+		return;
+	}
 	counter_add(&commits, 1);
 	if (status) {
+		if (status == LH_SC_NOT_GRANTED)
+			counter_add(&commits_foreign, 1);
 		answer(message, status);
 		return;
 	}
@@ -598,6 +622,21 @@ static void commit(struct dq_message *message)
 	list_push(&use->commit_list, &message->at_work.link);
 	pool_submit(dq->q.target->env.workers, &message->work, POOL_NORMAL, commit_on_worker,
 		    commit_back, dq->q.nr->loop);
+}
+
+static void commit_again(struct loop_msg *msg)
+{
+	struct dq_message *message = container_of(msg, struct dq_message, again);
+
+	if (!message->dq->q.failed)
+		commit(message, true);
+	queue_done_busy(&message->dq->q);
+}
+
+void *direct_queue_commit_begins(struct direct_queue *dq, unsigned int slot, uint64_t offset,
+				 uint64_t length, uint32_t generation)
+{
+	return commit_right_begin(dq->q.nr, slot, dq, offset, length, generation);
 }
 
 /* ---- receiving -------------------------------------------------------------------------------- */
@@ -636,7 +675,7 @@ static void handle_message(struct dq_message *message, uint32_t bytes)
 		receive_again(message);
 		break;
 	case LH_MSG_COMMIT:
-		commit(message);
+		commit(message, false);
 		break;
 	default: /* LH_MSG_CREDIT: that was all */
 		receive_again(message);

@@ -23,6 +23,10 @@ void direct_queue_tell(struct direct_queue *dq, uint32_t nsid, uint64_t offset, 
 void direct_queue_bind(struct direct_queue *dq, struct grant_bind *bind,
 		       void (*fn)(struct loop_msg *));
 
+/** Control: as holding_ops.commit_begins; of the namespace in that slot. */
+void *direct_queue_commit_begins(struct direct_queue *dq, unsigned int slot, uint64_t offset,
+				 uint64_t length, uint32_t generation);
+
 /** Completions that one can have in flight. */
 #define DIRECT_QUEUE_COMPLETIONS 64
 

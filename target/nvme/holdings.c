@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "nvme/commit_right.h"
 #include "nvme/controller.h"
 #include "nvme/direct_queue.h"
 #include "nvme/nvme_queue.h"
@@ -263,6 +264,7 @@ static void forget(struct nvme_reactor *nr, const struct holding_op *op)
 	slot->current = NULL;
 	slot->reservation = NULL;
 	forget_seals(slot);
+	assert(slot->rights.count == 0);
 	if (!use)
 		return;
 	assert(use->refs == 0 && !use->serving);
@@ -398,7 +400,7 @@ void holdings_fini(struct nvme_reactor *nr)
 	for (unsigned int i = 0; i < NVME_MAX_NAMESPACES; i++) {
 		struct list *l;
 
-		assert(list_empty(&nr->slots[i].waits));
+		assert(list_empty(&nr->slots[i].waits) && nr->slots[i].rights.count == 0);
 		forget_seals(&nr->slots[i]);
 		while ((l = list_pop(&nr->slots[i].uses))) {
 			struct ns_use *use = list_entry(l, struct ns_use, link);
@@ -716,6 +718,24 @@ static void holdings_bind(void *ctx, struct grant_client *client, struct grant_b
 	direct_queue_bind(grant_client_user(client), bind, fn);
 }
 
+/* The slot is not forgotten before the last grant has gone. */
+static void *holdings_commit_begins(void *ctx, struct grant_client *client, struct holding *h,
+				    uint64_t offset, uint64_t length, uint32_t generation)
+{
+	unsigned int slot = home_of(ctx, h);
+
+	if (slot == NVME_MAX_NAMESPACES)
+		return NULL;
+	return direct_queue_commit_begins(grant_client_user(client), slot, offset, length,
+					  generation);
+}
+
+static void holdings_commit_ends(void *ctx, void *right)
+{
+	(void)ctx;
+	commit_right_end(right);
+}
+
 static void holdings_changed(void *ctx, struct holding *h, unsigned int change)
 {
 	struct nvme_target *t = ctx;
@@ -750,6 +770,8 @@ static const struct holding_ops holding_ops = {
 	.settle = holdings_settle,
 	.tell = holdings_tell,
 	.bind = holdings_bind,
+	.commit_begins = holdings_commit_begins,
+	.commit_ends = holdings_commit_ends,
 	.changed = holdings_changed,
 	.recalled = holdings_recalled,
 };

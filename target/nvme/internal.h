@@ -17,6 +17,7 @@
 #include "util/counter.h"
 #include "util/list.h"
 #include "util/log_rate.h"
+#include "util/range_table.h"
 
 #include <stdatomic.h>
 
@@ -46,6 +47,7 @@ struct ns_slot {
 	struct list uses;	/* oldest first */
 	struct list waits;	/* struct holding_op_part */
 	struct list seals;	/* struct ns_seal: commits there are refused; mostly none */
+	struct table rights;	/* struct commit_right, of direct queues here */
 	unsigned int requests;	/* that have ever found it, until they end */
 	bool detached;		/* being removed: only commits and Releases still find it */
 	/** NULL: nobody has reserved it. Control's, replaced by message. */

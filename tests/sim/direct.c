@@ -21,14 +21,20 @@ struct held {
 	unsigned int access;
 };
 
+struct piece {
+	uint64_t offset, length;
+};
+
 struct direct {
 	struct host host;
 	struct client *client;
 	uint16_t dqid;
 	struct held grants[MAX_GRANTS], old; /* and one that was given back */
 	struct write_op *writes[MAX_WRITES];
-	uint64_t write_offset[MAX_WRITES];
+	uint64_t write_offset[MAX_WRITES], write_length[MAX_WRITES];
 	unsigned int nr_writes;
+	struct piece committing[MAX_GRANTS];
+	unsigned int nr_committing;
 	uint32_t generation; /* of the writes */
 	bool recalled;
 	bool recalled_all; /* or more than one range */
@@ -42,6 +48,21 @@ struct direct {
 	unsigned int credits, owed;
 	bool unsure; /* an Acquire was not answered, and may have come to something */
 };
+
+/* All of it, by one of them or several. */
+static bool has(const struct piece *ranges, unsigned int n, uint64_t offset, uint64_t length)
+{
+	uint64_t at = offset, before;
+
+	do {
+		before = at;
+		for (unsigned int i = 0; i < n; i++) {
+			if (range_overlaps(ranges[i].offset, ranges[i].length, at, 1))
+				at = ranges[i].offset + ranges[i].length;
+		}
+	} while (at > before && at < offset + length);
+	return at >= offset + length;
+}
 
 /* ---- messages -------------------------------------------------------------------------------- */
 
@@ -90,8 +111,10 @@ static void on_posted(struct host_queue *q, const void *bytes, uint32_t length)
 	if (!tenure_held())
 		sim_fail(P_RELEASED, "a Commit of %s is a success after the release",
 			 d->client->name);
-	for (unsigned int i = 0; i < d->nr_writes; i++)
-		oracle_survives(d->writes[i], d->client->name);
+	for (unsigned int i = 0; i < d->nr_writes; i++) {
+		if (has(d->committing, d->nr_committing, d->write_offset[i], d->write_length[i]))
+			oracle_survives(d->writes[i], d->client->name);
+	}
 }
 
 static void on_transferred(struct host_queue *q, uint64_t id, bool ok)
@@ -431,6 +454,7 @@ static void write_some(struct direct *d)
 	oracle_by_key(op, g->rkey);
 	oracle_fill(host_data(q, slot), cells, value);
 	d->write_offset[d->nr_writes] = offset;
+	d->write_length[d->nr_writes] = cells * (uint64_t)CELL_BYTES;
 	d->writes[d->nr_writes++] = op;
 	sim_log("writes cells %llu+%u by key %x", (unsigned long long)(offset / CELL_BYTES), cells,
 		g->rkey);
@@ -460,68 +484,125 @@ static void read_some(struct direct *d)
 			     d->client->name);
 }
 
+#define MAX_RANGES (MAX_GRANTS + 1)
+
 /* Returns the status; HOST_NO_ANSWER: none came. */
-static uint16_t commit_range(struct direct *d, uint64_t offset, uint64_t length,
-			     uint32_t generation)
+static uint16_t commit_ranges(struct direct *d, const struct piece *ranges, unsigned int n,
+			      uint32_t generation)
 {
 	struct {
 		le32 generation;
 		le32 count;
-		struct lh_commit_range ranges[2];
-	} rest = {htole32(generation), htole32(1), {{htole64(offset), htole64(length)}}};
-	uint32_t bytes = sizeof(rest) - sizeof(rest.ranges[1]);
+		struct lh_commit_range ranges[MAX_RANGES];
+	} rest = {htole32(generation), htole32(n)};
 	struct lh_msg m = {.type = htole16(LH_MSG_COMMIT), .nsid = htole32(SIM_NSID)};
 	struct host_queue *q = d->host.queues[HOST_DIRECT];
 	uint64_t tag = ++d->next_tag, end = sim_now + ANSWER_NS;
 
 	m.tag = htole64(tag);
-	if (length > PAGE_BYTES && sim_chance(300)) { /* the same bytes, in two ranges */
+	for (unsigned int i = 0; i < n; i++)
+		rest.ranges[i] = (struct lh_commit_range){htole64(ranges[i].offset),
+							  htole64(ranges[i].length)};
+	/* The same bytes, in one range more. */
+	if (n < MAX_RANGES && ranges[0].length > PAGE_BYTES && sim_chance(300)) {
+		uint64_t length = ranges[0].length;
 		uint64_t first = (1 + sim_below((length - 1) / PAGE_BYTES)) * PAGE_BYTES;
 
-		rest.count = htole32(2);
 		rest.ranges[0].length = htole64(first);
-		rest.ranges[1] =
-			(struct lh_commit_range){htole64(offset + first), htole64(length - first)};
-		bytes = sizeof(rest);
+		rest.ranges[n++] = (struct lh_commit_range){htole64(ranges[0].offset + first),
+							    htole64(length - first)};
+		rest.count = htole32(n);
 	}
 	while (d->credits < 2 && !q->dead && sim_now < end)
 		host_turn(&d->host, end - sim_now);
 	if (d->credits < 2 || q->dead)
 		return HOST_NO_ANSWER;
 	d->credits--;
-	if (!send_message(d, &m, &rest, bytes))
+	if (!send_message(d, &m, &rest,
+			  (uint32_t)(offsetof(typeof(rest), ranges) + n * sizeof(rest.ranges[0]))))
 		return HOST_NO_ANSWER;
 	while (d->committed_tag != tag && !q->dead && sim_now < end)
 		host_turn(&d->host, end - sim_now);
 	return d->committed_tag == tag ? d->committed_status : HOST_NO_ANSWER;
 }
 
-/* All of the file there is: covers whatever it has written. */
+static uint16_t commit_range(struct direct *d, uint64_t offset, uint64_t length,
+			     uint32_t generation)
+{
+	const struct piece range = {offset, length};
+
+	return commit_ranges(d, &range, 1, generation);
+}
+
+/* What it holds for writing in the generation of its writes, as far as the file goes. */
+static unsigned int held_to_write(const struct direct *d, struct piece *ranges)
+{
+	const uint64_t bytes = align_down(file_size(), w.lba_bytes);
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < MAX_GRANTS; i++) {
+		const struct held *g = &d->grants[i];
+
+		if (!g->alive || !(g->access & LH_GRANT_WRITE) || g->generation != d->generation ||
+		    g->offset >= bytes)
+			continue;
+		ranges[n++] = (struct piece){g->offset, min_u64(g->length, bytes - g->offset)};
+	}
+	return n;
+}
+
+/* All that it holds: covers whatever it has written there. */
 static void commit(struct direct *d)
 {
-	unsigned int n = d->nr_writes;
-	uint64_t bytes = align_down(file_size(), w.lba_bytes), from = 0;
+	struct piece *ranges = d->committing;
+	unsigned int n = d->nr_writes, held = held_to_write(d, ranges);
 	uint16_t status;
 
-	if (n == 0 || bytes == 0)
+	if (n == 0)
 		return;
-	if (n == 1 && sim_chance(500)) { /* only its bytes, or so */
-		from = align_down(d->write_offset[0], PAGE_BYTES);
-		bytes = min_u64(bytes - min_u64(bytes, from),
-				MAX_WRITE_CELLS * CELL_BYTES + PAGE_BYTES);
-		if (bytes == 0)
-			return;
+	if (n == 1 && sim_chance(500) && held > 0) { /* only its bytes, or so */
+		unsigned int i = 0;
+		uint64_t from = align_down(d->write_offset[0], PAGE_BYTES);
+
+		while (i < held - 1 && !has(&ranges[i], 1, d->write_offset[0], 1))
+			i++;
+		if (has(&ranges[i], 1, from, 1)) {
+			ranges[0] = (struct piece){
+				from, min_u64(ranges[i].offset + ranges[i].length - from,
+					      MAX_WRITE_CELLS * CELL_BYTES + PAGE_BYTES)};
+			held = 1;
+		}
 	}
-	status = commit_range(d, from, bytes, d->generation);
+	d->nr_committing = held;
+	status = held ? commit_ranges(d, ranges, held, d->generation) : LH_SC_NOT_GRANTED;
 	sim_log("commit of %u writes: status %x", n, status);
+	if (status == LH_SC_NOT_GRANTED && held > 0 && w.expiry_ms == 60000)
+		sim_fail(P_HOST, "%s may not commit what it holds", d->client->name);
 	if (status == 0)
 		for (unsigned int i = 0; i < n; i++)
-			oracle_ack(d->writes[i]);
+			if (has(ranges, held, d->write_offset[i], d->write_length[i]))
+				oracle_ack(d->writes[i]);
 	/* Else their key tells when they are over. */
-	d->nr_writes = 0;
+	d->nr_writes = d->nr_committing = 0;
 }
 
 /* ---- lies ------------------------------------------------------------------------------------ */
+
+static void commit_foreign(struct direct *d)
+{
+	uint64_t offset = sim_below(file_size() / PAGE_BYTES + 1) * PAGE_BYTES;
+
+	if (d->unsure || !d->generation)
+		return;
+	for (unsigned int i = 0; i < MAX_GRANTS; i++) {
+		const struct held *g = &d->grants[i];
+
+		if (g->alive && range_overlaps(g->offset, g->length, offset, PAGE_BYTES))
+			return;
+	}
+	if (commit_range(d, offset, PAGE_BYTES, d->generation) == 0)
+		sim_fail(P_FOREIGN, "%s committed what it has no grant of", d->client->name);
+}
 
 static void lie(struct direct *d)
 {
@@ -532,7 +613,7 @@ static void lie(struct direct *d)
 	uint32_t rkey;
 
 	oracle_fill(host_data(q, slot), MAX_WRITE_CELLS, 0xbad0bad0bad0bad0ull);
-	switch (sim_below(6)) {
+	switch (sim_below(7)) {
 	case 0: /* by a key that it gave back */
 		if (d->old.rkey)
 			(void)host_rdma(q, FABRIC_OP_WRITE, slot, CELL_BYTES, d->old.address,
@@ -552,6 +633,9 @@ static void lie(struct direct *d)
 		if (d->generation && commit_range(d, UINT64_MAX - PAGE_BYTES + 1, 2 * PAGE_BYTES,
 						  d->generation) == 0)
 			sim_fail(P_FOREIGN, "%s committed a range that wraps", d->client->name);
+		break;
+	case 5: /* of bytes that it holds nothing of */
+		commit_foreign(d);
 		break;
 	case 4: /* of a generation that is over, or to come */
 		if (d->generation && commit_range(d, 0, PAGE_BYTES, d->generation + 100000) == 0)

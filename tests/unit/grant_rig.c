@@ -252,6 +252,28 @@ static void op_bind(void *ctx, struct grant_client *client, struct grant_bind *b
 	(void)pthread_mutex_unlock(&c->lock);
 }
 
+static void *op_commit_begins(void *ctx, struct grant_client *client, struct holding *h,
+			      uint64_t offset, uint64_t length, uint32_t generation)
+{
+	struct rig *rig = ctx;
+
+	(void)client;
+	(void)h;
+	(void)offset;
+	(void)length;
+	(void)generation;
+	atomic_fetch_add(&rig->rights, 1);
+	return rig;
+}
+
+static void op_commit_ends(void *ctx, void *right)
+{
+	struct rig *rig = ctx;
+
+	assert(right == rig);
+	atomic_fetch_sub(&rig->rights, 1);
+}
+
 static void op_changed(void *ctx, struct holding *h, unsigned int change)
 {
 	struct rig *rig = ctx;
@@ -284,6 +306,8 @@ static const struct holding_ops fake_reactors = {
 	.settle = op_settle,
 	.tell = op_tell,
 	.bind = op_bind,
+	.commit_begins = op_commit_begins,
+	.commit_ends = op_commit_ends,
 	.changed = op_changed,
 	.recalled = op_recalled,
 };

@@ -45,6 +45,7 @@ struct rig {
 	void (*drain_fn)(struct loop_msg *msg);
 	atomic_uint drains, range_fences;
 	atomic_int range_seals;
+	atomic_int rights; /* to commit */
 	void (*quiesce_fn)(struct loop_msg *msg);
 	void (*publish_fn)(struct loop_msg *msg);
 	atomic_uint published, quiesced, sealed, fenced, told, regrants, changes, offline;

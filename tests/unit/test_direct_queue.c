@@ -162,7 +162,7 @@ static void test_commit_fails(void **state)
 
 	(void)state;
 	open_direct(&d);
-	(void)acquire(&d, 0, MIB(1), &generation);
+	(void)acquire(&d, 0, MIB(2), &generation);
 	persists.err = -EIO;
 	persists.fails_after = 1;
 	tag = post_commit_as(&d, TEST_NSID, generation, ranges, ARRAY_SIZE(ranges));
@@ -213,10 +213,64 @@ static void test_commit_refused(void **state)
 	assert_int_equal(committed(&d, post_commit_as(&d, TEST_NSID, generation, all_twice, 2)),
 			 NVME_SC_INVALID_FIELD | DNR);
 	assert_int_equal(atomic_load(&persists.begun), 0);
-	/* Making durable what is another's, or nobody's, harms nobody. */
-	assert_int_equal(commit(&d, generation, MIB(2), 4096), NVME_SC_SUCCESS);
-	assert_int_equal(commit(&other, generation, 0, 4096), NVME_SC_SUCCESS);
-	assert_int_equal(atomic_load(&persists.done), 2);
+	assert_false(d.q.dead || other.q.dead);
+	host_close(&other.q);
+	host_close(&d.q);
+}
+
+static struct lh_grant acquire_to_read(const struct direct *d, uint64_t offset, uint64_t length)
+{
+	struct lh_admin_command *cmd = (void *)host_command(&admin, 1, LH_ADMIN_ACQUIRE);
+	struct lh_acquire_reply reply;
+	struct lh_grant grant;
+
+	cmd->nsid = htole32(TEST_NSID);
+	cmd->dqid = htole16(d->dqid);
+	cmd->offset = htole64(offset);
+	cmd->length = htole64(length);
+	cmd->access_flags = htole16(LH_GRANT_READ);
+	host_keyed(&admin, (struct nvme_command *)(void *)cmd, 65536);
+	host_post(&admin, 1, 64);
+	assert_int_equal(host_wait(&admin, 1), NVME_SC_SUCCESS);
+	memcpy(&reply, admin.data, sizeof(reply));
+	memcpy(&grant, admin.data + sizeof(reply), sizeof(grant));
+	assert_int_equal(le64toh(reply.covered_length), length);
+	return grant;
+}
+
+/* What a queue has no grant for writing of is not its to have persisted, whoever has one. */
+static void test_commit_foreign(void **state)
+{
+	const struct lh_commit_range mixed[] = {{0, 4096}, {MIB(3), 4096}};
+	struct direct d, other;
+	uint32_t generation;
+
+	(void)state;
+	open_direct(&d);
+	open_direct(&other);
+	(void)acquire(&d, 0, MIB(1), &generation);
+	(void)acquire(&d, MIB(1), MIB(1), &generation);
+	(void)acquire_to_read(&d, MIB(2), MIB(1));
+	(void)acquire_to_read(&other, MIB(2), MIB(1));
+	/* Nobody's, another's, what is for reading, and what reaches out of its own. */
+	assert_int_equal(commit(&d, generation, MIB(3), 4096), LH_SC_NOT_GRANTED);
+	assert_int_equal(commit(&other, generation, 0, 4096), LH_SC_NOT_GRANTED);
+	assert_int_equal(commit(&other, generation, MIB(2), 4096), LH_SC_NOT_GRANTED);
+	assert_int_equal(commit(&d, generation, MIB(2) - 1, 2), LH_SC_NOT_GRANTED);
+	assert_int_equal(commit(&d, generation, 0, TEST_FILE_BYTES), LH_SC_NOT_GRANTED);
+	assert_int_equal(committed(&d, post_commit_as(&d, TEST_NSID, generation, mixed, 2)),
+			 LH_SC_NOT_GRANTED);
+	assert_int_equal(atomic_load(&persists.begun), 0);
+	/* Its own, by two grants. */
+	assert_int_equal(commit(&d, generation, MIB(1) - 1, 2), NVME_SC_SUCCESS);
+	assert_int_equal(commit(&d, generation, MIB(2) - 1, 1), NVME_SC_SUCCESS);
+	/* And when it has given them back. A Release that was refused has ended nothing. */
+	assert_int_equal(ask(&d, LH_ADMIN_RELEASE, 4096, 4096, generation), LH_SC_CUT);
+	assert_int_equal(commit(&d, generation, 4096, 4096), NVME_SC_SUCCESS);
+	assert_int_equal(ask(&d, LH_ADMIN_RELEASE, 0, MIB(1), generation), NVME_SC_SUCCESS);
+	assert_int_equal(commit(&d, generation, 4096, 4096), LH_SC_NOT_GRANTED);
+	assert_int_equal(commit(&d, generation, MIB(1), 4096), NVME_SC_SUCCESS);
+	assert_int_equal(atomic_load(&persists.done), 4);
 	assert_false(d.q.dead || other.q.dead);
 	host_close(&other.q);
 	host_close(&d.q);
@@ -357,6 +411,7 @@ static int run(const char *where)
 		cmocka_unit_test_setup_teardown(test_commit_large, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_commit_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_commit_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_commit_foreign, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_credits, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_too_many, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_messages, setup, teardown),

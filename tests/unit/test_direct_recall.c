@@ -290,7 +290,7 @@ static void test_fence_commit(void **state)
 
 	(void)state;
 	open_direct(&d);
-	(void)acquire(&d, 0, MIB(1), &generation);
+	(void)acquire(&d, 0, MIB(3), &generation);
 	atomic_store(&persists.hold, true);
 	(void)post_commit_as(&d, TEST_NSID, generation, ranges, ARRAY_SIZE(ranges));
 	wait_begun(&d);

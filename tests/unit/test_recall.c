@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "grant/recall.h"
-#include "grant/table.h"
+#include "util/range_table.h"
 
 #define DEADLINE_NS 1000
 #define PATIENCE_NS 20000

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* The treap of table.h: split and merge. Depth is O(log n) whatever the offsets are. */
-#include "grant/table.h"
+/* The treap of range_table.h: split and merge. Depth is O(log n) whatever the offsets are. */
+#include "util/range_table.h"
 
 static uint32_t next_weight(struct table *table)
 {

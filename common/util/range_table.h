@@ -4,8 +4,8 @@
  * node knows the furthest end below it. Insertion, removal and the first overlap in O(log n). One
  * thread.
  */
-#ifndef LEASEHOLD_GRANT_TABLE_H
-#define LEASEHOLD_GRANT_TABLE_H
+#ifndef LEASEHOLD_UTIL_RANGE_TABLE_H
+#define LEASEHOLD_UTIL_RANGE_TABLE_H
 
 #include "util/util.h"
 
