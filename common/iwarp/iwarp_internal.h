@@ -4,7 +4,6 @@
  *
  *   iwarp.c   the fabric, its device, protection domains, the ops table
  *   keys.c    the table of keys, memory regions, windows; check, hold, kill
- *   crc32c.c  the checksum
  *   mpa.c     the start-up frames of a connection, bytes in and out
  *   cm.c      connection events, the connecting side; cm_listen.c the accepting side
  *   cq.c      the engine: polls sockets, hands out completions
@@ -31,6 +30,7 @@
 #include <sys/uio.h>
 
 #include "fabric/fabric_ops.h"
+#include "util/crc32c.h"
 #include "util/list.h"
 
 #define IW_MAX_CQS		  256		  /* completion queues of the device */
@@ -176,13 +176,6 @@ void iw_mr_put(struct iw_mr *mr);
 void iw_touch(const struct iovec *iov, size_t count);
 /** Copies into or out of registered memory with the hook of iwarp_set_copy_hook(). */
 int iw_copy(void *dst, const void *src, size_t len);
-
-/* ---- checksum (crc32c.c) -------------------------------------------------------------------- */
-
-/** CRC-32C of `len` bytes appended to what `crc` stands for; begin with 0. */
-uint32_t iw_crc32c(uint32_t crc, const void *buf, size_t len);
-/** The same from tables, for tests. */
-uint32_t iw_crc32c_table(uint32_t crc, const void *buf, size_t len);
 
 /* ---- start-up frames (mpa.c) ---------------------------------------------------------------- */
 

@@ -396,7 +396,7 @@ static enum rx_step rx_header(struct iw_conn *conn, struct iw_fault *fault)
 			return RX_NEED;
 		memcpy(&crc, p + covered, sizeof(crc));
 		fault->ecode = IW_MPA_CRC_ERROR;
-		if (le32toh(crc) != iw_crc32c(0, p, covered))
+		if (le32toh(crc) != crc32c(0, p, covered))
 			return RX_FAIL;
 	}
 	/* For a Terminate to quote, should the opcode turn out to be none. */

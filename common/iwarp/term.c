@@ -115,7 +115,7 @@ size_t iw_term_build(const struct iw_conn *conn, const struct iw_fault *fault,
 	memcpy(unit + sizeof(header) + sizeof(control), rx->header.bytes, quote);
 	len = align_up(len, 4);
 	if (conn->crc)
-		crc = htole32(iw_crc32c(0, unit, len));
+		crc = htole32(crc32c(0, unit, len));
 	memcpy(unit + len, &crc, sizeof(crc));
 	return len + sizeof(crc);
 }

@@ -104,7 +104,7 @@ static int tx_unit(struct iw_conn *conn, union iw_header *header, size_t header_
 	trailer = tx_room(tx, pad + IW_MPA_CRC_BYTES);
 	memset(trailer, 0, pad);
 	if (conn->crc)
-		crc = htole32(iw_crc32c(0, start, header_len + payload + pad));
+		crc = htole32(crc32c(0, start, header_len + payload + pad));
 	memcpy(trailer + pad, &crc, sizeof(crc));
 	tx->unit[tx->units++] = (struct iw_unit){.end = tx->total, .kind = kind, .last = last};
 	return 0;

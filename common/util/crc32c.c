@@ -4,8 +4,10 @@
  * instruction where it has one, over three streams at a time because the instruction takes three
  * cycles and can start in each; else from tables of eight. No state but the tables; any thread.
  */
-#include "iwarp_internal.h"
+#include "util/crc32c.h"
 
+#include <endian.h>
+#include <stdbool.h>
 #include <string.h>
 
 #define POLYNOMIAL   0x82f63b78u
@@ -58,7 +60,7 @@ __attribute__((constructor)) static void crc32c_init(void)
 #endif
 }
 
-uint32_t iw_crc32c_table(uint32_t crc, const void *buf, size_t len)
+uint32_t crc32c_table(uint32_t crc, const void *buf, size_t len)
 {
 	const uint8_t *p = buf;
 
@@ -121,11 +123,11 @@ __attribute__((target("sse4.2"))) static uint32_t crc32c_instruction(uint32_t cr
 
 #endif
 
-uint32_t iw_crc32c(uint32_t crc, const void *buf, size_t len)
+uint32_t crc32c(uint32_t crc, const void *buf, size_t len)
 {
 #if defined(__x86_64__)
 	if (has_instruction)
 		return crc32c_instruction(crc, buf, len);
 #endif
-	return iw_crc32c_table(crc, buf, len);
+	return crc32c_table(crc, buf, len);
 }
