@@ -13,10 +13,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "copy.h"
 #include "damage.h"
 #include "extents.h"
 #include "fill.h"
 #include "guard.h"
+#include "journal.h"
 #include "mapping.h"
 
 #define SLICE_BYTES 4096
@@ -144,31 +146,6 @@ static void copy_in(void *arg)
 		by->drain();
 }
 
-int view_copy_in(const struct view *view, uint64_t offset, const void *src, uint64_t length)
-{
-	struct copy_in c = {
-		.by = &view->export->persistence,
-		.dst = own(view) + offset,
-		.src = src,
-		.length = length,
-	};
-	int ret;
-
-	if (!range_ok(offset, length, view->size_bytes))
-		return -ERANGE;
-	ret = check_end(view, offset, length);
-	if (!ret)
-		ret = write_through(view, copy_in, &c);
-	/*
-	 * The file ends inside a page that stays writable to its last byte. If it was cut there
-	 * meanwhile, what was copied is in no file.
-	 */
-	ret = ret ? ret : check_end(view, offset, length);
-	if (!ret)
-		damage_clear(view->export->damage, offset, length);
-	return ret;
-}
-
 int view_stage_in(const struct view *view, uint64_t offset, const void *src, uint64_t length)
 {
 	struct copy_in c = {
@@ -180,7 +157,7 @@ int view_stage_in(const struct view *view, uint64_t offset, const void *src, uin
 
 	int ret;
 
-	assert(view_backed(view, offset, length));
+	assert(view_backed(view, offset, length) && !view->export->journal);
 	ret = run(view, copy_in, &c);
 	if (!ret)
 		damage_clear(view->export->damage, offset, length);
@@ -259,24 +236,65 @@ static void zero(void *arg)
 		by->drain();
 }
 
-int view_zero(const struct view *view, uint64_t offset, uint64_t length)
+/*
+ * The file ends inside a page that stays writable to its last byte. If it was cut there meanwhile, what was
+ * copied is in no file.
+ */
+int copy_in_place(const struct view *view, uint64_t offset, const void *src, uint64_t length)
 {
-	struct zero z = {
-		.by = &view->export->persistence,
-		.dst = own(view) + offset,
-		.length = length,
-	};
+	const struct persistence *by = &view->export->persistence;
+	uint8_t *dst = own(view) + offset;
+	struct copy_in c = {.by = by, .dst = dst, .src = src, .length = length};
+	struct zero z = {.by = by, .dst = dst, .length = length};
 	int ret;
 
 	if (!range_ok(offset, length, view->size_bytes))
 		return -ERANGE;
 	ret = check_end(view, offset, length);
-	if (!ret)
+	if (!ret && src)
+		ret = write_through(view, copy_in, &c);
+	else if (!ret)
 		ret = write_through(view, zero, &z);
 	ret = ret ? ret : check_end(view, offset, length);
 	if (!ret)
 		damage_clear(view->export->damage, offset, length);
 	return ret;
+}
+
+/* A record after the other: each is whole, whatever happens. */
+static int write_noted(const struct view *view, uint64_t offset, const uint8_t *src,
+		       uint64_t length)
+{
+	struct journal *j = view->export->journal;
+
+	while (length > 0) {
+		const uint32_t n = (uint32_t)min_u64(length, EXPORT_ATOMIC_BYTES);
+		struct journal_slot *slot;
+		int ret = journal_begin(j, view, offset, src, n, &slot), ended;
+
+		if (ret)
+			return ret;
+		ret = copy_in_place(view, offset, src, n);
+		ended = journal_end(j, slot);
+		if (ret || ended)
+			return ret ? ret : ended;
+		src = src ? src + n : NULL;
+		offset += n;
+		length -= n;
+	}
+	return 0;
+}
+
+int view_copy_in(const struct view *view, uint64_t offset, const void *src, uint64_t length)
+{
+	return view->export->journal ? write_noted(view, offset, src, length)
+				     : copy_in_place(view, offset, src, length);
+}
+
+int view_zero(const struct view *view, uint64_t offset, uint64_t length)
+{
+	return view->export->journal ? write_noted(view, offset, NULL, length)
+				     : copy_in_place(view, offset, NULL, length);
 }
 
 /* Not through the mapping: on memory file systems a read fault fills the hole. */

@@ -51,6 +51,7 @@ struct export_config {
 	unsigned int allocate_reserve_percent; /* of the file system: stays for others */
 	bool read_only;
 	bool inbound_persistent;   /* declared: see export_durability() */
+	bool sector_atomic;	   /* no write is torn: see export_atomic_bytes() */
 	bool keep;		   /* open for the daemon that follows if this one crashes */
 	bool closable;		   /* view_close() may be asked for: it is mapped twice */
 	bool software_fabric_only; /* every listener is: page-cache files are then allowed */
@@ -89,7 +90,7 @@ struct export;
  * Errors, each with a sentence that says what to do: -ENOENT, -EISDIR, -EINVAL (empty, neither file
  * nor device), -EBUSY (served already, by us or by another daemon: named; a device that the kernel
  * uses as memory), -EACCES, -EWOULDBLOCK (another process holds a lease), -EMEDIUMTYPE (page-cache
- * file and a listener of real RDMA; or inbound_persistent, or unshare, where it cannot be so),
+ * file and a listener of real RDMA; or inbound_persistent, sector_atomic, or unshare, where it cannot be so),
  * -EREMCHG (another file than the one that had the identity), -ESTALE (not the `uuid`), -EBADMSG
  * (the identity file makes no sense: file and line named), others of the system. Worker thread.
  */
@@ -147,6 +148,17 @@ bool export_volatile_cache(const struct export *e);
  * failure once a read behind it has been answered; else LH_DURABLE_COMMIT.
  */
 enum lh_durability export_durability(const struct export *e);
+
+/* What a record of the journal holds. */
+#define EXPORT_ATOMIC_BYTES (128u << 10)
+
+/**
+ * How many bytes one view_copy_in() or view_zero() may have, in whole blocks, to be there as a whole or not
+ * at all when power fails, or the daemon dies, in the middle of it; of a longer one that holds for each block.
+ * 0: nothing is promised, not even of a block (LBA). Else writes go by a journal in the state directory: on
+ * worker threads, by these two functions, and by no adapter. Any thread.
+ */
+uint32_t export_atomic_bytes(const struct export *e);
 
 /** Of DAX: the platform flushes the processor's caches at a power failure (eADR). */
 bool export_caches_survive(const struct export *e);
@@ -390,7 +402,7 @@ MUST_CHECK int view_copy_in(const struct view *view, uint64_t offset, const void
 /**
  * Between the mapping and a buffer, persisting what is written, with nothing looked up: under
  * tenure, of a range that is backed (view_backed()). Guarded: -ERANGE, -EIO as above. Reactors: up
- * to 64 KiB, of what is not a page-cache file.
+ * to 64 KiB, of what is not a page-cache file. In: of an export without export_atomic_bytes().
  */
 MUST_CHECK int view_stage_in(const struct view *view, uint64_t offset, const void *src,
 			     uint64_t length);

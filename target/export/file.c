@@ -20,6 +20,7 @@
 #include "extents.h"
 #include "fill.h"
 #include "identity.h"
+#include "journal.h"
 #include "kept.h"
 #include "low_fd.h"
 #include "overlay.h"
@@ -168,8 +169,7 @@ int export_look(const struct export_config *config, struct errtext *err)
 	return 0;
 }
 
-/* Does by trying: flags and mount options promise more than mmap(2) keeps. */
-static bool map_sync_works(int fd)
+bool export_map_sync_works(int fd)
 {
 	size_t page = export_page_bytes();
 	void *p = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED_VALIDATE | MAP_SYNC, fd, 0);
@@ -197,7 +197,7 @@ static int find_medium(struct export *e, bool software_fabric_only, struct errte
 		e->map_align = max_u64(e->map_align, (uint64_t)fs.f_bsize);
 	if (fs.f_type == TMPFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC)
 		e->medium = EXPORT_MEMORY;
-	else if (map_sync_works(e->fd))
+	else if (export_map_sync_works(e->fd))
 		e->medium = EXPORT_DAX;
 	else
 		e->medium = EXPORT_PAGE_CACHE;
@@ -229,6 +229,25 @@ static int check_declared(const struct export *e, bool software_fabric_only, str
 			"inbound_writes = \"persistent\" cannot be so of %s (%s), where nothing "
 			"that arrives survives a power failure by itself: leave it out",
 			e->path, export_medium_text(e->medium));
+	return 0;
+}
+
+/* What was asked for: can it be kept? */
+static int check_atomic(const struct export *e, struct errtext *err)
+{
+	if (!e->sector_atomic || e->read_only)
+		return 0;
+	if (e->state_dir[0] == '\0')
+		return errtext_set(err, -EINVAL,
+				   "sector_atomic = \"journal\" needs a place for the journal: set "
+				   "state_dir, or leave it out for %s",
+				   e->path);
+	if (e->medium == EXPORT_PAGE_CACHE)
+		return errtext_set(
+			err, -EMEDIUMTYPE,
+			"sector_atomic = \"journal\" cannot be so of %s (page cache): the "
+			"kernel writes its pages back when it likes: leave it out",
+			e->path);
 	return 0;
 }
 
@@ -287,6 +306,7 @@ int export_open(const struct export_config *config, struct export **e, struct er
 	new->allocate_reserve_percent = config->allocate_reserve_percent;
 	new->read_only = config->read_only;
 	new->inbound_persistent = config->inbound_persistent;
+	new->sector_atomic = config->sector_atomic;
 	new->keep = config->keep;
 	if (!new->name || !new->path || !new->state_dir) {
 		ret = errtext_set(err, -ENOMEM, "out of memory");
@@ -306,6 +326,8 @@ int export_open(const struct export_config *config, struct export **e, struct er
 		ret = find_overlay(new, err);
 	if (!ret)
 		ret = check_declared(new, config->software_fabric_only, err);
+	if (!ret)
+		ret = check_atomic(new, err);
 	/* Nobody takes a device's memory back. */
 	new->closable = config->closable &&new->medium != EXPORT_DEVICE;
 	if (!ret && export_is_dax(new))
@@ -323,6 +345,8 @@ int export_open(const struct export_config *config, struct export **e, struct er
 				  "%s is another disk than the one that hosts knew under this nsid "
 				  "since the daemon started: give it another nsid",
 				  new->path);
+	if (!ret && export_atomic_bytes(new) > 0)
+		ret = journal_open(new, true, &new->journal, err);
 	if (ret) {
 		export_close(new);
 		return ret;
@@ -343,6 +367,10 @@ void export_close(struct export *e)
 
 	if (!e)
 		return;
+	if (e->identity_before && e->journal)
+		journal_remove(e->journal);
+	else
+		journal_close(e->journal);
 	if (e->identity_before) {
 		err = identity_take_back(e->state_dir, e->name, e->identity_before);
 		if (err)
@@ -447,6 +475,11 @@ bool export_needs_no_lease(const struct export *e)
 bool export_volatile_cache(const struct export *e)
 {
 	return e->medium == EXPORT_DEVICE ? !e->device.durable : e->medium != EXPORT_DAX;
+}
+
+uint32_t export_atomic_bytes(const struct export *e)
+{
+	return e->sector_atomic && !e->read_only ? EXPORT_ATOMIC_BYTES : 0;
 }
 
 enum lh_durability export_durability(const struct export *e)

@@ -23,6 +23,7 @@ struct export
 	unsigned int allocate_reserve_percent;
 	bool read_only;
 	bool inbound_persistent;
+	bool sector_atomic;
 	bool keep, taken_over;
 	bool closable; /* mapped twice: view_close() */
 	bool filled;   /* once, or in an earlier life: holes that there are now stay */
@@ -42,12 +43,17 @@ struct export
 	struct lockfile lock;
 	pthread_rwlock_t fill_lock; /* fill.h */
 	struct damage *damage;
+	struct journal *journal;  /* what is written goes by it; NULL: there is none */
+	bool recovered;		  /* what an earlier daemon left in one was made good */
 	struct list promise_link; /* space.c's, as is … */
 	uint64_t promised_bytes;  /* … what it is to have of the file system; 0: nothing */
 };
 
 /** Size in bytes, not rounded. 0 or -errno. */
 MUST_CHECK int export_file_bytes(const struct export *e, uint64_t *bytes);
+
+/** Whether MAP_SYNC works; does by trying: flags and mount options promise more than mmap(2) keeps. */
+bool export_map_sync_works(int fd);
 
 /** Bytes of a page of the machine's. */
 uint64_t export_page_bytes(void);

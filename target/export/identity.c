@@ -129,6 +129,43 @@ static const char *difference(const struct record *was, const struct record *is)
 	return NULL;
 }
 
+int identity_mark(const struct export *e, struct identity_mark *mark)
+{
+	struct record r = {0};
+	int ret = look(e, &r);
+
+	if (ret)
+		return ret;
+	*mark = (struct identity_mark){
+		.have = r.have,
+		.fs_id = r.fs_id,
+		.inode = r.inode,
+		.generation = r.generation,
+	};
+	memcpy(mark->fs_uuid, r.fs_uuid, sizeof(mark->fs_uuid));
+	return 0;
+}
+
+static struct record of_mark(const struct identity_mark *mark)
+{
+	struct record r = {
+		.have = (unsigned int)mark->have,
+		.fs_id = mark->fs_id,
+		.inode = mark->inode,
+		.generation = mark->generation,
+	};
+
+	memcpy(r.fs_uuid, mark->fs_uuid, sizeof(r.fs_uuid));
+	return r;
+}
+
+bool identity_same(const struct identity_mark *was, const struct identity_mark *is)
+{
+	const struct record a = of_mark(was), b = of_mark(is);
+
+	return !difference(&a, &b);
+}
+
 /* ---- text ------------------------------------------------------------------------------------ */
 
 static int parse_number(const char *text, int base, uint64_t *value)

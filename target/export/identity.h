@@ -25,6 +25,18 @@ MUST_CHECK int identity_get(const char *state_dir, const struct export *e, bool 
  */
 MUST_CHECK int identity_filled(const char *state_dir, const char *name, struct errtext *err);
 
+/** Which file it is, to be kept beside what is kept of it. */
+struct identity_mark {
+	uint64_t have; /* the room's own */
+	uint64_t fs_id, inode, generation;
+	uint8_t fs_uuid[16];
+};
+
+/** 0 or -errno. Worker thread. */
+MUST_CHECK int identity_mark(const struct export *e, struct identity_mark *mark);
+/** Are they of one file, as far as both can tell? */
+bool identity_same(const struct identity_mark *was, const struct identity_mark *is);
+
 /** Nobody heard of the identity: the file says again what it said `before`. 0 or -errno. */
 MUST_CHECK int identity_take_back(const char *state_dir, const char *name, const char *before);
 

@@ -15,8 +15,10 @@
 #include "badblocks.h"
 #include "fill.h"
 #include "identity.h"
+#include "journal.h"
 #include "mapping.h"
 #include "unshare.h"
+#include "util/log.h"
 
 /* ---- preparation ----------------------------------------------------------------------------- */
 
@@ -280,6 +282,37 @@ static int note_filled(struct export *e, struct errtext *err)
 	return ret;
 }
 
+/*
+ * What an earlier daemon was writing when it ended: also if this one is to have no journal, which then goes.
+ */
+static int recover(struct export *e, const struct view *view, struct errtext *err)
+{
+	struct journal *j = e->journal;
+	struct journal_found found;
+	int ret = 0;
+
+	if (e->recovered || e->read_only || e->state_dir[0] == '\0')
+		return 0;
+	if (!j)
+		ret = journal_open(e, false, &j, err);
+	if (ret)
+		return ret;
+	if (j) {
+		ret = journal_replay(j, view, &found, err);
+		if (!ret && found.records > 0)
+			log_notice(
+				"%s: %u writes had not ended when the last daemon did: %u blocks "
+				"made whole, %u left as others have written them since",
+				e->name, found.records, found.mended, found.kept);
+		if (!e->journal && ret)
+			journal_close(j);
+		else if (!e->journal)
+			journal_remove(j);
+	}
+	e->recovered = !ret;
+	return ret;
+}
+
 int view_new(struct export *e, uint32_t generation, const struct view *before,
 	     const atomic_bool *stop, struct view **view, struct errtext *err)
 {
@@ -305,6 +338,8 @@ int view_new(struct export *e, uint32_t generation, const struct view *before,
 		return ret;
 	}
 	ret = p.allocate ? note_filled(e, err) : 0;
+	if (!ret)
+		ret = recover(e, v, err);
 	if (ret)
 		view_free(v);
 	else

@@ -135,6 +135,12 @@ bool export_volatile_cache(const struct export *e)
 	return !w.dax;
 }
 
+uint32_t export_atomic_bytes(const struct export *e)
+{
+	(void)e;
+	return 0;
+}
+
 enum lh_durability export_durability(const struct export *e)
 {
 	(void)e;

@@ -1,0 +1,590 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Exports with sector_atomic = "journal": a crash in the middle of a write leaves blocks that are torn, and
+ * the next start makes them whole; but what others have done to the file meanwhile is not undone. The crash
+ * is a process that ends between journal_begin() and journal_end().
+ */
+#include "test_export_rig.h"
+
+#include <pthread.h>
+
+#include "export/file.h"
+#include "export/journal_file.h" /* the room's own: records, and where they lie */
+#include "tenure/lease.h"
+
+#define LBA    ((uint64_t)512)
+#define PAGE   KIB(4)
+#define SIZE   MIB(1)
+#define AT     KIB(64) /* where the write was that did not end … */
+#define LENGTH KIB(16) /* … and how long */
+#define OLD    0x0f
+#define NEW    0xf3
+#define OTHER  0x55
+
+static bool sync_fails;
+
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+
+int __wrap_fdatasync(int fd)
+{
+	if (sync_fails) {
+		errno = EIO;
+		return -1;
+	}
+	return __real_fdatasync(fd);
+}
+
+/* ---- the file, as others see it --------------------------------------------------------------- */
+
+static void put(uint64_t offset, int byte, size_t length)
+{
+	int fd = open(in_dir("a"), O_RDWR | O_CLOEXEC);
+	uint8_t bytes[LENGTH];
+
+	memset(bytes, byte, sizeof(bytes));
+	assert_true(fd >= 0 && length <= sizeof(bytes));
+	assert_int_equal(pwrite(fd, bytes, length, (off_t)offset), length);
+	assert_int_equal(fsync(fd), 0);
+	(void)close(fd);
+}
+
+static bool all_are(uint64_t offset, int byte, size_t length)
+{
+	int fd = open(in_dir("a"), O_RDONLY | O_CLOEXEC);
+	uint8_t is[LENGTH];
+	bool same = true;
+
+	assert_true(fd >= 0 && length <= sizeof(is));
+	assert_int_equal(pread(fd, is, length, (off_t)offset), length);
+	(void)close(fd);
+	for (size_t i = 0; i < length; i++)
+		same = same && is[i] == byte;
+	return same;
+}
+
+static void make_old(void)
+{
+	make_file("a", SIZE);
+	for (uint64_t at = 0; at < SIZE; at += LENGTH)
+		put(at, OLD, LENGTH);
+}
+
+static struct export_config journaled(void)
+{
+	struct export_config config = config_of("a");
+
+	config.state_dir = in_dir("state");
+	config.sector_atomic = true;
+	return config;
+}
+
+static const char *journal_path(void)
+{
+	return in_dir("state/journals/disk");
+}
+
+/* ---- a daemon that dies ----------------------------------------------------------------------- */
+
+/* In the child. What is torn: bytes [from, to) of the write are in place. */
+static int begin_and_die(uint64_t from, uint64_t to)
+{
+	const struct export_config config = journaled();
+	static uint8_t bytes[LENGTH];
+	struct journal_slot *slot;
+	struct errtext err;
+	struct export *e;
+	struct view *view;
+
+	memset(bytes, NEW, sizeof(bytes));
+	if (export_open(&config, &e, &err) || view_new(e, 1, NULL, NULL, &view, &err) ||
+	    journal_begin(e->journal, view, AT, bytes, sizeof(bytes), &slot))
+		return 1;
+	return export_guarded_copy(view->base + AT + from, bytes, to - from) ? 1 : 0;
+}
+
+static void die_between(uint64_t from, uint64_t to)
+{
+	int status;
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(begin_and_die(from, to));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+/* Serves it, for a moment. */
+static void start(const struct export_config *config)
+{
+	struct export *e = must_open(config);
+	struct view *view = must_view(e);
+
+	view_free(view);
+	export_became_known(e);
+	export_close(e);
+}
+
+static void start_again(void)
+{
+	const struct export_config config = journaled();
+
+	start(&config);
+}
+
+static unsigned int live_records(void)
+{
+	int fd = open(journal_path(), O_RDONLY | O_CLOEXEC);
+	unsigned int n = 0;
+
+	assert_true(fd >= 0);
+	for (unsigned int i = 0; i < JOURNAL_SLOTS; i++) {
+		struct journal_record r;
+
+		assert_int_equal(pread(fd, &r, sizeof(r),
+				       (off_t)(JOURNAL_HEAD_BYTES + i * JOURNAL_SLOT_BYTES)),
+				 sizeof(r));
+		n += r.magic != 0;
+	}
+	(void)close(fd);
+	return n;
+}
+
+static void flip(const char *path, uint64_t at)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	uint8_t byte;
+
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, &byte, 1, (off_t)at), 1);
+	byte ^= 0x10;
+	assert_int_equal(pwrite(fd, &byte, 1, (off_t)at), 1);
+	(void)close(fd);
+}
+
+/* ---- writes that end -------------------------------------------------------------------------- */
+
+static void test_writes(void **state)
+{
+	const struct export_config config = journaled();
+	const uint64_t longer = EXPORT_ATOMIC_BYTES + KIB(8);
+	uint8_t *bytes = malloc(longer), *is = malloc(longer);
+	struct export *e;
+	struct view *view;
+	bool unread;
+
+	(void)state;
+	assert_non_null(bytes);
+	assert_non_null(is);
+	make_file("a", SIZE);
+	e = must_open(&config);
+	assert_int_equal(export_atomic_bytes(e), EXPORT_ATOMIC_BYTES);
+	view = must_view(e);
+	for (uint64_t i = 0; i < longer; i++)
+		bytes[i] = (uint8_t)(i / 100 + 1);
+	/* Over holes; of more than a record; more often than there are slots. */
+	for (unsigned int i = 0; i < 3 * JOURNAL_SLOTS; i++)
+		assert_int_equal(view_copy_in(view, i * LBA, bytes, 2 * LBA), 0);
+	assert_int_equal(view_copy_in(view, KIB(512), bytes, longer), 0);
+	assert_int_equal(view_copy_out(view, KIB(512), is, longer), 0);
+	assert_memory_equal(is, bytes, longer);
+	assert_int_equal(view_copy(view, KIB(512), KIB(256), KIB(64), &unread), 0);
+	assert_int_equal(view_copy_out(view, KIB(256), is, KIB(64)), 0);
+	assert_memory_equal(is, bytes, KIB(64));
+	assert_int_equal(view_zero(view, KIB(512) + LBA, longer - LBA), 0);
+	memset(bytes + LBA, 0, longer - LBA);
+	assert_int_equal(view_copy_out(view, KIB(512), is, longer), 0);
+	assert_memory_equal(is, bytes, longer);
+	assert_int_equal(view_copy_in(view, SIZE - LBA, bytes, 2 * LBA), -ERANGE);
+	assert_int_equal(live_records(), 0);
+	view_free(view);
+	export_close(e);
+	free(is);
+	free(bytes);
+}
+
+#define THREADS 8
+#define WRITES	40
+
+static struct view *shared;
+
+static void *writer(void *arg)
+{
+	const unsigned int n = (unsigned int)(uintptr_t)arg;
+	uint8_t bytes[2 * PAGE];
+
+	for (unsigned int i = 1; i <= WRITES; i++) {
+		memset(bytes, (int)(n * 16 + i), sizeof(bytes));
+		if (view_copy_in(shared, n * KIB(64) + i * PAGE / 4, bytes, sizeof(bytes)))
+			return arg;
+	}
+	return NULL;
+}
+
+static void test_many_at_once(void **state)
+{
+	const struct export_config config = journaled();
+	pthread_t threads[THREADS];
+	struct export *e;
+
+	(void)state;
+	make_file("a", SIZE);
+	e = must_open(&config);
+	shared = must_view(e);
+	for (uintptr_t i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, writer, (void *)i), 0);
+	for (unsigned int i = 0; i < THREADS; i++) {
+		void *failed;
+
+		assert_int_equal(pthread_join(threads[i], &failed), 0);
+		assert_null(failed);
+		for (unsigned int n = 1; n <= WRITES; n++)
+			assert_true(
+				all_are(i * KIB(64) + n * PAGE / 4, (int)(i * 16 + n), PAGE / 4));
+	}
+	assert_int_equal(live_records(), 0);
+	view_free(shared);
+	export_close(e);
+}
+
+static void *one_more(void *arg)
+{
+	struct export *e = arg;
+	struct journal_slot *slot;
+
+	if (journal_begin(e->journal, shared, SIZE - LBA, NULL, (uint32_t)LBA, &slot))
+		return e;
+	return journal_end(e->journal, slot) ? e : NULL;
+}
+
+static void test_full_waits(void **state)
+{
+	const struct export_config config = journaled();
+	struct journal_slot *slots[JOURNAL_SLOTS];
+	struct timespec soon;
+	struct export *e;
+	pthread_t thread;
+	void *failed;
+
+	(void)state;
+	make_old();
+	e = must_open(&config);
+	shared = must_view(e);
+	for (unsigned int i = 0; i < JOURNAL_SLOTS; i++)
+		assert_int_equal(journal_begin(e->journal, shared, i * PAGE, NULL, (uint32_t)PAGE,
+					       &slots[i]),
+				 0);
+	assert_int_equal(live_records(), JOURNAL_SLOTS);
+	assert_int_equal(pthread_create(&thread, NULL, one_more, e), 0);
+	assert_int_equal(clock_gettime(CLOCK_REALTIME, &soon), 0);
+	soon.tv_sec++;
+	assert_int_equal(pthread_timedjoin_np(thread, &failed, &soon), ETIMEDOUT);
+	assert_int_equal(journal_end(e->journal, slots[5]), 0);
+	assert_int_equal(pthread_join(thread, &failed), 0);
+	assert_null(failed);
+	for (unsigned int i = 0; i < JOURNAL_SLOTS; i++)
+		if (i != 5)
+			assert_int_equal(journal_end(e->journal, slots[i]), 0);
+	assert_int_equal(live_records(), 0);
+	view_free(shared);
+	export_close(e);
+}
+
+/* ---- crashes ---------------------------------------------------------------------------------- */
+
+static void test_torn(void **state)
+{
+	(void)state;
+	make_old();
+	die_between(LBA + 100, 3 * LBA - 7);
+	assert_int_equal(live_records(), 1);
+	start_again();
+	/* The write is whole: all of it. */
+	assert_true(all_are(AT, NEW, LENGTH));
+	assert_true(all_are(AT - LENGTH, OLD, LENGTH));
+	assert_true(all_are(AT + LENGTH, OLD, LENGTH));
+	assert_int_equal(live_records(), 0);
+	/* Not once more. */
+	put(AT, OLD, LBA / 2);
+	start_again();
+	assert_true(all_are(AT, OLD, LBA / 2));
+}
+
+static void test_not_begun(void **state)
+{
+	(void)state;
+	make_old();
+	die_between(0, 0);
+	assert_int_equal(live_records(), 1);
+	start_again();
+	assert_true(all_are(AT, OLD, LENGTH));
+	assert_int_equal(live_records(), 0);
+}
+
+/* Power fails while the record is written: nothing was begun. And what is there is not believed. */
+static void test_torn_record(void **state)
+{
+	static const uint64_t places[] = {
+		offsetof(struct journal_record, offset), offsetof(struct journal_record, sequence),
+		sizeof(struct journal_record) + 5, sizeof(struct journal_record) + 2 * LENGTH - 1};
+
+	(void)state;
+	for (unsigned int i = 0; i < ARRAY_SIZE(places); i++) {
+		make_old();
+		die_between(LBA / 2, LENGTH);
+		flip(journal_path(), JOURNAL_HEAD_BYTES + places[i]);
+		start_again();
+		assert_true(all_are(AT, OLD, LBA / 2));
+		assert_true(all_are(AT + LBA / 2, NEW, LENGTH - LBA / 2));
+		/* Its slot is as good as another. */
+		die_between(0, LENGTH - LBA / 2);
+		start_again();
+		assert_true(all_are(AT, NEW, LENGTH));
+	}
+}
+
+/* The start that makes it whole dies in the middle of that. */
+static void test_torn_again(void **state)
+{
+	static uint8_t kept[JOURNAL_FILE_BYTES];
+	int fd;
+
+	(void)state;
+	make_old();
+	die_between(0, 5 * LBA + 5);
+	fd = open(journal_path(), O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, kept, sizeof(kept), 0), sizeof(kept));
+	for (uint64_t cut = 0; cut <= LENGTH; cut += 3 * PAGE / 4 + 1) {
+		put(AT, NEW, LENGTH);
+		put(AT + cut, OLD, LENGTH - cut);
+		assert_int_equal(pwrite(fd, kept, sizeof(kept), 0), sizeof(kept));
+		start_again();
+		assert_true(all_are(AT, cut == 0 ? OLD : NEW, LENGTH));
+	}
+	(void)close(fd);
+}
+
+/* ---- what others have done between crash and start ------------------------------------------- */
+
+static void test_written_since(void **state)
+{
+	(void)state;
+	make_old();
+	die_between(LBA / 2, 3 * LBA + 9);
+	/* A whole block, part of one that was whole, part of one that is torn. */
+	put(AT + LBA, OTHER, LBA);
+	put(AT + 2 * LBA + 5, OTHER, 20);
+	put(AT + 3 * LBA + 100, OTHER, 20);
+	put(AT + 8 * LBA, OTHER, 1);
+	start_again();
+	assert_true(all_are(AT, NEW, LBA)); /* torn, and nobody's since */
+	assert_true(all_are(AT + LBA, OTHER, LBA));
+	assert_true(all_are(AT + 2 * LBA + 5, OTHER, 20));
+	assert_true(all_are(AT + 3 * LBA + 100, OTHER, 20));
+	assert_true(all_are(AT + 3 * LBA, NEW, 9));
+	assert_true(all_are(AT + 3 * LBA + 9, OLD, 91));
+	/* Nor is written what had not begun: the write is in pieces already. */
+	assert_true(all_are(AT + 4 * LBA, OLD, 4 * LBA));
+	assert_true(all_are(AT + 8 * LBA, OTHER, 1));
+	assert_true(all_are(AT + 9 * LBA, OLD, LBA));
+	assert_int_equal(live_records(), 0);
+}
+
+/* From a copy, say. */
+static void test_put_back(void **state)
+{
+	(void)state;
+	make_old();
+	die_between(0, 5 * LBA - 100);
+	put(AT, OLD, LENGTH);
+	start_again();
+	assert_true(all_are(AT, OLD, LENGTH));
+}
+
+static void test_truncated_since(void **state)
+{
+	(void)state;
+	make_old();
+	die_between(0, LENGTH - LBA / 2);
+	assert_int_equal(truncate(in_dir("a"), AT + 2 * PAGE), 0);
+	start_again();
+	assert_int_equal(file_bytes("a"), AT + 2 * PAGE);
+	/* And made long again, with a hole. */
+	make_old();
+	die_between(LBA / 2, LENGTH);
+	assert_int_equal(truncate(in_dir("a"), AT + 2 * PAGE), 0);
+	assert_int_equal(truncate(in_dir("a"), SIZE), 0);
+	start_again();
+	assert_true(all_are(AT, NEW, 2 * PAGE));
+	assert_true(all_are(AT + 2 * PAGE, 0, 2 * PAGE));
+	assert_int_equal(allocated_bytes("a"), AT + 2 * PAGE);
+}
+
+static void test_punched_since(void **state)
+{
+	(void)state;
+	/* Zeros are written over what was none, and over what were zeros: a hole is either of them. */
+	for (int old = 0; old <= OLD; old += OLD) {
+		make_old();
+		put(AT, old, LENGTH);
+		die_between(0, LENGTH - PAGE - LBA / 2);
+		alter_file("a", FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, AT + PAGE, PAGE);
+		start_again();
+		assert_true(all_are(AT, NEW, PAGE));
+		assert_true(all_are(AT + PAGE, 0, PAGE));
+		assert_true(all_are(AT + 2 * PAGE, NEW, PAGE));
+		assert_true(all_are(AT + 3 * PAGE, old, PAGE));
+		assert_int_equal(allocated_bytes("a"), SIZE - PAGE);
+	}
+}
+
+static void test_replaced(void **state)
+{
+	struct export_config config = journaled();
+
+	(void)state;
+	make_old();
+	die_between(0, 5 * LBA + 5);
+	/* The same bytes in another file. */
+	make_file("b", SIZE);
+	assert_int_equal(rename(in_dir("a"), in_dir("c")), 0);
+	assert_int_equal(rename(in_dir("b"), in_dir("a")), 0);
+	for (uint64_t at = 0; at < SIZE; at += LENGTH)
+		put(at, OLD, LENGTH);
+	put(AT, NEW, 5 * LBA + 5);
+	must_fail(&config, -EREMCHG, "not the file");
+	config.adopt = true;
+	start(&config);
+	assert_true(all_are(AT, NEW, 5 * LBA + 5));
+	assert_true(all_are(AT + 5 * LBA + 5, OLD, LENGTH - 5 * LBA - 5));
+	assert_int_equal(live_records(), 0);
+	assert_int_equal(unlink(in_dir("c")), 0);
+	assert_int_equal(unlink(in_dir("state/exports/disk")), 0);
+}
+
+/* ---- with and without ------------------------------------------------------------------------- */
+
+static void test_turned_off(void **state)
+{
+	struct export_config config = journaled();
+	struct export *e;
+
+	(void)state;
+	make_old();
+	die_between(100, LENGTH);
+	config.sector_atomic = false;
+	e = must_open(&config);
+	assert_int_equal(export_atomic_bytes(e), 0);
+	view_free(must_view(e));
+	assert_true(all_are(AT, NEW, LENGTH));
+	assert_int_equal(access(journal_path(), F_OK), -1);
+	/* A folder is not made for it. */
+	export_close(e);
+	assert_int_equal(rmdir(in_dir("state/journals")), 0);
+	start(&config);
+	assert_int_equal(access(in_dir("state/journals"), F_OK), -1);
+	config.sector_atomic = config.read_only = true;
+	e = must_open(&config);
+	assert_int_equal(export_atomic_bytes(e), 0);
+	view_free(must_view(e));
+	export_close(e);
+	assert_int_equal(access(in_dir("state/journals"), F_OK), -1);
+}
+
+static void test_refused(void **state)
+{
+	struct export_config config = journaled();
+
+	(void)state;
+	make_old();
+	start(&config);
+	flip(journal_path(), 20);
+	must_fail(&config, -EBADMSG, "state/journals/disk is no journal");
+	assert_int_equal(unlink(journal_path()), 0);
+	start(&config);
+	config.state_dir = "";
+	must_fail(&config, -EINVAL, "state_dir");
+}
+
+/* Nobody was told of the export: it has left nothing. */
+static void test_refused_start(void **state)
+{
+	struct export_config config = journaled();
+
+	(void)state;
+	make_old();
+	config.state_dir = in_dir("state2");
+	export_close(must_open(&config));
+	assert_int_equal(access(in_dir("state2/journals/disk"), F_OK), -1);
+}
+
+static void test_no_page_cache(void **state)
+{
+	const struct export_config config = journaled();
+
+	(void)state;
+	make_old();
+	must_fail(&config, -EMEDIUMTYPE, "page cache");
+	assert_int_equal(access(journal_path(), F_OK), -1);
+}
+
+static void test_broken(void **state)
+{
+	const struct export_config config = journaled();
+	static const uint8_t bytes[PAGE] = {1};
+	struct export *e;
+	struct view *view;
+	bool mapped;
+
+	(void)state;
+	make_old();
+	e = must_open(&config);
+	view = must_view(e);
+	mapped = e->journal->map;
+	sync_fails = !mapped;
+	assert_int_equal(view_copy_in(view, AT, bytes, sizeof(bytes)), mapped ? 0 : -EIO);
+	sync_fails = false;
+	assert_true(mapped || all_are(AT, OLD, PAGE));
+	assert_int_equal(view_copy_in(view, AT, bytes, sizeof(bytes)), mapped ? 0 : -EIO);
+	assert_int_equal(view_zero(view, AT, PAGE), mapped ? 0 : -EIO);
+	view_free(view);
+	export_became_known(e);
+	export_close(e);
+	start_again();
+	assert_true(all_are(AT, mapped ? 0 : OLD, PAGE));
+}
+
+static int run(const char *where)
+{
+	const struct CMUnitTest tests[] = {
+		leaks_test(test_writes),	leaks_test(test_many_at_once),
+		leaks_test(test_full_waits),	leaks_test(test_torn),
+		leaks_test(test_not_begun),	leaks_test(test_torn_record),
+		leaks_test(test_torn_again),	leaks_test(test_written_since),
+		leaks_test(test_put_back),	leaks_test(test_truncated_since),
+		leaks_test(test_punched_since), leaks_test(test_replaced),
+		leaks_test(test_turned_off),	leaks_test(test_refused),
+		leaks_test(test_refused_start), leaks_test(test_broken),
+	};
+	const struct CMUnitTest others[] = {leaks_test(test_no_page_cache)};
+	struct export *e;
+	bool page_cache;
+
+	make_file("a", SIZE);
+	e = open_file("a");
+	page_cache = export_medium(e) == EXPORT_PAGE_CACHE;
+	export_close(e);
+	if (page_cache)
+		return cmocka_run_group_tests_name(where, others, NULL, NULL);
+	return cmocka_run_group_tests_name(where, tests, NULL, NULL);
+}
+
+int main(void)
+{
+	tenure_block_signals();
+	if (export_guard_init())
+		return 1;
+	return for_each_dir(run);
+}
