@@ -33,6 +33,7 @@ static const char *const refuse_words[] = {"never", "while-granted", NULL};
 static const char *const conflict_words[] = {"recall", "deny", NULL};
 static const char *const grant_key_words[] = {"mr", "window", NULL};
 static const char *const release_words[] = {"after-recall", "at-once", NULL};
+static const char *const atomic_words[] = {"none", "journal", NULL};
 static const char *const inbound_words[] = {"unknown", "persistent", NULL};
 static const char *const ana_words[] = {"optimized",	   "non-optimized", "inaccessible",
 					"persistent-loss", "change",	    NULL};
@@ -76,6 +77,7 @@ struct raw_export {
 	int grant_keys;
 	int inbound_writes;
 	int odp_release;
+	int sector_atomic;
 	bool read_only;
 };
 
@@ -204,6 +206,8 @@ static const struct key export_keys[] = {
 	{"inbound_writes", KEY_ENUM, offsetof(struct raw_export, inbound_writes),
 	 .words = inbound_words},
 	{"odp_release", KEY_ENUM, offsetof(struct raw_export, odp_release), .words = release_words},
+	{"sector_atomic", KEY_ENUM, offsetof(struct raw_export, sector_atomic),
+	 .words = atomic_words},
 	{"read_only", KEY_BOOL, offsetof(struct raw_export, read_only)},
 	{NULL},
 };
@@ -452,6 +456,7 @@ static int read_export(const struct daemon_config *c, const config_setting_t *s,
 		.read_only = raw.read_only,
 		.inbound_persistent = raw.inbound_writes == 1,
 		.release_at_once = raw.odp_release == 1,
+		.sector_atomic = raw.sector_atomic == 1,
 		.advisory_deallocate = raw.deallocate == 1,
 		.deny_conflicts = raw.grant_conflict == 1,
 		.windows = raw.grant_keys == 1,

@@ -66,6 +66,7 @@ struct config_export {
 	enum region_choice registration;
 	bool read_only;
 	bool inbound_persistent;
+	bool sector_atomic; /* by a journal */
 	bool advisory_deallocate;
 	bool wait_if_busy;
 	enum tenure_kind tenure;

@@ -365,6 +365,8 @@ static struct changes compare(const struct config_export *old, uint32_t nsid,
 		     new->inbound_persistent, "unknown", "persistent");
 	changed_word(&c, CHANGED_ANEW, "odp_release", old->release_at_once, new->release_at_once,
 		     "after-recall", "at-once");
+	changed_word(&c, CHANGED_ANEW, "sector_atomic", old->sector_atomic, new->sector_atomic,
+		     "none", "journal");
 	changed_word(&c, CHANGED_ANEW, "read_only", old->read_only, new->read_only, "false",
 		     "true");
 	return c;

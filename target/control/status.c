@@ -300,6 +300,7 @@ struct json_object *status_export(const struct admin_env *env, const struct hold
 		put_text(o, "uuid", uuid);
 		put_number(o, "lba_bytes", export_lba_bytes(e));
 		put_bool(o, "volatile_cache", export_volatile_cache(e));
+		put_text(o, "sector_atomic", export_atomic_bytes(e) ? "journal" : "none");
 		put_text(o, "medium", export_medium_text(s.medium));
 	}
 	put_text(o, "tenure", s.no_tenure ? "none" : s.tenure == TENURE_WATCH ? "watch" : "lease");

@@ -284,12 +284,37 @@ static void look_at_medium(struct doctor *d, const struct config_export *c, cons
 			      "tmpfs or hugetlbfs: all is gone with the power");
 		return;
 	case EXPORT_PAGE_CACHE:
+		if (c->sector_atomic && !c->read_only)
+			checklist_add(
+				d->list, CHECK_FAIL, "torn writes", c->name,
+				"leave sector_atomic out",
+				"no journal helps: the kernel writes pages back when it likes");
 		checklist_add(d->list, CHECK_WARN, "memory", c->name,
 			      "mount a file system on persistent memory with -o dax=always for "
 			      "more",
 			      "a file system without DAX: the page cache is served, for the "
 			      "software fabric only, durable when a host flushes");
 	}
+}
+
+/* What power leaves of a write that it stops. */
+static void look_at_tearing(struct doctor *d, const struct config_export *c)
+{
+	if (c->read_only)
+		return;
+	if (!c->sector_atomic)
+		checklist_add(d->list, CHECK_OK, "torn writes", c->name, NULL,
+			      "a block (LBA) that is being written when power fails may be torn; "
+			      "sector_atomic = \"journal\" prevents it, and is slower");
+	else if (d->config->state_dir[0] == '\0')
+		checklist_add(d->list, CHECK_FAIL, "torn writes", c->name,
+			      "set state_dir, or leave sector_atomic out",
+			      "there is no place for a journal");
+	else
+		checklist_add(
+			d->list, CHECK_OK, "torn writes", c->name, NULL,
+			"no block is torn by a power failure (sector_atomic = \"journal\"); of "
+			"direct writes nothing is promised");
 }
 
 static bool no_part(void *arg, const struct tenure_ask *ask)
@@ -465,7 +490,8 @@ static const struct config_export *like(const struct doctor *d, unsigned int n)
 
 		if (stat(c->path, &st) == 0 && stat(o->path, &other) == 0 &&
 		    st.st_dev == other.st_dev && S_ISREG(st.st_mode) && S_ISREG(other.st_mode) &&
-		    c->tenure == o->tenure && c->registration == o->registration)
+		    c->tenure == o->tenure && c->registration == o->registration &&
+		    c->sector_atomic == o->sector_atomic)
 			return o;
 	}
 	return NULL;
@@ -476,6 +502,7 @@ void doctor_look_at_exports(struct doctor *d)
 	for (unsigned int i = 0; i < d->config->nr_exports; i++) {
 		const struct config_export *c = &d->config->exports[i], *same = like(d, i);
 
+		look_at_tearing(d, c);
 		if (!look_at_file(d, c))
 			continue;
 		if (same)

@@ -149,7 +149,8 @@ static void copy_in_here(struct request *r)
 
 static void write_here(struct request *r)
 {
-	if (may_copy_here(r)) {
+	/* A journal is for those that may sleep. */
+	if (export_atomic_bytes(r->use->serving->view->export) == 0 && may_copy_here(r)) {
 		copy_in_here(r);
 		return;
 	}

@@ -2,7 +2,8 @@
 /*
  * What the I/O commands can do, for Identify. Atomicity: any command up to MDTS is one step for all
  * others (interlock.h), so AWUN is MDTS. With power lost in the middle of a write nothing is promised
- * that memory does not do by itself; AWUPF cannot say less than one block, and says that.
+ * that memory does not do by itself, unless the export has a journal; AWUPF cannot say less than one block,
+ * and says that.
  */
 #include "nvme/io.h"
 
@@ -59,7 +60,8 @@ void io_identify_namespace(const struct nvme_target *t, const struct serving *se
 	id->rescap = io_rescap(serving);
 	id->nsfeat |= NSFEAT_ATOMICS | NSFEAT_OPTIMAL_IO;
 	id->nawun = id->nacwu = htole16(awun);
-	id->nawupf = htole16(0);
+	id->nawupf =
+		htole16(zero_based(min_u64(export_atomic_bytes(e), t->env.limits.mdts_bytes), lba));
 	id->npwg = id->npwa = htole16(page);
 	id->npdg = id->npda = htole16(page);
 	id->nows = htole16(awun);

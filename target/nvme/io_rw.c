@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * Read, Write, Flush. Data goes straight between the host's memory and the file's own where the
- * range is registered and nobody recalls it; all else takes the file-system path.
+ * range is registered and nobody recalls it; all else takes the file-system path, as do all writes where
+ * none may be torn.
  */
 #include "nvme/io.h"
 
@@ -106,7 +107,7 @@ void io_write(struct request *r)
 	if (r->command.data == COMMAND_IN_CAPSULE)
 		counter_add(&write_capsule, r->range.length);
 	if (r->command.data == COMMAND_IN_CAPSULE || info->read_sink_needs_bounce ||
-	    !map_region(r)) {
+	    export_atomic_bytes(r->use->serving->view->export) > 0 || !map_region(r)) {
 		fspath_write(r);
 		return;
 	}

@@ -21,6 +21,9 @@ notified SOCKET                  prints what a service manager is told there (sd
 keep-fds NOTIFY GIVE             a service manager's store of descriptors (FDSTORE, sd_notify) at the socket NOTIFY; who
                                  connects to GIVE gets them; prints each change, until it is ended
 with-fds GIVE COMMAND...         becomes the command with those descriptors, as sd_listen_fds(3) has it
+tear JOURNAL FILE                undoes half a block of each write that was under way (of a daemon that was killed:
+                                 target/export/journal_file.h), as if it had been written to that point; prints
+                                 offset and length of each such write, and the text of its bytes, if it is one
 cpu PID                          user and system time so far, ticks of 10 ms
 freeze TID SECONDS               stops that one thread of another process (ptrace(2)); prints "frozen"; then lets it go on
 half-open ADDR PORT COUNT SECONDS  that many connections that send half a request and wait
@@ -37,6 +40,27 @@ import socket
 import struct
 import sys
 import time
+
+
+RECORD = struct.Struct("=QQQQIII20x")
+RECORD_MAGIC = 0x64726f636572686C
+HEAD_BYTES = 4096
+SLOTS = 16
+SLOT_BYTES = 4096 + 2 * (128 << 10)
+
+
+def tear(journal, path):
+    with open(journal, "rb") as j, open(path, "r+b") as f:
+        for slot in range(SLOTS):
+            j.seek(HEAD_BYTES + slot * SLOT_BYTES)
+            magic, _, _, offset, length, lba, _ = RECORD.unpack(j.read(RECORD.size))
+            if magic != RECORD_MAGIC:
+                continue
+            old, new = j.read(length), j.read(length)
+            done = length // lba // 2 * lba + lba // 2
+            f.seek(offset)
+            f.write(new[:done] + old[done:])
+            print(offset, length, new[:8].decode("ascii", "replace"))
 
 
 def now():
@@ -416,6 +440,8 @@ def main(args):
         keep_fds(*rest)
     elif verb == "with-fds":
         with_fds(rest[0], rest[1:])
+    elif verb == "tear":
+        tear(*rest)
     elif verb == "cpu":
         print(cpu(rest[0]))
     elif verb == "freeze":

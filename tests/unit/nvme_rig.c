@@ -158,6 +158,10 @@ static void target_up(struct rig *rig)
 		nvme.limits.shared_receives = nvme.limits.max_connections + 1;
 	config.export.lba_bytes = rig->options.lba_bytes;
 	config.export.read_only = rig->options.read_only;
+	if (rig->options.journal) {
+		config.export.sector_atomic = true;
+		config.export.state_dir = in_dir("state");
+	}
 	assert_int_equal(iwarp_fabric_open(&iwarp, &rig->fabric, &err), 0);
 	rig->env.devices[0] = fabric_device_at(rig->fabric, 0);
 	rig->env.nr_devices = 1;

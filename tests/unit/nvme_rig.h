@@ -27,6 +27,7 @@ struct rig_options {
 	uint32_t transfer_timeout_ms; /* 0: the default */
 	uint32_t shared_receives;     /* 0: none, unless the environment wants some */
 	bool read_only, advisory, no_invalidate;
+	bool journal; /* sector_atomic */
 	enum region_choice registration;
 	bool loses_receives; /* the adapter, of queues that end */
 };

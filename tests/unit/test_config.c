@@ -68,6 +68,7 @@ static void test_defaults(void **state)
 	assert_int_equal(c->exports[0].tenure, TENURE_LEASE);
 	assert_false(c->exports[0].refuse_while_granted);
 	assert_false(c->exports[0].inbound_persistent);
+	assert_false(c->exports[0].sector_atomic);
 	assert_int_equal(c->exports[0].unshare, EXPORT_UNSHARE_NEVER);
 	assert_int_equal(c->listeners[0].ana_state[1], NVME_ANA_OPTIMIZED);
 	assert_int_equal(c->limits.ana_transition_s, 10);
@@ -106,7 +107,8 @@ static void test_everything_said(void **state)
 		"  prepare = \"allocate\"; registration = \"odp\"; busy = \"wait\";\n"
 		"  ana_group = 2; tenure = \"watch\"; refuse = \"while-granted\";\n"
 		"  read_only = true; deallocate = \"advisory\"; grant_conflict = \"deny\";\n"
-		"  grant_keys = \"window\"; odp_release = \"at-once\";\n"
+		"  grant_keys = \"window\"; odp_release = \"at-once\"; sector_atomic = "
+		"\"journal\";\n"
 		"  inbound_writes = \"persistent\"; unshare = \"on-acquire\"; } );\n";
 	struct daemon_config *c;
 	struct errtext err;
@@ -151,6 +153,7 @@ static void test_everything_said(void **state)
 	assert_true(c->exports[0].refuse_while_granted);
 	assert_true(c->exports[0].read_only);
 	assert_true(c->exports[0].inbound_persistent);
+	assert_true(c->exports[0].sector_atomic);
 	config_free(c);
 }
 
@@ -209,6 +212,8 @@ static void test_mistakes_name_line_and_key(void **state)
 	refuse(LISTENERS
 	       "exports = ( { name = \"a\"; path = \"/a\"; inbound_writes = \"yes\"; } );\n",
 	       "inbound_writes: expected one of \"unknown\", \"persistent\", not \"yes\"");
+	refuse(LISTENERS "exports = ( { name = \"a\"; path = \"/a\"; sector_atomic = true; } );\n",
+	       "sector_atomic: expected one of \"none\", \"journal\"");
 	refuse(LISTENERS "exports = ( { name = \"a\"; path = \"/a\"; unshare = \"always\"; } );\n",
 	       "conf:2: unshare: expected one of \"never\", \"on-acquire\", not \"always\"");
 	refuse(LISTENERS "exports = ( { name = \"a\"; path = \"/a\"; lba = 1000; } );\n",

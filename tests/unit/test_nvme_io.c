@@ -21,6 +21,7 @@ static struct rig_queue *io;
 
 /* All of it once with registered memory, once with copies. */
 static enum region_choice registration;
+static bool journal; /* … and with what is written going by a journal */
 
 /* How often what was written was made durable; or why it cannot be. */
 static atomic_uint flushes;
@@ -42,6 +43,7 @@ static void up(const struct rig_options *options)
 	struct rig_options with = *options;
 
 	with.registration = registration;
+	with.journal = journal;
 	rig_up(&rig, &with);
 	io = rig.io[0];
 }
@@ -158,6 +160,8 @@ static void test_way(void **state)
 		if (region ? registration == REGION_STAGED
 			   : registration != REGION_STAGED || !memory)
 			bytes = 0;
+		if (journal && i % 2)
+			bytes = 0; /* written: by a worker */
 		assert_int_equal(after[i], bytes);
 	}
 	rig_down(&rig);
@@ -967,6 +971,11 @@ static int run_group(const char *where)
 		registration = REGION_STAGED;
 		(void)snprintf(name, sizeof(name), "%s, staged", where);
 		failed += cmocka_run_group_tests_name(name, tests, NULL, NULL);
+		registration = REGION_AUTO;
+		journal = true;
+		(void)snprintf(name, sizeof(name), "%s, with a journal", where);
+		failed += cmocka_run_group_tests_name(name, tests, NULL, NULL);
+		journal = false;
 	}
 	return failed;
 }

@@ -64,7 +64,9 @@ static void atomics(const struct rig_options *options)
 	assert_int_equal(le16toh(ctrl.awupf), 0);
 	assert_int_equal((le16toh(ns.nawun) + 1ull) * options->lba_bytes, mdts);
 	assert_int_equal((le16toh(ns.nacwu) + 1ull) * options->lba_bytes, mdts);
-	assert_int_equal(le16toh(ns.nawupf), 0);
+	/* Of a write that ends half-way; where there is no journal that is to say nothing. */
+	assert_int_equal((le16toh(ns.nawupf) + 1ull) * options->lba_bytes,
+			 options->journal ? EXPORT_ATOMIC_BYTES : options->lba_bytes);
 	rig_down(&rig);
 }
 
@@ -73,6 +75,55 @@ static void test_atomics(void **state)
 	(void)state;
 	atomics(&small);
 	atomics(&large);
+}
+
+static const struct rig_options journaled = {
+	.lba_bytes = 512, .inline_bytes = 4096, .journal = true};
+
+/* Whatever writes goes by the journal, and nothing into file memory past it. */
+static void test_by_journal(void **state)
+{
+	const struct nvme_copy_range from = {.blocks = htole16(7)};
+	const uint64_t straight = counted("nvme_write_region_bytes");
+	uint64_t records = counted("journal_records");
+	uint8_t inlined[512] = {1};
+	struct nvme_command sqe;
+
+	(void)state;
+	up(&journaled);
+	sqe = rig_blocks(NVME_IO_WRITE, 8, 64);
+	rig_keyed(&rig, &sqe, 0, 64 * 512);
+	assert_int_equal(rig_do(rig.io[0], &sqe, NULL, 0), 0);
+	assert_int_equal(counted("journal_records"), ++records);
+	sqe = rig_blocks(NVME_IO_WRITE, 8, 1);
+	nvme_offset_sgl_set(&sqe.sgl, 0, sizeof(inlined));
+	assert_int_equal(rig_do(rig.io[0], &sqe, inlined, sizeof(inlined)), 0);
+	assert_int_equal(counted("journal_records"), ++records);
+	/* Of more than a record each block is whole, and the blocks are several. */
+	sqe = rig_blocks(NVME_IO_WRITE, 8, EXPORT_ATOMIC_BYTES / 512 + 1);
+	rig_keyed(&rig, &sqe, 0, EXPORT_ATOMIC_BYTES + 512);
+	assert_int_equal(rig_do(rig.io[0], &sqe, NULL, 0), 0);
+	assert_int_equal(counted("journal_records"), records += 2);
+	sqe = rig_blocks(NVME_IO_WRITE_ZEROES, 8, 1);
+	assert_int_equal(rig_do(rig.io[0], &sqe, NULL, 0), 0);
+	assert_int_equal(counted("journal_records"), ++records);
+	sqe = rig_command(NVME_IO_COPY);
+	sqe.cdw10 = htole32(RIG_BYTES / 2 / 512);
+	nvme_offset_sgl_set(&sqe.sgl, 0, sizeof(from));
+	assert_int_equal(rig_do(rig.io[0], &sqe, &from, sizeof(from)), 0);
+	assert_int_equal(counted("journal_records"), ++records);
+	assert_int_equal(counted("nvme_write_region_bytes"), straight);
+	rig_down(&rig);
+}
+
+static void test_journal_atomics(void **state)
+{
+	struct rig_options with = large;
+
+	(void)state;
+	atomics(&journaled);
+	with.journal = true;
+	atomics(&with);
 }
 
 /* ---- Copy ------------------------------------------------------------------------------------- */
@@ -297,7 +348,16 @@ static int run_group(const char *where)
 		leaks_test(test_reset_answers),
 	};
 
-	return cmocka_run_group_tests_name(where, tests, NULL, NULL);
+	const struct CMUnitTest with_journal[] = {
+		leaks_test(test_journal_atomics),
+		leaks_test(test_by_journal),
+	};
+	int failed = cmocka_run_group_tests_name(where, tests, NULL, NULL);
+
+	/* None of a page cache. */
+	if (strcmp(where, "/var/tmp") != 0)
+		failed += cmocka_run_group_tests_name(where, with_journal, NULL, NULL);
+	return failed;
 }
 
 int main(void)

@@ -207,6 +207,8 @@ static void test_every_option(void **state)
 		 "export~ planned export b: inbound_writes persistent, was unknown\n"},
 		{"odp_release", "odp_release = \"at-once\";",
 		 "export~ planned export b: odp_release at-once, was after-recall\n"},
+		{"sector_atomic", "sector_atomic = \"journal\";",
+		 "export~ planned export b: sector_atomic journal, was none\n"},
 		{"read_only", "read_only = true;",
 		 "export~ planned export b: read_only true, was false\n"},
 	};
