@@ -6,6 +6,7 @@
  * they are; what is here takes the place of libpmem2 and of what the kernel says of the file.
  *
  *	LEASEHOLD_POWERFAIL_MEDIUM	the file of the medium, of the same size as what is served
+ *	LEASEHOLD_POWERFAIL_JOURNAL	the same of the export's journal, if it has one; empty: it is new
  *	LEASEHOLD_POWERFAIL_AT		the moment, counted from 1 on; 0: never
  *	LEASEHOLD_POWERFAIL_SEED	which lines the caches wrote back before, unasked
  *	LEASEHOLD_POWERFAIL_EARLY	set: moments count from the start, else from the first persist
@@ -52,14 +53,25 @@ struct bytes {
 	size_t length;
 };
 
-static struct {
-	pthread_mutex_t lock; /* of what follows, and held by whom power fails */
+/* What is mapped, and what of it is on the medium. */
+struct disk {
 	int file, medium;
 	struct bytes mappings[MAX_MAPPINGS]; /* of the file, from its beginning; the newest last */
 	unsigned int nr_mappings;
+};
+
+enum disks {
+	SERVED,
+	JOURNAL,
+	NR_DISKS,
+};
+
+static struct {
+	pthread_mutex_t lock; /* of what follows, and held by whom power fails */
+	struct disk disks[NR_DISKS];
 	bool counting;
 	uint64_t moment, at, seed;
-} p = {.lock = PTHREAD_MUTEX_INITIALIZER, .file = -1, .medium = -1};
+} p = {.lock = PTHREAD_MUTEX_INITIALIZER, .disks = {{.file = -1}, {.file = -1}}};
 
 /* Past the caches, and not yet drained. */
 static _Thread_local struct {
@@ -83,19 +95,20 @@ static uint64_t number(const char *name)
 /* ---- the medium ------------------------------------------------------------------------------ */
 
 /* Through descriptors: what is mapped may be gone. What is behind the end of the file is nothing. */
-static void copy_lines(uint64_t from, uint64_t to, bool (*wanted)(uint64_t line))
+static void copy_lines(const struct disk *d, uint64_t from, uint64_t to,
+		       bool (*wanted)(uint64_t line))
 {
 	while (from < to) {
 		uint64_t length = min_u64(to - from, PIECE);
 		uint8_t is[PIECE], stays[PIECE];
-		ssize_t n = pread(p.file, is, length, (off_t)from);
+		ssize_t n = pread(d->file, is, length, (off_t)from);
 
-		if (n < 0 || pread(p.medium, stays, (size_t)n, (off_t)from) != n)
+		if (n < 0 || pread(d->medium, stays, (size_t)n, (off_t)from) != n)
 			give_up("the file or its medium");
 		for (uint64_t at = 0; at < (uint64_t)n; at += LINE)
 			if (wanted((from + at) / LINE))
 				memcpy(stays + at, is + at, min_u64(LINE, (uint64_t)n - at));
-		if (pwrite(p.medium, stays, (size_t)n, (off_t)from) != n)
+		if (pwrite(d->medium, stays, (size_t)n, (off_t)from) != n)
 			give_up("the medium");
 		from += length;
 	}
@@ -129,11 +142,11 @@ static bool evicted(uint64_t line)
 	return p.seed % 3 == 2 || (p.seed % 3 == 1 && (chance(line) & 2));
 }
 
-static uint64_t file_bytes(void)
+static uint64_t file_bytes(const struct disk *d)
 {
 	struct stat st;
 
-	if (fstat(p.file, &st) < 0)
+	if (fstat(d->file, &st) < 0)
 		give_up("the file");
 	return (uint64_t)st.st_size;
 }
@@ -141,7 +154,8 @@ static uint64_t file_bytes(void)
 /* With the lock held: nobody persists any more, so nobody acknowledges anything else. */
 _Noreturn static void power_fails(void)
 {
-	copy_lines(0, file_bytes(), evicted);
+	for (unsigned int i = 0; i < NR_DISKS && p.disks[i].file >= 0; i++)
+		copy_lines(&p.disks[i], 0, file_bytes(&p.disks[i]), evicted);
 	(void)kill(getpid(), SIGKILL);
 	for (;;)
 		(void)pause();
@@ -153,20 +167,20 @@ static void moment(void)
 		power_fails();
 }
 
-static void persist_lines(uint64_t from, uint64_t to)
+static void persist_lines(const struct disk *d, uint64_t from, uint64_t to)
 {
 	moment();
-	copy_lines(from, to, half);
+	copy_lines(d, from, to, half);
 	moment();
-	copy_lines(from, to, all);
+	copy_lines(d, from, to, all);
 	moment();
 }
 
 /* False: those addresses are not of the file. */
-static bool find(const uint8_t *at, size_t length, uint64_t *offset)
+static bool find(const struct disk *d, const uint8_t *at, size_t length, uint64_t *offset)
 {
-	for (unsigned int i = p.nr_mappings; i-- > 0;) {
-		const struct bytes *m = &p.mappings[i];
+	for (unsigned int i = d->nr_mappings; i-- > 0;) {
+		const struct bytes *m = &d->mappings[i];
 
 		if (at < m->at || !range_ok((uint64_t)(at - m->at), length, m->length))
 			continue;
@@ -181,9 +195,14 @@ static void persist_bytes(const uint8_t *at, size_t length)
 	uint64_t offset;
 
 	(void)pthread_mutex_lock(&p.lock);
-	if (length > 0 && find(at, length, &offset)) {
+	for (unsigned int i = 0; i < NR_DISKS && length > 0; i++) {
+		const struct disk *d = &p.disks[i];
+
+		if (!find(d, at, length, &offset))
+			continue;
 		p.counting = true;
-		persist_lines(align_down(offset, LINE), align_up(offset + length, LINE));
+		persist_lines(d, align_down(offset, LINE), align_up(offset + length, LINE));
+		break;
 	}
 	(void)pthread_mutex_unlock(&p.lock);
 }
@@ -229,18 +248,29 @@ static void *copy(void *dst, const void *src, size_t length, unsigned int flags)
 int __wrap_persistence_find(int fd, const char *path, uint64_t piece,
 			    struct persistence *persistence, struct errtext *err)
 {
-	const char *medium = getenv("LEASEHOLD_POWERFAIL_MEDIUM");
+	static const char *const names[NR_DISKS] = {"LEASEHOLD_POWERFAIL_MEDIUM",
+						    "LEASEHOLD_POWERFAIL_JOURNAL"};
+	unsigned int n = p.disks[SERVED].file < 0 ? SERVED : JOURNAL;
+	struct disk *d = &p.disks[n];
+	const char *medium = getenv(names[n]);
+	struct stat st;
 
 	(void)path;
 	(void)piece;
 	if (!medium)
-		return errtext_set(err, -EINVAL, "LEASEHOLD_POWERFAIL_MEDIUM is not set");
-	if (p.medium >= 0)
+		return errtext_set(err, -EINVAL, "%s is not set", names[n]);
+	if (d->file >= 0)
 		return errtext_set(err, -EINVAL, "this daemon has one medium, for one file");
-	p.medium = open(medium, O_RDWR | O_CLOEXEC);
-	if (p.medium < 0)
+	d->medium = open(medium, O_RDWR | O_CLOEXEC);
+	if (d->medium < 0 || fstat(d->medium, &st) < 0)
 		return errtext_set(err, -errno, "%s: %s", medium, strerror(errno));
-	p.file = fd;
+	d->file = fd;
+	/* It was made just now, and synced. */
+	if (n == JOURNAL && st.st_size == 0) {
+		if (ftruncate(d->medium, (off_t)file_bytes(d)) < 0)
+			give_up("the medium");
+		copy_lines(d, 0, file_bytes(d), all);
+	}
 	p.at = number("LEASEHOLD_POWERFAIL_AT");
 	p.seed = number("LEASEHOLD_POWERFAIL_SEED");
 	p.counting = getenv("LEASEHOLD_POWERFAIL_EARLY") != NULL;
@@ -254,17 +284,21 @@ int __wrap_persistence_find(int fd, const char *path, uint64_t piece,
 void *__wrap_mmap64(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
 {
 	bool sync = fd >= 0 && (flags & MAP_SYNC);
+	struct disk *d = NULL;
 	void *map;
 
 	if (sync)
 		flags = (flags & ~(MAP_SHARED_VALIDATE | MAP_SYNC)) | MAP_SHARED;
 	map = __real_mmap64(addr, length, prot, flags, fd, offset);
-	if (!sync || map == MAP_FAILED || fd != p.file)
+	for (unsigned int i = 0; i < NR_DISKS; i++)
+		if (fd == p.disks[i].file)
+			d = &p.disks[i];
+	if (!sync || map == MAP_FAILED || !d)
 		return map;
 	(void)pthread_mutex_lock(&p.lock);
-	if (p.nr_mappings == MAX_MAPPINGS)
+	if (d->nr_mappings == MAX_MAPPINGS)
 		give_up("so many mappings");
-	p.mappings[p.nr_mappings++] = (struct bytes){map, length};
+	d->mappings[d->nr_mappings++] = (struct bytes){map, length};
 	(void)pthread_mutex_unlock(&p.lock);
 	return map;
 }
@@ -281,9 +315,11 @@ int __wrap_fstatfs64(int fd, struct statfs *fs)
 /* All that is in caches, and all that is a hole. */
 int __wrap_fsync(int fd)
 {
-	if (fd == p.file) {
+	const struct disk *d = &p.disks[SERVED];
+
+	if (fd == d->file) {
 		(void)pthread_mutex_lock(&p.lock);
-		persist_lines(0, file_bytes());
+		persist_lines(d, 0, file_bytes(d));
 		(void)pthread_mutex_unlock(&p.lock);
 	}
 	return 0;
