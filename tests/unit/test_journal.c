@@ -322,6 +322,17 @@ static void test_not_begun(void **state)
 	assert_int_equal(live_records(), 0);
 }
 
+/* Over holes, which are none any more when it begins: what is one afterwards was made by others. */
+static void test_over_holes(void **state)
+{
+	(void)state;
+	make_file("a", SIZE);
+	die_between(0, PAGE + 100);
+	assert_int_equal(allocated_bytes("a"), LENGTH);
+	start_again();
+	assert_true(all_are(AT, NEW, LENGTH));
+}
+
 /* Power fails while the record is written: nothing was begun. And what is there is not believed. */
 static void test_torn_record(void **state)
 {
@@ -559,14 +570,15 @@ static void test_broken(void **state)
 static int run(const char *where)
 {
 	const struct CMUnitTest tests[] = {
-		leaks_test(test_writes),	leaks_test(test_many_at_once),
-		leaks_test(test_full_waits),	leaks_test(test_torn),
-		leaks_test(test_not_begun),	leaks_test(test_torn_record),
-		leaks_test(test_torn_again),	leaks_test(test_written_since),
-		leaks_test(test_put_back),	leaks_test(test_truncated_since),
-		leaks_test(test_punched_since), leaks_test(test_replaced),
-		leaks_test(test_turned_off),	leaks_test(test_refused),
-		leaks_test(test_refused_start), leaks_test(test_broken),
+		leaks_test(test_writes),	  leaks_test(test_many_at_once),
+		leaks_test(test_full_waits),	  leaks_test(test_torn),
+		leaks_test(test_not_begun),	  leaks_test(test_over_holes),
+		leaks_test(test_torn_record),	  leaks_test(test_torn_again),
+		leaks_test(test_written_since),	  leaks_test(test_put_back),
+		leaks_test(test_truncated_since), leaks_test(test_punched_since),
+		leaks_test(test_replaced),	  leaks_test(test_turned_off),
+		leaks_test(test_refused),	  leaks_test(test_refused_start),
+		leaks_test(test_broken),
 	};
 	const struct CMUnitTest others[] = {leaks_test(test_no_page_cache)};
 	struct export *e;
