@@ -261,7 +261,8 @@ static bool connects(char **argv)
 		err(BAD, "fork");
 	if (pid == 0) {
 		null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-		(void)dup2(null, STDERR_FILENO);
+		if (null >= 0)
+			(void)dup2(null, STDERR_FILENO);
 		raw_open(argv);
 		admin_open(&admin);
 		exit(0);
