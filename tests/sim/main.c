@@ -2,6 +2,7 @@
 /* The program: which seeds, and what of the target is replaced that needs no room of its own. */
 #include "sim.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <sys/time.h>
 #include <stdarg.h>
@@ -231,6 +232,9 @@ int main(int argc, char **argv)
 			return help ? 0 : 2;
 		}
 	}
+	/* The next seed needs it again: no page goes back to the kernel. */
+	(void)mallopt(M_MMAP_THRESHOLD, (int)MIB(32)); /* the most */
+	(void)mallopt(M_TRIM_THRESHOLD, (int)GIB(1));
 	(void)signal(SIGABRT, on_crash);
 	(void)signal(SIGSEGV, on_crash);
 	(void)signal(SIGBUS, on_crash);

@@ -24,8 +24,9 @@ struct seen {
 };
 
 struct cell {
-	struct seen *seen;
-	unsigned int n, room;
+	struct seen *
+		seen; /* first those that are superseded, so that who looks for others need not pass them */
+	unsigned int superseded, n, room;
 };
 
 static struct {
@@ -36,7 +37,9 @@ static struct {
 
 void oracle_begin(void)
 {
-	memset(&o, 0, sizeof(o));
+	for (unsigned int i = 0; i < ARRAY_SIZE(o.cells); i++)
+		o.cells[i].superseded = o.cells[i].n = 0;
+	o.last_value = 0;
 	list_init(&o.ops);
 	list_init(&o.pending);
 	oracle_ack(oracle_issue(0, ARRAY_SIZE(o.cells), 0));
@@ -48,8 +51,6 @@ void oracle_end(void)
 
 	while ((l = list_pop(&o.ops)))
 		free(list_entry(l, struct write_op, link));
-	for (unsigned int i = 0; i < ARRAY_SIZE(o.cells); i++)
-		free(o.cells[i].seen);
 }
 
 uint64_t oracle_value(void)
@@ -102,18 +103,23 @@ void oracle_over(struct write_op *op)
 	list_del(&op->pending);
 }
 
+static void supersede(struct cell *c, unsigned int k)
+{
+	struct seen seen = c->seen[k];
+
+	seen.superseded = sim_now;
+	c->seen[k] = c->seen[c->superseded];
+	c->seen[c->superseded++] = seen;
+}
+
 void oracle_ack(struct write_op *op)
 {
 	for (unsigned int i = 0; i < op->n; i++) {
 		struct cell *c = &o.cells[op->cell + i];
 
-		for (unsigned int k = 0; k < c->n; k++) {
-			struct seen *seen = &c->seen[k];
-
-			if (seen->op != op && seen->op->over <= op->issued &&
-			    seen->superseded == NEVER)
-				seen->superseded = sim_now;
-		}
+		for (unsigned int k = c->superseded; k < c->n; k++)
+			if (c->seen[k].op != op && c->seen[k].op->over <= op->issued)
+				supersede(c, k);
 	}
 	oracle_over(op);
 }
@@ -159,10 +165,10 @@ void oracle_set(unsigned int cell, unsigned int n, uint64_t value)
 /* What is not superseded, nor is once `op`, which may be NULL, is acknowledged. */
 static bool may_survive(const struct cell *c, uint64_t value, const struct write_op *op)
 {
-	for (unsigned int k = c->n; k-- > 0;) {
+	for (unsigned int k = c->n; k-- > c->superseded;) {
 		const struct seen *seen = &c->seen[k];
 
-		if (seen->op->value == value && seen->superseded == NEVER &&
+		if (seen->op->value == value &&
 		    (!op || seen->op == op || seen->op->over > op->issued))
 			return true;
 	}
@@ -192,7 +198,7 @@ static void check_lines(unsigned int cell, const void *bytes, const struct write
 	const uint64_t *p = bytes;
 
 	for (unsigned int i = 0; i < CELL_BYTES / sizeof(*p); i++) {
-		if (may_survive(&o.cells[cell], p[i], op))
+		if ((i > 0 && p[i] == p[i - 1]) || may_survive(&o.cells[cell], p[i], op))
 			continue;
 		explain(cell);
 		sim_fail(P_POWER, "%s: byte %llu would be %llx after a power failure", who,
@@ -229,10 +235,9 @@ void oracle_check(unsigned int cell, unsigned int n, const void *bytes, uint64_t
 	const uint64_t *p = bytes;
 
 	for (unsigned int i = 0; i < n; i++, p += CELL_BYTES / sizeof(*p)) {
-		for (unsigned int k = 1; k < CELL_BYTES / sizeof(*p); k++)
-			if (p[k] != p[0])
-				sim_fail(P_LOST, "%s sees a torn sector at byte %llu", who,
-					 (unsigned long long)(cell + i) * CELL_BYTES);
+		if (memcmp(p, p + 1, CELL_BYTES - sizeof(*p)) != 0)
+			sim_fail(P_LOST, "%s sees a torn sector at byte %llu", who,
+				 (unsigned long long)(cell + i) * CELL_BYTES);
 		if (may_see(&o.cells[cell + i], p[0], issued))
 			continue;
 		explain(cell + i);

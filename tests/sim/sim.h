@@ -141,11 +141,10 @@ unsigned int co_alive(void);
 /** A descriptor of the simulated fabric, and that there is something to read. */
 int sim_fd_new(void);
 void sim_fd_kick(int fd);
-/** Runs one thing of a random loop that has something to do; false: none has. */
-bool threads_step(void);
-unsigned int threads_ready(void);
-/** When the next of them has, or NEVER. */
-uint64_t threads_next_ns(void);
+/** How many loops have something to do; if none, when the next of them has, or NEVER. */
+unsigned int threads_ready(uint64_t *next_ns);
+/** Runs one thing of a random one of the `ready` loops that have something to do. */
+void threads_step(unsigned int ready);
 /** Runs fn on the loop's thread, now. */
 void sim_on_loop(struct loop *loop, void (*fn)(void *arg), void *arg);
 void threads_begin(void);

@@ -230,35 +230,29 @@ void loop_set_spin(struct loop *loop, uint64_t spin_ns)
 	(void)spin_ns;
 }
 
-static bool ready(const struct loop *l)
+/* When it has something to do and is run, or NEVER. */
+static uint64_t ready_ns(const struct loop *l)
 {
-	return l->lull_ns <= sim_now &&
-	       (l->first || timer_heap_next_ns(&l->timers) <= sim_now ||
-		(l->poll && !list_empty(&l->pollers)) || !list_empty(&l->ready_fds));
+	uint64_t at = timer_heap_next_ns(&l->timers);
+
+	if (l->first || (l->poll && !list_empty(&l->pollers)) || !list_empty(&l->ready_fds))
+		return l->lull_ns;
+	return at == NEVER ? NEVER : max_u64(at, l->lull_ns);
 }
 
-unsigned int threads_ready(void)
-{
-	unsigned int n = 0;
-
-	for (unsigned int i = 0; i < t.nr_loops; i++)
-		n += ready(t.loops[i]);
-	return n;
-}
-
-uint64_t threads_next_ns(void)
+unsigned int threads_ready(uint64_t *next_ns)
 {
 	uint64_t next = NEVER;
+	unsigned int n = 0;
 
 	for (unsigned int i = 0; i < t.nr_loops; i++) {
-		const struct loop *l = t.loops[i];
-		uint64_t at = timer_heap_next_ns(&l->timers);
+		uint64_t at = ready_ns(t.loops[i]);
 
-		if (l->first || (l->poll && !list_empty(&l->pollers)) || !list_empty(&l->ready_fds))
-			at = 0;
-		next = min_u64(next, at == NEVER ? NEVER : max_u64(at, l->lull_ns));
+		n += at <= sim_now;
+		next = min_u64(next, at);
 	}
-	return next;
+	*next_ns = next;
+	return n;
 }
 
 static bool run_pollers(struct loop *l, bool arm)
@@ -307,17 +301,14 @@ static void run_one(struct loop *l)
 	}
 }
 
-bool threads_step(void)
+void threads_step(unsigned int ready)
 {
-	unsigned int n = threads_ready(), which;
+	unsigned int which = (unsigned int)sim_below(ready);
 
-	if (n == 0)
-		return false;
-	which = (unsigned int)sim_below(n);
 	for (unsigned int i = 0; i < t.nr_loops; i++) {
 		struct loop *l = t.loops[i];
 
-		if (!ready(l) || which-- > 0)
+		if (ready_ns(l) > sim_now || which-- > 0)
 			continue;
 		t.current = l;
 		run_one(l);
@@ -326,7 +317,6 @@ bool threads_step(void)
 			l->lull_ns = sim_now + sim_delay(w.lull_ns);
 		break;
 	}
-	return true;
 }
 
 void sim_on_loop(struct loop *loop, void (*fn)(void *arg), void *arg)

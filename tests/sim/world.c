@@ -5,7 +5,6 @@
  */
 #include "sim.h"
 
-#include <malloc.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -561,9 +560,6 @@ static void forget_clients(void)
 
 void world_run(uint64_t seed)
 {
-	static size_t in_use;
-	size_t now_in_use;
-
 	sim.seed = seed;
 	memset(&x, 0, sizeof(x));
 	draw(seed);
@@ -597,7 +593,4 @@ void world_run(uint64_t seed)
 	sched_end();
 	oracle_end();
 	forget_clients();
-	now_in_use = mallinfo2().uordblks;
-	(void)now_in_use;
-	(void)in_use;
 }
