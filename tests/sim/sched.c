@@ -26,8 +26,12 @@ struct co {
 	void *stack;
 	void (*fn)(void *arg);
 	void *arg;
-	bool used, begun, over, waiting, woken;
-	uint64_t wait; /* which of its waits a wake-up is for */
+	bool used, begun, over;
+	bool waiting; /* until `at` … */
+	uint64_t at;
+	bool early;  /* … which is before its time: it is woken */
+	bool asleep; /* … and is not woken */
+	bool woken;
 };
 
 struct sim_options sim;
@@ -41,7 +45,8 @@ static struct {
 	uint64_t seq;
 	unsigned long steps;
 	struct co cos[MAX_CO];
-	struct co *current;
+	unsigned int alive;
+	struct co *current, *alarm; /* who runs; who waits and goes on first */
 	jmp_buf scheduler;
 } s;
 
@@ -62,7 +67,7 @@ static uint64_t rotate(uint64_t x, int k)
 }
 
 /* xoshiro256** */
-uint64_t sim_random(void)
+static inline uint64_t draw(void)
 {
 	uint64_t *a = s.state, result = rotate(a[1] * 5, 7) * 9, t = a[1] << 17;
 
@@ -75,9 +80,14 @@ uint64_t sim_random(void)
 	return result;
 }
 
+uint64_t sim_random(void)
+{
+	return draw();
+}
+
 uint64_t sim_below(uint64_t n)
 {
-	return n ? sim_random() % n : 0;
+	return n ? draw() % n : 0;
 }
 
 uint64_t sim_delay(uint64_t most)
@@ -171,6 +181,7 @@ static void co_entry(void)
 
 	co->fn(co->arg);
 	co->over = true;
+	s.alive--;
 	_longjmp(s.scheduler, 1);
 }
 
@@ -193,9 +204,40 @@ static void suspend(void)
 		_longjmp(s.scheduler, 1);
 }
 
-static void co_start(void *arg)
+static bool is_sooner(const struct co *a, const struct co *b)
 {
-	resume(arg);
+	return !b || a->at < b->at || (a->at == b->at && a < b);
+}
+
+/* The earliest alarm is looked for when it has changed, not in each step. */
+static void find_alarm(void)
+{
+	s.alarm = NULL;
+	for (unsigned int i = 0; i < MAX_CO; i++) {
+		struct co *co = &s.cos[i];
+
+		if (co->used && co->waiting && is_sooner(co, s.alarm))
+			s.alarm = co;
+	}
+}
+
+static void set_alarm(struct co *co, uint64_t ns, bool early)
+{
+	co->waiting = true;
+	co->at = sim_now + ns;
+	co->early = early;
+	if (is_sooner(co, s.alarm))
+		s.alarm = co;
+}
+
+static void ring(void)
+{
+	struct co *co = s.alarm;
+
+	co->waiting = false;
+	co->woken = co->early;
+	find_alarm();
+	resume(co);
 }
 
 static struct co *free_co(void)
@@ -223,12 +265,13 @@ struct co *co_new(const char *name, void (*fn)(void *arg), void *arg)
 		co->stack = malloc(STACK_BYTES);
 	assert(co->stack);
 	co->used = true;
-	co->begun = co->over = co->waiting = co->woken = false;
+	s.alive++;
+	co->begun = co->over = co->woken = false;
 	co->fn = fn;
 	co->arg = arg;
 	(void)snprintf(co->name, sizeof(co->name), "%s", name);
 	make_context(co);
-	sim_after(sim_below(1000), co_start, co);
+	set_alarm(co, sim_below(1000), false);
 	return co;
 }
 
@@ -237,79 +280,48 @@ struct co *co_self(void)
 	return s.current;
 }
 
-struct alarm {
-	struct co *co;
-	uint64_t wait;
-	bool woken;
-};
-
-static void on_alarm(void *arg)
-{
-	struct alarm *a = arg;
-
-	if (a->co->waiting && a->co->wait == a->wait) {
-		a->co->waiting = false;
-		a->co->woken = a->woken;
-		resume(a->co);
-	}
-	free(a);
-}
-
-static void set_alarm(struct co *co, uint64_t ns, bool woken)
-{
-	struct alarm *a = malloc(sizeof(*a));
-
-	assert(a);
-	*a = (struct alarm){.co = co, .wait = co->wait, .woken = woken};
-	sim_after(ns, on_alarm, a);
-}
-
 bool co_wait(uint64_t ns)
 {
 	struct co *co = s.current;
+	bool woken;
 
-	co->wait++;
-	if (co->woken) {
-		co->woken = false;
-		ns = sim_below(500);
-	}
-	co->waiting = true;
-	set_alarm(co, ns, false);
-	suspend();
-	if (!co->woken)
-		return false;
+	set_alarm(co, co->woken ? sim_below(500) : ns, false);
 	co->woken = false;
-	return true;
+	suspend();
+	woken = co->woken;
+	co->woken = false;
+	return woken;
 }
 
 void co_sleep(uint64_t ns)
 {
 	struct co *co = s.current;
 
-	co->wait++;
-	co->waiting = true;
-	set_alarm(co, ns, false);
-	/* Who is woken meanwhile looks when it waits next. */
+	set_alarm(co, ns, co->woken);
+	co->asleep = true;
 	suspend();
+	co->asleep = false;
 }
 
 void co_wake(struct co *co)
 {
+	uint64_t ns;
+
 	if (!co || co->over || !co->used || co->woken)
 		return;
-	if (co->waiting)
-		set_alarm(co, sim_below(2000), true);
-	else
-		co->woken = true;
+	if (!co->waiting || co->asleep) {
+		co->woken = co->early = true;
+		return;
+	}
+	/* The more there is to look at, the sooner. */
+	ns = sim_below(2000);
+	if (sim_now + ns < co->at)
+		set_alarm(co, ns, true);
 }
 
 unsigned int co_alive(void)
 {
-	unsigned int n = 0;
-
-	for (unsigned int i = 0; i < MAX_CO; i++)
-		n += s.cos[i].used && !s.cos[i].over;
-	return n;
+	return s.alive;
 }
 
 /* ---- who runs next ---- */
@@ -326,25 +338,40 @@ void sched_begin(uint64_t seed)
 	sim_now = 0;
 }
 
-bool sched_step(uint64_t until_ns)
+/* The first event or alarm. */
+static uint64_t next_ns(void)
 {
-	uint64_t next;
-	unsigned int ready = threads_ready(&next);
-	bool due = s.count > 0 && s.heap[1].at <= sim_now;
+	uint64_t at = s.count > 0 ? s.heap[1].at : NEVER;
 
-	s.steps++;
-	if (!ready && !due) {
-		if (s.count > 0)
-			next = min_u64(next, s.heap[1].at);
-		if (next > until_ns || next == NEVER)
-			return false;
-		sim_now = max_u64(sim_now, next);
-		return true;
-	}
-	if (due && (!ready || sim_below(ready + 1) == 0)) {
+	return s.alarm ? min_u64(at, s.alarm->at) : at;
+}
+
+static void run_next(void)
+{
+	if (s.alarm && (s.count == 0 || s.alarm->at <= s.heap[1].at)) {
+		ring();
+	} else {
 		struct event e = pop();
 
 		e.fn(e.arg);
+	}
+}
+
+bool sched_step(uint64_t until_ns)
+{
+	uint64_t at = next_ns(), loops_at;
+	unsigned int ready = threads_ready(&loops_at);
+
+	if (!ready && at > sim_now) {
+		if (min_u64(at, loops_at) > until_ns || min_u64(at, loops_at) == NEVER)
+			return false;
+		sim_now = min_u64(at, loops_at);
+		if (loops_at <= sim_now)
+			ready = threads_ready(&loops_at);
+	}
+	s.steps++;
+	if (at <= sim_now && (!ready || sim_below(ready + 1) == 0)) {
+		run_next();
 	} else {
 		threads_step(ready);
 		sim_now += sim_below(400);
@@ -359,13 +386,7 @@ unsigned long sched_steps(void)
 
 void sched_end(void)
 {
-	/* Only alarms of waits that are over, by now. */
-	while (s.count > 0) {
-		struct event e = pop();
-
-		if (e.fn == on_alarm)
-			free(e.arg);
-	}
+	s.count = 0; /* of what was looked for in time, and is over */
 	for (unsigned int i = 0; i < MAX_CO; i++)
 		s.cos[i].used = false;
 }

@@ -29,6 +29,7 @@ struct loop {
 	bool poll;	       /* something came that a poller should see */
 	struct list ready_fds; /* struct watched */
 	uint64_t lull_ns;      /* it is not run before */
+	uint64_t ready_ns;     /* when it has something to do and is run, or NEVER */
 	bool started;
 };
 
@@ -75,6 +76,16 @@ void threads_end(void)
 		sim_fail(P_STUCK, "a loop is left over");
 }
 
+/* After each change of what it has to do. */
+static void look(struct loop *l)
+{
+	uint64_t at = timer_heap_next_ns(&l->timers);
+
+	if (l->first || (l->poll && !list_empty(&l->pollers)) || !list_empty(&l->ready_fds))
+		at = 0;
+	l->ready_ns = at == NEVER ? NEVER : max_u64(at, l->lull_ns);
+}
+
 /* ---- descriptors ---- */
 
 int sim_fd_new(void)
@@ -98,6 +109,7 @@ void sim_fd_kick(int fd)
 	wd->loop->poll = true;
 	if (wd->events & EPOLLIN && list_empty(&wd->link))
 		list_push(&wd->loop->ready_fds, &wd->link);
+	look(wd->loop);
 }
 
 int loop_add_fd(struct loop *loop, struct loop_fd *lfd, uint32_t events)
@@ -121,6 +133,7 @@ int loop_mod_fd(struct loop *loop, struct loop_fd *lfd, uint32_t events)
 		list_push(&loop->ready_fds, &wd->link);
 	else if (!(events & EPOLLIN))
 		list_del(&wd->link);
+	look(loop);
 	return 0;
 }
 
@@ -130,6 +143,7 @@ void loop_del_fd(struct loop *loop, struct loop_fd *lfd)
 
 	assert(wd->lfd == lfd && wd->loop == loop && loop_is_current(loop));
 	list_del(&wd->link);
+	look(loop);
 	wd->lfd = NULL;
 	lfd->loop = NULL;
 }
@@ -147,6 +161,7 @@ int loop_new(const char *name, struct loop **loop)
 	list_init(&l->ready_fds);
 	if (timer_heap_init(&l->timers) != 0)
 		abort();
+	look(l);
 	t.loops[t.nr_loops++] = l;
 	*loop = l;
 	return 0;
@@ -192,30 +207,34 @@ void loop_post(struct loop *loop, struct loop_msg *msg, void (*fn)(struct loop_m
 	msg->next = NULL;
 	*loop->last = msg;
 	loop->last = &msg->next;
+	look(loop);
 }
 
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t deadline_ns)
 {
 	assert(loop_is_current(loop));
 	timer_heap_set(&loop->timers, timer, deadline_ns);
+	look(loop);
 }
 
 void loop_timer_cancel(struct loop *loop, struct loop_timer *timer)
 {
 	assert(loop_is_current(loop));
 	timer_heap_cancel(&loop->timers, timer);
+	look(loop);
 }
 
 void loop_add_poller(struct loop *loop, struct loop_poller *poller)
 {
 	list_push(&loop->pollers, &poller->link);
 	loop->poll = true;
+	look(loop);
 }
 
 void loop_del_poller(struct loop *loop, struct loop_poller *poller)
 {
-	(void)loop;
 	list_del(&poller->link);
+	look(loop);
 }
 
 void loop_stay_awake(struct loop *loop, uint64_t until_ns)
@@ -230,26 +249,14 @@ void loop_set_spin(struct loop *loop, uint64_t spin_ns)
 	(void)spin_ns;
 }
 
-/* When it has something to do and is run, or NEVER. */
-static uint64_t ready_ns(const struct loop *l)
-{
-	uint64_t at = timer_heap_next_ns(&l->timers);
-
-	if (l->first || (l->poll && !list_empty(&l->pollers)) || !list_empty(&l->ready_fds))
-		return l->lull_ns;
-	return at == NEVER ? NEVER : max_u64(at, l->lull_ns);
-}
-
 unsigned int threads_ready(uint64_t *next_ns)
 {
 	uint64_t next = NEVER;
 	unsigned int n = 0;
 
 	for (unsigned int i = 0; i < t.nr_loops; i++) {
-		uint64_t at = ready_ns(t.loops[i]);
-
-		n += at <= sim_now;
-		next = min_u64(next, at);
+		n += t.loops[i]->ready_ns <= sim_now;
+		next = min_u64(next, t.loops[i]->ready_ns);
 	}
 	*next_ns = next;
 	return n;
@@ -308,13 +315,14 @@ void threads_step(unsigned int ready)
 	for (unsigned int i = 0; i < t.nr_loops; i++) {
 		struct loop *l = t.loops[i];
 
-		if (ready_ns(l) > sim_now || which-- > 0)
+		if (l->ready_ns > sim_now || which-- > 0)
 			continue;
 		t.current = l;
 		run_one(l);
 		t.current = NULL;
 		if (sim_below(400) == 0)
 			l->lull_ns = sim_now + sim_delay(w.lull_ns);
+		look(l);
 		break;
 	}
 }

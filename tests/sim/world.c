@@ -17,7 +17,7 @@
 
 #define MAX_CLIENTS 8u
 #define REACTORS    2u
-#define BUSY_STEPS  60000ul	     /* then everybody goes home */
+#define BUSY_STEPS  38000ul	     /* then everybody goes home */
 #define MAX_STEPS   1000000ul	     /* more is a circle */
 #define REST_NS	    (300 * NS_PER_S) /* for everybody to go home, and for the target to stop */
 #define SERVE_NS    (10 * NS_PER_S)  /* until it serves again, when nobody is in its way */
