@@ -52,6 +52,7 @@ int export_open(const struct export_config *config, struct export **e, struct er
 	struct export *x = calloc(1, sizeof(*x));
 
 	(void)err;
+	sim_pause();
 	assert(x && !door.open);
 	(void)snprintf(x->name, sizeof(x->name), "%s", config->name);
 	(void)snprintf(x->path, sizeof(x->path), "%s", config->path);
@@ -65,6 +66,7 @@ int export_open(const struct export_config *config, struct export **e, struct er
 
 void export_close(struct export *e)
 {
+	sim_pause();
 	assert(e == door.open);
 	door.open = NULL;
 	free(e);
@@ -181,7 +183,9 @@ int export_device(const struct export *e, dev_t *device)
 
 int export_size(const struct export *e, uint64_t *bytes)
 {
+	sim_pause();
 	*bytes = align_down(file_size(), e->lba_bytes);
+	sim_pause();
 	return 0;
 }
 
@@ -192,13 +196,45 @@ int export_hole_bytes(const struct export *e, uint64_t *blocks, uint64_t *bytes)
 	return 0;
 }
 
+/* Another page at `at`, behind those that there are. */
+static void add_page(struct export_run *runs, unsigned int *nr_runs, uint64_t at)
+{
+	struct export_run *last = *nr_runs > 0 ? &runs[*nr_runs - 1] : NULL;
+
+	if (last && last->offset + last->length == at)
+		last->length += PAGE_BYTES;
+	else
+		runs[(*nr_runs)++] = (struct export_run){at, PAGE_BYTES};
+}
+
+static struct export_run *runs_new(void)
+{
+	struct export_run *runs = calloc(FILE_MAX_PAGES, sizeof(*runs));
+
+	assert(runs);
+	return runs;
+}
+
 int export_backing(const struct export *e, uint64_t *blocks, uint64_t *size_bytes,
 		   struct export_run **runs, unsigned int *nr_runs)
 {
+	unsigned int pages;
+	uint64_t had = *blocks;
+	int err = export_size(e, size_bytes);
+
+	pages = file_nr_pages(file_size());
 	*blocks = 0;
 	*runs = NULL;
 	*nr_runs = 0;
-	return export_size(e, size_bytes);
+	for (unsigned int i = 0; i < pages; i++)
+		*blocks += file_page(i) != FILE_HOLE;
+	if (*blocks < had)
+		*runs = runs_new();
+	for (unsigned int i = 0; *runs && i < pages; i++)
+		if (file_page(i) != FILE_HOLE)
+			add_page(*runs, nr_runs, (uint64_t)i * PAGE_BYTES);
+	sim_pause();
+	return err;
 }
 
 /* Its memory is never damaged. */
@@ -276,10 +312,10 @@ static uint64_t file_bytes_of(const struct view *view)
 static struct view *look(const struct export *e, uint32_t generation, struct mapping *m)
 {
 	struct view *v = calloc(1, sizeof(*v));
-	struct export_run *runs = calloc(FILE_MAX_PAGES, sizeof(*runs));
+	struct export_run *runs = runs_new();
 	unsigned int n = 0;
 
-	assert(v && runs);
+	assert(v);
 	for (unsigned int i = 0; i < file_nr_pages(file_size()); i++) {
 		uint64_t at = (uint64_t)i * PAGE_BYTES,
 			 bytes = min_u64(PAGE_BYTES, file_size() - at);
@@ -290,10 +326,7 @@ static struct view *look(const struct export *e, uint32_t generation, struct map
 			v->shared_bytes += bytes;
 		} else {
 			v->backed_bytes += bytes;
-			if (n > 0 && runs[n - 1].offset + runs[n - 1].length == at)
-				runs[n - 1].length += PAGE_BYTES;
-			else
-				runs[n++] = (struct export_run){at, PAGE_BYTES};
+			add_page(runs, &n, at);
 		}
 	}
 	v->export = (struct export *)e;
@@ -307,75 +340,82 @@ static struct view *look(const struct export *e, uint32_t generation, struct map
 	return v;
 }
 
-static void in_pages(void (*fn)(unsigned int page, unsigned int n), uint64_t from, uint64_t to)
+/* A page at a time: somebody may want the file meanwhile. */
+static int in_pages(void (*fn)(unsigned int page, unsigned int n), uint64_t from, uint64_t to,
+		    const atomic_bool *stop)
 {
-	unsigned int first = (unsigned int)(from / PAGE_BYTES);
-
-	to = min_u64(to, file_size());
-	if (from < to)
-		fn(first, file_nr_pages(to) - first);
+	for (uint64_t at = align_down(from, PAGE_BYTES); at < to && at < file_size();
+	     at += PAGE_BYTES) {
+		if (stop && atomic_load(stop))
+			return -ECANCELED;
+		if (!tenure_over(at, at + PAGE_BYTES))
+			sim_fail(P_UNDONE, "blocks are got where the file is not held");
+		fn((unsigned int)(at / PAGE_BYTES), 1);
+		sim_pause();
+	}
+	return 0;
 }
 
 int view_new(struct export *e, uint32_t generation, const struct view *before,
 	     const atomic_bool *stop, struct view **view, struct errtext *err)
 {
-	(void)stop; /* nothing happens meanwhile */
-	need_tenure("a view is made");
+	sim_pause();
 	if (w.faults && sim_chance(30))
 		return errtext_set(err, -ENOMEM, "no view, says the simulator");
-	if (e->prepare && generation <= 1)
-		in_pages(file_fill, 0, file_size());
+	if (e->prepare && generation <= 1 && in_pages(file_fill, 0, file_size(), stop) < 0)
+		return errtext_set(err, -ECANCELED, "somebody wants it");
+	need_tenure("a view is made");
 	if (before && before->export == e && file_bytes_of(before) == file_size()) {
 		before->mapping->references++;
 		*view = look(e, generation, before->mapping);
 	} else {
 		*view = look(e, generation, file_map());
 	}
+	sim_pause();
 	return 0;
 }
 
 int export_look_ahead(struct export *e, uint64_t *bytes, struct errtext *err)
 {
 	(void)err;
+	sim_pause();
 	need_tenure("the file is looked at");
 	*bytes = e->prepare ? file_size() : 0;
 	return 0;
 }
 
 static int grow(const struct view *old, uint64_t offset, uint64_t length, bool allocate,
-		struct view **view, struct errtext *err)
+		const atomic_bool *stop, struct view **view, struct errtext *err)
 {
+	sim_pause();
 	need_tenure("blocks are got");
 	if (length == 0 || !range_ok(offset, length, old->size_bytes))
 		return errtext_set(err, -ERANGE, "outside the file");
 	if (align_up(file_size(), PAGE_BYTES) != align_up(file_bytes_of(old), PAGE_BYTES))
 		return errtext_set(err, -ERANGE, "another size now");
-	if (!tenure_over(offset, offset + length))
-		sim_fail(P_UNDONE, "blocks are got where the file is not held");
 	if (sim_chance(50))
 		return errtext_set(err, -ENOSPC, "no room, says the simulator");
-	if (allocate)
-		in_pages(file_fill, offset, offset + length);
-	if (w.unshares)
-		in_pages(file_unshare, offset, offset + length);
+	if ((w.unshares && in_pages(file_unshare, offset, offset + length, stop) < 0) ||
+	    (allocate && in_pages(file_fill, offset, offset + length, stop) < 0))
+		return errtext_set(err, -ECANCELED, "somebody wants it");
+	need_tenure("blocks were got");
 	old->mapping->references++;
 	*view = look(old->export, old->generation, old->mapping);
+	sim_pause();
 	return 0;
 }
 
 int view_allocate(const struct view *old, uint64_t offset, uint64_t length, const atomic_bool *stop,
 		  struct view **view, struct errtext *err)
 {
-	(void)stop;
-	return grow(old, offset, length, true, view, err);
+	return grow(old, offset, length, true, stop, view, err);
 }
 
 int view_unshare(const struct view *old, uint64_t offset, uint64_t length, const atomic_bool *stop,
 		 struct view **view, struct errtext *err)
 {
-	(void)stop;
 	assert(w.unshares);
-	return grow(old, offset, length, false, view, err);
+	return grow(old, offset, length, false, stop, view, err);
 }
 
 int view_again(const struct view *old, uint64_t offset, uint64_t length, const atomic_bool *stop,
@@ -384,22 +424,24 @@ int view_again(const struct view *old, uint64_t offset, uint64_t length, const a
 	(void)stop;
 	(void)offset;
 	(void)length;
+	sim_pause();
 	need_tenure("what was recalled is looked at again");
 	if (file_size() > file_bytes_of(old) || view_run_at(old, align_up(file_size(), PAGE_BYTES)))
 		return errtext_set(err, -ERANGE, "another size now");
 	old->mapping->references++;
 	*view = look(old->export, old->generation, old->mapping);
+	sim_pause();
 	return 0;
 }
 
 /* What is left of `old` without the pages that `out` says, of a file of `bytes`. */
 static struct view *narrow(const struct view *old, const bool *out, uint64_t bytes)
 {
-	struct export_run *runs = calloc(FILE_MAX_PAGES, sizeof(*runs));
+	struct export_run *runs = runs_new();
 	struct view *v = malloc(sizeof(*v));
 	unsigned int n = 0;
 
-	assert(v && runs);
+	assert(v);
 	*v = *old;
 	v->backed_bytes = 0;
 	for (unsigned int r = 0; r < old->nr_runs; r++) {
@@ -408,10 +450,7 @@ static struct view *narrow(const struct view *old, const bool *out, uint64_t byt
 			if (out[at / PAGE_BYTES] || at >= bytes)
 				continue;
 			v->backed_bytes += min_u64(PAGE_BYTES, bytes - at);
-			if (n > 0 && runs[n - 1].offset + runs[n - 1].length == at)
-				runs[n - 1].length += PAGE_BYTES;
-			else
-				runs[n++] = (struct export_run){at, PAGE_BYTES};
+			add_page(runs, &n, at);
 		}
 	}
 	v->runs = runs;
@@ -464,6 +503,7 @@ void view_free(struct view *view)
 {
 	if (!view)
 		return;
+	sim_pause();
 	assert(view->mapping->references > 0);
 	if (--view->mapping->references == 0)
 		fabric_check_no_key(P_ROOM, 0, NEVER, NULL);
@@ -507,26 +547,41 @@ static void check_range(const struct view *view, uint64_t offset, uint64_t lengt
 int view_persist(const struct view *view, uint64_t offset, uint64_t length)
 {
 	check_range(view, offset, length, "a persist");
+	sim_pause();
 	if (!range_ok(offset, length, file_size()))
 		return -ERANGE;
 	if (w.dax)
 		file_persist(offset, length);
+	sim_pause();
 	return 0;
 }
 
 int export_flush(const struct export *e)
 {
 	(void)e;
+	sim_pause();
 	return 0;
 }
 
 static int copy_in(const struct view *view, uint64_t offset, const void *src, uint64_t length)
 {
-	uint64_t n = offset < file_size() ? min_u64(length, file_size() - offset) : 0;
+	const uint8_t *from = src;
 
 	check_range(view, offset, length, "a copy");
-	file_write_bytes(offset, src, n);
-	return n < length ? -ERANGE : 0;
+	while (length > 0) {
+		uint64_t n = min_u64(length, PAGE_BYTES - offset % PAGE_BYTES), there;
+
+		sim_pause();
+		there = offset < file_size() ? min_u64(n, file_size() - offset) : 0;
+		file_write_bytes(offset, from, there);
+		if (there < n)
+			return -ERANGE;
+		from = from ? from + n : NULL;
+		offset += n;
+		length -= n;
+	}
+	sim_pause();
+	return 0;
 }
 
 int view_copy_in(const struct view *view, uint64_t offset, const void *src, uint64_t length)
@@ -559,10 +614,20 @@ int view_stage_out(const struct view *view, uint64_t offset, void *dst, uint64_t
 
 int view_copy_out(const struct view *view, uint64_t offset, void *dst, uint64_t length)
 {
+	uint8_t *to = dst;
+
 	check_range(view, offset, length, "a read");
-	if (!range_ok(offset, length, file_size()))
-		return -ERANGE;
-	file_read(offset, dst, length);
+	while (length > 0) {
+		uint64_t n = min_u64(length, PAGE_BYTES - offset % PAGE_BYTES);
+
+		sim_pause();
+		if (!range_ok(offset, n, file_size()))
+			return -ERANGE;
+		file_read(offset, to, n);
+		to += n;
+		offset += n;
+		length -= n;
+	}
 	return 0;
 }
 
@@ -606,6 +671,7 @@ int export_punch(const struct export *e, const struct export_range *ranges, unsi
 	for (unsigned int i = 0; i < nr_ranges; i++) {
 		uint64_t from = ranges[i].offset, to = from + ranges[i].length;
 
+		sim_pause();
 		fabric_check_no_key(P_REACHED, from, to, "a host punched");
 		if (sim_chance(20))
 			return -ENOSPC;
@@ -624,6 +690,7 @@ int export_punch(const struct export *e, const struct export_range *ranges, unsi
 int export_resize(const struct export *e, uint64_t bytes)
 {
 	(void)e;
+	sim_pause();
 	fabric_check_no_key(P_REACHED,
 			    w.dax && w.pinned ? 0
 					      : align_up(min_u64(bytes, file_size()), PAGE_BYTES),

@@ -504,6 +504,66 @@ static int sim_loopback_pair(struct fabric_device *dev, const struct fabric_qp_a
 	return -ENETDOWN;
 }
 
+/* ---- what takes its time on a thread of a pool ------------------------------------------------ */
+
+static int slow_mr_reg(struct fabric_pd *pd, void *addr, uint64_t length, uint64_t iova,
+		       unsigned int access, struct fabric_mr **mr)
+{
+	int rc;
+
+	sim_pause();
+	rc = sim_mr_reg(pd, addr, length, iova, access, mr);
+	sim_pause();
+	return rc;
+}
+
+static int slow_mr_dereg(struct fabric_mr *mr)
+{
+	int rc;
+
+	sim_pause();
+	rc = sim_mr_dereg(mr);
+	sim_pause();
+	return rc;
+}
+
+static int slow_mw_alloc(struct fabric_pd *pd, struct fabric_mw **mw)
+{
+	int rc;
+
+	sim_pause();
+	rc = sim_mw_alloc(pd, mw);
+	sim_pause();
+	return rc;
+}
+
+static int slow_mw_free(struct fabric_mw *mw)
+{
+	int rc;
+
+	sim_pause();
+	rc = sim_mw_free(mw);
+	sim_pause();
+	return rc;
+}
+
+static int slow_qp_create(struct fabric_conn *conn, const struct fabric_qp_attr *attr)
+{
+	int rc;
+
+	sim_pause();
+	rc = sim_qp_create(conn, attr);
+	sim_pause();
+	return rc;
+}
+
+static void slow_conn_destroy(struct fabric_conn *conn)
+{
+	sim_pause();
+	sim_conn_destroy(conn);
+	sim_pause();
+}
+
 static const struct fabric_ops sim_ops = {
 	.name = "sim",
 	.close = sim_close,
@@ -511,10 +571,10 @@ static const struct fabric_ops sim_ops = {
 	.device_at = sim_device_at,
 	.pd_alloc = sim_pd_alloc,
 	.pd_free = sim_pd_free,
-	.mr_reg = sim_mr_reg,
-	.mr_dereg = sim_mr_dereg,
-	.mw_alloc = sim_mw_alloc,
-	.mw_free = sim_mw_free,
+	.mr_reg = slow_mr_reg,
+	.mr_dereg = slow_mr_dereg,
+	.mw_alloc = slow_mw_alloc,
+	.mw_free = slow_mw_free,
 	.cq_create = sim_cq_create,
 	.cq_destroy = sim_cq_destroy,
 	.cq_poll = sim_cq_poll,
@@ -531,13 +591,13 @@ static const struct fabric_ops sim_ops = {
 	.listener_destroy = sim_listener_destroy,
 	.listener_addr = sim_listener_addr,
 	.resolve = sim_resolve,
-	.qp_create = sim_qp_create,
+	.qp_create = slow_qp_create,
 	.connect = sim_connect,
 	.accept = sim_accept,
 	.reject = sim_reject,
 	.disconnect = sim_disconnect,
 	.conn_fence = sim_conn_fence,
-	.conn_destroy = sim_conn_destroy,
+	.conn_destroy = slow_conn_destroy,
 	.conn_peer = sim_conn_addr,
 	.conn_local = sim_conn_addr,
 	.conn_taken = sim_conn_taken,

@@ -191,7 +191,9 @@ static void use_the_watched_file(void)
 			 : sim_chance(700) ? PACE_PATIENT
 					   : PACE_SHORT;
 
-	if (watch_ask_open() != 0)
+	bool blind;
+
+	if (watch_ask_open(&blind) != 0)
 		return;
 	(void)landlord_open(false);
 	sim_log("the landlord is in");
@@ -200,6 +202,7 @@ static void use_the_watched_file(void)
 
 		co_sleep(pause_ns(pace));
 		c = choose();
+		c.op.blind = blind && c.deed != TRUNCATE; /* which asks by the inode */
 		(void)ask(&c);
 	}
 	landlord_close();
@@ -215,9 +218,21 @@ static void truncate_watched_by_path(void)
 
 /* ---- its life -------------------------------------------------------------------------------- */
 
+static void use(void)
+{
+	(w.watch ? use_the_watched_file : use_the_file)();
+}
+
 void landlord_main(void *arg)
 {
 	(void)arg;
+	for (unsigned int i = w.early ? 1 + (unsigned int)sim_below(8) : 0; i > 0; i--) {
+		use();
+		co_sleep(sim_delay(5 * NS_PER_MS));
+	}
+	/* Several that never stop need never be out at the same time. */
+	while (w.early && !w.served)
+		co_sleep(NS_PER_MS);
 	while (!w.ending) {
 		co_sleep(sim_delay(w.landlord_ns));
 		if (w.ending)
@@ -227,6 +242,6 @@ void landlord_main(void *arg)
 		else if (sim_chance(200))
 			(w.watch ? truncate_watched_by_path : truncate_by_path)();
 		else
-			(w.watch ? use_the_watched_file : use_the_file)();
+			use();
 	}
 }

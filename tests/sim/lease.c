@@ -148,6 +148,7 @@ void tenure_signals_free(struct tenure_signals *signals)
 int lease_take(int fd)
 {
 	(void)fd;
+	sim_pause();
 	assert(l.state == TENURE_NONE);
 	if (l.inside > 0)
 		return -EAGAIN;
@@ -158,6 +159,7 @@ int lease_take(int fd)
 void lease_release(int fd)
 {
 	(void)fd;
+	sim_pause();
 	l.state = TENURE_NONE;
 	for (unsigned int i = 0; i < MAX_WAITERS; i++)
 		co_wake(l.waiters[i]);

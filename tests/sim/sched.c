@@ -27,6 +27,7 @@ struct co {
 	void (*fn)(void *arg);
 	void *arg;
 	bool used, begun, over;
+	bool lives;   /* somebody waits for it to go home */
 	bool waiting; /* until `at` … */
 	uint64_t at;
 	bool early;  /* … which is before its time: it is woken */
@@ -181,7 +182,7 @@ static void co_entry(void)
 
 	co->fn(co->arg);
 	co->over = true;
-	s.alive--;
+	s.alive -= co->lives;
 	_longjmp(s.scheduler, 1);
 }
 
@@ -243,7 +244,7 @@ static void ring(void)
 static struct co *free_co(void)
 {
 	for (unsigned int i = 0; i < MAX_CO; i++)
-		if (!s.cos[i].used)
+		if (!s.cos[i].used || s.cos[i].over)
 			return &s.cos[i];
 	abort();
 }
@@ -257,7 +258,7 @@ static void make_context(struct co *co)
 	makecontext(&co->beginning, co_entry, 0);
 }
 
-struct co *co_new(const char *name, void (*fn)(void *arg), void *arg)
+static struct co *make_co(const char *name, void (*fn)(void *arg), void *arg)
 {
 	struct co *co = free_co();
 
@@ -265,14 +266,27 @@ struct co *co_new(const char *name, void (*fn)(void *arg), void *arg)
 		co->stack = malloc(STACK_BYTES);
 	assert(co->stack);
 	co->used = true;
-	s.alive++;
-	co->begun = co->over = co->woken = false;
+	co->begun = co->over = co->lives = co->woken = co->early = false;
 	co->fn = fn;
 	co->arg = arg;
 	(void)snprintf(co->name, sizeof(co->name), "%s", name);
 	make_context(co);
+	return co;
+}
+
+struct co *co_new(const char *name, void (*fn)(void *arg), void *arg)
+{
+	struct co *co = make_co(name, fn, arg);
+
+	co->lives = true;
+	s.alive++;
 	set_alarm(co, sim_below(1000), false);
 	return co;
+}
+
+void co_run(const char *name, void (*fn)(void *arg), void *arg)
+{
+	resume(make_co(name, fn, arg));
 }
 
 struct co *co_self(void)

@@ -75,6 +75,7 @@ struct world {
 	bool faults;	    /* calls fail, connections break */
 	bool rungs;	    /* somebody changes how the file is reached */
 	bool reclaims;	    /* somebody wants parts of it back for a while */
+	bool early;	    /* the landlord is there before the target */
 	bool watch;	    /* local programs ask before each thing they do; else a lease */
 	bool refuse;	    /* … and get EBUSY while there are grants */
 	bool keeps_keys;    /* the adapter does not give keys back for a while, now and then */
@@ -83,10 +84,12 @@ struct world {
 	bool windows;		       /* of grants */
 	bool early_done; /* a send is done when it is sent, else when it is acknowledged */
 	unsigned int mtu;
-	uint64_t wire_ns;     /* a packet takes up to that long, sometimes much more */
-	uint64_t lull_ns;     /* a thread that is not run for that long at most */
+	uint64_t wire_ns; /* a packet takes up to that long, sometimes much more */
+	uint64_t lull_ns; /* a thread that is not run for that long at most */
+	uint64_t work_ns; /* that a work of a pool takes for each thing it does, at most; 0: none */
 	uint64_t landlord_ns; /* between two of the landlord's operations, at most */
 	uint64_t end_ns;      /* then everybody goes home */
+	bool served;	      /* once */
 	bool ending;
 	bool resized;		 /* the file ever got another size */
 	unsigned int slow_hosts; /* hosts of this seed that do not answer in time */
@@ -128,6 +131,8 @@ unsigned long sched_steps(void);
 /* Coroutines: a host's or the landlord's life, written as if it had a thread of its own. */
 struct co;
 struct co *co_new(const char *name, void (*fn)(void *arg), void *arg);
+/** Begins at once, outside of any other; nobody waits for its end. */
+void co_run(const char *name, void (*fn)(void *arg), void *arg);
 /** The one that runs, or NULL. */
 struct co *co_self(void);
 void co_sleep(uint64_t ns);
@@ -147,6 +152,11 @@ unsigned int threads_ready(uint64_t *next_ns);
 void threads_step(unsigned int ready);
 /** Runs fn on the loop's thread, now. */
 void sim_on_loop(struct loop *loop, void (*fn)(void *arg), void *arg);
+/**
+ * At the beginning and the end of whatever takes its time below the target, and wherever it may be
+ * interrupted: on a thread of a pool others go on meanwhile. Elsewhere nothing happens.
+ */
+void sim_pause(void);
 void threads_begin(void);
 void threads_end(void);
 
@@ -248,13 +258,14 @@ void landlord_leave(void);
 /** What is done with the file, as soon as that may be; maybe not by the coroutine that asked. */
 struct watched_op {
 	void (*run)(const struct watched_op *op);
+	bool blind; /* by a descriptor that is older than the mark: nobody is asked */
 };
 void watch_begin_world(void);
 void watch_end_world(void);
 /** Asks for the range, to NEVER: to the end, and does it. -EBUSY, -EINTR: nothing was done. */
 int watch_ask(const struct watched_op *op, uint64_t from, uint64_t to);
-/** The same for an open(2), which is the caller's. */
-int watch_ask_open(void);
+/** The same for an open(2), which is the caller's; `*blind`: nothing was marked yet. */
+int watch_ask_open(bool *blind);
 
 /* ---- closes.c ---- */
 

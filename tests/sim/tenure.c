@@ -186,6 +186,7 @@ int __wrap_tenure_take(struct tenure *tenure, struct errtext *err)
 	t.held = rc == 0;
 	if (t.held)
 		sim_log("the tenure is taken");
+	sim_pause();
 	return rc;
 }
 

@@ -48,6 +48,7 @@ struct pool_thread {
 };
 
 struct pool {
+	char name[24];
 	struct list urgent, normal;
 	unsigned int threads;
 	struct pool_thread thread[MAX_POOL];
@@ -338,6 +339,15 @@ void sim_on_loop(struct loop *loop, void (*fn)(void *arg), void *arg)
 
 /* ---- pools ---- */
 
+void sim_pause(void)
+{
+	if (t.current != IN_POOL || w.work_ns == 0)
+		return;
+	t.current = NULL;
+	co_sleep(sim_delay(w.work_ns));
+	t.current = IN_POOL;
+}
+
 static void pool_next(struct pool_thread *thread);
 
 static void call_done(struct loop_msg *msg)
@@ -359,12 +369,24 @@ static void work_over(void *arg)
 	pool_next(thread);
 }
 
+static void work_run(void *arg)
+{
+	struct pool_thread *thread = arg;
+	struct work *work = thread->work;
+	bool reply = work->done != NULL;
+
+	t.current = IN_POOL;
+	work->run(work);
+	t.current = NULL;
+	if (!reply) /* and the work may be gone */
+		thread->work = NULL;
+	sim_after(sim_delay(w.lull_ns / 4), work_over, thread);
+}
+
 static void work_begin(void *arg)
 {
 	struct pool_thread *thread = arg;
 	struct list *l = list_pop(&thread->pool->urgent);
-	struct work *work;
-	bool reply;
 
 	if (!l)
 		l = list_pop(&thread->pool->normal);
@@ -372,13 +394,11 @@ static void work_begin(void *arg)
 		thread->busy = false;
 		return;
 	}
-	work = list_entry(l, struct work, link);
-	reply = work->done != NULL;
-	t.current = IN_POOL;
-	work->run(work);
-	t.current = NULL;
-	thread->work = reply ? work : NULL;
-	sim_after(sim_delay(w.lull_ns / 4), work_over, thread);
+	thread->work = list_entry(l, struct work, link);
+	if (w.work_ns > 0)
+		co_run(thread->pool->name, work_run, thread);
+	else
+		work_run(thread);
 }
 
 static void pool_next(struct pool_thread *thread)
@@ -394,8 +414,8 @@ int pool_new(const char *name, unsigned int threads, struct pool **pool)
 {
 	struct pool *p = calloc(1, sizeof(*p));
 
-	(void)name;
 	assert(p && threads <= MAX_POOL);
+	(void)snprintf(p->name, sizeof(p->name), "%s", name);
 	list_init(&p->urgent);
 	list_init(&p->normal);
 	p->threads = threads;

@@ -93,6 +93,7 @@ void group_stop(void)
 int group_mark(int fd, struct errtext *err)
 {
 	(void)err;
+	sim_pause();
 	assert(k.loop && !k.marked);
 	if (fstat(fd, &k.st) != 0)
 		abort();
@@ -234,7 +235,7 @@ static int ask_and_do(const struct watched_op *op, uint64_t from, uint64_t to)
 	struct asking *asking;
 	int err;
 
-	if (!k.marked) {
+	if (!k.marked || (op && op->blind)) {
 		if (op)
 			op->run(op);
 		return 0;
@@ -249,8 +250,9 @@ static int ask_and_do(const struct watched_op *op, uint64_t from, uint64_t to)
 	return err;
 }
 
-int watch_ask_open(void)
+int watch_ask_open(bool *blind)
 {
+	*blind = !k.marked;
 	sim_log("asks to open the file");
 	return ask_and_do(NULL, 0, NEVER);
 }

@@ -12,6 +12,7 @@
 
 #include "nvme/nvme.h"
 #include "tenure/tenure.h"
+#include "util/counter.h"
 #include "util/pool.h"
 #include "wire/direct.h"
 
@@ -79,6 +80,7 @@ static void draw(uint64_t seed)
 	w.mtu = 1024u << sim_below(4);
 	w.wire_ns = (1 + sim_below(4)) * 10 * NS_PER_US;
 	w.lull_ns = sim_chance(200) ? 5 * NS_PER_MS : 200 * NS_PER_US;
+	w.work_ns = sim_chance(600) ? (50 * NS_PER_US) << 2 * sim_below(5) : 0;
 	w.landlord_ns = (10 + sim_below(200)) * NS_PER_MS;
 	w.expiry_ms = sim_chance(300) ? 20 + (uint32_t)sim_below(200) : 60000;
 	w.end_ns = (100 + sim_below(400)) * NS_PER_MS;
@@ -87,6 +89,7 @@ static void draw(uint64_t seed)
 	w.rungs = sim_chance(400);
 	w.reclaims = sim_chance(400);
 	w.watch = sim_chance(333);
+	w.early = sim_chance(250);
 	w.refuse = w.watch && sim_chance(200);
 	w.pinned &= !w.watch; /* what is watched is never pinned */
 	if (w.watch)
@@ -215,6 +218,19 @@ static void do_listen(void *arg)
 	x.done = true;
 }
 
+static void landlords_in(void)
+{
+	unsigned int landlords = 1 + sim_chance(200);
+	char name[24];
+
+	if (w.watch)
+		landlords += (unsigned int)sim_below(3);
+	for (unsigned int i = 0; i < landlords; i++) {
+		(void)snprintf(name, sizeof(name), "landlord/%u", i);
+		(void)co_new(name, landlord_main, NULL);
+	}
+}
+
 static void make_holding(void)
 {
 	struct holding_config config = {
@@ -270,6 +286,20 @@ static void make_env(void)
 			abort();
 }
 
+/* Whoever has the file open from before may take long; hosts come when all of them were out. */
+static void wait_for_the_first(void)
+{
+	uint64_t end = sim_now + REST_NS;
+	struct holding_status status;
+
+	do {
+		holding_status(x.h, &status);
+		if (status.generation == 0 && !sched_step(end))
+			sim_fail(P_STUCK, "it was never served");
+	} while (status.generation == 0);
+	w.served = true;
+}
+
 static void target_up(void)
 {
 	struct nvme_env nvme = {
@@ -298,6 +328,8 @@ static void target_up(void)
 		abort();
 	x.env.ops_ctx = x.target;
 	make_holding();
+	if (w.early)
+		landlords_in();
 	for (unsigned int tries = 0;; tries++) {
 		on_control(do_start, "the start");
 		if (x.err == 0)
@@ -306,6 +338,7 @@ static void target_up(void)
 			sim_fail(P_STUCK, "the export does not start: %s", x.why);
 	}
 	on_control(do_listen, "listening");
+	wait_for_the_first();
 }
 
 static void do_stop_target(void *arg)
@@ -457,6 +490,30 @@ static void operator_main(void *arg)
 	x.operator= NULL;
 }
 
+/* ---- looks ---- */
+
+/* Who thinks that something is missing, and is wrong: also while what is there changes hands. */
+static void doubter_main(void *arg)
+{
+	(void)arg;
+	while (!w.ending) {
+		co_sleep(sim_delay(w.landlord_ns / 4));
+		holding_suspect(x.h);
+	}
+}
+
+/* Everybody asks. */
+static void check_asked(void)
+{
+	const struct counter *c = counter_first();
+
+	while (c && strcmp(c->name, "unasked_changes") != 0)
+		c = c->next;
+	assert(c);
+	if (counter_read(c) > 0)
+		sim_fail(P_ROOM, "a look found that somebody had changed the file unasked");
+}
+
 static struct rung_order last_order;
 
 static void do_last_rung(void *arg)
@@ -524,21 +581,15 @@ static void check_serves(void)
 
 static void let_loose(void)
 {
-	unsigned int landlords = 1 + sim_chance(200);
-	char name[24];
-
-	if (w.watch)
-		landlords += (unsigned int)sim_below(3);
 	for (unsigned int i = 0; i < x.nr_clients; i++)
 		x.clients[i].co =
 			co_new(x.clients[i].name, x.clients[i].direct ? direct_main : block_main,
 			       &x.clients[i]);
-	for (unsigned int i = 0; i < landlords; i++) {
-		(void)snprintf(name, sizeof(name), "landlord/%u", i);
-		(void)co_new(name, landlord_main, NULL);
-	}
+	if (!w.early)
+		landlords_in();
 	if (w.rungs)
 		(void)co_new("operator", operator_main, NULL);
+	(void)co_new("doubter", doubter_main, NULL);
 	for (unsigned int i = w.reclaims ? 1 + sim_chance(300) : 0; i > 0; i--)
 		(void)co_new("reclaim", reclaim_main, NULL);
 	for (uint64_t end = sim_now + w.end_ns; sim_now < end;)
@@ -579,6 +630,7 @@ void world_run(uint64_t seed)
 	if (w.rungs)
 		back_to_the_best();
 	file_check(sim_now);
+	check_asked();
 	target_down();
 	file_check(sim_now);
 	if (sim_fabric_objects() > 0)
