@@ -547,11 +547,19 @@ static void check_range(const struct view *view, uint64_t offset, uint64_t lengt
 int view_persist(const struct view *view, uint64_t offset, uint64_t length)
 {
 	check_range(view, offset, length, "a persist");
-	sim_pause();
-	if (!range_ok(offset, length, file_size()))
-		return -ERANGE;
-	if (w.dax)
-		file_persist(offset, length);
+	while (length > 0) {
+		uint64_t n = min_u64(length, PAGE_BYTES - offset % PAGE_BYTES);
+
+		sim_pause();
+		if (!tenure_over(offset, offset + n))
+			sim_fail(P_RELEASED, "what is not held is persisted");
+		if (!range_ok(offset, n, file_size()))
+			return -ERANGE;
+		if (w.dax)
+			file_persist(offset, n);
+		offset += n;
+		length -= n;
+	}
 	sim_pause();
 	return 0;
 }

@@ -278,7 +278,8 @@ static void make_env(void)
 	if (fabric_pd_alloc(x.env.devices[0], &x.env.block_pds[0]) != 0 ||
 	    loop_new("control", &x.env.control) != 0 ||
 	    pool_new("registrar", 1, &x.env.registrar) != 0 ||
-	    pool_new("worker", 2, &x.env.workers) != 0 || cache_new(&x.env, &limits) != 0)
+	    pool_new("worker", 1 + (unsigned int)sim_below(4), &x.env.workers) != 0 ||
+	    cache_new(&x.env, &limits) != 0)
 		abort();
 	for (unsigned int i = 0; i < REACTORS; i++)
 		if (reactor_new(i, x.env.devices, 1, 0, &x.reactors[i]) != 0 ||
