@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The recall of a range: the machine of target/grant/range_recall.c, in its order, and a world around
- * it. One range and one client stand for many: what is asked about a range concerns only what touches
+ * The recall of a range: target/grant/range_recall.c and a world around it. The machine
+ * (range_machine.pml) is a copy of it, line by line; that the two are the same is checked
+ * (range_any.pml, replay.c). One range and one client stand for many: what is asked about a range concerns only what touches
  * it, and each recall has a machine of its own; what they share is that nothing served leaves in what
  * any of them wants, which is `out` here.
  *
@@ -12,21 +13,14 @@
  * goes on.
  */
 
-#define WAITING	  0
-#define RECALLING 1
-#define FENCED	  2
-#define INVALID	  3
-#define RELEASED  4
-#define RETURNING 5
-#define ENDED	  6
-
-byte state;
-bit narrowed, drained, keys_dead, sealed, seal_asked, escalated, over;
-byte phase; /* 0: before the deadline, 1: at it, 2: at the end of patience */
+#ifdef GRANTS
+#define GRANTS_ONLY 1
+#endif
+#include "range_machine.pml"
 
 /* What was asked of the world. */
-bit do_narrow, do_tell, do_drain, do_seal, do_withdraw, do_return;
-bit do_fence_client, do_fence_block, do_escalate;
+bit do_narrow, do_tell, do_drain, do_seal, do_withdraw;
+bit do_fence_client, do_kill, do_fence_block, do_escalate;
 
 /* What there is. */
 bit key = 1;	 /* the client's, alive */
@@ -43,124 +37,42 @@ bit whole_gone;	 /* … and has let go */
 bit landlord;	 /* has the range */
 byte told_landlord;
 
-#define under_way (state == RECALLING || state == FENCED || state == INVALID)
-
 #ifdef GRANTS
 #define SAFE assert(!landlord || !key)
 #else
 #define SAFE assert(!landlord || (!key && !work && !commit && !regions))
 #endif
 
-#ifdef BUG_NO_DRAIN
-#define IS_DRAINED 1
-#else
-#define IS_DRAINED drained
-#endif
-#ifdef BUG_NO_SEAL
-#define IS_SEALED 1
-#else
-#define IS_SEALED sealed
-#endif
-
-inline release()
+/* What the machine wants, of the world. */
+inline obey()
 {
-	state = RELEASED;
-	told_landlord++;
-	assert(told_landlord == 1);
-	landlord = !over;
-	SAFE
-}
-
-inline advance()
-{
-#ifdef GRANTS
+	do_narrow = do_narrow || (mask & DO_NARROW);
+	do_tell = do_tell || (mask & DO_TELL);
+	do_drain = do_drain || (mask & DO_DRAIN);
+	do_seal = do_seal || (mask & DO_SEAL);
+	do_fence_client = do_fence_client || (mask & DO_FENCE_CLIENTS);
+	do_kill = do_kill || (mask & DO_KILL_KEYS);
+	do_fence_block = do_fence_block || (mask & DO_FENCE_BLOCK);
+	do_escalate = do_escalate || (mask & DO_ESCALATE);
+	do_withdraw = do_withdraw || (mask & DO_WITHDRAW);
 	if
-	:: under_way && keys_dead -> release()
-	:: else
-	fi;
-#endif
-	if
-	:: under_way && keys_dead && !seal_asked ->
-		seal_asked = 1;
-		do_seal = 1
-	:: else
-	fi;
-	if
-	:: (state == RECALLING || state == FENCED) && narrowed && IS_DRAINED && keys_dead && IS_SEALED ->
-		state = INVALID;
-		do_withdraw = 1
-	:: else
-	fi;
-	if
-	:: state == RELEASED && over ->
-		state = RETURNING;
-		do_return = 1
+	:: mask & DO_RELEASE ->
+		told_landlord++;
+		assert(told_landlord == 1);
+		landlord = !over;
+		SAFE
 	:: else
 	fi
 }
 
-inline m_begin()
+inline happens(e)
 {
-	if
-	:: state == WAITING ->
-		state = RECALLING;
-#ifndef GRANTS
-		do_narrow = 1;
-#endif
-		do_tell = 1
-	:: else
-	fi;
-	advance()
-}
-
-inline m_narrowed()
-{
-	if
-	:: under_way && !narrowed ->
-		narrowed = 1;
-		do_drain = 1;
-		if
-		:: state == FENCED -> do_fence_block = 1
-		:: else
-		fi
-	:: else
-	fi;
-	advance()
-}
-
-inline m_timer()
-{
-	if
-	:: under_way && phase >= 1 && state == RECALLING ->
-		state = FENCED;
-		if
-		:: !keys_dead -> do_fence_client = 1
-		:: else
-		fi;
-		if
-		:: narrowed && !drained -> do_fence_block = 1
-		:: else
-		fi
-	:: else
-	fi;
-#if !defined(BUG_NO_ESCALATION) && !defined(GRANTS)
-	if
-	:: under_way && phase >= 2 && !escalated ->
-		escalated = 1;
-		do_escalate = 1
-	:: else
-	fi;
-#endif
-	advance()
-}
-
-inline m_overtaken()
-{
-	if
-	:: under_way || state == WAITING -> release()
-	:: else
-	fi;
-	advance()
+	d_step {
+		range_step(e);
+		obey();
+		mask = 0;
+		wake = 0
+	}
 }
 
 /* ---- the world ---- */
@@ -222,7 +134,7 @@ active proctype clock()
 {
 	do
 #ifndef BUG_NO_DEADLINE
-	:: atomic { under_way && phase < 2 -> phase++; m_timer() }
+	:: atomic { under_way && phase < 2 -> phase++; happens(TIMER) }
 #endif
 	:: state >= RELEASED -> break
 	od
@@ -231,7 +143,7 @@ active proctype clock()
 active proctype landlord_()
 {
 	/* He may be through, or have given up, before he got it. */
-	atomic { !over -> landlord = 0; over = 1; advance() }
+	atomic { !over -> landlord = 0; happens(END) }
 }
 
 /* A recall of the whole export: ours, or another landlord's. */
@@ -252,7 +164,7 @@ active proctype whole_recall()
 	:: atomic { !any && state >= RELEASED -> goto nothing }
 	fi;
 	/* That this ends is what recall.pml shows. */
-	atomic { !work && !commit && !making -> key = 0; queue = 0; regions = 0; whole_gone = 1; out = 1; m_overtaken(); SAFE };
+	atomic { !work && !commit && !making -> key = 0; queue = 0; regions = 0; whole_gone = 1; out = 1; happens(OVERTAKEN); SAFE };
 nothing:
 	skip
 }
@@ -261,28 +173,27 @@ active proctype control()
 {
 	held_back = 1;
 	if
-	:: atomic { m_begin() }
+	:: happens(BEGIN)
 	:: atomic { whole -> skip } /* WAITING: it will be overtaken */
 	fi;
 	do
-	:: atomic { do_narrow -> do_narrow = 0; out = 1; m_narrowed() }
+	:: atomic { do_narrow -> do_narrow = 0; out = 1; happens(NARROWED) }
 #ifdef BUG_NO_DRAIN
 	:: atomic { do_drain -> do_drain = 0 }
 #else
-	:: atomic { do_drain && !work -> do_drain = 0; drained = 1; advance() }
+	:: atomic { do_drain && !work -> do_drain = 0; happens(DRAINED) }
 #endif
-	:: atomic { under_way && !key && !making && !keys_dead -> keys_dead = 1; advance() }
+	:: atomic { under_way && !key && !making && !keys_dead -> happens(KEYS_DEAD) }
 	:: atomic { do_seal && !refusing -> refusing = 1 }
-	:: atomic { do_seal && refusing && !commit -> do_seal = 0; sealed = 1; advance() }
+	:: atomic { do_seal && refusing && !commit -> do_seal = 0; happens(SEALED) }
 	:: atomic { do_fence_client && queue -> queue = 0 }
-	:: atomic { do_fence_client && !queue && key -> key = 0 }
+	:: atomic { do_kill && !queue && key -> key = 0 }
 	:: atomic {
 		do_withdraw && state == INVALID ->
 		do_withdraw = 0;
 		regions = 0;
 		assert(!work);
-		release();
-		advance()
+		happens(REGIONS_GONE)
 	   }
 	:: atomic {
 		state == RETURNING && !(whole && !whole_gone) && !do_seal ->
@@ -292,7 +203,7 @@ active proctype control()
 		regions = 1;
 		out = 0;
 		refusing = 0;
-		state = ENDED;
+		happens(RETURNED);
 		held_back = 0;
 		SAFE;
 		break
