@@ -256,6 +256,9 @@ static void exports_ready(struct daemon *d)
 			    offline == exports_count(d->exports) ? ", nothing is served" : "");
 	log_notice("leaseholdd %s is ready: %u export(s), %u listener(s), admin socket %s", VERSION,
 		   exports_count(d->exports), d->config->nr_listeners, d->config->admin_socket);
+	if (!d->config->allow_any_host && d->config->nr_hosts == 0)
+		log_notice("only hosts on this machine may connect: list others (`hosts` in the "
+			   "configuration, `leasehold host allow`), or set allow_any_host");
 	reload_ready(d->reload);
 }
 
@@ -398,6 +401,8 @@ static int make_target(struct daemon *d, struct errtext *err)
 		nvme_target_admit(d->target, false);
 		rc = nvme_subsystem_new(d->target, d->config->nqn, &subsystem);
 	}
+	if (rc == 0)
+		rc = hosts_take(d->target, NULL, d->config);
 	if (rc == 0)
 		rc = add_referrals(d);
 	exports.subsystem = subsystem;

@@ -29,7 +29,7 @@ _leasehold() {
 		return
 	fi
 	case $verb:$COMP_CWORD in
-	export:2 | listener:2 | referral:2) COMPREPLY=($(compgen -W "$(_leasehold_actions "$verb")" -- "$word")) ;;
+	export:2 | listener:2 | referral:2 | host:2) COMPREPLY=($(compgen -W "$(_leasehold_actions "$verb")" -- "$word")) ;;
 	export:3 | reclaim:2) COMPREPLY=($(compgen -W "$(_leasehold_exports)" -- "$word")) ;;
 	status:*) [ "$before" != --grants ] || COMPREPLY=($(compgen -W "$(_leasehold_exports)" -- "$word")) ;;
 	export:4 | put:2 | get:3) COMPREPLY=($(compgen -f -- "$word")) ;;

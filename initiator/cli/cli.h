@@ -30,8 +30,8 @@ struct verb {
 };
 
 extern const struct verb verb_discover, verb_list, verb_put, verb_get, verb_hold, verb_read,
-	verb_write, verb_bench, verb_status, verb_stats, verb_listener, verb_referral, verb_export,
-	verb_reclaim, verb_reload, verb_doctor, verb_info, verb_watch, verb_top;
+	verb_write, verb_bench, verb_status, verb_stats, verb_listener, verb_referral, verb_host,
+	verb_export, verb_reclaim, verb_reload, verb_doctor, verb_info, verb_watch, verb_top;
 
 /** Options that every verb with a target has; and the values that they leave. */
 struct target_options {

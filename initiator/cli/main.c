@@ -10,10 +10,10 @@
 #include <string.h>
 
 static const struct verb *const verbs[] = {
-	&verb_discover, &verb_list,    &verb_info,   &verb_put,	     &verb_get,
-	&verb_read,	&verb_write,   &verb_hold,   &verb_watch,    &verb_bench,
-	&verb_status,	&verb_top,     &verb_stats,  &verb_listener, &verb_referral,
-	&verb_export,	&verb_reclaim, &verb_reload, &verb_doctor,
+	&verb_discover, &verb_list,   &verb_info,    &verb_put,	     &verb_get,
+	&verb_read,	&verb_write,  &verb_hold,    &verb_watch,    &verb_bench,
+	&verb_status,	&verb_top,    &verb_stats,   &verb_listener, &verb_referral,
+	&verb_host,	&verb_export, &verb_reclaim, &verb_reload,   &verb_doctor,
 };
 
 static void help(FILE *out)

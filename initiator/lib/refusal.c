@@ -95,7 +95,8 @@ int refusal_of_connect(const struct nvme_queue *nq, const struct nvme_completion
 				   client->address, client->uri.nqn);
 	case NVME_SC_CONNECT_INVALID_HOST:
 		return errtext_set(err, -EACCES,
-				   "%s does not let this host (%s) use %s: have it added there",
+				   "%s does not let this host (%s) use %s: `leasehold host allow` "
+				   "there lets it in",
 				   client->address, client->host_nqn, client->uri.nqn);
 	case NVME_SC_AUTH_REQUIRED:
 		return errtext_set(err, -EACCES,

@@ -53,6 +53,10 @@ struct raw_ana_group {
 	int state;
 };
 
+struct raw_host {
+	char nqn[NVME_NQN_BYTES];
+};
+
 struct raw_referral {
 	int fabric;
 	char address[INET6_ADDRSTRLEN];
@@ -123,6 +127,8 @@ static const struct key top_keys[] = {
 	{"metrics_address", KEY_TEXT, TOP(metrics_address), 1, INET6_ADDRSTRLEN},
 	{"metrics_port", KEY_UINT, TOP(metrics_port), 0, 65535},
 	{"referrals", KEY_GROUP},
+	{"allow_any_host", KEY_BOOL, TOP(allow_any_host)},
+	{"hosts", KEY_GROUP},
 	{"listeners", KEY_GROUP},
 	{"exports", KEY_GROUP},
 	{NULL},
@@ -182,6 +188,11 @@ static const struct key referral_keys[] = {
 	 .required = true},
 	{"port", KEY_UINT, offsetof(struct raw_referral, port), 1, 65535},
 	{"nqn", KEY_TEXT, offsetof(struct raw_referral, nqn), 1, NVME_NQN_BYTES},
+	{NULL},
+};
+
+static const struct key host_keys[] = {
+	{"nqn", KEY_TEXT, offsetof(struct raw_host, nqn), 1, NVME_NQN_BYTES, .required = true},
 	{NULL},
 };
 
@@ -386,6 +397,45 @@ static int read_referrals(struct daemon_config *c, const config_t *file, struct 
 				   &c->referrals[i], err);
 		c->nr_referrals += rc == 0;
 	}
+	return rc;
+}
+
+static int read_host(struct daemon_config *c, const config_setting_t *s, struct errtext *err)
+{
+	struct raw_host raw = {{0}};
+	int rc = config_read_group(c, host_keys, s, &raw, err);
+
+	if (rc)
+		return rc;
+	if (nqn_check(raw.nqn, sizeof(raw.nqn)) != 0)
+		return config_bad_key(c, s, "nqn", err,
+				      "nqn \"%s\": expected an NQN, as the host's "
+				      "/etc/nvme/hostnqn has it",
+				      raw.nqn);
+	for (unsigned int i = 0; i < c->nr_hosts; i++) {
+		if (strcmp(c->hosts[i], raw.nqn) == 0)
+			return config_bad_key(c, s, "nqn", err, "nqn \"%s\": is there already",
+					      raw.nqn);
+	}
+	memcpy(c->hosts[c->nr_hosts++], raw.nqn, sizeof(raw.nqn));
+	return 0;
+}
+
+static int read_hosts(struct daemon_config *c, const config_t *file, struct errtext *err)
+{
+	const config_setting_t *list;
+	int rc;
+
+	if (!config_lookup(file, "hosts"))
+		return 0;
+	rc = find_list(c, file, "hosts", NVME_MAX_HOSTS, &list, err);
+	if (rc)
+		return rc;
+	c->hosts = calloc((size_t)config_setting_length(list), sizeof(*c->hosts));
+	if (!c->hosts)
+		return errtext_set(err, -ENOMEM, "%s: out of memory", c->file);
+	for (int i = 0; rc == 0 && i < config_setting_length(list); i++)
+		rc = read_host(c, config_setting_get_elem(list, (unsigned int)i), err);
 	return rc;
 }
 
@@ -749,6 +799,8 @@ static int read_all(struct daemon_config *c, const config_t *file, struct errtex
 	if (rc == 0)
 		rc = read_referrals(c, file, err);
 	if (rc == 0)
+		rc = read_hosts(c, file, err);
+	if (rc == 0)
 		rc = read_exports(c, file, err);
 	if (rc == 0)
 		rc = check_top(c, file, err);
@@ -820,5 +872,6 @@ void config_free(struct daemon_config *config)
 	if (!config)
 		return;
 	free(config->exports);
+	free(config->hosts);
 	free(config);
 }

@@ -108,6 +108,9 @@ struct daemon_config {
 	unsigned int nr_listeners;
 	struct config_referral referrals[NVME_MAX_REFERRALS];
 	unsigned int nr_referrals;
+	char (*hosts)[NVME_NQN_BYTES]; /* that may connect from other machines */
+	unsigned int nr_hosts;
+	bool allow_any_host;
 	bool mdns;
 	char mdns_dir[PATH_MAX];
 	char metrics_address[INET6_ADDRSTRLEN];
@@ -123,6 +126,15 @@ struct daemon_config {
  */
 MUST_CHECK int config_load(const char *file, struct daemon_config **config, struct errtext *err);
 void config_free(struct daemon_config *config);
+
+/**
+ * What the file says of hosts that may connect, as far as it is otherwise than in `last` (NULL: all). Whoever may
+ * not any more is disconnected. -ENOMEM, -ENOSPC: those that could not be listed are not in `wanted` any more.
+ * Control loop, or before there are threads.
+ */
+struct nvme_target;
+MUST_CHECK int hosts_take(struct nvme_target *target, const struct daemon_config *last,
+			  struct daemon_config *wanted);
 
 /**
  * One export, listener or referral as a group of the configuration file has it, from elsewhere: the

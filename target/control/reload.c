@@ -352,7 +352,9 @@ static void do_step(struct reload *r, struct reload_step *s)
 
 	if (s->act == RELOAD_SAY || s->act >= RELOAD_EXPORT_REMOVE)
 		return;
-	if (s->act == RELOAD_REFERRAL_REMOVE || s->act == RELOAD_REFERRAL_ADD)
+	if (s->act == RELOAD_HOSTS)
+		rc = hosts_take(r->env.target, r->env.config, r->wanted);
+	else if (s->act == RELOAD_REFERRAL_REMOVE || s->act == RELOAD_REFERRAL_ADD)
 		rc = do_referral(r, s);
 	else
 		rc = do_listener(r, s, &why);
@@ -367,6 +369,7 @@ static void take_lists(struct reload *r)
 {
 	struct daemon_config *c = r->env.config, *w = r->wanted;
 	struct config_export *exports = c->exports;
+	char(*hosts)[NVME_NQN_BYTES] = c->hosts;
 
 	memcpy(c->referrals, w->referrals, sizeof(c->referrals));
 	c->nr_referrals = w->nr_referrals;
@@ -375,6 +378,9 @@ static void take_lists(struct reload *r)
 	c->exports = w->exports;
 	c->nr_exports = w->nr_exports;
 	w->exports = exports;
+	c->hosts = w->hosts;
+	c->nr_hosts = w->nr_hosts;
+	w->hosts = hosts;
 }
 
 /* ---- the plan -------------------------------------------------------------------------------- */

@@ -54,6 +54,7 @@ static const struct value values[] = {
 	{"max_registered_bytes_per_adapter", VALUE_U64, AT(max_registered_bytes_per_adapter)},
 	{"registration_retry_ms", VALUE_UINT, AT(registration_retry_ms), LIVE},
 	{"allocate_reserve_percent", VALUE_UINT, AT(allocate_reserve_percent), LIVE},
+	{"allow_any_host", VALUE_BOOL, AT(allow_any_host), LIVE},
 	{"mdns", VALUE_BOOL, AT(mdns), LIVE},
 	{"mdns_dir", VALUE_TEXT, AT(mdns_dir), LIVE},
 	{"metrics_address", VALUE_TEXT, AT(metrics_address)},

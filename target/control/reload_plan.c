@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/hosts.h"
 #include "control/reload_keys.h"
 
 struct planning {
@@ -83,6 +84,21 @@ static void plan_key(const struct reload_key_change *change, void *arg)
 	else
 		s = step(p, RELOAD_SAY, RELOAD_DONE, "%s, was %s", change->wanted, change->now);
 	(void)snprintf(s->what, sizeof(s->what), "%s", change->name);
+}
+
+/* ---- hosts ------------------------------------------------------------------------------------ */
+
+static void plan_hosts(struct planning *p)
+{
+	const struct daemon_config *last = p->now->config;
+	unsigned int added, removed;
+	struct reload_step *s;
+
+	hosts_compare(last, p->wanted, &added, &removed);
+	if (added == 0 && removed == 0 && last->allow_any_host == p->wanted->allow_any_host)
+		return;
+	s = step(p, RELOAD_HOSTS, RELOAD_PLANNED, "%u added, %u removed", added, removed);
+	(void)snprintf(s->what, sizeof(s->what), "hosts");
 }
 
 /* ---- referrals ------------------------------------------------------------------------------- */
@@ -506,6 +522,7 @@ int reload_plan_make(const struct reload_running *now, struct daemon_config *wan
 
 	*plan = (struct reload_plan){0};
 	reload_keys_each(now->config, wanted, plan_key, &p);
+	plan_hosts(&p);
 	plan_referrals(&p);
 	plan_listeners(&p);
 	plan_exports(&p);

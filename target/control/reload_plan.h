@@ -10,7 +10,8 @@
 #include "control/exports.h"
 
 enum reload_act {
-	RELOAD_SAY, /* nothing is to be done, or it is done with the others */
+	RELOAD_SAY,   /* nothing is to be done, or it is done with the others */
+	RELOAD_HOSTS, /* all of them at once, and whether any may */
 	RELOAD_REFERRAL_REMOVE,
 	RELOAD_REFERRAL_ADD,
 	RELOAD_LISTENER_REMOVE,

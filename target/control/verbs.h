@@ -33,6 +33,7 @@ struct admin_verb {
 
 admin_verb_fn admin_listener_list, admin_listener_ana, admin_listener_add, admin_listener_remove;
 admin_verb_fn admin_referral_list, admin_referral_add, admin_referral_remove;
+admin_verb_fn admin_host_list, admin_host_allow, admin_host_deny;
 admin_verb_fn admin_reclaim, admin_grants, admin_reload;
 admin_verb_fn admin_export_add, admin_export_remove, admin_export_resize, admin_export_list;
 admin_verb_fn admin_export_rung, admin_export_offline, admin_export_online;

@@ -79,7 +79,7 @@ static void attach(struct nvme_queue *nq, struct controller *c)
 	atomic_store_explicit(&c->active, true, memory_order_relaxed);
 }
 
-static unsigned int count_of_host(const struct nvme_target *t, const char *hostnqn)
+unsigned int controllers_of_host(const struct nvme_target *t, const char *hostnqn)
 {
 	const struct list *l;
 	unsigned int n = 0;
@@ -101,7 +101,7 @@ static bool may_have_controller(const struct nvme_queue *nq, const struct connec
 	const bool full = t->nr_controllers >= limits->max_controllers;
 	char more[REFUSAL_MORE_BYTES];
 
-	if (!full && count_of_host(t, connect->hostnqn) < limits->controllers_per_host)
+	if (!full && controllers_of_host(t, connect->hostnqn) < limits->controllers_per_host)
 		return true;
 	counter_add(&controllers_refused, 1);
 	if (!refusal_has_line(nq->listener, more))
@@ -124,8 +124,14 @@ static uint16_t connect_admin(struct nvme_queue *nq, const struct connect *conne
 {
 	struct nvme_target *t = nq->q.target;
 	struct nvme_subsystem *s = target_find_subsystem(t, connect->subnqn);
+	const bool here = host_came_from_here(nq->q.conn);
 	struct controller *c;
 
+	/* Before anything else: who may not connect is not told what there is either. */
+	if ((!s || !s->discovery) && !host_may_connect(t, connect->hostnqn, here)) {
+		host_refused(nq, connect->hostnqn);
+		return NVME_SC_CONNECT_INVALID_HOST | NVME_SC_DNR;
+	}
 	if (!s) {
 		*dw0 = CONNECT_IN_DATA(subnqn);
 		return NVME_SC_CONNECT_INVALID_PARAM | NVME_SC_DNR;
@@ -138,6 +144,7 @@ static uint16_t connect_admin(struct nvme_queue *nq, const struct connect *conne
 		return NVME_SC_CONNECT_BUSY;
 	c->target = t;
 	c->subsystem = s;
+	c->here = here;
 	c->listener = nq->listener;
 	listener_get(c->listener);
 	c->ana_base = nq->listener->ana.changes;

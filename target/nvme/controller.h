@@ -89,6 +89,7 @@ struct controller {
 	uint16_t cntlid;
 	uint8_t hostid[16];
 	char hostnqn[NVME_NQN_BYTES];
+	bool here; /* its host is this machine */
 
 	_Atomic bool ready;	 /* CSTS.RDY: written by the admin queue's reactor */
 	_Atomic bool in_reset;	 /* the same; its I/O queues end */
@@ -156,6 +157,8 @@ void controller_queue_gone(struct nvme_queue *nq);
 void controller_put(struct controller *c);
 
 struct controller *controller_find(struct nvme_target *t, uint16_t cntlid);
+/** How many a host has, of the discovery service too. Control. */
+unsigned int controllers_of_host(const struct nvme_target *t, const char *hostnqn);
 void controller_new_token(struct controller *c, uint8_t token[LH_TOKEN_BYTES]);
 /** True once for each token, in its time. */
 bool controller_take_token(struct controller *c, const uint8_t token[LH_TOKEN_BYTES]);

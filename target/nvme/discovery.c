@@ -106,7 +106,7 @@ enum nvmf_rdma_prtype discovery_provider(const struct fabric *f, const struct fa
 	return provider;
 }
 
-/* One listener: the discovery service itself if the host came this way, then every subsystem. */
+/* One listener: the discovery service itself if the host came this way, then every subsystem that it may use. */
 static void log_listener(const struct request *r, const struct nvme_listener *listener,
 			 const struct sockaddr_storage *local, struct discovery_log *log)
 {
@@ -133,6 +133,8 @@ static void log_listener(const struct request *r, const struct nvme_listener *li
 		record.nqn = NVME_DISCOVERY_NQN;
 		discovery_log_add(log, &record);
 	}
+	if (!host_may_connect(t, r->queue->controller->hostnqn, r->queue->controller->here))
+		return;
 	record.subtype = NVMF_SUBTYPE_NVM;
 	record.eflags = 0;
 	list_for_each (l, &t->subsystems) {

@@ -159,6 +159,9 @@ struct nvme_target {
 	struct list closed_listeners; /* whose users still look at their states */
 	struct list subsystems;
 	struct list controllers;
+	char (*hosts)[NVME_NQN_BYTES]; /* that may connect from other machines: hosts.c */
+	unsigned int nr_hosts;
+	bool any_host;
 	struct list queues; /* of both kinds, from request to grave */
 	struct ns_home homes[NVME_MAX_NAMESPACES];
 	unsigned int nr_homes; /* ever used */
@@ -220,6 +223,16 @@ void channel_close_all(struct nvme_target *t);
 void channel_watch(struct cm_channel *channel, uint32_t events);
 /** "192.0.2.1:4420", "[2001:db8::1]:4420". */
 void address_format(const struct sockaddr_storage *addr, char *text, size_t size);
+
+/* hosts.c: who may connect; control */
+
+/** Whether the peer is this machine: it came by loopback, or from the address that it came to. Ports do not count. */
+bool host_is_here(const struct sockaddr_storage *peer, const struct sockaddr_storage *local);
+bool host_came_from_here(const struct fabric_conn *conn);
+bool host_may_connect(const struct nvme_target *t, const char *hostnqn, bool here);
+/** The line in the log for one that may not. */
+struct nvme_queue;
+void host_refused(const struct nvme_queue *nq, const char *hostnqn);
 
 /* refusal.c: connections that come to nothing; control */
 

@@ -32,6 +32,7 @@
 #define NVME_DEFAULT_FIRST_COMMAND_MS 5000   /* a queue that sends no Connect is dropped */
 #define NVME_MAX_LISTENERS	      16     /* at a time */
 #define NVME_MAX_REFERRALS	      16     /* at a time */
+#define NVME_MAX_HOSTS		      4096   /* listed */
 #define NVME_MAX_PORTID		      0x7fff /* of listeners, ever */
 #define NVME_MAX_NAMESPACES	      1000   /* at a time, of all subsystems */
 #define NVME_MAX_NSID		      1024   /* a huge NN hurts some hosts */
@@ -171,6 +172,19 @@ MUST_CHECK int nvme_target_remove_referral(struct nvme_target *t, uint16_t id);
 void nvme_target_each_referral(struct nvme_target *t,
 			       void (*fn)(uint16_t id, const struct nvme_referral *r, void *arg),
 			       void *arg);
+
+/**
+ * Who gets controllers of subsystems: hosts of this machine, and of others those that are listed by their
+ * NQNs, or `any` (at first none). Whoever may not be there any more is disconnected. -EINVAL: no NQN;
+ * -EEXIST; -ENOSPC: NVME_MAX_HOSTS; -ENOENT: it is not listed.
+ */
+void nvme_target_any_host(struct nvme_target *t, bool any);
+MUST_CHECK int nvme_target_allow_host(struct nvme_target *t, const char *nqn);
+MUST_CHECK int nvme_target_deny_host(struct nvme_target *t, const char *nqn);
+/** Those that are listed, with the controllers that each has now. */
+void nvme_target_each_host(const struct nvme_target *t,
+			   void (*fn)(const char *nqn, unsigned int controllers, void *arg),
+			   void *arg);
 
 /** Refuses new connections, disconnects all, waits for queue pairs to go. done once. */
 void nvme_target_stop(struct nvme_target *t, void (*done)(void *arg), void *arg);

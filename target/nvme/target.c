@@ -286,6 +286,7 @@ void nvme_target_free(struct nvme_target *t)
 		interlock_free(t->homes[i].interlock);
 		resv_free(t->homes[i].resv);
 	}
+	free(t->hosts);
 	free_reactors(t);
 	free(t);
 }

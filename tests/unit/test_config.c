@@ -348,6 +348,11 @@ static void test_discovery(void **state)
 	assert_string_equal(c->referrals[1].nqn, "nqn.2026-11.org.example:d");
 	config_free(c);
 	refuse(LISTENERS EXPORTS "mdns = 1;\n", "conf:3: mdns: expected true or false");
+	refuse(LISTENERS EXPORTS "hosts = ( \"nqn.x\" );\n", "expected a group");
+	refuse(LISTENERS EXPORTS "hosts = ( { nqn = \"me\"; } );\n", "nqn \"me\": expected an NQN");
+	refuse(LISTENERS EXPORTS "hosts = ( { nqn = \"nqn.2026-11.org.x:a\"; },\n"
+				 "{ nqn = \"nqn.2026-11.org.x:a\"; } );\n",
+	       "conf:4: nqn \"nqn.2026-11.org.x:a\": is there already");
 	refuse(LISTENERS EXPORTS "referrals = 1;\n", "conf:3: referrals: expected a list");
 	refuse(LISTENERS EXPORTS "referrals = ( { address = \"192.0.2.1\"; } );\n",
 	       "the key \"fabric\" is missing");

@@ -83,9 +83,9 @@ static void stopped(struct reload_running *now)
 /** The plan, a step a line: "ACT OUTCOME what: text"; what one cares for must be a part of it. */
 static void put_plan(const struct reload_plan *plan, char *text, size_t size)
 {
-	static const char *const acts[] = {"say",	"referral-", "referral+", "listener-",
-					   "listener~", "listener+", "export-",	  "export/",
-					   "export~",	"export+"};
+	static const char *const acts[] = {"say",	"hosts",     "referral-", "referral+",
+					   "listener-", "listener~", "listener+", "export-",
+					   "export/",	"export~",   "export+"};
 	static const char *const outcomes[] = {"planned", "done", "failed", "stays", "note"};
 	size_t used = 0;
 
@@ -384,6 +384,26 @@ static void test_live_listeners(void **state)
 	config_free(c);
 }
 
+static void test_hosts(void **state)
+{
+	static const char none[] = FILE_OF(ONE, A, "");
+	static const char two[] = FILE_OF(ONE, A,
+					  "hosts = ( { nqn = \"nqn.2026-11.org.x:a\"; }, { nqn = "
+					  "\"nqn.2026-11.org.x:b\"; } );");
+	static const char other[] = FILE_OF(ONE, A,
+					    "hosts = ( { nqn = \"nqn.2026-11.org.x:b\"; }, { nqn = "
+					    "\"nqn.2026-11.org.x:c\"; } );");
+
+	(void)state;
+	from_to(two, two, "");
+	from_to(none, two, "hosts planned hosts: 2 added, 0 removed\n");
+	from_to(two, other, "hosts planned hosts: 1 added, 1 removed\n");
+	from_to(two, none, "hosts planned hosts: 0 added, 2 removed\n");
+	from_to(none, FILE_OF(ONE, A, "allow_any_host = true;"),
+		"say done allow_any_host: true, was false\n"
+		"hosts planned hosts: 0 added, 0 removed\n");
+}
+
 static void test_referrals(void **state)
 {
 	static const char one[] = FILE_OF(
@@ -449,8 +469,8 @@ static void test_keys(void **state)
 /** Every key that the sentence on an unknown one lists, but lists and groups. */
 static void knows_all(const char *text, const char *prefix)
 {
-	static const char *const others[] = {"iwarp", "limits", "referrals", "listeners",
-					     "exports"};
+	static const char *const others[] = {"iwarp",	  "limits",    "hosts",
+					     "referrals", "listeners", "exports"};
 	struct errtext err;
 	char *key, *rest = known_keys(text, &err), name[64];
 	bool live;
@@ -492,6 +512,7 @@ int main(void)
 		cmocka_unit_test(test_offline_and_changing),
 		cmocka_unit_test(test_listeners),
 		cmocka_unit_test(test_live_listeners),
+		cmocka_unit_test(test_hosts),
 		cmocka_unit_test(test_referrals),
 		cmocka_unit_test(test_keys),
 		cmocka_unit_test(test_no_key_is_left_out),
