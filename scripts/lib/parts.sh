@@ -239,7 +239,7 @@ verbs_more() { in_vm verbs-more --fs ext4 -- "${second_verbs_cases[@]}"; }
 verbs_jobs=(verbs_ext4 verbs_more verbs_windows verbs_flush verbs_device verbs_siw verbs_stock)
 
 # What the file system has a part in: on each of them. Of the others those that the second machine runs.
-interop_fs_cases=(filesystem fio landlord reset)
+interop_fs_cases=(filesystem landlord reset)
 interop_second_cases=(multipath namespaces reservations)
 # What the fabric has a part in.
 interop_siw_cases=(identify fio reset)
@@ -272,8 +272,8 @@ canary_in_vm() {
 	LEASEHOLD_CANARY_SECONDS=3 LEASEHOLD_CANARY_RUNG=$rung in_vm "canary-$rung" "${options[@]}" -- \
 		--say --cases "$root/tests/canary/cases" "$@"
 }
-storm_odp() { canary_in_vm odp xfs -- every clone-out-unshared; }
-storm_pinned() { canary_in_vm pinned ext4 --klp pin -- every; }
+storm_odp() { canary_in_vm odp xfs -- every clone-out-unshared refill; }
+storm_pinned() { canary_in_vm pinned ext4 --klp pin -- every killed-unlinked; }
 storm_adversary() { in_vm adversary-verbs --fs ext4 -- --cases "$root/tests/adversary/cases" "${adversary_verbs_cases[@]}"; }
 storm_jobs=(storm_odp storm_pinned storm_adversary)
 

@@ -108,6 +108,8 @@ void rig_stop(struct rig *rig);
 
 /** Runs fn(arg) on the control loop and waits. */
 void rig_call(struct rig *rig, void (*fn)(void *arg), void *arg);
+/** Ends the test program if nobody posts it. */
+void rig_wait_sem(sem_t *sem);
 struct holding_status rig_status(struct rig *rig);
 /** Waits until the holding is in the state with at least that generation. */
 struct holding_status rig_wait(struct rig *rig, enum holding_state state, uint32_t generation);
