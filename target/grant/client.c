@@ -118,8 +118,7 @@ struct grant *client_grant_new(struct grant_client *client, struct holding *h, u
 	if (!g)
 		return NULL;
 	if (access & LH_GRANT_WRITE) {
-		g->right = env->ops->commit_begins(env->ops_ctx, client, h, offset, length,
-						   h->generation);
+		g->right = env->ops->commit_begins(env->ops_ctx, client, h, offset, length);
 		if (!g->right) {
 			free(g);
 			return NULL;

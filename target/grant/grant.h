@@ -153,7 +153,7 @@ struct holding_ops {
 	 * may commit the bytes. NULL: no memory. Else it is for commit_ends(), once, when the key is dead.
 	 */
 	void *(*commit_begins)(void *ctx, struct grant_client *client, struct holding *h,
-			       uint64_t offset, uint64_t length, uint32_t generation);
+			       uint64_t offset, uint64_t length);
 	void (*commit_ends)(void *ctx, void *right);
 	/**
 	 * One enum lh_change a call: LH_CHANGE_EXPORT when it came, went or changed its size,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * Rights to commit, by slot, each on the reactor of its direct queue. Grants for writing of two clients
- * never overlap; those of one may.
+ * never overlap; those of one may. They are of the generation that is served here: grants of the one
+ * before are gone, and said so, before it is published.
  */
 #include "nvme/commit_right.h"
 
@@ -13,7 +14,6 @@ struct commit_right {
 	struct nvme_reactor *nr;
 	struct ns_slot *slot;
 	const struct direct_queue *dq; /* only compared */
-	uint32_t generation;
 };
 
 static void begun(struct loop_msg *msg)
@@ -33,7 +33,7 @@ static void ended(struct loop_msg *msg)
 
 struct commit_right *commit_right_begin(struct nvme_reactor *nr, unsigned int slot,
 					const struct direct_queue *dq, uint64_t offset,
-					uint64_t length, uint32_t generation)
+					uint64_t length)
 {
 	struct commit_right *right = calloc(1, sizeof(*right));
 
@@ -43,7 +43,6 @@ struct commit_right *commit_right_begin(struct nvme_reactor *nr, unsigned int sl
 	right->nr = nr;
 	right->slot = &nr->slots[slot];
 	right->dq = dq;
-	right->generation = generation;
 	right->node.offset = offset;
 	right->node.end = offset + length;
 	loop_post(nr->loop, &right->begins, begun);
@@ -57,7 +56,6 @@ void commit_right_end(struct commit_right *right)
 
 struct cover {
 	const struct direct_queue *dq;
-	uint32_t generation;
 	uint64_t at, end; /* what is not found yet */
 };
 
@@ -69,15 +67,15 @@ static bool cover(struct table_node *node, void *arg)
 
 	if (node->offset > c->at)
 		return false;
-	if (right->dq == c->dq && right->generation == c->generation)
+	if (right->dq == c->dq)
 		c->at = max_u64(c->at, node->end);
 	return c->at < c->end;
 }
 
-bool commit_right_covers(const struct ns_slot *slot, const struct direct_queue *dq,
-			 uint32_t generation, uint64_t offset, uint64_t length)
+bool commit_right_covers(const struct ns_slot *slot, const struct direct_queue *dq, uint64_t offset,
+			 uint64_t length)
 {
-	struct cover c = {.dq = dq, .generation = generation, .at = offset, .end = offset + length};
+	struct cover c = {.dq = dq, .at = offset, .end = offset + length};
 
 	if (length > 0)
 		(void)table_each(&slot->rights, c.at, c.end, cover, &c);

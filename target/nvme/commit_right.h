@@ -16,12 +16,12 @@ struct direct_queue;
 /** Control. Of a slot that `nr` has, or is to hear of. NULL: no memory. */
 struct commit_right *commit_right_begin(struct nvme_reactor *nr, unsigned int slot,
 					const struct direct_queue *dq, uint64_t offset,
-					uint64_t length, uint32_t generation);
+					uint64_t length);
 /** Control: it is freed when its reactor has let go of it. The queue may be gone by then. */
 void commit_right_end(struct commit_right *right);
 
 /** Reactor: whether the queue has all of the range, in one or several. */
-bool commit_right_covers(const struct ns_slot *slot, const struct direct_queue *dq,
-			 uint32_t generation, uint64_t offset, uint64_t length);
+bool commit_right_covers(const struct ns_slot *slot, const struct direct_queue *dq, uint64_t offset,
+			 uint64_t length);
 
 #endif

@@ -574,7 +574,7 @@ static uint16_t check_commit(const struct dq_message *message, const struct ns_u
 		return NVME_SC_INVALID_FIELD | NVME_SC_DNR;
 	/* What it did not write is not its to have persisted. */
 	for (uint32_t i = 0; i < message->m.count; i++) {
-		if (!commit_right_covers(use->slot, message->dq, message->m.generation,
+		if (!commit_right_covers(use->slot, message->dq,
 					 le64toh(message->m.ranges[i].offset),
 					 le64toh(message->m.ranges[i].length)))
 			return LH_SC_NOT_GRANTED;
@@ -634,9 +634,9 @@ static void commit_again(struct loop_msg *msg)
 }
 
 void *direct_queue_commit_begins(struct direct_queue *dq, unsigned int slot, uint64_t offset,
-				 uint64_t length, uint32_t generation)
+				 uint64_t length)
 {
-	return commit_right_begin(dq->q.nr, slot, dq, offset, length, generation);
+	return commit_right_begin(dq->q.nr, slot, dq, offset, length);
 }
 
 /* ---- receiving -------------------------------------------------------------------------------- */

@@ -25,7 +25,7 @@ void direct_queue_bind(struct direct_queue *dq, struct grant_bind *bind,
 
 /** Control: as holding_ops.commit_begins; of the namespace in that slot. */
 void *direct_queue_commit_begins(struct direct_queue *dq, unsigned int slot, uint64_t offset,
-				 uint64_t length, uint32_t generation);
+				 uint64_t length);
 
 /** Completions that one can have in flight. */
 #define DIRECT_QUEUE_COMPLETIONS 64

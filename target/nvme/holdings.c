@@ -90,7 +90,9 @@ static bool request_touches(const struct request *r, const struct holding_op *op
 {
 	const struct region *region = r->use->serving->regions[r->queue->q.device];
 
-	return range_overlaps(r->range.offset, r->range.length, op->offset, op->length) ||
+	if (range_overlaps(r->range.offset, r->range.length, op->offset, op->length))
+		return true;
+	return region &&
 	       region_shares(region, op->offset, op->length, r->range.offset, r->range.length);
 }
 
@@ -720,14 +722,13 @@ static void holdings_bind(void *ctx, struct grant_client *client, struct grant_b
 
 /* The slot is not forgotten before the last grant has gone. */
 static void *holdings_commit_begins(void *ctx, struct grant_client *client, struct holding *h,
-				    uint64_t offset, uint64_t length, uint32_t generation)
+				    uint64_t offset, uint64_t length)
 {
 	unsigned int slot = home_of(ctx, h);
 
 	if (slot == NVME_MAX_NAMESPACES)
 		return NULL;
-	return direct_queue_commit_begins(grant_client_user(client), slot, offset, length,
-					  generation);
+	return direct_queue_commit_begins(grant_client_user(client), slot, offset, length);
 }
 
 static void holdings_commit_ends(void *ctx, void *right)

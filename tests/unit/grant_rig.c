@@ -251,7 +251,7 @@ static void op_bind(void *ctx, struct grant_client *client, struct grant_bind *b
 }
 
 static void *op_commit_begins(void *ctx, struct grant_client *client, struct holding *h,
-			      uint64_t offset, uint64_t length, uint32_t generation)
+			      uint64_t offset, uint64_t length)
 {
 	struct rig *rig = ctx;
 
@@ -259,7 +259,6 @@ static void *op_commit_begins(void *ctx, struct grant_client *client, struct hol
 	(void)h;
 	(void)offset;
 	(void)length;
-	(void)generation;
 	atomic_fetch_add(&rig->rights, 1);
 	return rig;
 }

@@ -343,8 +343,9 @@ static void test_overlap(void **state)
 
 /* ---- ranges ----------------------------------------------------------------------------------- */
 
-/* A command's work request on [offset, offset + length), without a queue. */
-static struct request some_request;
+/* A command's work request on [offset, offset + length), of a queue that is nowhere else. */
+static struct nvme_queue some_queue;
+static struct request some_request = {.queue = &some_queue};
 static struct lh_commit_range some_range;
 static struct ns_commit some_commit = {.ranges = &some_range, .count = 1};
 
@@ -353,6 +354,7 @@ static void take_keyed_range(struct nvme_reactor *nr, void *arg)
 	struct ns_use **use = arg;
 
 	take_keyed(nr, use);
+	some_request.use = *use;
 	list_push(&(*use)->keyed_requests, &some_request.keyed_link);
 }
 
