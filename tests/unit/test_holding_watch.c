@@ -273,6 +273,7 @@ static void test_part(void **state)
 	struct lh_grant mine, others;
 	struct grant_answer answer;
 	struct holding_status status;
+	unsigned int recalls;
 
 	(void)state;
 	up(&options);
@@ -290,13 +291,15 @@ static void test_part(void **state)
 	assert_int_equal(answer.status, LH_SC_RECALLING);
 	assert_int_equal(answer.held_length, KIB(4));
 	assert_false(answer.reclaimed);
-	/* What is let go anyhow is no recall more. */
+	/* What is let go anyhow is no recall more; where all is slow it may have come back meanwhile. */
 	expect_answer(ask_part(KIB(8), KIB(4)), FAN_ALLOW);
-	assert_int_equal(rig_status(&rig).range_recalls, 1);
+	status = rig_status(&rig);
+	recalls = status.reclaimed_bytes == KIB(8) ? 1 : 2;
+	assert_int_equal(status.range_recalls, recalls);
 	status = wait_back(1);
-	assert_int_equal(status.last_range.offset, KIB(4));
+	assert_int_equal(status.last_range.offset, recalls == 1 ? KIB(4) : KIB(8));
 	assert_int_equal(status.last_range.end, KIB(12));
-	assert_int_equal(status.last_range.clients, 1);
+	assert_int_equal(status.last_range.clients, recalls == 1);
 	assert_int_equal(status.last_range.fenced_clients, 0);
 	assert_true(status.last_range.seen_ns <= status.last_range.proven_ns);
 	assert_true(status.last_range.proven_ns < status.last_range.serving_ns);
@@ -308,7 +311,7 @@ static void test_part(void **state)
 	expect_answer(ask_part(0, KIB(4)), FAN_ALLOW);
 	assert_false(works(&mine));
 	rig_client_reconnect(&one);
-	assert_int_equal(rig_status(&rig).range_recalls, 2);
+	assert_int_equal(rig_status(&rig).range_recalls, recalls + 1);
 	assert_untouched(&others);
 	down();
 }
