@@ -23,7 +23,7 @@ part_descriptions=(
 	"clang:the same build with clang"
 	"debian13:the build, unit tests and some end-to-end tests in a Debian 13 root, with its compiler and libraries"
 	"package:Debian packages for Debian 12 and 13: what lintian says; installed, served from and removed in clean roots"
-	"format:clang-format on C, shellcheck on scripts"
+	"format:clang-format on C, shellcheck on scripts; whether mistakes to be made on purpose still can be"
 	"tidy:clang-tidy"
 	"asan:unit and end-to-end tests under AddressSanitizer and UBSan"
 	"fuzz:what strangers send, mutated: each fuzzer for 20 s over the corpus in tests/fuzz"
@@ -348,6 +348,11 @@ part_format() {
 	mapfile -t scripts < <(cd "$root" && git ls-files scripts tests bench .ci | while read -r f; do
 		head -c 30 "$f" | grep -qE '^#!.*\b(ba)?sh' && echo "$f"
 	done)
+	if "$root/tests/adversary/mutate" --stale && "$root/tests/adversary/mutate" --stale --of "$root/tests/crash"; then
+		pass format/mutations
+	else
+		fail format/mutations "mend the file mutations"
+	fi
 	if (cd "$root" && shellcheck -x -S warning "${scripts[@]}"); then pass format/shell; else fail format/shell "shellcheck"; fi
 }
 
