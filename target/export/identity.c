@@ -393,8 +393,8 @@ int identity_get(const char *state_dir, const struct export *e, bool adopt,
 {
 	const char *name = e->name;
 	struct record now = {0};
-	char *path;
-	int dir, ret;
+	char *path = NULL;
+	int dir = -1, ret;
 
 	if (name[0] == '\0' || name[0] == '.' || strchr(name, '/') || strlen(name) >= LH_NAME_BYTES)
 		return errtext_set(err, -EINVAL, "not an export's name");
@@ -427,9 +427,9 @@ int identity_get(const char *state_dir, const struct export *e, bool adopt,
 int identity_filled(const char *state_dir, const char *name, struct errtext *err)
 {
 	char text[IDENTITY_MAX_BYTES];
-	struct record kept;
-	char *path;
-	int dir, ret;
+	struct record kept = {0};
+	char *path = NULL;
+	int dir = -1, ret;
 
 	if (state_dir[0] == '\0')
 		return 0;
