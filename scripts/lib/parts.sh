@@ -34,7 +34,7 @@ part_descriptions=(
 	"adversary:clients that do harm on purpose, one kind a case, among others who notice nothing"
 	"storms:the canary, and some of the adversaries, over verbs in the testbed VM: ODP, and pinned by a livepatch"
 	"reset:the testbed VM is reset while it is written to: what was promised is there when it is up again"
-	"machines:vm, verbs, interop, storms and a reset as one part, two machines at once until all is done"
+	"machines:vm, verbs, interop, storms and a reset as one part, several machines at once until all is done"
 	"canary:blocks taken from an exported file, in every way there is, become another file's at once, under load"
 	"crash:power fails at moments of many runs, on a simulated medium: what was promised is there afterwards"
 	"tsan:unit tests, and end-to-end tests of what is threaded, under ThreadSanitizer"
@@ -186,12 +186,13 @@ prepare_vm() {
 	}
 }
 
-# two_machines JOB...: each is a function that runs in_vm, and gets a line of the table; the next is begun when a
-# machine is done. Each machine mostly keeps one processor busy. The longest ought to come first.
-two_machines() {
-	local job pid one rc=0 begun=() left
+# on_machines JOB...: each is a function that runs in_vm, and gets a line of the table; the next is begun when a
+# machine is done. One machine more than there are processors: each waits a third of its time. The longest ought to
+# come first.
+on_machines() {
+	local job pid one rc=0 begun=() left most=$(($(nproc) + 1))
 	for job in "$@"; do
-		if [ ${#begun[@]} -eq 2 ]; then
+		if [ ${#begun[@]} -eq "$most" ]; then
 			wait -n -p pid "${begun[@]}" || rc=1
 			left=()
 			for one in "${begun[@]}"; do [ "$one" = "$pid" ] || left+=("$one"); done
@@ -289,16 +290,16 @@ reset_ext4() { reset ext4 odp; }
 reset_xfs() { reset xfs odp; }
 reset_jobs=(reset_ext4 reset_xfs)
 
-part_reset() { prepare_vm reset && two_machines "${reset_jobs[@]}"; }
-part_vm() { prepare_vm vm && two_machines "${vm_jobs[@]}"; }
-part_verbs() { prepare_vm verbs && two_machines "${verbs_jobs[@]}"; }
-part_storms() { need_packages "${packages_interop[@]}" && prepare_vm storms && two_machines "${storm_jobs[@]}"; }
-part_interop() { need_packages "${packages_interop[@]}" && prepare_vm interop && two_machines "${interop_jobs[@]}"; }
+part_reset() { prepare_vm reset && on_machines "${reset_jobs[@]}"; }
+part_vm() { prepare_vm vm && on_machines "${vm_jobs[@]}"; }
+part_verbs() { prepare_vm verbs && on_machines "${verbs_jobs[@]}"; }
+part_storms() { need_packages "${packages_interop[@]}" && prepare_vm storms && on_machines "${storm_jobs[@]}"; }
+part_interop() { need_packages "${packages_interop[@]}" && prepare_vm interop && on_machines "${interop_jobs[@]}"; }
 
 # All of the four as one, so that no machine waits for the end of a part.
 part_machines() {
 	need_packages "${packages_interop[@]}" && prepare_vm machines || return 1
-	two_machines verbs_ext4 interop_ext4 vm_xfs interop_xfs vm_ext4 "${storm_jobs[@]}" verbs_more interop_siw \
+	on_machines verbs_ext4 interop_ext4 vm_xfs interop_xfs vm_ext4 "${storm_jobs[@]}" verbs_more interop_siw \
 		verbs_windows verbs_flush reset_xfs verbs_device verbs_siw verbs_stock
 }
 
