@@ -70,7 +70,7 @@ static int fill(const struct view *view, uint64_t offset, uint64_t length)
 	if (view->export->medium == EXPORT_DEVICE || view->export->hugetlbfs)
 		return 0;
 	fill_write_begin(view->export);
-	ret = mapping_populate(view->mapping, view->export, from, to - from, NULL);
+	ret = mapping_populate_own(view->mapping, view->export, from, to - from);
 	fill_write_end(view->export);
 	return ret;
 }

@@ -193,6 +193,12 @@ int mapping_populate(const struct mapping *m, const struct export *e, uint64_t o
 	return ret || m->own == m->base ? ret : populate(m, m->own, e, offset, length, stop);
 }
 
+int mapping_populate_own(const struct mapping *m, const struct export *e, uint64_t offset,
+			 uint64_t length)
+{
+	return populate(m, m->own, e, offset, length, NULL);
+}
+
 static int advise_at(uint8_t *at, uint64_t bytes, int advice)
 {
 	if (!madvise(at, bytes, advice))

@@ -40,6 +40,10 @@ void mapping_damaged(uintptr_t address, uint64_t bytes);
  */
 MUST_CHECK int mapping_close(struct mapping *m);
 
+/** The same of `own` alone, for what this process is about to write: `base` may be closed. */
+MUST_CHECK int mapping_populate_own(const struct mapping *m, const struct export *e,
+				    uint64_t offset, uint64_t length);
+
 /**
  * Faults [offset, offset + length) in for writing, in slices. The file system allocates, zeroes and
  * converts as for a write, but no byte that is there changes. -ECANCELED: `stop`, which may be NULL, has
