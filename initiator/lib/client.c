@@ -468,8 +468,9 @@ static void check_age(struct nvme_queue *nq)
 	for (unsigned int i = 0; i < nq->depth && nq->q.live; i++) {
 		const struct nvme_slot *slot = &nq->slots[i];
 
+		/* One that is posted just now may be younger than `now`. */
 		if (slot->busy && slot->cmd->opcode != NVME_ADMIN_ASYNC_EVENT &&
-		    now - slot->posted_ns > CLIENT_COMMAND_MS * NS_PER_MS)
+		    slot->posted_ns + CLIENT_COMMAND_MS * NS_PER_MS < now)
 			queue_kill(&nq->q, CLIENT_NO_ANSWER);
 	}
 	(void)pthread_mutex_unlock(&nq->q.lock);

@@ -308,7 +308,7 @@ lh() {
 lh_ok() {
 	local status=0
 	lh "$@" || status=$?
-	[ $status -eq 0 ] || fail "leasehold $* failed with $status: $(tail -2 "$tmp/err" | tr '\n' ' ')"
+	[ $status -eq 0 ] || fail "leasehold $* failed with $status: $(tail -n 2 "$tmp/err" | tr '\n' ' ')$(grep -m 2 '^FAIL' "$tmp/out" | tr '\n' ' ')"
 	client_reports "$tmp/err"
 }
 
