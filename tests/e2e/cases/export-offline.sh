@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck disable=SC2154,SC2034 # variables of lib.sh
 # export offline under load lets go of the file whole, online brings the same disk back; other exports notice nothing
+# needs: host
+# why: what it asks is the daemon's, not the adapter's (live-under-load runs there), and it takes minutes
 # limit: 180
 serve 8
 socket=$tmp/d/admin.sock
