@@ -216,6 +216,315 @@ static void test_again_and_again(void **state)
 	down();
 }
 
+/* ---- what else is wanted back ------------------------------------------------------------------ */
+
+/* Somebody who wants some of it, or all, beside the landlord; by himself, or by `reclaim`. */
+struct other {
+	struct holding_range range;
+	struct holding_reclaim reclaim;
+	bool keys_alive; /* when he got it */
+	sem_t proven, ended;
+};
+
+static void on_proven(struct holding_range *r)
+{
+	struct other *o = container_of(r, struct other, range);
+	struct holding_status status;
+
+	holding_status(rig.h, &status);
+	o->keys_alive = status.keys > 0;
+	(void)sem_post(&o->proven);
+}
+
+static void on_ended(struct holding_range *r)
+{
+	(void)sem_post(&container_of(r, struct other, range)->ended);
+}
+
+static void want_there(void *arg)
+{
+	holding_recall_range(rig.h, &((struct other *)arg)->range);
+}
+
+static void want(struct other *o, uint64_t offset, uint64_t length, bool grants_only)
+{
+	*o = (struct other){
+		.range =
+			{
+				.offset = offset,
+				.length = length,
+				.grants_only = grants_only,
+				.done = on_proven,
+				.ended = on_ended,
+			},
+	};
+	(void)sem_init(&o->proven, 0, 0);
+	(void)sem_init(&o->ended, 0, 0);
+	rig_call(&rig, want_there, o);
+}
+
+static void end_there(void *arg)
+{
+	holding_recall_end(&((struct other *)arg)->range);
+}
+
+static void reclaimed(void *arg, int err, const char *why)
+{
+	struct other *o = arg;
+
+	(void)why;
+	assert(err == 0);
+	on_proven(&o->range);
+}
+
+static void reclaim_there(void *arg)
+{
+	struct other *o = arg;
+
+	holding_reclaim(rig.h, &o->reclaim, reclaimed, o);
+}
+
+static void reclaim(struct other *o, uint64_t offset, uint64_t length, uint64_t hold_ns)
+{
+	*o = (struct other){
+		.reclaim =
+			{
+				.offset = offset,
+				.length = length,
+				.whole = length == 0,
+				.hold_ns = hold_ns,
+			},
+	};
+	(void)sem_init(&o->proven, 0, 0);
+	rig_call(&rig, reclaim_there, o);
+}
+
+static void end_reclaims(void *arg)
+{
+	(void)arg;
+	(void)holding_reclaim_end(rig.h);
+}
+
+static sem_t stopped;
+
+static void on_stopped(void *arg)
+{
+	(void)arg;
+	(void)sem_post(&stopped);
+}
+
+static void stop_there(void *arg)
+{
+	(void)arg;
+	holding_stop(rig.h, on_stopped, NULL);
+}
+
+static void stop_begins(void)
+{
+	(void)sem_init(&stopped, 0, 0);
+	rig_call(&rig, stop_there, NULL);
+}
+
+static bool posted(sem_t *sem)
+{
+	int n;
+
+	assert_int_equal(sem_getvalue(sem, &n), 0);
+	return n > 0;
+}
+
+/* Prompt, though nobody answers and no key dies. */
+static void landlord_comes(void)
+{
+	struct rig_landlord landlord;
+	struct holding_status status;
+
+	rig_landlord_start(&landlord, in_dir("file"), landlord_open_close, 0);
+	assert_true(rig_landlord_join(&landlord) < 5 * NS_PER_S);
+	status = rig_wait(&rig, HOLDING_RELEASED, 1);
+	assert_true(status.keys > 0);
+	assert_int_equal(status.grants, 0);
+	assert_true(status.last.closed_ns > 0);
+	assert_int_equal(status.last.fenced_clients, 0);
+}
+
+/* Once the keys can die it is served again as a whole, by a mapping that is reached. */
+static void served_again(void)
+{
+	struct holding_status status;
+	struct lh_grant g;
+	uint64_t word = 1;
+
+	atomic_store(&keeps_keys, false);
+	status = rig_wait(&rig, HOLDING_SERVING, 2);
+	assert_true(status.last.retaken_ns >= status.last.keys_dead_ns);
+	assert_int_equal(status.registered_bytes[0], RIG_BYTES);
+	assert_int_equal(status.backed_bytes, RIG_BYTES);
+	assert_int_equal(atomic_load(&rig.range_seals), 0);
+	g = must_acquire();
+	assert_int_equal(rig_write(&one, g.address, g.rkey, &word, 8), FABRIC_OK);
+}
+
+/* `reclaim` of all of it waits for a client's answer. It gets it with the landlord, and keeps it. */
+static void test_reclaim_that_waits(void **state)
+{
+	struct other o;
+
+	(void)state;
+	up(true, 10000, IWARP_MEMORY_ODP);
+	(void)must_acquire();
+	atomic_store(&keeps_keys, true);
+	reclaim(&o, 0, 0, 60 * NS_PER_S);
+	assert_int_equal(rig_wait(&rig, HOLDING_RECALLING, 1).grants, 1);
+	assert_false(posted(&o.proven));
+	landlord_comes();
+	rig_wait_sem(&o.proven);
+	assert_true(o.keys_alive);
+	/* The keys go first, and it is his still. */
+	atomic_store(&keeps_keys, false);
+	while (rig_status(&rig).keys > 0)
+		(void)usleep(1000);
+	(void)usleep(100000);
+	assert_int_equal(rig_status(&rig).state, HOLDING_RELEASED);
+	rig_call(&rig, end_reclaims, NULL);
+	served_again();
+	down();
+}
+
+/* The same, and his time is over before the keys are dead. */
+static void test_reclaim_is_over_first(void **state)
+{
+	struct other o;
+
+	(void)state;
+	up(true, 10000, IWARP_MEMORY_ODP);
+	(void)must_acquire();
+	atomic_store(&keeps_keys, true);
+	reclaim(&o, 0, 0, 0);
+	(void)rig_wait(&rig, HOLDING_RECALLING, 1);
+	landlord_comes();
+	rig_wait_sem(&o.proven);
+	(void)usleep(100000);
+	assert_int_equal(rig_status(&rig).state, HOLDING_RELEASED);
+	served_again();
+	down();
+}
+
+/* He who comes when the landlord has it already, and the keys are alive, has it at once, too. */
+static void test_reclaim_behind(void **state)
+{
+	struct other whole, part;
+
+	(void)state;
+	up(true, 10000, IWARP_MEMORY_ODP);
+	(void)must_acquire();
+	atomic_store(&keeps_keys, true);
+	landlord_comes();
+	reclaim(&whole, 0, 0, 60 * NS_PER_S);
+	want(&part, 0, MIB(1), false);
+	rig_wait_sem(&whole.proven);
+	rig_wait_sem(&part.proven);
+	assert_true(whole.keys_alive && part.keys_alive);
+	rig_call(&rig, end_there, &part);
+	rig_wait_sem(&part.ended);
+	rig_call(&rig, end_reclaims, NULL);
+	served_again();
+	down();
+}
+
+/* One range was had before, with the keys over it; of another a client and old keys are in the way. */
+static void test_ranges(void **state)
+{
+	struct other had, waits, dying;
+	uint64_t registered;
+
+	(void)state;
+	up(true, 10000, IWARP_MEMORY_ODP);
+	(void)must_acquire();
+	want(&had, RIG_BYTES - MIB(2), MIB(1), false);
+	rig_wait_sem(&had.proven);
+	registered = rig_status(&rig).registered_bytes[0];
+	assert_int_equal(registered, RIG_BYTES - MIB(1));
+	atomic_store(&keeps_keys, true);
+	want(&dying, RIG_BYTES - MIB(4), MIB(1), false);
+	want(&waits, MIB(1), MIB(1), false);
+	(void)usleep(100000);
+	assert_false(posted(&waits.proven) || posted(&dying.proven));
+	landlord_comes();
+	rig_wait_sem(&waits.proven);
+	rig_wait_sem(&dying.proven);
+	rig_call(&rig, end_there, &waits);
+	rig_wait_sem(&waits.ended);
+	rig_call(&rig, end_there, &had);
+	rig_wait_sem(&had.ended);
+	/* One is not over: what is served again lacks it. */
+	atomic_store(&keeps_keys, false);
+	registered = rig_wait(&rig, HOLDING_SERVING, 2).registered_bytes[0];
+	assert_int_equal(registered, RIG_BYTES - MIB(1));
+	rig_call(&rig, end_there, &dying);
+	rig_wait_sem(&dying.ended);
+	served_again();
+	down();
+}
+
+/* A host's command beside another's grant: only that is wanted back. */
+static void test_grants_only(void **state)
+{
+	struct other o;
+
+	(void)state;
+	up(true, 10000, IWARP_MEMORY_ODP);
+	(void)must_acquire();
+	atomic_store(&keeps_keys, true);
+	want(&o, 0, KIB(64), true);
+	(void)usleep(50000);
+	assert_false(posted(&o.proven));
+	landlord_comes();
+	rig_wait_sem(&o.proven);
+	rig_call(&rig, end_there, &o);
+	rig_wait_sem(&o.ended);
+	served_again();
+	down();
+}
+
+/* The end of the export: with a reclaim that has it, and one that waits, and before all that. */
+static void test_stop_of_reclaimed(void **state)
+{
+	(void)state;
+	for (unsigned int i = 0; i < 3; i++) {
+		struct other whole, part;
+		struct rig_landlord landlord;
+
+		up(true, 10000, IWARP_MEMORY_ODP);
+		(void)must_acquire();
+		if (i < 2)
+			reclaim(&part, RIG_BYTES - MIB(2), MIB(1), 60 * NS_PER_S);
+		if (i == 0)
+			rig_wait_sem(&part.proven);
+		atomic_store(&keeps_keys, true);
+		if (i == 1)
+			reclaim(&whole, 0, 0, HOLDING_RECLAIM_TILL_STOP);
+		if (i < 2) {
+			landlord_comes();
+			atomic_store(&keeps_keys, false);
+			down();
+			continue;
+		}
+		/* He comes when it is just being stopped, which waits for the client. */
+		stop_begins();
+		rig_landlord_start(&landlord, in_dir("file"), landlord_open_close, 0);
+		assert_true(rig_landlord_join(&landlord) < 5 * NS_PER_S);
+		(void)usleep(50000);
+		assert_false(posted(&stopped));
+		assert_true(rig_status(&rig).keys > 0);
+		atomic_store(&keeps_keys, false);
+		rig_wait_sem(&stopped);
+		assert_int_equal(rig_status(&rig).state, HOLDING_OFFLINE);
+		assert_int_equal(rig_status(&rig).keys, 0);
+		down();
+	}
+}
+
 /* Asked for in vain: the landlord waits for who has a key, as ever, and people are told. */
 static void in_vain(bool real, enum iwarp_memory memory, const char *why)
 {
@@ -250,6 +559,12 @@ static int run_group(const char *where)
 		leaks_test(test_our_own_work_is_drained),
 		leaks_test(test_stop_meanwhile),
 		leaks_test(test_again_and_again),
+		leaks_test(test_reclaim_that_waits),
+		leaks_test(test_reclaim_is_over_first),
+		leaks_test(test_reclaim_behind),
+		leaks_test(test_ranges),
+		leaks_test(test_grants_only),
+		leaks_test(test_stop_of_reclaimed),
 		leaks_test(test_in_vain),
 	};
 
