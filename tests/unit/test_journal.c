@@ -204,6 +204,43 @@ static void test_writes(void **state)
 	free(bytes);
 }
 
+/* Of a mapping that was closed for a landlord (odp_release = at-once) block commands go on. */
+static void test_closed(void **state)
+{
+	struct export_config config = journaled();
+	uint8_t bytes[LENGTH], is[LENGTH];
+	struct export *e;
+	struct view *view;
+	bool unread;
+
+	(void)state;
+	make_file("a", SIZE);
+	put(AT, OLD, LENGTH);
+	config.closable = true;
+	e = must_open(&config);
+	assert_int_equal(export_atomic_bytes(e), EXPORT_ATOMIC_BYTES);
+	view = must_view(e);
+	assert_int_equal(view_close(view), 0);
+	memset(bytes, NEW, sizeof(bytes));
+	/* Over bytes, and half over a hole, which the journal fills first. */
+	assert_int_equal(view_copy_in(view, AT, bytes, LBA), 0);
+	assert_int_equal(view_copy_in(view, AT + LENGTH - LBA, bytes, 3 * LBA), 0);
+	assert_int_equal(view_copy(view, AT, 0, PAGE, &unread), 0);
+	assert_int_equal(view_zero(view, AT + LBA, LBA), 0);
+	assert_int_equal(view_copy_out(view, AT, is, LBA), 0);
+	assert_memory_equal(is, bytes, LBA);
+	assert_int_equal(live_records(), 0);
+	view_free(view);
+	export_close(e);
+	assert_true(all_are(AT, NEW, LBA));
+	assert_true(all_are(AT + LBA, 0, LBA));
+	assert_true(all_are(AT + 2 * LBA, OLD, LENGTH - 3 * LBA));
+	assert_true(all_are(AT + LENGTH - LBA, NEW, 3 * LBA));
+	assert_true(all_are(AT + LENGTH + 2 * LBA, 0, LBA));
+	assert_true(all_are(0, NEW, LBA));
+	assert_true(all_are(LBA, OLD, PAGE - LBA));
+}
+
 #define THREADS 8
 #define WRITES	40
 
@@ -570,15 +607,15 @@ static void test_broken(void **state)
 static int run(const char *where)
 {
 	const struct CMUnitTest tests[] = {
-		leaks_test(test_writes),	  leaks_test(test_many_at_once),
-		leaks_test(test_full_waits),	  leaks_test(test_torn),
-		leaks_test(test_not_begun),	  leaks_test(test_over_holes),
-		leaks_test(test_torn_record),	  leaks_test(test_torn_again),
-		leaks_test(test_written_since),	  leaks_test(test_put_back),
-		leaks_test(test_truncated_since), leaks_test(test_punched_since),
-		leaks_test(test_replaced),	  leaks_test(test_turned_off),
-		leaks_test(test_refused),	  leaks_test(test_refused_start),
-		leaks_test(test_broken),
+		leaks_test(test_writes),	leaks_test(test_many_at_once),
+		leaks_test(test_closed),	leaks_test(test_full_waits),
+		leaks_test(test_torn),		leaks_test(test_not_begun),
+		leaks_test(test_over_holes),	leaks_test(test_torn_record),
+		leaks_test(test_torn_again),	leaks_test(test_written_since),
+		leaks_test(test_put_back),	leaks_test(test_truncated_since),
+		leaks_test(test_punched_since), leaks_test(test_replaced),
+		leaks_test(test_turned_off),	leaks_test(test_refused),
+		leaks_test(test_refused_start), leaks_test(test_broken),
 	};
 	const struct CMUnitTest others[] = {leaks_test(test_no_page_cache)};
 	struct export *e;
