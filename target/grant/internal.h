@@ -300,7 +300,8 @@ struct holding {
 	struct work bury_work;
 	struct region *bury_region;
 	int bury_err;
-	struct holding_range *bury_range; /* whose slices are withdrawn; NULL: it is a burial */
+	/* Whose slices are withdrawn: it may be over before they are. Empty: it is a burial. */
+	struct export_range bury_range;
 	unsigned int bury_failures, burials;
 	struct loop_timer bury_timer;
 

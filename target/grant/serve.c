@@ -154,10 +154,10 @@ static void bury_again(struct loop_timer *timer)
 static void shrink_run(struct work *work)
 {
 	struct holding *h = container_of(work, struct holding, bury_work);
-	const struct holding_range *r = h->bury_range;
+	const struct export_range *r = &h->bury_range;
 
-	h->bury_err = r ? region_withdraw(h->bury_region, r->offset, r->end - r->offset)
-			: region_shrink(h->bury_region);
+	h->bury_err = r->length > 0 ? region_withdraw(h->bury_region, r->offset, r->length)
+				    : region_shrink(h->bury_region);
 }
 
 static void shrink_done(struct work *work)
@@ -165,7 +165,6 @@ static void shrink_done(struct work *work)
 	struct holding *h = container_of(work, struct holding, bury_work);
 
 	h->bury_busy = false;
-	h->bury_range = NULL;
 	if (h->bury_err >= 0) {
 		h->bury_failures = 0;
 		serve_bury(h);
@@ -183,11 +182,15 @@ static void shrink_done(struct work *work)
 		       now_ns() + backoff_ns(h->bury_failures, RETRY_MAX_NS));
 }
 
-static void submit(struct holding *h, struct region *region, struct holding_range *r, bool urgent)
+static void submit(struct holding *h, struct region *region, const struct holding_range *r,
+		   bool urgent)
 {
 	h->bury_busy = true;
 	h->bury_region = region;
-	h->bury_range = r;
+	h->bury_range = (struct export_range){0};
+	if (r)
+		h->bury_range =
+			(struct export_range){.offset = r->offset, .length = r->end - r->offset};
 	h->bury_timer.fn = bury_again;
 	pool_submit(h->env->registrar, &h->bury_work, urgent ? POOL_URGENT : POOL_NORMAL,
 		    shrink_run, shrink_done, h->env->control);

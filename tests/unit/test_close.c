@@ -21,7 +21,8 @@ static const unsigned int read_write = LH_GRANT_READ | LH_GRANT_WRITE;
 /* ---- an adapter that lets go of closed memory, and is slow to forget keys ----------------------- */
 
 static bool lets_go;
-static atomic_bool keeps_keys;
+static atomic_bool keeps_keys, hangs;
+static atomic_uint hanging;
 
 int __real_region_probe(struct fabric_device *dev, const struct export *e,
 			enum region_choice choice, struct region_probe *result,
@@ -50,6 +51,10 @@ int __wrap_fabric_mr_dereg(struct fabric_mr *mr);
 
 int __wrap_fabric_mr_dereg(struct fabric_mr *mr)
 {
+	atomic_fetch_add(&hanging, 1);
+	while (atomic_load(&hangs))
+		(void)usleep(1000);
+	atomic_fetch_sub(&hanging, 1);
 	return atomic_load(&keeps_keys) ? -EBUSY : __real_fabric_mr_dereg(mr);
 }
 
@@ -305,6 +310,27 @@ static void end_reclaims(void *arg)
 	(void)holding_reclaim_end(rig.h);
 }
 
+static void on_released(void *arg, const struct grant_answer *answer)
+{
+	(void)arg;
+	(void)answer;
+}
+
+static void release_there(void *arg)
+{
+	const struct lh_grant *g = arg;
+	const struct grant_give_back back = {
+		.offset = g->offset, .length = g->length, .generation = 1};
+
+	grant_release(rig.h, one.grants, &back, on_released, NULL);
+}
+
+/* The client gives it back, and is answered some day. */
+static void release_begins(struct lh_grant *g)
+{
+	rig_call(&rig, release_there, g);
+}
+
 static sem_t stopped;
 
 static void on_stopped(void *arg)
@@ -467,6 +493,41 @@ static void test_ranges(void **state)
 	down();
 }
 
+/* The registrar hangs in another key's end, and comes to a range's when that is forgotten. */
+static void test_range_is_over_first(void **state)
+{
+	struct other *o = malloc(sizeof(*o));
+	struct lh_grant g;
+
+	(void)state;
+	assert_non_null(o);
+	up(true, 10000, IWARP_MEMORY_ODP);
+	g = must_acquire();
+	atomic_store(&rig.hold_drain, true);
+	atomic_store(&rig.hold_publish, true); /* what was served before is used still */
+	want(o, RIG_BYTES - MIB(2), MIB(1), false);
+	while (atomic_load(&rig.drains) == 0)
+		(void)usleep(1000);
+	atomic_store(&hangs, true);
+	release_begins(&g);
+	while (atomic_load(&hanging) == 0)
+		(void)usleep(1000);
+	/* Its slices are to go now, behind that. */
+	rig_release_quiesce(&rig);
+	(void)usleep(50000);
+	assert_false(posted(&o->proven));
+	landlord_comes();
+	rig_wait_sem(&o->proven);
+	rig_call(&rig, end_there, o);
+	rig_wait_sem(&o->ended);
+	free(o);
+	assert_int_equal(rig_status(&rig).state, HOLDING_RELEASED);
+	atomic_store(&hangs, false);
+	rig_release_publish(&rig);
+	served_again();
+	down();
+}
+
 /* A host's command beside another's grant: only that is wanted back. */
 static void test_grants_only(void **state)
 {
@@ -555,17 +616,12 @@ static void test_in_vain(void **state)
 static int run_group(const char *where)
 {
 	const struct CMUnitTest tests[] = {
-		leaks_test(test_nobody_is_waited_for),
-		leaks_test(test_our_own_work_is_drained),
-		leaks_test(test_stop_meanwhile),
-		leaks_test(test_again_and_again),
-		leaks_test(test_reclaim_that_waits),
-		leaks_test(test_reclaim_is_over_first),
-		leaks_test(test_reclaim_behind),
-		leaks_test(test_ranges),
-		leaks_test(test_grants_only),
-		leaks_test(test_stop_of_reclaimed),
-		leaks_test(test_in_vain),
+		leaks_test(test_nobody_is_waited_for), leaks_test(test_our_own_work_is_drained),
+		leaks_test(test_stop_meanwhile),       leaks_test(test_again_and_again),
+		leaks_test(test_reclaim_that_waits),   leaks_test(test_reclaim_is_over_first),
+		leaks_test(test_reclaim_behind),       leaks_test(test_ranges),
+		leaks_test(test_range_is_over_first),  leaks_test(test_grants_only),
+		leaks_test(test_stop_of_reclaimed),    leaks_test(test_in_vain),
 	};
 
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);
