@@ -14,10 +14,14 @@
 #include "grant/internal.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "util/counter.h"
 #include "util/log.h"
+
+#define STUCK_DEADLINES 2  /* no key died for so long: it is told … */
+#define STUCK_ENDS	10 /* … and after so many of these a stop ends the process */
 
 DEFINE_COUNTER(recalls_at_once, "recalls_at_once",
 	       "Recalls in which the file system did not wait for keys to die");
@@ -148,11 +152,65 @@ void close_begin(struct holding *h)
 	close_next(h);
 }
 
+/* ---- keys that do not die --------------------------------------------------------------------- */
+
+/* Whatever there is to be killed, one by one. */
+static uint64_t keys_to_die(const struct holding *h)
+{
+	return h->nr_grants + h->nr_slabs + region_keys_alive(h->current->view);
+}
+
+static void set_timer(struct holding *h)
+{
+	loop_timer_set(h->env->control, &h->closing.timer,
+		       now_ns() + (uint64_t)STUCK_DEADLINES * h->env->deadline_ms * NS_PER_MS);
+}
+
+/* Nobody waits for the file, so it is no matter for the process; but who ends the export waits. */
+static void on_timer(struct loop_timer *timer)
+{
+	struct holding *h = container_of(timer, struct holding, closing.timer);
+	struct closing *c = &h->closing;
+	const uint64_t left = keys_to_die(h);
+
+	c->stuck = left == c->left ? c->stuck + 1 : 0;
+	c->left = left;
+	if (c->stuck == 1) {
+		unsigned int keys = region_keys_alive(h->current->view);
+
+		log_error("%s: %u keys of generation %u do not die; they reach nothing, but it is "
+			  "not %s before they have",
+			  h->config.export.name, keys, h->generation,
+			  h->stopped ? "stopped" : "served again");
+		holding_why(h, "released; %u keys do not die: see the log", keys);
+	}
+	if (h->stopped && c->stuck >= STUCK_ENDS) {
+		log_error("%s: its keys still do not die: ending the process, so that the kernel "
+			  "destroys them",
+			  h->config.export.name);
+		abort();
+	}
+	set_timer(h);
+}
+
 void close_released(struct holding *h)
 {
+	struct closing *c = &h->closing;
+
+	if (c->closed) {
+		c->left = keys_to_die(h);
+		c->stuck = 0;
+		c->timer.fn = on_timer;
+		set_timer(h);
+	}
 	if (close_going_on(h))
 		return;
-	h->closing.wanted = h->closing.failed = false;
+	c->wanted = c->failed = false;
+}
+
+void close_stopped(struct holding *h)
+{
+	h->closing.stuck = 0;
 }
 
 void close_check(struct holding *h)
@@ -164,8 +222,11 @@ void close_check(struct holding *h)
 		return;
 	if (c->closed) {
 		c->closed = false;
+		loop_timer_cancel(h->env->control, &c->timer);
 		h->timeline.keys_dead_ns = now_ns();
 		close_released(h);
+		if (c->stuck > 0 && !h->stopped)
+			holding_why_released(h);
 	}
 	retake = c->retake;
 	c->retake = false;

@@ -414,6 +414,16 @@ static void check_proof(const struct holding *h)
 	}
 }
 
+void holding_why_released(struct holding *h)
+{
+	if (h->kept > 0)
+		holding_why(h, "released: `leasehold reclaim` holds it");
+	else
+		holding_why(h, "released; waiting until %s",
+			    h->config.tenure == TENURE_WATCH ? "what waited for the file has ended"
+							     : "nobody else has the file open");
+}
+
 static void release_tenure(struct holding *h)
 {
 	uint64_t unlocked_ns;
@@ -441,13 +451,7 @@ static void release_tenure(struct holding *h)
 			   h->generation,
 			   (unsigned long long)(h->timeline.unlocked_ns - h->timeline.seen_ns) /
 				   NS_PER_US);
-		if (h->kept > 0)
-			holding_why(h, "released: `leasehold reclaim` holds it");
-		else
-			holding_why(h, "released; waiting until %s",
-				    h->config.tenure == TENURE_WATCH
-					    ? "what waited for the file has ended"
-					    : "nobody else has the file open");
+		holding_why_released(h);
 	}
 	h->state = HOLDING_RELEASED;
 	if (was_served) {
@@ -644,8 +648,10 @@ static void carry_out(struct holding *h, const struct recall_actions *actions)
 		make_generation(h);
 	if (mask & RECALL_DO_PUBLISH)
 		publish(h);
-	if (mask & RECALL_DO_STOPPED)
+	if (mask & RECALL_DO_STOPPED) {
 		h->stopped = true;
+		close_stopped(h);
+	}
 	if (mask & RECALL_DO_TIMER)
 		loop_timer_set(env->control, &h->timer, actions->wake_ns);
 	if (mask & RECALL_DO_CANCEL) {

@@ -197,6 +197,10 @@ struct closing {
 	bool told;   /* the log says why it is not done */
 	struct work work;
 	int err;
+	/* While it is closed and the tenure released. */
+	struct loop_timer timer;
+	uint64_t left;	    /* keys, when it went off last */
+	unsigned int stuck; /* times that none had died since */
 };
 
 /* ---- the file's place ------------------------------------------------------------------------ */
@@ -390,6 +394,8 @@ struct holding {
 /* holding.c */
 void holding_event(struct holding *h, enum recall_event event);
 void holding_why(struct holding *h, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/** It is released, and why it is not taken again yet. */
+void holding_why_released(struct holding *h);
 /** Another view is served, of the same generation: says what it is. */
 void holding_describe(struct holding *h);
 /** The file was found shorter: what is served now ends there. */
@@ -573,6 +579,8 @@ bool close_going_on(const struct holding *h);
 void close_check(struct holding *h);
 /** The tenure is released. */
 void close_released(struct holding *h);
+/** The machine has come to its end: what is left is to end, too. */
+void close_stopped(struct holding *h);
 /** Another generation is served. */
 void close_published(struct holding *h);
 /** A sentence, if it is asked for and not in force. */

@@ -9,7 +9,10 @@
 #include "grant_rig.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "fabric/fabric_ops.h"
 
@@ -219,6 +222,67 @@ static void test_again_and_again(void **state)
 	assert_int_equal(status.recalls, 10);
 	assert_int_equal(status.last.fenced_clients, 0);
 	down();
+}
+
+/* It is told, and ends when they are dead. */
+static void test_keys_that_do_not_die(void **state)
+{
+	struct rig_landlord landlord;
+	uint64_t end;
+
+	(void)state;
+	up(true, 50, IWARP_MEMORY_ODP);
+	(void)must_acquire();
+	atomic_store(&keeps_keys, true);
+	rig_landlord_start(&landlord, in_dir("file"), landlord_open_close, 0);
+	(void)rig_landlord_join(&landlord);
+	end = now_ns() + 5 * NS_PER_S;
+	while (!strstr(rig_status(&rig).why, "2 keys do not die") && now_ns() < end)
+		(void)usleep(1000);
+	assert_true(now_ns() < end);
+	/* Nobody waits: it is no reason to end. */
+	(void)usleep(1200000);
+	assert_int_equal(rig_status(&rig).state, HOLDING_RELEASED);
+	atomic_store(&keeps_keys, false);
+	(void)rig_wait(&rig, HOLDING_SERVING, 2);
+	assert_null(strstr(rig_status(&rig).why, "die"));
+	down();
+}
+
+/* In a process of its own. */
+static void stop_with_keys_that_do_not_die(void)
+{
+	struct rig_landlord landlord;
+
+	up(true, 50, IWARP_MEMORY_ODP);
+	atomic_store(&keeps_keys, true);
+	rig_landlord_start(&landlord, in_dir("file"), landlord_open_close, 0);
+	(void)rig_landlord_join(&landlord);
+	(void)rig_wait(&rig, HOLDING_RELEASED, 1);
+	rig_stop(&rig);
+}
+
+/* What ends the export cannot wait for ever. */
+static void test_stop_ends(void **state)
+{
+	const uint64_t began_ns = now_ns();
+	const struct rlimit no_core = {0};
+	int status;
+	pid_t pid;
+
+	(void)state;
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		(void)setrlimit(RLIMIT_CORE, &no_core);
+		(void)signal(SIGABRT, SIG_DFL); /* cmocka's */
+		stop_with_keys_that_do_not_die();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGABRT);
+	assert_true(now_ns() - began_ns > NS_PER_S);
 }
 
 /* ---- what else is wanted back ------------------------------------------------------------------ */
@@ -618,6 +682,7 @@ static int run_group(const char *where)
 	const struct CMUnitTest tests[] = {
 		leaks_test(test_nobody_is_waited_for), leaks_test(test_our_own_work_is_drained),
 		leaks_test(test_stop_meanwhile),       leaks_test(test_again_and_again),
+		leaks_test(test_keys_that_do_not_die), leaks_test(test_stop_ends),
 		leaks_test(test_reclaim_that_waits),   leaks_test(test_reclaim_is_over_first),
 		leaks_test(test_reclaim_behind),       leaks_test(test_ranges),
 		leaks_test(test_range_is_over_first),  leaks_test(test_grants_only),
