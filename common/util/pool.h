@@ -25,7 +25,10 @@ void pool_free(struct pool *pool);
 
 enum pool_urgency {
 	POOL_NORMAL,
-	POOL_URGENT, /* before everything normal that has not started: a recall's work */
+	POOL_URGENT, /* before everything else that has not started: a recall's work */
+	/* What may take long, in turn with what is normal. One thread never does it, where there are several:
+	 * so what is urgent, or normal, does not wait for all of them. */
+	POOL_BULK,
 };
 
 /** Any thread; never fails. The struct must stay alive until done was called. */

@@ -67,6 +67,13 @@ static void run_at_gate(struct work *work)
 	(void)sem_wait(&gate);
 }
 
+static void *open_gate(void *arg)
+{
+	usleep(20000);
+	(void)sem_post(&gate);
+	return arg;
+}
+
 static void job_done(struct work *work)
 {
 	struct job *job = container_of(work, struct job, work);
@@ -136,6 +143,71 @@ static void test_hurry(void **state)
 	pool_free(pool);
 }
 
+/* One thread never does bulk work; what is normal and what is bulk take turns elsewhere. */
+static void test_bulk(void **state)
+{
+	(void)state;
+	assert_int_equal(pool_new("three", 3, &pool), 0);
+	for (int i = 0; i < 10; i++)
+		pool_submit(pool, &jobs[i].work, POOL_BULK, run_at_gate, job_done, loop);
+	(void)sem_wait(&running);
+	(void)sem_wait(&running);
+	for (int i = 10; i < 20; i++)
+		pool_submit(pool, &jobs[i].work, i % 2 ? POOL_URGENT : POOL_NORMAL, run_in_order,
+			    job_done, loop);
+	wait_done(10);
+	assert_int_not_equal(sem_trywait(&running), 0);
+	/* Somebody waits for the last one, and for none of the others. */
+	pool_hurry(pool, &jobs[9].work);
+	(void)sem_wait(&running);
+	assert_true(jobs[9].ran && !jobs[8].ran);
+	for (int i = 0; i < 10; i++)
+		(void)sem_post(&gate);
+	wait_done(20);
+	pool_free(pool);
+}
+
+static void test_turns(void **state)
+{
+	static const int expected[] = {9, 5, 1, 6, 2, 7, 3, 8, 4};
+
+	(void)state;
+	assert_int_equal(pool_new("one", 1, &pool), 0);
+	pool_submit(pool, &jobs[0].work, POOL_NORMAL, run_at_gate, job_done, loop);
+	(void)sem_wait(&running);
+	for (int i = 1; i <= 9; i++)
+		pool_submit(pool, &jobs[i].work,
+			    i == 9  ? POOL_URGENT
+			    : i > 4 ? POOL_BULK
+				    : POOL_NORMAL,
+			    run_in_order, job_done, loop);
+	(void)sem_post(&gate);
+	wait_done(10);
+	assert_int_equal(n_ran, 9);
+	assert_memory_equal(ran, expected, sizeof(expected));
+	pool_free(pool);
+}
+
+/* The end comes while more of it waits than may be done at once. */
+static void test_free_runs_bulk(void **state)
+{
+	pthread_t opener;
+
+	(void)state;
+	assert_int_equal(pool_new("two", 2, &pool), 0);
+	for (int i = 0; i < WORKS; i++)
+		pool_submit(pool, &jobs[i].work, POOL_BULK, i ? run_in_order : run_at_gate,
+			    job_done, loop);
+	(void)sem_wait(&running);
+	assert_int_equal(pthread_create(&opener, NULL, open_gate, NULL), 0);
+	pool_free(pool);
+	(void)pthread_join(opener, NULL);
+	assert_int_equal(n_ran, WORKS - 1);
+	for (int i = 1; i < WORKS; i++)
+		assert_int_equal(ran[i - 1], i);
+	wait_done(WORKS);
+}
+
 /* Two jobs that wait for each other's start: only two threads get through. */
 static void test_in_parallel(void **state)
 {
@@ -198,13 +270,6 @@ static void run_submits_more(struct work *work)
 {
 	run_at_gate(work);
 	pool_submit(pool, &jobs[1].work, POOL_NORMAL, run_job, job_done, loop);
-}
-
-static void *open_gate(void *arg)
-{
-	usleep(20000);
-	(void)sem_post(&gate);
-	return arg;
 }
 
 /* Work that submits work while pool_free() waits for it. */
@@ -311,6 +376,9 @@ int main(void)
 		pool_test(test_replies),
 		pool_test(test_urgent_first),
 		pool_test(test_hurry),
+		pool_test(test_bulk),
+		pool_test(test_turns),
+		pool_test(test_free_runs_bulk),
 		pool_test(test_in_parallel),
 		pool_test(test_submit_again_from_done),
 		pool_test(test_free_runs_the_rest),
