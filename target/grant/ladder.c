@@ -436,7 +436,7 @@ static void submit(struct holding *h)
 
 	l->busy = true;
 	l->export = holding_file(h);
-	pool_submit(h->env->workers, &l->work, POOL_NORMAL, test_run, test_done, h->env->control);
+	pool_submit(h->env->workers, &l->work, POOL_BULK, test_run, test_done, h->env->control);
 }
 
 /* ---- from above ------------------------------------------------------------------------------- */

@@ -155,7 +155,7 @@ static void on_timer(struct loop_timer *timer)
 	h->look.comparing = is_quiet(h) && !h->no_leases && !export_by_mapping_only(h->look.export);
 	if (!h->look.compared)
 		h->look.kept = UINT64_MAX;
-	pool_submit(h->env->workers, &h->look.work, POOL_NORMAL, look_run, look_done,
+	pool_submit(h->env->workers, &h->look.work, POOL_BULK, look_run, look_done,
 		    h->env->control);
 }
 

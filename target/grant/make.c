@@ -147,7 +147,7 @@ void make_open(struct holding *h)
 	assert(!h->work_busy);
 	h->work_busy = true;
 	ladder_start(h);
-	pool_submit(h->env->workers, &h->work, POOL_NORMAL, open_run, open_done, h->env->control);
+	pool_submit(h->env->workers, &h->work, POOL_BULK, open_run, open_done, h->env->control);
 }
 
 /* Touches the export that nobody else knows any more, and its tenure. */
@@ -660,6 +660,14 @@ static void view_done(struct work *work)
 		make_regions(h);
 }
 
+/* A landlord waits for the first; hosts for a hole that is made by a look at what is known. */
+static enum pool_urgency urgency_of(enum making kind)
+{
+	if (kind == MAKE_NARROW)
+		return POOL_URGENT;
+	return kind == MAKE_PUNCH ? POOL_NORMAL : POOL_BULK;
+}
+
 static void make_begin(struct holding *h, enum making kind)
 {
 	struct make *make = &h->make;
@@ -679,7 +687,7 @@ static void make_begin(struct holding *h, enum making kind)
 		return;
 	}
 	make->next->left_out = make->serial;
-	pool_submit(h->env->workers, &make->work, POOL_NORMAL, view_run, view_done,
+	pool_submit(h->env->workers, &make->work, urgency_of(kind), view_run, view_done,
 		    h->env->control);
 }
 

@@ -251,6 +251,8 @@ void punch_recalled(struct holding *h)
 {
 	if (h->punch.step == PUNCH_BURYING)
 		put_back(h);
+	else if (h->punch.step == PUNCH_FILE)
+		pool_hurry(h->env->workers, &h->punch.work);
 }
 
 /* ---- views and regions ----------------------------------------------------------------------- */

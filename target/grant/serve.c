@@ -140,7 +140,7 @@ static void free_dead(struct holding *h)
 			continue;
 		list_del(&s->link);
 		h->burials++;
-		pool_submit(h->env->workers, &s->bury_work, POOL_NORMAL, free_run, free_done,
+		pool_submit(h->env->workers, &s->bury_work, POOL_BULK, free_run, free_done,
 			    h->env->control);
 	}
 }

@@ -25,7 +25,8 @@ static_assert(DQ_RECEIVES + DQ_SENDS + DQ_BINDS == DIRECT_QUEUE_COMPLETIONS,
 	      "room for completions");
 #define MSG_STRIDE	   ((size_t)align_up(LH_MSG_MAX_BYTES, 64))
 #define SEND_STRIDE	   ((size_t)align_up(sizeof(struct lh_msg_recall), 64))
-#define COMMIT_SLICE_BYTES MIB(1) /* of a Commit, between two looks whether it is to stop */
+#define COMMIT_SLICE_BYTES MIB(1)  /* of a Commit, between two looks whether it is to stop … */
+#define COMMIT_TURN_BYTES  MIB(16) /* … and till others have their turn */
 #define CREDIT_AFTER	   (LH_MSG_DEFAULT_CREDITS / 2) /* owed without anything to carry them */
 
 static_assert(LH_MSG_MAX_BYTES <= 4096, "a message is small");
@@ -50,6 +51,9 @@ struct dq_message {
 	struct ns_use *use;
 	struct ns_commit at_work;
 	struct work work;
+	bool working;	    /* a worker has it, or is to get it */
+	uint32_t range;	    /* that is persisted next, … */
+	uint64_t persisted; /* … of which so much has been */
 	int err;
 	uint16_t status;
 };
@@ -107,8 +111,9 @@ struct direct_queue {
 	struct list waiting_binds; /* struct grant_bind */
 	struct list answers;	   /* dq_message that wait for a credit */
 	struct list tells;
-	unsigned int credits; /* messages the client can take */
-	unsigned int owed;    /* receives posted again and not told */
+	uint64_t hurry_until_ns; /* a landlord waits for the client's answer */
+	unsigned int credits;	 /* messages the client can take */
+	unsigned int owed;	 /* receives posted again and not told */
 	bool hello;
 };
 
@@ -487,23 +492,35 @@ void direct_queue_bind(struct direct_queue *dq, struct grant_bind *bind,
 
 /* ---- Commit ----------------------------------------------------------------------------------- */
 
-/* In slices: a landlord waits for one of them at most, once what is committed is sealed (-ECANCELED). */
-static int persist_ranges(const struct dq_message *message)
+/*
+ * In slices: a landlord waits for one of them at most, once what is committed is sealed (-ECANCELED). 1: so
+ * much was persisted, and there is more.
+ */
+static int persist_ranges(struct dq_message *message, uint64_t most)
 {
 	const struct view *view = message->use->serving->view;
-	int err = 0;
 
-	for (uint32_t i = 0; err == 0 && i < message->m.count; i++) {
-		const uint64_t offset = le64toh(message->m.ranges[i].offset);
-		const uint64_t length = le64toh(message->m.ranges[i].length);
+	while (message->range < message->m.count) {
+		const struct lh_commit_range *range = &message->m.ranges[message->range];
+		const uint64_t left = le64toh(range->length) - message->persisted;
+		const uint64_t n = min_u64(COMMIT_SLICE_BYTES, left);
+		int err;
 
-		for (uint64_t at = 0; err == 0 && at < length; at += COMMIT_SLICE_BYTES)
-			err = atomic_load_explicit(&message->at_work.stop, memory_order_relaxed)
-				      ? -ECANCELED
-				      : view_persist(view, offset + at,
-						     min_u64(COMMIT_SLICE_BYTES, length - at));
+		if (n > most)
+			return 1;
+		if (atomic_load_explicit(&message->at_work.stop, memory_order_relaxed))
+			return -ECANCELED;
+		err = view_persist(view, le64toh(range->offset) + message->persisted, n);
+		if (err)
+			return err;
+		most -= n;
+		message->persisted += n;
+		if (n == left) {
+			message->range++;
+			message->persisted = 0;
+		}
 	}
-	return err;
+	return 0;
 }
 
 static void answer(struct dq_message *message, uint16_t status)
@@ -535,15 +552,41 @@ static void commit_on_worker(struct work *work)
 {
 	struct dq_message *message = container_of(work, struct dq_message, work);
 
-	message->err = persist_ranges(message);
+	message->err = persist_ranges(message, COMMIT_TURN_BYTES);
+}
+
+static void commit_back(struct work *work);
+
+static void commit_work(struct dq_message *message)
+{
+	const struct direct_queue *dq = message->dq;
+	const bool hurry = now_ns() < dq->hurry_until_ns;
+
+	pool_submit(dq->q.target->env.workers, &message->work, hurry ? POOL_URGENT : POOL_NORMAL,
+		    commit_on_worker, commit_back, dq->q.nr->loop);
 }
 
 static void commit_back(struct work *work)
 {
 	struct dq_message *message = container_of(work, struct dq_message, work);
 
+	if (message->err > 0 && !message->dq->q.failed) {
+		commit_work(message);
+		return;
+	}
+	message->working = false;
 	list_del(&message->at_work.link);
 	commit_finish(message, message->err);
+}
+
+/* The client waits for them before it gives back what it was asked for. */
+static void hurry_commits(struct direct_queue *dq, uint64_t until_ns)
+{
+	dq->hurry_until_ns = max_u64(dq->hurry_until_ns, until_ns);
+	for (unsigned int i = 0; i < DQ_RECEIVES; i++) {
+		if (dq->messages[i].working)
+			pool_hurry(dq->q.target->env.workers, &dq->messages[i].work);
+	}
 }
 
 /* Whether the ranges can be committed now; their sum in *total. */
@@ -611,17 +654,20 @@ static void commit(struct dq_message *message, bool waited)
 	ns_get(use);
 	use->commits++;
 	message->use = use;
+	message->range = 0;
+	message->persisted = 0;
 	atomic_store(&message->at_work.stop, false);
 	dq->q.busy++;
 	if (total <= NVME_REACTOR_COPY_BYTES) {
-		commit_finish(message, persist_ranges(message));
+		commit_finish(message, persist_ranges(message, total));
 		return;
 	}
+	message->working = true;
+	message->at_work.work = &message->work;
 	message->at_work.ranges = message->m.ranges;
 	message->at_work.count = message->m.count;
 	list_push(&use->commit_list, &message->at_work.link);
-	pool_submit(dq->q.target->env.workers, &message->work, POOL_NORMAL, commit_on_worker,
-		    commit_back, dq->q.nr->loop);
+	commit_work(message);
 }
 
 static void commit_again(struct loop_msg *msg)
@@ -707,6 +753,7 @@ static void tell_arrived(struct loop_msg *msg)
 		loop_post(dq->q.target->env.control, msg, tell_over);
 		return;
 	}
+	hurry_commits(dq, tell->deadline_ns);
 	list_push(&dq->tells, &tell->link);
 	kick(dq);
 }

@@ -149,12 +149,13 @@ static void copy_in_here(struct request *r)
 
 static void write_here(struct request *r)
 {
-	/* A journal is for those that may sleep. */
-	if (export_atomic_bytes(r->use->serving->view->export) == 0 && may_copy_here(r)) {
+	/* A journal is for those that may sleep, and is synced twice. */
+	if (export_atomic_bytes(r->use->serving->view->export) > 0)
+		request_on_worker_long(r, copy_on_worker, copied);
+	else if (may_copy_here(r))
 		copy_in_here(r);
-		return;
-	}
-	request_on_worker(r, copy_on_worker, copied);
+	else
+		request_on_worker(r, copy_on_worker, copied);
 }
 
 void fspath_write(struct request *r)

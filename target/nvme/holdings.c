@@ -118,8 +118,10 @@ static void stop_commits(const struct ns_slot *slot, const struct holding_op *op
 		list_for_each (l, &list_entry(ul, struct ns_use, link)->commit_list) {
 			struct ns_commit *c = list_entry(l, struct ns_commit, link);
 
-			if (op->kind == OP_SEAL || commit_touches(c, op))
-				atomic_store(&c->stop, true);
+			if (op->kind != OP_SEAL && !commit_touches(c, op))
+				continue;
+			atomic_store(&c->stop, true);
+			pool_hurry(op->target->env.workers, c->work);
 		}
 	}
 }

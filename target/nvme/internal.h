@@ -61,7 +61,8 @@ struct ns_commit {
 	struct list link;
 	const struct lh_commit_range *ranges;
 	uint32_t count;
-	atomic_bool stop; /* it is sealed: who is at it may give up */
+	struct work *work; /* a worker's */
+	atomic_bool stop;  /* it is sealed: who is at it may give up */
 };
 
 /** One serving on one reactor, as long as anything there uses it. Reactor. */

@@ -264,7 +264,7 @@ void io_begin(struct request *r)
 	if (changes && !io_clear_range(r))
 		return;
 	if (must_commit(r, command))
-		request_on_worker(r, commit_there, committed);
+		request_on_worker_long(r, commit_there, committed);
 	else
 		command->execute(r);
 }

@@ -48,7 +48,7 @@ static void run(struct request *r)
 		end = max_u64(end, s->offset + s->length);
 	}
 	if (io_lock(r, from, end, true) && io_clear_range(r))
-		request_on_worker(r, copy_there, copy_done);
+		request_on_worker_long(r, copy_there, copy_done);
 }
 
 static void sources_ready(struct request *r)

@@ -134,7 +134,7 @@ void io_written(struct request *r, uint16_t status)
 	if (status || !r->range.fua || !export_volatile_cache(r->use->serving->view->export))
 		request_complete(r, status);
 	else
-		request_on_worker(r, flush_on_worker, flushed);
+		request_on_worker_long(r, flush_on_worker, flushed);
 }
 
 void io_flush(struct request *r)
@@ -145,5 +145,5 @@ void io_flush(struct request *r)
 		request_complete(r, NVME_SC_SUCCESS);
 		return;
 	}
-	request_on_worker(r, flush_on_worker, flushed);
+	request_on_worker_long(r, flush_on_worker, flushed);
 }

@@ -22,7 +22,7 @@ static void next_step(struct request *r, void (*there)(struct request *r),
 		      void (*back)(struct request *r), void (*end)(struct request *r))
 {
 	if (r->err == 0 && r->u.steps.done < r->range.length)
-		request_on_worker(r, there, back);
+		request_on_worker_long(r, there, back);
 	else
 		end(r);
 }
@@ -113,7 +113,7 @@ void io_write_zeroes(struct request *r)
 	if (pages.length == r->range.length)
 		io_punch(r, &r->u.punch.range, 1, r->range.fua, punched);
 	else
-		request_on_worker(r, edges_there, edges_back);
+		request_on_worker_long(r, edges_there, edges_back);
 }
 
 /* ---- Verify ----------------------------------------------------------------------------------- */

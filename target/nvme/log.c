@@ -190,7 +190,7 @@ static void measured(struct request *r)
 
 static void fill_smart(struct request *r)
 {
-	request_on_worker(r, measure, measured);
+	request_on_worker_long(r, measure, measured);
 }
 
 /* ---- the exports (control) -------------------------------------------------------------------- */

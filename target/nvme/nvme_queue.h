@@ -327,6 +327,9 @@ const void *request_data(const struct request *r);
 /** Runs `there` on a worker, then `back` on the reactor. */
 void request_on_worker(struct request *r, void (*there)(struct request *r),
 		       void (*back)(struct request *r));
+/** The same of what may take long, as a sync does: never all workers are at it (POOL_BULK). */
+void request_on_worker_long(struct request *r, void (*there)(struct request *r),
+			    void (*back)(struct request *r));
 /** Runs `there` on the control loop; it sees to it that request_from_control() is called once. */
 void request_on_control(struct request *r, void (*there)(struct request *r),
 			void (*back)(struct request *r));

@@ -334,16 +334,28 @@ static void worker_done(struct work *work)
 	come_back(container_of(work, struct request, work));
 }
 
-void request_on_worker(struct request *r, void (*there)(struct request *r),
-		       void (*back)(struct request *r))
+static void on_worker(struct request *r, enum pool_urgency urgency,
+		      void (*there)(struct request *r), void (*back)(struct request *r))
 {
 	struct queue *q = &r->queue->q;
 
 	request_set_state(r, REQUEST_EXECUTING);
 	r->there = there;
 	r->back = back;
-	pool_submit(q->target->env.workers, &r->work, POOL_NORMAL, worker_run, worker_done,
+	pool_submit(q->target->env.workers, &r->work, urgency, worker_run, worker_done,
 		    q->nr->loop);
+}
+
+void request_on_worker(struct request *r, void (*there)(struct request *r),
+		       void (*back)(struct request *r))
+{
+	on_worker(r, POOL_NORMAL, there, back);
+}
+
+void request_on_worker_long(struct request *r, void (*there)(struct request *r),
+			    void (*back)(struct request *r))
+{
+	on_worker(r, POOL_BULK, there, back);
 }
 
 static void control_run(struct loop_msg *msg)

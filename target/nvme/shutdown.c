@@ -87,7 +87,7 @@ static void next(struct controller *c)
 			continue;
 		ns_get(use);
 		s->use = use;
-		pool_submit(c->target->env.workers, &s->work, POOL_NORMAL, flush_run, flush_done,
+		pool_submit(c->target->env.workers, &s->work, POOL_BULK, flush_run, flush_done,
 			    s->queue->q.nr->loop);
 		return;
 	}

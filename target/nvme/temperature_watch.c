@@ -41,7 +41,7 @@ static void measure_done(struct work *work)
 static void measure(struct nvme_target *t)
 {
 	t->warmth.busy = true;
-	pool_submit(t->env.workers, &t->warmth.work, POOL_NORMAL, measure_run, measure_done,
+	pool_submit(t->env.workers, &t->warmth.work, POOL_BULK, measure_run, measure_done,
 		    t->env.control);
 }
 

@@ -47,6 +47,7 @@ struct direct {
 	bool done_ok;
 	unsigned int credits, owed;
 	bool unsure; /* an Acquire was not answered, and may have come to something */
+	bool forgot; /* a grant that it had no room for */
 };
 
 /* All of it, by one of them or several. */
@@ -183,7 +184,7 @@ static bool open_queue(struct direct *d)
 	d->nr_writes = 0;
 	d->recalled = false;
 	d->owed = 0;
-	d->unsure = false;
+	d->unsure = d->forgot = false;
 	if (admin_command(d, LH_ADMIN_OPEN_DIRECT, 0, 0, 0, 0, &token, sizeof(token)) != 0)
 		return false;
 	memcpy(request.token, token.token, sizeof(request.token));
@@ -229,6 +230,7 @@ static void keep(struct direct *d, const struct held *g)
 		d->grants[i] = *g;
 		return;
 	}
+	d->forgot = true;
 }
 
 static void check_grant(const struct direct *d, const struct held *g, uint64_t offset,
@@ -592,7 +594,8 @@ static void commit_foreign(struct direct *d)
 {
 	uint64_t offset = sim_below(file_size() / PAGE_BYTES + 1) * PAGE_BYTES;
 
-	if (d->unsure || !d->generation)
+	/* Of a key that was made, told to nobody, and does not die, it has the right still. */
+	if (d->unsure || d->forgot || !d->generation || w.keeps_keys)
 		return;
 	for (unsigned int i = 0; i < MAX_GRANTS; i++) {
 		const struct held *g = &d->grants[i];

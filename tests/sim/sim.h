@@ -86,10 +86,12 @@ struct world {
 	unsigned int mtu;
 	uint64_t wire_ns; /* a packet takes up to that long, sometimes much more */
 	uint64_t lull_ns; /* a thread that is not run for that long at most */
-	uint64_t work_ns; /* that a work of a pool takes for each thing it does, at most; 0: none */
-	uint64_t landlord_ns; /* between two of the landlord's operations, at most */
-	uint64_t end_ns;      /* then everybody goes home */
-	bool served;	      /* once */
+	uint64_t
+		work_ns; /* that a work of a pool takes for each thing it does, at most; 0: none … */
+	uint64_t registration_ns; /* … of the registrar's */
+	uint64_t landlord_ns;	  /* between two of the landlord's operations, at most */
+	uint64_t end_ns;	  /* then everybody goes home */
+	bool served;		  /* once */
 	bool ending;
 	bool resized;		 /* the file ever got another size */
 	unsigned int slow_hosts; /* hosts of this seed that do not answer in time */

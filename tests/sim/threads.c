@@ -44,12 +44,15 @@ struct watched {
 struct pool_thread {
 	struct pool *pool;
 	struct work *work;
-	bool busy;
+	bool busy, bulk;
 };
 
 struct pool {
 	char name[24];
-	struct list urgent, normal;
+	struct list urgent, normal, bulk;
+	unsigned int nr_bulk;
+	bool bulk_turn;
+	bool registers;
 	unsigned int threads;
 	struct pool_thread thread[MAX_POOL];
 };
@@ -64,6 +67,7 @@ static struct {
 	struct watched fds[MAX_FDS];
 	int next_fd;
 	struct loop *current;
+	const struct pool *pool; /* whose code runs, if it is one's */
 } t;
 
 void threads_begin(void)
@@ -341,14 +345,17 @@ void sim_on_loop(struct loop *loop, void (*fn)(void *arg), void *arg)
 
 void sim_pause(void)
 {
+	const struct pool *pool = t.pool;
+
 	if (t.current != IN_POOL || w.work_ns == 0)
 		return;
 	t.current = NULL;
-	co_sleep(sim_delay(w.work_ns));
+	co_sleep(sim_delay(pool->registers ? w.registration_ns : w.work_ns));
 	t.current = IN_POOL;
+	t.pool = pool;
 }
 
-static void pool_next(struct pool_thread *thread);
+static void pool_wake(struct pool *pool);
 
 static void call_done(struct loop_msg *msg)
 {
@@ -364,9 +371,11 @@ static void work_over(void *arg)
 
 	thread->work = NULL;
 	thread->busy = false;
+	thread->pool->nr_bulk -= thread->bulk;
+	thread->bulk = false;
 	if (work)
 		loop_post(work->reply, &work->msg, call_done);
-	pool_next(thread);
+	pool_wake(thread->pool);
 }
 
 static void work_run(void *arg)
@@ -376,6 +385,7 @@ static void work_run(void *arg)
 	bool reply = work->done != NULL;
 
 	t.current = IN_POOL;
+	t.pool = thread->pool;
 	work->run(work);
 	t.current = NULL;
 	if (!reply) /* and the work may be gone */
@@ -383,13 +393,31 @@ static void work_run(void *arg)
 	sim_after(sim_delay(w.lull_ns / 4), work_over, thread);
 }
 
+/* Bulk work is never done by all of them, where there are several. */
+static bool may_bulk(const struct pool *pool)
+{
+	return !list_empty(&pool->bulk) &&
+	       (pool->nr_bulk + 1 < pool->threads || pool->nr_bulk == 0);
+}
+
+static struct list *work_next(struct pool_thread *thread)
+{
+	struct pool *pool = thread->pool;
+	struct list *l = list_pop(&pool->urgent);
+
+	thread->bulk = !l && may_bulk(pool) && (pool->bulk_turn || list_empty(&pool->normal));
+	if (l)
+		return l;
+	pool->nr_bulk += thread->bulk;
+	pool->bulk_turn = !thread->bulk;
+	return list_pop(thread->bulk ? &pool->bulk : &pool->normal);
+}
+
 static void work_begin(void *arg)
 {
 	struct pool_thread *thread = arg;
-	struct list *l = list_pop(&thread->pool->urgent);
+	struct list *l = work_next(thread);
 
-	if (!l)
-		l = list_pop(&thread->pool->normal);
 	if (!l) {
 		thread->busy = false;
 		return;
@@ -403,11 +431,19 @@ static void work_begin(void *arg)
 
 static void pool_next(struct pool_thread *thread)
 {
+	const struct pool *pool = thread->pool;
+
 	if (thread->busy ||
-	    (list_empty(&thread->pool->urgent) && list_empty(&thread->pool->normal)))
+	    (list_empty(&pool->urgent) && list_empty(&pool->normal) && !may_bulk(pool)))
 		return;
 	thread->busy = true;
 	sim_after(sim_delay(w.lull_ns / 4), work_begin, thread);
+}
+
+static void pool_wake(struct pool *pool)
+{
+	for (unsigned int i = 0; i < pool->threads; i++)
+		pool_next(&pool->thread[i]);
 }
 
 int pool_new(const char *name, unsigned int threads, struct pool **pool)
@@ -418,6 +454,8 @@ int pool_new(const char *name, unsigned int threads, struct pool **pool)
 	(void)snprintf(p->name, sizeof(p->name), "%s", name);
 	list_init(&p->urgent);
 	list_init(&p->normal);
+	list_init(&p->bulk);
+	p->registers = strcmp(name, "registrar") == 0;
 	p->threads = threads;
 	for (unsigned int i = 0; i < threads; i++)
 		p->thread[i].pool = p;
@@ -442,9 +480,11 @@ void pool_submit(struct pool *pool, struct work *work, enum pool_urgency urgency
 	work->run = run;
 	work->done = done;
 	work->reply = reply;
-	list_push(urgency == POOL_URGENT ? &pool->urgent : &pool->normal, &work->link);
-	for (unsigned int i = 0; i < pool->threads; i++)
-		pool_next(&pool->thread[i]);
+	list_push(urgency == POOL_URGENT ? &pool->urgent
+		  : urgency == POOL_BULK ? &pool->bulk
+					 : &pool->normal,
+		  &work->link);
+	pool_wake(pool);
 }
 
 void pool_hurry(struct pool *pool, struct work *work)
@@ -453,6 +493,7 @@ void pool_hurry(struct pool *pool, struct work *work)
 		return;
 	list_del(&work->link);
 	list_push(&pool->urgent, &work->link);
+	pool_wake(pool);
 }
 
 void pool_stay_awake(struct pool *pool, uint64_t until_ns)

@@ -82,8 +82,8 @@ static void draw(uint64_t seed)
 	w.wire_ns = (1 + sim_below(4)) * 10 * NS_PER_US;
 	w.lull_ns = sim_chance(200) ? 5 * NS_PER_MS : 200 * NS_PER_US;
 	w.work_ns = sim_chance(600) ? (50 * NS_PER_US) << 2 * sim_below(5) : 0;
-	/* A recall waits for many of them: they are short beside its deadline, as the self-test finds. */
-	w.work_ns = min_u64(w.work_ns, w.deadline_ms * NS_PER_MS / WORKS_OF_A_RECALL);
+	/* A recall waits for many of these: they are short beside its deadline, as the self-test finds. */
+	w.registration_ns = min_u64(w.work_ns, w.deadline_ms * NS_PER_MS / WORKS_OF_A_RECALL);
 	w.landlord_ns = (10 + sim_below(200)) * NS_PER_MS;
 	w.expiry_ms = sim_chance(300) ? 20 + (uint32_t)sim_below(200) : 60000;
 	w.end_ns = (100 + sim_below(400)) * NS_PER_MS;

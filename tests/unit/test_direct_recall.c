@@ -228,6 +228,69 @@ static void test_recall_waits(void **state)
 	host_close(&d.q);
 }
 
+#define BUSY 4 /* works of others: two are with the workers, two wait */
+
+static sem_t begun, gate, over;
+
+static void be_busy(struct work *work)
+{
+	(void)work;
+	(void)sem_post(&begun);
+	(void)sem_wait(&gate);
+	(void)sem_post(&over);
+}
+
+/* Who is asked for his grants and commits first is not behind what workers have to do for others. */
+static void commit_behind_others(bool commit_first)
+{
+	static struct work works[BUSY];
+	unsigned int tag = 0;
+	struct direct d;
+	uint32_t generation;
+	int fd;
+
+	open_direct(&d);
+	(void)acquire(&d, 0, MIB(1), &generation);
+	for (unsigned int i = 0; i < BUSY; i++)
+		pool_submit(rig.workers, &works[i], POOL_NORMAL, be_busy, NULL, NULL);
+	(void)sem_wait(&begun);
+	(void)sem_wait(&begun);
+	if (commit_first) {
+		tag = post_commit(&d, generation, 0, LARGE);
+		watch_quiet(&d);
+		assert_false(d.has[tag]);
+	}
+	assert_int_equal(landlord_open(&d, 1), -1);
+	assert_true(turn_until(&d, &d.recalled, STEP_MS));
+	if (!commit_first) {
+		tag = post_commit(&d, generation, 0, LARGE);
+		watch_quiet(&d);
+	}
+	(void)sem_post(&gate);
+	assert_int_equal(committed(&d, tag), NVME_SC_SUCCESS);
+	for (unsigned int i = 1; i < BUSY; i++)
+		(void)sem_post(&gate);
+	give_back(&d, generation);
+	fd = landlord_open(&d, STEP_MS);
+	assert_true(fd >= 0);
+	(void)close(fd);
+	for (unsigned int i = 0; i < BUSY; i++)
+		(void)sem_wait(&over);
+	(void)sem_wait(&begun);
+	(void)sem_wait(&begun);
+	host_close(&d.q);
+}
+
+static void test_commit_hurries(void **state)
+{
+	(void)state;
+	(void)sem_init(&begun, 0, 0);
+	(void)sem_init(&gate, 0, 0);
+	(void)sem_init(&over, 0, 0);
+	commit_behind_others(true);
+	commit_behind_others(false);
+}
+
 /* ---- the fence -------------------------------------------------------------------------------- */
 
 /*
@@ -315,6 +378,7 @@ static int run(const char *where)
 		cmocka_unit_test_setup_teardown(test_released_key, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_released_by_token, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_recall_waits, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_commit_hurries, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fence, setup_strict, teardown),
 		cmocka_unit_test_setup_teardown(test_fence_commit, setup_strict, teardown),
 	};
