@@ -60,6 +60,7 @@ static void begin(struct range_recall *r, uint64_t now, struct range_actions *ou
 	set_state(r, RANGE_RECALLING);
 	r->deadline_ns = now + r->limits.deadline_ns;
 	r->patience_ns = now + r->limits.patience_ns;
+	r->grace_ns = r->deadline_ns + (r->patience_ns - r->deadline_ns) / 2;
 	out->mask |= RANGE_DO_TELL | RANGE_DO_TIMER;
 	if (!r->grants_only)
 		out->mask |= RANGE_DO_NARROW;
@@ -92,14 +93,22 @@ static void advance(struct range_recall *r, struct range_actions *out)
 	}
 }
 
-static void narrowed(struct range_recall *r, struct range_actions *out)
+/* Too late it is our own doing: block work that ends by itself has a while to do so. */
+static void narrowed(struct range_recall *r, uint64_t now, struct range_actions *out)
 {
 	if (!under_way(r) || r->narrowed || r->grants_only)
 		return;
 	r->narrowed = true;
 	out->mask |= RANGE_DO_DRAIN;
-	if (r->state == RANGE_FENCED)
+	if (r->state != RANGE_FENCED)
+		return;
+	r->late = now < r->grace_ns;
+	if (!r->late) {
 		out->mask |= RANGE_DO_FENCE_BLOCK;
+		return;
+	}
+	out->mask |= RANGE_DO_TIMER;
+	out->wake_ns = r->grace_ns;
 }
 
 static void timer(struct range_recall *r, uint64_t now, struct range_actions *out)
@@ -113,6 +122,11 @@ static void timer(struct range_recall *r, uint64_t now, struct range_actions *ou
 		if (r->narrowed && !r->drained)
 			out->mask |= RANGE_DO_FENCE_BLOCK;
 	}
+	if (now >= r->grace_ns && r->late) {
+		r->late = false;
+		if (!r->drained)
+			out->mask |= RANGE_DO_FENCE_BLOCK;
+	}
 	if (now >= r->patience_ns) {
 		/* Keys that cannot be killed would hold up the whole export just so. */
 		if (!r->escalated && !r->grants_only)
@@ -121,7 +135,9 @@ static void timer(struct range_recall *r, uint64_t now, struct range_actions *ou
 		return;
 	}
 	out->mask |= RANGE_DO_TIMER;
-	out->wake_ns = now < r->deadline_ns ? r->deadline_ns : r->patience_ns;
+	out->wake_ns = now < r->deadline_ns ? r->deadline_ns
+		       : r->late	    ? r->grace_ns
+					    : r->patience_ns;
 }
 
 void range_recall_step(struct range_recall *r, enum range_event event, uint64_t now,
@@ -134,7 +150,7 @@ void range_recall_step(struct range_recall *r, enum range_event event, uint64_t 
 			begin(r, now, out);
 		break;
 	case RANGE_NARROWED:
-		narrowed(r, out);
+		narrowed(r, now, out);
 		break;
 	case RANGE_DRAINED:
 		if (under_way(r) && r->narrowed)

@@ -74,7 +74,9 @@ struct range_recall {
 	bool sealed, seal_asked;
 	bool escalated;
 	bool over; /* END came */
+	bool late; /* narrowed behind the deadline, and block work is not fenced yet */
 	uint64_t deadline_ns;
+	uint64_t grace_ns; /* half way between the two */
 	uint64_t patience_ns;
 };
 

@@ -134,7 +134,7 @@ active proctype clock()
 {
 	do
 #ifndef BUG_NO_DEADLINE
-	:: atomic { under_way && phase < 2 -> phase++; happens(TIMER) }
+	:: atomic { under_way && phase < 3 -> phase++; happens(TIMER) }
 #endif
 	:: state >= RELEASED -> break
 	od

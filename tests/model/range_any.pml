@@ -24,7 +24,7 @@ active proctype anybody()
 	:: grants_only = 1
 	fi;
 	do
-	:: d_step { phase < 2 && under_way -> phase++ }
+	:: d_step { phase < 3 && under_way -> phase++ }
 	:: atomic {
 		/* Not select(), which has its favourites in a simulation. */
 		if

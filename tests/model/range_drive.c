@@ -6,6 +6,7 @@
 
 #define DEADLINE_NS 1000
 #define PATIENCE_NS 50000
+#define GRACE_NS    ((DEADLINE_NS + PATIENCE_NS) / 2)
 #define START_NS    1000000
 
 /* struct range_recall, packed. */
@@ -19,6 +20,7 @@ enum packed_bit {
 	BIT_ESCALATED,
 	BIT_OVER,
 	BIT_GRANTS_ONLY,
+	BIT_LATE,
 };
 
 static_assert(RANGE_STATES == 7 && RANGE_EVENTS == 10 && RANGE_DO_TIMER == 1 << 12,
@@ -36,7 +38,7 @@ static int pack(const struct range_recall *r)
 	return (int)r->state | r->narrowed << BIT_NARROWED | r->drained << BIT_DRAINED |
 	       r->keys_dead << BIT_KEYS_DEAD | r->sealed << BIT_SEALED |
 	       r->seal_asked << BIT_SEAL_ASKED | r->escalated << BIT_ESCALATED |
-	       r->over << BIT_OVER | r->grants_only << BIT_GRANTS_ONLY;
+	       r->over << BIT_OVER | r->grants_only << BIT_GRANTS_ONLY | r->late << BIT_LATE;
 }
 
 static bool has(int packed, enum packed_bit bit)
@@ -56,9 +58,11 @@ static void unpack(struct range_drive *d, int packed)
 	r->seal_asked = has(packed, BIT_SEAL_ASKED);
 	r->escalated = has(packed, BIT_ESCALATED);
 	r->over = has(packed, BIT_OVER);
+	r->late = has(packed, BIT_LATE);
 	if (r->state == RANGE_WAITING)
 		return;
 	r->deadline_ns = d->began_ns + DEADLINE_NS;
+	r->grace_ns = d->began_ns + GRACE_NS;
 	r->patience_ns = d->began_ns + PATIENCE_NS;
 }
 
@@ -81,6 +85,8 @@ static uint64_t now_in(const struct range_drive *d, int phase)
 		return d->began_ns + DEADLINE_NS - 1;
 	case 1:
 		return d->began_ns + DEADLINE_NS;
+	case 2:
+		return d->began_ns + GRACE_NS;
 	default:
 		return d->began_ns + PATIENCE_NS;
 	}
@@ -88,7 +94,7 @@ static uint64_t now_in(const struct range_drive *d, int phase)
 
 static uint64_t wake_of(const struct range_drive *d, int wake)
 {
-	return d->began_ns + (wake == 1 ? DEADLINE_NS : PATIENCE_NS);
+	return d->began_ns + (wake == 1 ? DEADLINE_NS : wake == 2 ? GRACE_NS : PATIENCE_NS);
 }
 
 static bool differ(const struct range_drive_step *step, const char *what, int here, int there)
@@ -122,8 +128,7 @@ bool range_drive_step(struct range_drive *d, const struct range_drive_step *step
 	if (!(actions.mask & RANGE_DO_TIMER) != (step->wake == 0))
 		return differ(step, "a timer", (actions.mask & RANGE_DO_TIMER) != 0, step->wake);
 	if (step->wake != 0 && actions.wake_ns != wake_of(d, step->wake))
-		return differ(step, "the time of the timer",
-			      actions.wake_ns == wake_of(d, 3 - step->wake) ? 3 - step->wake : 0,
+		return differ(step, "the time of the timer", (int)(actions.wake_ns - d->began_ns),
 			      step->wake);
 	return true;
 }

@@ -3,10 +3,10 @@
  * One step of the model's machine of a range (range_machine.pml) done by the real one. The mapping:
  *
  *   state, event, action   the same numbers as in grant/range_recall.h
- *   phase 0, 1, 2          now: before the deadline, at it, at the end of patience
- *   wake 0, 1, 2           wake_ns: no timer, the deadline, the end of patience
+ *   phase 0 … 3            now: before the deadline, at it, at the end of grace, of patience
+ *   wake 0 … 3             wake_ns: no timer, the deadline, the end of grace, of patience
  *   before, after          struct range_recall: state in bits 0-2, then narrowed, drained, keys_dead,
- *                          sealed, seal_asked, escalated, over, grants_only
+ *                          sealed, seal_asked, escalated, over, grants_only, late
  *
  * The phase means something between BEGIN and the release only.
  */

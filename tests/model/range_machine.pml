@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The machine of target/grant/range_recall.c, in its order. `phase` stands for the clock: 0 before the
- * deadline, 1 at it, 2 at the end of patience, each from BEGIN on.
+ * deadline, 1 at it, 2 at the end of grace, 3 at the end of patience, each from BEGIN on.
  */
 
 #ifndef GRANTS_ONLY
@@ -43,7 +43,7 @@
 
 byte state;
 bit grants_only = GRANTS_ONLY;
-bit narrowed, drained, keys_dead, sealed, seal_asked, escalated, over;
+bit narrowed, drained, keys_dead, sealed, seal_asked, escalated, over, late;
 byte phase;
 
 /* Of the step that is being done. */
@@ -56,7 +56,7 @@ int before;
 /* As replay.c takes it apart. */
 #define PACKED                                                                                     \
 	(state | narrowed << 3 | drained << 4 | keys_dead << 5 | sealed << 6 | seal_asked << 7 |   \
-	 escalated << 8 | over << 9 | grants_only << 10)
+	 escalated << 8 | over << 9 | grants_only << 10 | late << 11)
 
 #ifdef BUG_NO_DRAIN
 #define IS_DRAINED 1
@@ -124,7 +124,13 @@ inline m_narrowed()
 		narrowed = 1;
 		mask = mask | DO_DRAIN;
 		if
-		:: state == FENCED -> mask = mask | DO_FENCE_BLOCK
+		:: state == FENCED && phase < 2 ->
+			late = 1;
+			mask = mask | DO_TIMER;
+			wake = 2
+#ifndef BUG_NO_LATE_FENCE
+		:: state == FENCED && phase >= 2 -> mask = mask | DO_FENCE_BLOCK
+#endif
 		:: else
 		fi
 	:: else
@@ -151,11 +157,22 @@ inline m_timer()
 	:: else
 	fi;
 	if
-	:: under_way && phase < 2 ->
+	:: under_way && phase >= 2 && late ->
+		late = 0;
+		if
+#ifndef BUG_NO_LATE_FENCE
+		:: !drained -> mask = mask | DO_FENCE_BLOCK
+#endif
+		:: else
+		fi
+	:: else
+	fi;
+	if
+	:: under_way && phase < 3 ->
 		mask = mask | DO_TIMER;
-		wake = phase + 1
+		wake = (phase == 0 -> 1 : (late -> 2 : 3))
 #ifndef BUG_NO_ESCALATION
-	:: under_way && phase == 2 ->
+	:: under_way && phase == 3 ->
 		if
 		:: !escalated && !grants_only -> mask = mask | DO_ESCALATE
 		:: else

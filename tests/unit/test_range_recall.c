@@ -17,12 +17,13 @@
 #include "grant/range_recall.h"
 
 #define DEADLINE 10
+#define GRACE	 15
 #define PATIENCE 20
 #define MAX_SEEN (1u << 20)
 
 /* What there is outside of the machine. Small numbers only: it is hashed as bytes. */
 struct world {
-	uint8_t clock; /* 0: before the deadline, 1: between, 2: past the patience */
+	uint8_t clock; /* 0: before the deadline, 1: at it, 2: past the grace, 3: past the patience */
 	bool begun;
 	bool keys;     /* of grants, alive */
 	bool old_work; /* block work on an older serving */
@@ -48,7 +49,9 @@ static unsigned int nr_seen;
 
 static uint64_t now_of(const struct world *w)
 {
-	return w->clock == 0 ? 0 : w->clock == 1 ? DEADLINE : PATIENCE;
+	static const uint64_t times[] = {0, DEADLINE, GRACE, PATIENCE};
+
+	return times[w->clock];
 }
 
 static uint32_t hash(const struct place *p)
@@ -97,7 +100,7 @@ static void invariants(const struct place *p)
 	if (w->fenced_clients || w->fenced_block)
 		assert_true(w->clock > 0);
 	/* It ends: whoever hangs, the whole export is recalled. */
-	if (w->clock == 2 && w->begun && !w->released && !w->timers)
+	if (w->clock == 3 && w->begun && !w->released && !w->timers)
 		assert_true(w->escalated);
 }
 
@@ -123,6 +126,9 @@ static void step(const struct place *from, enum range_event event, const struct 
 	}
 	if (actions.mask & RANGE_DO_FENCE_CLIENTS)
 		w->fenced_clients = true;
+	/* It is drained for a while before. */
+	if (event == RANGE_NARROWED && w->clock < 2)
+		assert_false(actions.mask & RANGE_DO_FENCE_BLOCK);
 	if (actions.mask & RANGE_DO_FENCE_BLOCK)
 		w->fenced_block = true;
 	if (actions.mask & RANGE_DO_ESCALATE)
@@ -140,7 +146,8 @@ static void step(const struct place *from, enum range_event event, const struct 
 	w->timers = (actions.mask & RANGE_DO_TIMER) ? 1 : event == RANGE_TIMER ? 0 : w->timers;
 	/* Times are those of the beginning, which is always at 0. */
 	if (actions.mask & RANGE_DO_TIMER)
-		assert_true(actions.wake_ns == DEADLINE || actions.wake_ns == PATIENCE);
+		assert_true(actions.wake_ns == DEADLINE || actions.wake_ns == GRACE ||
+			    actions.wake_ns == PATIENCE);
 	invariants(&p);
 	add(&p);
 }
@@ -181,7 +188,7 @@ static void explore(const struct place *p)
 		step(p, RANGE_REGIONS_GONE, &a);
 		memcpy(&a, w, sizeof(a));
 	}
-	if (w->clock < 2) {
+	if (w->clock < 3) {
 		a.clock++;
 		step(p, RANGE_TIMER, &a);
 		memcpy(&a, w, sizeof(a));
@@ -290,6 +297,38 @@ static void test_deadlines(void **state)
 		assert_non_null(range_recall_state_text((enum range_state)e));
 }
 
+/* The serving without the range came late: its work has half of what is left to end. */
+static void test_grace(void **state)
+{
+	const struct range_limits limits = {.deadline_ns = DEADLINE, .patience_ns = PATIENCE};
+	struct range_actions a;
+	struct range_recall r;
+
+	(void)state;
+	for (unsigned int drained = 0; drained < 2; drained++) {
+		range_recall_init(&r, &limits, false);
+		range_recall_step(&r, RANGE_BEGIN, 100, &a);
+		range_recall_step(&r, RANGE_TIMER, 100 + DEADLINE, &a);
+		assert_int_equal(a.mask,
+				 RANGE_DO_FENCE_CLIENTS | RANGE_DO_KILL_KEYS | RANGE_DO_TIMER);
+		assert_int_equal(a.wake_ns, 100 + PATIENCE);
+		range_recall_step(&r, RANGE_NARROWED, 101 + DEADLINE, &a);
+		assert_int_equal(a.mask, RANGE_DO_DRAIN | RANGE_DO_TIMER);
+		assert_int_equal(a.wake_ns, 100 + GRACE);
+		if (drained)
+			range_recall_step(&r, RANGE_DRAINED, 102 + DEADLINE, &a);
+		range_recall_step(&r, RANGE_TIMER, 100 + GRACE, &a);
+		assert_int_equal(a.mask, (drained ? 0 : RANGE_DO_FENCE_BLOCK) | RANGE_DO_TIMER);
+		assert_int_equal(a.wake_ns, 100 + PATIENCE);
+	}
+	/* No time is left. */
+	range_recall_init(&r, &limits, false);
+	range_recall_step(&r, RANGE_BEGIN, 100, &a);
+	range_recall_step(&r, RANGE_TIMER, 100 + DEADLINE, &a);
+	range_recall_step(&r, RANGE_NARROWED, 100 + GRACE, &a);
+	assert_int_equal(a.mask, RANGE_DO_DRAIN | RANGE_DO_FENCE_BLOCK);
+}
+
 /* Where only the grants are wanted nothing of our own is touched, and the whole export never is. */
 static void test_grants_only(void **state)
 {
@@ -324,9 +363,8 @@ static void test_grants_only(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_all),
-		cmocka_unit_test(test_way_out),
-		cmocka_unit_test(test_deadlines),
+		cmocka_unit_test(test_all),	    cmocka_unit_test(test_way_out),
+		cmocka_unit_test(test_deadlines),   cmocka_unit_test(test_grace),
 		cmocka_unit_test(test_grants_only),
 	};
 
