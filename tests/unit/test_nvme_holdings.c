@@ -347,7 +347,8 @@ static void test_overlap(void **state)
 static struct nvme_queue some_queue;
 static struct request some_request = {.queue = &some_queue};
 static struct lh_commit_range some_range;
-static struct ns_commit some_commit = {.ranges = &some_range, .count = 1};
+static struct work some_work = {.link = LIST_INIT(some_work.link)}; /* a worker is at it */
+static struct ns_commit some_commit = {.ranges = &some_range, .count = 1, .work = &some_work};
 
 static void take_keyed_range(struct nvme_reactor *nr, void *arg)
 {
