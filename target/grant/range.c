@@ -520,7 +520,22 @@ static void begin(struct holding *h, struct holding_range *r)
 	}
 }
 
-/* All that are over, in one go. */
+/* Somebody has a part of it still. */
+static bool is_held(const struct holding *h, uint64_t from, uint64_t to)
+{
+	struct list *l;
+
+	list_for_each (l, &h->ranges) {
+		const struct holding_range *r = range_of(l);
+
+		if (left_out(r, MAKE_NARROW) && !wants_return(h, r) && r->offset < to &&
+		    r->end > from)
+			return true;
+	}
+	return false;
+}
+
+/* All that are over, in one go, but for those behind a range that is not: it is not to be touched. */
 static void bring_back(struct holding *h)
 {
 	uint64_t from = UINT64_MAX, to = 0;
@@ -528,12 +543,13 @@ static void bring_back(struct holding *h)
 
 	list_for_each (l, &h->ranges) {
 		struct holding_range *r = range_of(l);
+		uint64_t first = min_u64(from, r->offset), end = max_u64(to, r->end);
 
-		if (!wants_return(h, r))
+		if (!wants_return(h, r) || (from < to && is_held(h, first, end)))
 			continue;
 		r->coming_back = true;
-		from = min_u64(from, r->offset);
-		to = max_u64(to, r->end);
+		from = first;
+		to = end;
 	}
 	if (from < to)
 		make_return(h, from, to - from);

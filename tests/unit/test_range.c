@@ -305,64 +305,6 @@ static void test_silent_acquires(void **state)
 	down();
 }
 
-#define WORKERS 2 /* of the rig */
-
-/* Workers have much to do for others: a landlord's view is the next thing that one does. */
-static void test_busy_workers(void **state)
-{
-	struct stall busy[2 * WORKERS];
-	struct wanted w;
-
-	(void)state;
-	up(&rig_defaults);
-	for (unsigned int i = 0; i < ARRAY_SIZE(busy); i++) {
-		(void)sem_init(&busy[i].over, 0, 0);
-		pool_submit(rig.env.workers, &busy[i].work, POOL_NORMAL, stall, NULL, NULL);
-	}
-	want(&w, 0, MIB(1), false);
-	(void)sem_post(&busy[0].over);
-	await(&w.proven);
-	assert_true(w.proof_was_true);
-	for (unsigned int i = 1; i < ARRAY_SIZE(busy); i++)
-		(void)sem_post(&busy[i].over);
-	give(&w);
-	down();
-	for (unsigned int i = 0; i < ARRAY_SIZE(busy); i++)
-		(void)sem_destroy(&busy[i].over);
-}
-
-/* They have none for it before the deadline: block work that can end is not cut off for that. */
-static void test_late(void **state)
-{
-	struct rig_options options = rig_defaults;
-	struct stall busy[WORKERS];
-	struct wanted w;
-
-	(void)state;
-	options.deadline_ms = 2000;
-	up(&options);
-	atomic_store(&rig.hold_drain, true);
-	for (unsigned int i = 0; i < WORKERS; i++) {
-		(void)sem_init(&busy[i].over, 0, 0);
-		pool_submit(rig.env.workers, &busy[i].work, POOL_URGENT, stall, NULL, NULL);
-	}
-	want(&w, 0, MIB(1), false);
-	(void)usleep((options.deadline_ms + 20) * 1000);
-	for (unsigned int i = 0; i < WORKERS; i++)
-		(void)sem_post(&busy[i].over);
-	while (atomic_load(&rig.drains) == 0)
-		(void)usleep(1000);
-	rig_release_quiesce(&rig);
-	await(&w.proven);
-	assert_true(w.proof_was_true);
-	assert_int_equal(atomic_load(&rig.range_fences), 0);
-	atomic_store(&rig.hold_drain, false);
-	give(&w);
-	down();
-	for (unsigned int i = 0; i < WORKERS; i++)
-		(void)sem_destroy(&busy[i].over);
-}
-
 /*
  * The file is one slice, and a page of it is wanted: block commands reach the rest of it straight, from the
  * first serving without the page on, while a client lets go of it or does not; and it is one slice again.
@@ -929,8 +871,6 @@ static int run_group(const char *where)
 		leaks_test(test_half),
 		leaks_test(test_silent),
 		leaks_test(test_silent_acquires),
-		leaks_test(test_busy_workers),
-		leaks_test(test_late),
 		leaks_test(test_beside),
 		leaks_test(test_beside_in_turn),
 		leaks_test(test_stuck),
