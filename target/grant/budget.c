@@ -6,7 +6,9 @@
  * serves them all, and a file system that goes away, or a storm of landlords, wants all at once: what is
  * registered and granted of all exports must fit into the least of these times. Half of what is left for
  * grants there is shared out, so that nobody can take all of it from the others; the other half is
- * whoever comes first has it. Control loop.
+ * whoever comes first has it. What an export's registrations cost is what its adapters were measured at
+ * when it was counted: that changes with its generation only (ladder.c), and then it is asked again.
+ * Control loop.
  */
 #include "grant/internal.h"
 
@@ -19,7 +21,8 @@
 #define SHARED_OUT 2 /* one part of so many is kept for who has little */
 
 DEFINE_COUNTER(over_all, "acquires_over_daemon_recall_time",
-	       "Acquires of more than a recall of all exports at once has time to give back");
+	       "Acquires of more than a recall of all exports at once has time to give back, "
+	       "and grants that were not split for it");
 
 /* Of all exports that are served, or wait for it. */
 static struct {
@@ -38,34 +41,37 @@ static struct holding *holding_of(struct list *l)
 
 /* ---- what things cost ------------------------------------------------------------------------ */
 
-uint64_t budget_grant_ns(const struct holding *h, unsigned int device, uint64_t keys,
-			 uint64_t bytes)
+static uint64_t grant_ns(const struct region_probe *probe, uint64_t keys, uint64_t bytes)
 {
-	const struct region_probe *probe = &h->probes[device];
-
 	/* In units of 4 KiB, so that nothing wraps. */
 	return keys * (GRANT_KILL_NS + probe->dereg_ns_per_key) +
 	       bytes / KIB(4) * probe->dereg_ns_per_gib / (GIB(1) / KIB(4));
 }
 
+uint64_t budget_grant_ns(const struct holding *h, unsigned int device, uint64_t keys,
+			 uint64_t bytes)
+{
+	return grant_ns(&h->probes[device], keys, bytes);
+}
+
 /* Of as many grants as there may be; whichever adapters they are by. */
-static uint64_t kill_all_ns(const struct holding *h)
+static uint64_t kill_all_ns(const struct holding *h, const struct region_probe *probes)
 {
 	uint64_t each_ns = 0;
 
 	for (unsigned int i = 0; i < h->env->nr_devices; i++) {
-		if (region_registers(h->probes[i].rung))
-			each_ns = max_u64(each_ns, budget_grant_ns(h, i, 1, 0));
+		if (region_registers(probes[i].rung))
+			each_ns = max_u64(each_ns, grant_ns(&probes[i], 1, 0));
 	}
 	return each_ns * h->env->max_grants_per_export;
 }
 
-static uint64_t region_ns(const struct holding *h, unsigned int device, uint64_t bytes)
+static uint64_t region_ns(uint64_t ns_per_gib, uint64_t bytes)
 {
-	return h->probes[device].dereg_ns_per_gib / KIB(1) * (bytes / MIB(1));
+	return ns_per_gib / KIB(1) * (bytes / MIB(1));
 }
 
-/* Of all exports, with as much of them as an adapter may have registered. */
+/* Of all exports as they were counted, with as much of them as an adapter may have registered. */
 static uint64_t all_regions_ns(const struct holding_env *env)
 {
 	uint64_t ns = 0;
@@ -76,11 +82,11 @@ static uint64_t all_regions_ns(const struct holding_env *env)
 		struct list *l;
 
 		list_for_each (l, &all.loads) {
-			const struct holding *h = holding_of(l);
+			const struct load *load = &holding_of(l)->load;
 
-			bytes += h->load.bytes;
-			sum_ns += region_ns(h, i, h->load.bytes);
-			most_ns = max_u64(most_ns, h->probes[i].dereg_ns_per_gib);
+			bytes += load->bytes;
+			sum_ns += region_ns(load->ns_per_gib[i], load->bytes);
+			most_ns = max_u64(most_ns, load->ns_per_gib[i]);
 		}
 		if (bytes > most)
 			sum_ns = min_u64(sum_ns, most_ns / KIB(1) * (most / MIB(1)));
@@ -224,61 +230,68 @@ static void say_whose(const struct holding *h, char *whose, size_t size)
 			       h->break_time_s);
 }
 
-/* With all that others have already; nothing is changed if it does not fit. */
-static int join(struct holding *h, uint64_t bytes, uint64_t patience_ns, struct errtext *err)
+/* Whether it leaves enough with all that others have. Counted only if so, and never as a `trial`. */
+static int join(struct holding *h, const struct region_probe *probes, uint64_t bytes,
+		uint64_t patience_ns, bool trial, struct errtext *err)
 {
 	struct load *load = &h->load, before = *load;
+	const uint64_t regions_before_ns = all.regions_ns;
 	uint64_t need_ns;
-	char name[64];
+	int ret = 0;
 
 	load->bytes = bytes;
 	load->room_ns = patience_ns - h->recall.limits.deadline_ns;
+	for (unsigned int i = 0; i < h->env->nr_devices; i++)
+		load->ns_per_gib[i] = probes[i].dereg_ns_per_gib;
 	if (!load->counted)
 		list_push(&all.loads, &load->link);
 	load->counted = true;
 	count_all(h->env);
 	need_ns = all.regions_ns + all.granted_ns;
-	/* What is there already is there, whoever it is said to. */
-	if (need_ns <= all.room_ns ||
-	    (before.counted && bytes <= before.bytes && load->room_ns >= before.room_ns))
+	/* What is there already is there, whoever it is said to; at what it costs now. */
+	if (need_ns > all.room_ns && !(before.counted && all.regions_ns <= regions_before_ns &&
+				       load->room_ns >= before.room_ns))
+		ret = errtext_set(
+			err, -EDQUOT,
+			"%s: to give back what is registered (%llu ms) and granted (%llu ms) of "
+			"all exports at once may take longer than recall_deadline_ms leaves for it "
+			"with %s (%llu ms): raise fs.lease-break-time (under watch: "
+			"recall_deadline_ms), lower max_registered_bytes_per_adapter, or export "
+			"less",
+			h->config.export.name, (unsigned long long)(all.regions_ns / NS_PER_MS),
+			(unsigned long long)(all.granted_ns / NS_PER_MS), all.room_name,
+			(unsigned long long)(all.room_ns / NS_PER_MS));
+	if (ret == 0 && !trial)
 		return 0;
-	(void)snprintf(name, sizeof(name), "%s", all.room_name);
-	(void)errtext_set(
-		err, -ERANGE,
-		"%s: to give back what is registered (%llu ms) and granted (%llu ms) of all "
-		"exports "
-		"at once may take longer than recall_deadline_ms leaves for it with %s (%llu ms): "
-		"raise fs.lease-break-time (under watch: recall_deadline_ms), lower "
-		"max_registered_bytes_per_adapter, or export less",
-		h->config.export.name, (unsigned long long)(all.regions_ns / NS_PER_MS),
-		(unsigned long long)(all.granted_ns / NS_PER_MS), name,
-		(unsigned long long)(all.room_ns / NS_PER_MS));
 	if (!before.counted)
 		list_del(&load->link);
-	load->counted = before.counted;
-	load->bytes = before.bytes;
-	load->room_ns = before.room_ns;
+	before.link = load->link;
+	*load = before;
 	count_all(h->env);
-	return -ERANGE;
+	return ret;
 }
 
-int budget_check(struct holding *h, uint64_t bytes, struct errtext *err)
+static int check(struct holding *h, const struct region_probe *probes, uint64_t bytes, bool trial,
+		 struct errtext *err)
 {
 	bool watch = h->config.tenure == TENURE_WATCH;
 	uint64_t patience_ns = watch ? h->recall.limits.deadline_ns * WATCH_SHARE
 				     : (uint64_t)h->break_time_s * NS_PER_S / BUDGET_SHARE;
-	uint64_t mib = bytes / MIB(1), bytes_ns = 0, grants_ns = kill_all_ns(h), need_ns;
+	uint64_t mib = bytes / MIB(1), bytes_ns = 0, grants_ns = kill_all_ns(h, probes), need_ns;
 	char whose[64];
+	int ret;
 
 	for (unsigned int i = 0; i < h->env->nr_devices; i++)
-		bytes_ns += region_ns(h, i, bytes);
+		bytes_ns += region_ns(probes[i].dereg_ns_per_gib, bytes);
 	need_ns = h->recall.limits.deadline_ns + bytes_ns + grants_ns;
 	if (need_ns <= patience_ns) {
-		afford(h, patience_ns - need_ns);
-		return join(h, bytes, patience_ns, err);
+		ret = join(h, probes, bytes, patience_ns, trial, err);
+		if (ret == 0 && !trial)
+			afford(h, patience_ns - need_ns);
+		return ret;
 	}
 	say_whose(h, whose, sizeof(whose));
-	return errtext_set(err, -ERANGE,
+	return errtext_set(err, -EDQUOT,
 			   "%s: to give %llu MiB and %u grants back may take %llu ms (%llu of them "
 			   "for the grants), more than %s: raise it, or %s",
 			   h->config.export.name, (unsigned long long)mib,
@@ -286,4 +299,34 @@ int budget_check(struct holding *h, uint64_t bytes, struct errtext *err)
 			   (unsigned long long)(grants_ns / NS_PER_MS), whose,
 			   grants_ns > bytes_ns ? "lower max_grants_per_export"
 						: "export smaller files");
+}
+
+int budget_check(struct holding *h, uint64_t bytes, struct errtext *err)
+{
+	return check(h, h->probes, bytes, false, err);
+}
+
+int budget_try(struct holding *h, const struct region_probe *probes, struct errtext *err)
+{
+	return h->load.counted ? check(h, probes, h->load.bytes, true, err) : 0;
+}
+
+int budget_dearest(const struct holding *h, const struct region_probe *probes)
+{
+	uint64_t most_ns = 0;
+	int dearest = -1;
+
+	for (unsigned int i = 0; i < h->env->nr_devices; i++) {
+		uint64_t ns;
+
+		if (!region_registers(probes[i].rung))
+			continue;
+		ns = region_ns(probes[i].dereg_ns_per_gib, h->load.bytes) +
+		     grant_ns(&probes[i], h->env->max_grants_per_export, 0);
+		if (dearest >= 0 && ns <= most_ns)
+			continue;
+		dearest = (int)i;
+		most_ns = ns;
+	}
+	return dearest;
 }

@@ -234,7 +234,7 @@ struct look {
 struct ladder {
 	enum region_choice choice[GRANT_MAX_DEVICES]; /* what each adapter may do */
 	struct region_probe best[GRANT_MAX_DEVICES];  /* what it can, NONE: nothing of that */
-	/* A region could not be made: nothing but staged until the next attempt. */
+	/* A region could not be made, or given back in time: nothing but staged until the next attempt. */
 	bool failed[GRANT_MAX_DEVICES];
 	char failure[GRANT_MAX_DEVICES][ERRTEXT_BYTES / 2];
 	enum lh_rung published[GRANT_MAX_DEVICES];
@@ -266,9 +266,10 @@ struct ladder {
 struct load {
 	struct list link; /* of all, while … */
 	bool counted;
-	bool told;	     /* that nothing more is granted */
-	uint64_t room_ns;    /* what its landlords' patience leaves behind the deadline */
-	uint64_t bytes;	     /* that may be registered for block commands */
+	bool told;	  /* that nothing more is granted */
+	uint64_t room_ns; /* what its landlords' patience leaves behind the deadline */
+	uint64_t bytes;	  /* that may be registered for block commands … */
+	uint64_t ns_per_gib[GRANT_MAX_DEVICES]; /* … by each adapter, at this price */
 	uint64_t granted_ns; /* to end its grants, and what windows are bound to */
 };
 
@@ -510,6 +511,11 @@ void ladder_adopt(struct holding *h);
 void ladder_settle(struct holding *h);
 /** The region of the generation that is made cannot be. True: the adapter is staged instead. */
 bool ladder_fall(struct holding *h, unsigned int device, const char *why);
+/**
+ * The generation that is made may have so many bytes registered: claims a recall's time for them. Of one
+ * that was served before, adapters with which there is not enough are staged instead. 0 or -EDQUOT.
+ */
+MUST_CHECK int ladder_fit(struct holding *h, uint64_t bytes, struct errtext *err);
 /** A new generation is served. */
 void ladder_published(struct holding *h);
 /** It will not be soon, for the reason in h->why. */
@@ -593,9 +599,14 @@ void evict_check(struct holding *h);
 /* budget.c */
 /**
  * Whether an export of so many bytes that may be registered can be given back in time, by itself and with
- * all others; if so it counts from now on. -ERANGE: no, and `err` says why.
+ * all others, at what its rungs cost now; if so it counts from now on. -EDQUOT: no, and `err` says why.
  */
 MUST_CHECK int budget_check(struct holding *h, uint64_t bytes, struct errtext *err);
+/** The same of what counts already, if it stood on other rungs; nothing changes. */
+MUST_CHECK int budget_try(struct holding *h, const struct region_probe *probes,
+			  struct errtext *err);
+/** The adapter with which a recall takes longest; -1: with none is anything registered. */
+int budget_dearest(const struct holding *h, const struct region_probe *probes);
 /** It is not served any more, and will not be. */
 void budget_leave(struct holding *h);
 /** What so many keys over so many bytes cost of a recall's time, at least. */

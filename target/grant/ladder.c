@@ -165,6 +165,13 @@ void ladder_adopt(struct holding *h)
 	memset(l->failed, 0, sizeof(l->failed));
 }
 
+static void fail(struct ladder *l, unsigned int device, enum lh_rung rung, const char *why)
+{
+	l->failed[device] = true;
+	(void)snprintf(l->failure[device], sizeof(l->failure[device]), "%s: %.480s",
+		       lh_rung_text(rung), why);
+}
+
 bool ladder_fall(struct holding *h, unsigned int device, const char *why)
 {
 	struct ladder *l = &h->ladder;
@@ -172,11 +179,44 @@ bool ladder_fall(struct holding *h, unsigned int device, const char *why)
 	/* Who starts it with one kind only wants to know. */
 	if (h->make.kind != MAKE_GENERATION || (h->generation == 0 && insists(l->choice[device])))
 		return false;
-	l->failed[device] = true;
-	(void)snprintf(l->failure[device], sizeof(l->failure[device]), "%s: %s",
-		       lh_rung_text(h->probes[device].rung), why);
+	fail(l, device, h->probes[device].rung, why);
 	staged(&h->probes[device], l->failure[device]);
 	return true;
+}
+
+int ladder_fit(struct holding *h, uint64_t bytes, struct errtext *err)
+{
+	int ret = budget_check(h, bytes, err);
+
+	/* Who starts it is told, and chooses. */
+	while (ret == -EDQUOT && h->generation > 0) {
+		const int device = budget_dearest(h, h->probes);
+
+		if (device < 0 || !ladder_fall(h, (unsigned int)device, err->text))
+			break;
+		ret = budget_check(h, bytes, err);
+	}
+	return ret;
+}
+
+/* What would fit no better than before is not worth a recall. */
+static void stay_within(struct holding *h)
+{
+	struct ladder *l = &h->ladder;
+	struct region_probe probes[GRANT_MAX_DEVICES];
+	struct errtext why;
+	int device = 0;
+
+	while (device >= 0) {
+		for (unsigned int i = 0; i < h->env->nr_devices; i++)
+			decide(h, i, &probes[i]);
+		if (budget_try(h, probes, &why) == 0)
+			return;
+		device = budget_dearest(h, probes);
+		if (device < 0)
+			return;
+		fail(l, (unsigned int)device, probes[device].rung, why.text);
+	}
 }
 
 /* ---- changes ---------------------------------------------------------------------------------- */
@@ -377,8 +417,10 @@ static void retried(struct holding *h)
 {
 	struct ladder *l = &h->ladder;
 
-	if (l->err == 0)
+	if (l->err == 0) {
 		ladder_adopt(h);
+		stay_within(h);
+	}
 	if (h->state != HOLDING_SERVING)
 		return; /* the next one takes it up */
 	/* Who holds grants by another adapter is not disturbed: with the next generation, or later. */
@@ -401,11 +443,24 @@ static void explain(struct holding *h)
 	}
 }
 
+/* Somebody wants a kind with which a recall would take too long. */
+static bool no_time(struct holding *h, struct errtext *err)
+{
+	const struct ladder *l = &h->ladder;
+
+	for (unsigned int i = 0; i < h->env->nr_devices; i++) {
+		if (l->insist && l->again[i] && insists(l->asked[i]))
+			return budget_try(h, l->found, err) != 0;
+	}
+	return false;
+}
+
 static void test_done(struct work *work)
 {
 	struct holding *h = container_of(work, struct holding, ladder.work);
 	struct ladder *l = &h->ladder;
 	char why[ERRTEXT_BYTES];
+	struct errtext text;
 
 	l->busy = false;
 	if (!l->done) {
@@ -415,8 +470,11 @@ static void test_done(struct work *work)
 	} else if (l->err) {
 		(void)snprintf(why, sizeof(why), "%s", l->text.text);
 		answer(h, l->err, why);
+	} else if (no_time(h, &text)) {
+		answer(h, -EDQUOT, text.text);
 	} else {
 		ladder_adopt(h);
+		stay_within(h);
 		l->attempts = 0;
 		if (h->state == HOLDING_SERVING && !differs(h)) {
 			explain(h);

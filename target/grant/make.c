@@ -434,11 +434,15 @@ static void give_up(struct holding *h, int err)
 	holding_check_stopped(h);
 }
 
+/* What landlords have comes back. */
+static uint64_t bytes_of(const struct view *view)
+{
+	return view->backed_bytes + view->left_out_bytes;
+}
+
 static void complete(struct holding *h)
 {
-	const struct view *view = h->make.next->view;
-	/* What landlords have comes back. */
-	int err = budget_check(h, view->backed_bytes + view->left_out_bytes, &h->make.text);
+	int err = budget_check(h, bytes_of(h->make.next->view), &h->make.text);
 
 	if (err) {
 		give_up(h, err);
@@ -654,6 +658,9 @@ static void view_done(struct work *work)
 {
 	struct holding *h = container_of(work, struct holding, make.work);
 
+	/* Before anything is registered: with another generation it may cost more than it did. */
+	if (h->make.err == 0 && h->make.kind == MAKE_GENERATION)
+		h->make.err = ladder_fit(h, bytes_of(h->make.next->view), &h->make.text);
 	if (h->make.err)
 		give_up(h, h->make.err);
 	else

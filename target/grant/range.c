@@ -487,8 +487,12 @@ void range_make_failed(struct holding *h, enum making kind, int err)
 		range_of(l)->coming_back = false;
 	if (err == -ECANCELED)
 		return;
-	if (kind == MAKE_NARROW || err == -ERANGE || err == -ENODATA || err == -ENOLINK) {
-		/* Another size takes another mapping, and that is another generation. */
+	if (kind == MAKE_NARROW || err == -ERANGE || err == -EDQUOT || err == -ENODATA ||
+	    err == -ENOLINK) {
+		/*
+		 * Another size takes another mapping, and what a recall has no time for another
+		 * rung; either is another generation.
+		 */
 		recall_all(h);
 		return;
 	}

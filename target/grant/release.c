@@ -170,7 +170,8 @@ static void find_remains(const struct release *r, struct remains *x)
 /* What speaks against these grants. */
 static uint16_t check_remains(const struct release *r, const struct remains *x)
 {
-	const struct holding *h = r->h;
+	struct holding *h = r->h;
+	uint64_t bytes = 0;
 
 	if (r->client->fenced)
 		return LH_SC_NO_DIRECT_QUEUE;
@@ -188,7 +189,12 @@ static uint16_t check_remains(const struct release *r, const struct remains *x)
 			return LH_SC_RECALLING;
 		if (grant_backed_from(h->current->view, x->all[i].offset, length) < length)
 			return LH_SC_NOT_BACKED;
+		bytes += length;
 	}
+	/* Till the old keys are dead a recall has both to end. */
+	if (!range_ok(h->granted_bytes, bytes, h->most_granted_bytes) ||
+	    !budget_allows(h, budget_grant_ns(h, r->client->config.device, x->count, bytes)))
+		return LH_SC_LIMIT_TIME;
 	return usage_allow(&r->client->usage, h->env, h->nr_grants, x->count, 0, now_ns());
 }
 

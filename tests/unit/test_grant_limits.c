@@ -51,7 +51,9 @@ static uint16_t status_of(struct rig_client *c, uint64_t offset, uint64_t length
 
 #define NS_PER_GIB (20 * NS_PER_S)
 
-static bool slow; /* the adapter, to give memory back */
+#define VERY_SLOW (200 * NS_PER_S) /* a GiB, too */
+
+static uint64_t gib_ns; /* that the adapter takes to give memory back; 0: what it does take */
 
 int __real_region_probe(struct fabric_device *dev, const struct export *e,
 			enum region_choice choice, struct region_probe *result,
@@ -64,8 +66,8 @@ int __wrap_region_probe(struct fabric_device *dev, const struct export *e,
 {
 	int rc = __real_region_probe(dev, e, choice, result, err);
 
-	if (slow)
-		result->dereg_ns_per_gib = NS_PER_GIB;
+	if (gib_ns)
+		result->dereg_ns_per_gib = gib_ns;
 	return rc;
 }
 
@@ -77,9 +79,9 @@ static void test_time(void **state)
 	uint64_t granted = 0;
 
 	(void)state;
-	slow = true;
+	gib_ns = NS_PER_GIB;
 	up(&rig_defaults);
-	slow = false;
+	gib_ns = 0;
 	while (granted < 1000 && status_of(&one, 0, RIG_BYTES) == NVME_SC_SUCCESS)
 		granted++;
 	assert_true(granted > 1);
@@ -180,10 +182,10 @@ static void test_time_of_all(void **state)
 	uint64_t first, second;
 
 	(void)state;
-	slow = true;
+	gib_ns = NS_PER_GIB;
 	up(&rig_defaults);
 	assert_int_equal(start_other(TENURE_LEASE), 0);
-	slow = false;
+	gib_ns = 0;
 	/* Who comes first has most, and leaves something. */
 	first = fill(&one);
 	swap();
@@ -210,12 +212,12 @@ static void test_time_for_another(void **state)
 	struct rig_options options = rig_defaults;
 
 	(void)state;
-	slow = true;
+	gib_ns = NS_PER_GIB;
 	options.deadline_ms = 5000;
 	up(&options);
 	(void)fill(&one);
-	assert_int_equal(start_other(TENURE_LEASE), -ERANGE);
-	slow = false;
+	assert_int_equal(start_other(TENURE_LEASE), -EDQUOT);
+	gib_ns = 0;
 	assert_non_null(strstr(other_why, "of all exports at once"));
 	assert_int_equal(rig_release(&one, 0, UINT64_MAX, 1), NVME_SC_SUCCESS);
 	rig_call(&rig, do_start_other, NULL);
@@ -223,6 +225,246 @@ static void test_time_for_another(void **state)
 	assert_int_equal(other_err, 0);
 	stop_other();
 	down();
+}
+
+/* ---- and of one that comes back ---------------------------------------------------------------- */
+
+static void check_budget(void)
+{
+	struct recall_budget budget;
+
+	rig_call(&rig, read_budget, &budget);
+	assert_true(budget.granted_ns + budget.regions_ns <= budget.limit_ns);
+}
+
+static sem_t tested;
+static int test_err;
+
+static void on_tested(void *arg, int err, const char *why)
+{
+	(void)arg;
+	(void)why;
+	test_err = err;
+	(void)sem_post(&tested);
+}
+
+static void do_test(void *arg)
+{
+	holding_rung(rig.h, NULL, arg, on_tested, NULL);
+}
+
+/* As an administrator has it: with that rung, or tested again. */
+static int test_again(const enum region_choice *choice)
+{
+	(void)sem_init(&tested, 0, 0);
+	rig_call(&rig, do_test, (void *)(uintptr_t)choice);
+	rig_wait_sem(&tested);
+	(void)sem_destroy(&tested);
+	return test_err;
+}
+
+/* What fits and what does not is reckoned with it. */
+static void need_usual_patience(void)
+{
+	if (tenure_break_time_s() == 45)
+		return;
+	print_message("skipped: fs.lease-break-time is not 45 s\n");
+	skip();
+}
+
+/* The rig's file, beside another one of which much is granted. */
+static void up_beside(uint64_t ns_per_gib, uint32_t rung_retry_ms)
+{
+	struct rig_options options = rig_defaults;
+
+	need_usual_patience();
+	options.rung_retry_ms = rung_retry_ms;
+	gib_ns = ns_per_gib;
+	up(&options);
+	gib_ns = NS_PER_GIB;
+	assert_int_equal(start_other(TENURE_LEASE), 0);
+	swap();
+	(void)fill(&two);
+	swap();
+}
+
+static void down_beside(void)
+{
+	gib_ns = 0;
+	swap();
+	assert_int_equal(rig_release(&two, 0, UINT64_MAX, 0), NVME_SC_SUCCESS);
+	swap();
+	stop_other();
+	down();
+}
+
+static void open_and_close(void)
+{
+	struct rig_landlord landlord;
+
+	rig_landlord_start(&landlord, in_dir("file"), landlord_open_close, 0);
+	(void)rig_landlord_join(&landlord);
+}
+
+static struct holding_status wait_rung(uint32_t generation, enum lh_rung rung)
+{
+	const uint64_t end = now_ns() + RIG_WAIT_MS * NS_PER_MS;
+	struct holding_status status;
+
+	do {
+		(void)usleep(1000);
+		status = rig_wait(&rig, HOLDING_SERVING, generation);
+	} while (status.probes[0].rung != rung && now_ns() < end);
+	assert_int_equal(status.probes[0].rung, rung);
+	check_budget();
+	return status;
+}
+
+/*
+ * An adapter that was measured again takes longer for the same file. What was promised to others stays:
+ * it is copied, nothing is granted of it, and no recall is spent on what would not fit either.
+ */
+static void test_time_of_a_dearer_one(void **state)
+{
+	static const enum region_choice pinned = REGION_PINNED;
+	struct holding_status status;
+
+	(void)state;
+	up_beside(1 /* ns */, 20);
+	gib_ns = VERY_SLOW;
+	assert_int_equal(test_again(NULL), 0);
+	open_and_close();
+	status = wait_rung(2, LH_RUNG_STAGED);
+	assert_non_null(strstr(status.probes[0].why, "of all exports at once"));
+	assert_int_equal(status_of(&one, 0, KIB(4)), LH_SC_NO_DIRECT);
+	(void)usleep(200000);
+	assert_int_equal(rig_status(&rig).generation, status.generation);
+	assert_int_equal(test_again(&pinned), -EDQUOT);
+	assert_int_equal(rig_status(&rig).generation, status.generation);
+	/* When others have let go it is what it was. */
+	swap();
+	assert_int_equal(rig_release(&two, 0, UINT64_MAX, 1), NVME_SC_SUCCESS);
+	swap();
+	(void)wait_rung(3, LH_RUNG_PINNED);
+	assert_int_equal(status_of(&one, 0, KIB(4)), NVME_SC_SUCCESS);
+	down_beside();
+}
+
+static void landlord_longer(struct rig_landlord *l)
+{
+	int fd = open(l->path, O_RDWR | O_CLOEXEC);
+
+	l->err = fd < 0 ? errno : posix_fallocate(fd, 0, (off_t)l->bytes);
+	(void)close(fd);
+}
+
+/* The landlord has made it longer, and shorter again. */
+static void test_time_of_a_longer_one(void **state)
+{
+	struct rig_landlord landlord;
+
+	(void)state;
+	up_beside(NS_PER_GIB, 3600000);
+	rig_landlord_start(&landlord, in_dir("file"), landlord_longer, RIG_BYTES * 12);
+	(void)rig_landlord_join(&landlord);
+	(void)wait_rung(2, LH_RUNG_STAGED);
+	rig_landlord_start(&landlord, in_dir("file"), landlord_truncate, RIG_BYTES);
+	(void)rig_landlord_join(&landlord);
+	(void)wait_rung(3, LH_RUNG_STAGED);
+	assert_int_equal(test_again(NULL), 0);
+	(void)wait_rung(4, LH_RUNG_PINNED);
+	down_beside();
+}
+
+static void on_reclaimed(void *arg, int err, const char *why)
+{
+	(void)arg;
+	(void)why;
+	test_err = err;
+	(void)sem_post(&tested);
+}
+
+static void do_reclaim(void *arg)
+{
+	holding_reclaim(rig.h, arg, on_reclaimed, NULL);
+}
+
+static void end_reclaims(void *arg)
+{
+	*(unsigned int *)arg = holding_reclaim_end(rig.h);
+}
+
+/* A part that comes back with more blocks than it had: not tried for ever, but with another rung. */
+static void test_time_of_a_part(void **state)
+{
+	struct holding_reclaim part = {
+		.offset = MIB(2), .length = MIB(14), .hold_ns = 3600 * NS_PER_S};
+	static const uint8_t bytes[KIB(64)] = {1};
+	unsigned int ended;
+
+	(void)state;
+	need_usual_patience();
+	make_file("file", RIG_BYTES);
+	fill_file("file", 0, MIB(2));
+	rig_up(&rig, &rig_defaults);
+	gib_ns = VERY_SLOW;
+	assert_int_equal(test_again(NULL), 0);
+	open_and_close();
+	gib_ns = NS_PER_GIB;
+	(void)wait_rung(2, LH_RUNG_PINNED);
+	assert_int_equal(start_other(TENURE_LEASE), 0);
+	rig_client_up(&rig, &one);
+	rig_client_up(&rig, &two);
+	swap();
+	(void)fill(&two);
+	swap();
+	(void)sem_init(&tested, 0, 0);
+	rig_call(&rig, do_reclaim, &part);
+	rig_wait_sem(&tested);
+	(void)sem_destroy(&tested);
+	assert_int_equal(test_err, 0);
+	/* As a host's writes would, without keys. */
+	for (uint64_t at = part.offset; at < part.offset + part.length; at += sizeof(bytes))
+		assert_int_equal(
+			pwrite(export_fd(holding_export(rig.h)), bytes, sizeof(bytes), (off_t)at),
+			sizeof(bytes));
+	rig_call(&rig, end_reclaims, &ended);
+	assert_int_equal(ended, 1);
+	(void)wait_rung(3, LH_RUNG_STAGED);
+	down_beside();
+}
+
+/* What is left of a grant that is split is a key more, till the old one is dead. */
+static void test_time_of_a_split(void **state)
+{
+	struct grant_answer answer;
+
+	(void)state;
+	gib_ns = NS_PER_GIB;
+	up(&rig_defaults);
+	gib_ns = 0;
+	assert_int_equal(status_of(&one, 0, RIG_BYTES), NVME_SC_SUCCESS);
+	(void)fill(&two);
+	answer = rig_release_part(&one, MIB(4), KIB(4));
+	assert_int_equal(answer.status, LH_SC_LIMIT_TIME);
+	check_budget();
+	assert_int_equal(rig_release(&two, 0, UINT64_MAX, 1), NVME_SC_SUCCESS);
+	answer = rig_release_part(&one, MIB(4), KIB(4));
+	assert_int_equal(answer.status, NVME_SC_SUCCESS);
+	assert_int_equal(answer.count, 2);
+	check_budget();
+	down();
+	/* And where it is the time of all exports that is short. */
+	up_beside(NS_PER_GIB, 3600000);
+	assert_int_equal(status_of(&one, 0, RIG_BYTES), NVME_SC_SUCCESS);
+	assert_true(fill(&two) > 0);
+	answer = rig_release_part(&one, MIB(4), KIB(4));
+	assert_int_equal(answer.status, LH_SC_LIMIT_TIME);
+	check_budget();
+	assert_int_equal(rig_release(&two, 0, UINT64_MAX, 1), NVME_SC_SUCCESS);
+	answer = rig_release_part(&one, MIB(4), KIB(4));
+	assert_int_equal(answer.status, NVME_SC_SUCCESS);
+	down_beside();
 }
 
 /* ---- bytes ------------------------------------------------------------------------------------ */
@@ -391,7 +633,7 @@ static void test_budget(void **state)
 	options.no_start = true;
 	options.max_of_export = GRANT_MAX_PER_EXPORT;
 	rig_up(&rig, &options);
-	assert_int_equal(rig_start(&rig), -ERANGE);
+	assert_int_equal(rig_start(&rig), -EDQUOT);
 	assert_non_null(strstr(rig.start_why, "16777216 grants"));
 	assert_non_null(strstr(rig.start_why, "more than a quarter of fs.lease-break-time"));
 	assert_non_null(strstr(rig.start_why, "lower max_grants_per_export"));
@@ -409,6 +651,10 @@ static int run_group(const char *where)
 		leaks_test(test_time),
 		leaks_test(test_time_of_all),
 		leaks_test(test_time_for_another),
+		leaks_test(test_time_of_a_dearer_one),
+		leaks_test(test_time_of_a_longer_one),
+		leaks_test(test_time_of_a_part),
+		leaks_test(test_time_of_a_split),
 		leaks_test(test_bytes),
 		leaks_test(test_bytes_of_a_recall),
 		leaks_test(test_bytes_of_a_fence),
