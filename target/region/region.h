@@ -17,11 +17,14 @@
 #include "util/list.h"
 #include "wire/direct.h"
 
-/* One registration covers at most this much: what a recall of a range takes with it, at either end. */
+/* One registration covers at most this much: a recall of a range registers less anew, at either end. */
 #define REGION_SLICE_BYTES MIB(64)
 #define REGION_MAX_SLICES  65536 /* runs beyond this many are left to the file-system path */
 
-/** What the self-test found for one device and the memory of one file system. */
+/**
+ * What the self-test found for one device and the memory of one file system; and of an export what is in
+ * force, with STAGED for NONE.
+ */
 struct region_probe {
 	enum lh_rung rung; /* best that works: PINNED, ODP or NONE */
 	bool passing;	   /* what failed may work another time: no memory for it, say */

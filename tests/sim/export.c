@@ -17,7 +17,8 @@ struct export
 {
 	char name[64], path[64];
 	uint32_t lba_bytes;
-	bool prepare;
+	bool prepare; /* its holes are to be filled, once … */
+	bool filled;  /* … which was done */
 	struct export_identity identity;
 };
 
@@ -362,9 +363,10 @@ int view_new(struct export *e, uint32_t generation, const struct view *before,
 	sim_pause();
 	if (w.faults && sim_chance(30))
 		return errtext_set(err, -ENOMEM, "no view, says the simulator");
-	if (e->prepare && generation <= 1 && in_pages(file_fill, 0, file_size(), stop) < 0)
+	if (e->prepare && !e->filled && in_pages(file_fill, 0, file_size(), stop) < 0)
 		return errtext_set(err, -ECANCELED, "somebody wants it");
 	need_tenure("a view is made");
+	e->filled = e->prepare;
 	if (before && before->export == e && file_bytes_of(before) == file_size()) {
 		before->mapping->references++;
 		*view = look(e, generation, before->mapping);
@@ -380,7 +382,7 @@ int export_look_ahead(struct export *e, uint64_t *bytes, struct errtext *err)
 	(void)err;
 	sim_pause();
 	need_tenure("the file is looked at");
-	*bytes = e->prepare ? file_size() : 0;
+	*bytes = e->prepare && !e->filled ? file_size() : 0;
 	return 0;
 }
 
