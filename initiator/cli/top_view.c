@@ -200,19 +200,38 @@ struct rate {
 	double per_s;
 };
 
-/* How fast a counter went. Not known over a daemon's restart. */
-static struct rate rate_of(const struct top_sample *before, const struct top_sample *now,
+/* How fast a counter went, of these objects in the two samples. Not known over a daemon's restart. */
+static struct rate rate_in(const struct top_sample *before, const struct top_sample *now,
+			   struct json_object *of_before, struct json_object *of_now,
 			   const char *counter)
 {
-	const uint64_t a = number(before->stats, counter), b = number(now->stats, counter);
+	const uint64_t a = number(of_before, counter), b = number(of_now, counter);
 	const uint64_t pid = number(get(now->status, "daemon"), "pid");
 
-	if (!before->stats || !now->stats || b < a || now->taken_ns <= before->taken_ns ||
+	if (!of_before || !of_now || b < a || now->taken_ns <= before->taken_ns ||
 	    number(get(before->status, "daemon"), "pid") != pid)
 		return (struct rate){0};
 	return (struct rate){.known = true,
 			     .per_s = (double)(b - a) * (double)NS_PER_S /
 				      (double)(now->taken_ns - before->taken_ns)};
+}
+
+static struct rate rate_of(const struct top_sample *before, const struct top_sample *now,
+			   const char *counter)
+{
+	return rate_in(before, now, before->stats, now->stats, counter);
+}
+
+/* NULL: it was not there. */
+static struct json_object *counts_of(const struct top_sample *s, const char *export)
+{
+	struct json_object *exports = get(s->stats, "exports");
+
+	for (size_t i = 0; i < length(exports); i++) {
+		if (strcmp(text(at(exports, i), "name"), export) == 0)
+			return at(exports, i);
+	}
+	return NULL;
 }
 
 static struct rate sum(struct rate a, struct rate b)
@@ -257,6 +276,27 @@ static void put_rates(struct top_screen *s, const struct top_view *v,
 		   count_text(rate_of(before, now, "nvme_commits"), t[0]),
 		   bytes_text(rate_of(before, now, "nvme_commit_bytes"), t[1]),
 		   count_text(rate_of(before, now, "grants"), t[2]));
+}
+
+/* The same of the export that is looked into. */
+static void put_export_rates(struct top_screen *s, const struct top_view *v,
+			     const struct top_sample *before, const struct top_sample *now)
+{
+	struct json_object *a = counts_of(before, v->selected), *b = counts_of(now, v->selected);
+	char t[4][PROGRESS_TEXT_BYTES];
+
+	(void)line(s, v, "block    reads %s, %s   writes %s, %s   errors %llu",
+		   count_text(rate_in(before, now, a, b, "block_reads"), t[0]),
+		   bytes_text(rate_in(before, now, a, b, "block_read_bytes"), t[1]),
+		   count_text(rate_in(before, now, a, b, "block_writes"), t[2]),
+		   bytes_text(rate_in(before, now, a, b, "block_written_bytes"), t[3]),
+		   (unsigned long long)number(b, "block_errors"));
+	(void)line(s, v, "direct   commits %s, %s   grants %s   fenced %llu   away %.1f s",
+		   count_text(rate_in(before, now, a, b, "commits"), t[0]),
+		   bytes_text(rate_in(before, now, a, b, "committed_bytes"), t[1]),
+		   count_text(rate_in(before, now, a, b, "grants_given"), t[2]),
+		   (unsigned long long)number(b, "clients_fenced"),
+		   (double)number(b, "away_ms") / 1e3);
 }
 
 /* At most so long, in few letters. */
@@ -580,8 +620,8 @@ static void put_last_recall(struct top_screen *s, const struct top_view *v, stru
 		   ms_between(t, "seen_ns", "serving_ns"));
 }
 
-static void put_one(struct top_screen *s, const struct top_view *v, const struct top_sample *now,
-		    struct json_object *e)
+static void put_one(struct top_screen *s, const struct top_view *v, const struct top_sample *before,
+		    const struct top_sample *now, struct json_object *e)
 {
 	char size[PROGRESS_TEXT_BYTES], backed[PROGRESS_TEXT_BYTES], left[PROGRESS_TEXT_BYTES];
 	struct json_object *rungs = get(e, "rungs"), *reclaimed = get(e, "reclaimed");
@@ -597,6 +637,7 @@ static void put_one(struct top_screen *s, const struct top_view *v, const struct
 		   backed, (unsigned long long)number(e, "keys"),
 		   (unsigned long long)number(e, "recalls"),
 		   (unsigned long long)number(e, "range_recalls"));
+	put_export_rates(s, v, before, now);
 	for (size_t i = 0; i < length(rungs); i++) {
 		struct json_object *r = at(rungs, i);
 
@@ -672,7 +713,8 @@ static void put_grants(struct top_screen *s, struct top_view *v, const struct to
 	}
 }
 
-static void put_inside(struct top_screen *s, struct top_view *v, const struct top_sample *now)
+static void put_inside(struct top_screen *s, struct top_view *v, const struct top_sample *before,
+		       const struct top_sample *now)
 {
 	struct json_object *e = selected_export(v, now);
 
@@ -682,7 +724,7 @@ static void put_inside(struct top_screen *s, struct top_view *v, const struct to
 			line(s, v, "WAITING: %s", v->stale)->reverse = true;
 		return;
 	}
-	put_one(s, v, now, e);
+	put_one(s, v, before, now, e);
 	(void)line(s, v, "%s", "");
 	put_holders(s, v, now->grants);
 	(void)line(s, v, "%s", "");
@@ -744,7 +786,7 @@ void top_render(struct top_view *v, const struct top_sample *before, const struc
 		line(s, v, "leasehold top")->bold = true;
 		line(s, v, "WAITING: %s", v->stale ? v->stale : "for the daemon")->reverse = true;
 	} else if (v->inside) {
-		put_inside(s, v, now);
+		put_inside(s, v, before, now);
 	} else {
 		put_head(s, v, before, now);
 		put_lists(s, v, now);

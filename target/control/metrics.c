@@ -7,10 +7,12 @@
 #include "control/metrics.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-#include "control/exports.h"
+#include "control/counts.h"
 #include "nvme/nvme.h"
 #include "util/counter.h"
 #include "util/histogram.h"
@@ -19,7 +21,8 @@
 #define PREFIX "leasehold_"
 
 struct looked {
-	struct holding_status *list;
+	const struct admin_env *env;
+	struct counted *list;
 	unsigned int nr, room;
 };
 
@@ -61,25 +64,48 @@ static double seconds(uint64_t ns)
 	return (double)ns / (double)NS_PER_S;
 }
 
+/* The samples of one. */
+static void put_buckets(FILE *f, const char *name, const char *export, const struct histogram *h)
+{
+	uint64_t all = 0;
+
+	for (unsigned int i = 0; i <= HISTOGRAM_BOUNDS; i++) {
+		all += atomic_load_explicit(&h->buckets[i], memory_order_relaxed);
+		(void)fprintf(f, PREFIX "%s_bucket{", name);
+		if (export) {
+			label(f, "export", export);
+			(void)fputc(',', f);
+		}
+		if (i < HISTOGRAM_BOUNDS)
+			(void)fprintf(f, "le=\"%g\"} %" PRIu64 "\n",
+				      seconds(histogram_bounds_ns[i]), all);
+		else
+			(void)fprintf(f, "le=\"+Inf\"} %" PRIu64 "\n", all);
+	}
+	for (unsigned int i = 0; i < 2; i++) {
+		(void)fprintf(f, PREFIX "%s_%s", name, i == 0 ? "sum" : "count");
+		if (export) {
+			(void)fputc('{', f);
+			label(f, "export", export);
+			(void)fputc('}', f);
+		}
+		if (i == 0)
+			(void)fprintf(
+				f, " %.9f\n",
+				seconds(atomic_load_explicit(&h->sum_ns, memory_order_relaxed)));
+		else
+			(void)fprintf(f, " %" PRIu64 "\n", all);
+	}
+}
+
 static void put_histograms(FILE *f)
 {
 	char name[96];
 
 	for (const struct histogram *h = histogram_first(); h; h = h->next) {
-		uint64_t all = 0;
-
 		(void)snprintf(name, sizeof(name), "%s_seconds", h->name);
 		family(f, name, "histogram", h->help);
-		for (unsigned int i = 0; i < HISTOGRAM_BOUNDS; i++) {
-			all += atomic_load_explicit(&h->buckets[i], memory_order_relaxed);
-			(void)fprintf(f, PREFIX "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name,
-				      seconds(histogram_bounds_ns[i]), all);
-		}
-		all += atomic_load_explicit(&h->buckets[HISTOGRAM_BOUNDS], memory_order_relaxed);
-		(void)fprintf(f, PREFIX "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", name, all);
-		(void)fprintf(f, PREFIX "%s_sum %.9f\n" PREFIX "%s_count %" PRIu64 "\n", name,
-			      seconds(atomic_load_explicit(&h->sum_ns, memory_order_relaxed)), name,
-			      all);
+		put_buckets(f, name, NULL, h);
 	}
 }
 
@@ -91,7 +117,7 @@ static void look(const struct holding *h, bool removing, void *arg)
 
 	if (removing || l->nr == l->room)
 		return;
-	holding_status(h, &l->list[l->nr++]);
+	counts_look(l->env, h, &l->list[l->nr++]);
 }
 
 struct gauge {
@@ -111,6 +137,7 @@ FIELD(hole_bytes)
 FIELD(shared_bytes)
 FIELD(reclaimed_bytes)
 FIELD(grants)
+FIELD(granted_bytes)
 FIELD(clients)
 FIELD(keys)
 FIELD(generation)
@@ -137,6 +164,7 @@ static const struct gauge gauges[] = {
 	{"export_reclaimed_bytes", "Bytes that local tools were given for a while",
 	 get_reclaimed_bytes},
 	{"export_grants", "Grants that clients hold", get_grants},
+	{"export_granted_bytes", "Bytes in these; what overlaps counts twice", get_granted_bytes},
 	{"export_clients", "Clients that hold any", get_clients},
 	{"export_keys", "RDMA keys that are alive over its memory", get_keys},
 	{"export_generation", "Generation of its grants", get_generation},
@@ -148,25 +176,51 @@ static void put_exports(FILE *f, const struct admin_env *env, const struct looke
 		family(f, gauges[g].name, "gauge", gauges[g].help);
 		for (unsigned int i = 0; i < l->nr; i++) {
 			(void)fprintf(f, PREFIX "%s{", gauges[g].name);
-			label(f, "export", l->list[i].name);
-			(void)fprintf(f, "} %" PRIu64 "\n", gauges[g].value(&l->list[i]));
+			label(f, "export", l->list[i].s.name);
+			(void)fprintf(f, "} %" PRIu64 "\n", gauges[g].value(&l->list[i].s));
 		}
 	}
 	family(f, "export_rung", "gauge", "1: how its memory is registered with the adapter");
 	for (unsigned int i = 0; i < l->nr; i++) {
 		for (unsigned int d = 0; d < env->holdings_env->nr_devices; d++) {
 			(void)fputs(PREFIX "export_rung{", f);
-			label(f, "export", l->list[i].name);
+			label(f, "export", l->list[i].s.name);
 			(void)fputc(',', f);
 			label(f, "device", fabric_device_info(env->holdings_env->devices[d])->name);
 			(void)fputc(',', f);
 			label(f, "rung",
-			      lh_rung_text(l->list[i].state == HOLDING_OFFLINE
+			      lh_rung_text(l->list[i].s.state == HOLDING_OFFLINE
 						   ? LH_RUNG_NONE
-						   : l->list[i].probes[d].rung));
+						   : l->list[i].s.probes[d].rung));
 			(void)fputs("} 1\n", f);
 		}
 	}
+}
+
+static void put_export_counts(FILE *f, const struct looked *l)
+{
+	char name[96];
+
+	for (const struct counts_kind *k = counts_kinds; k->name; k++) {
+		(void)snprintf(name, sizeof(name), "export_%s", k->name);
+		family(f, name, "counter", k->help);
+		for (unsigned int i = 0; i < l->nr; i++) {
+			(void)fprintf(f, PREFIX "%s_total{", name);
+			label(f, "export", l->list[i].s.name);
+			(void)fprintf(f, "} %" PRIu64 "\n", k->value(&l->list[i]));
+		}
+	}
+	family(f, "export_away_seconds", "counter",
+	       "How long nothing of it could be granted, since it was served first");
+	for (unsigned int i = 0; i < l->nr; i++) {
+		(void)fputs(PREFIX "export_away_seconds_total{", f);
+		label(f, "export", l->list[i].s.name);
+		(void)fprintf(f, "} %.9f\n", seconds(l->list[i].s.counts.away_ns));
+	}
+	family(f, "export_recall_wait_seconds", "histogram",
+	       "How long who wanted its blocks waited, all of them or a part");
+	for (unsigned int i = 0; i < l->nr; i++)
+		put_buckets(f, "export_recall_wait_seconds", l->list[i].s.name, l->list[i].s.waits);
 }
 
 /* ---- adapters -------------------------------------------------------------------------------- */
@@ -215,9 +269,63 @@ static void put_clients(FILE *f, const struct admin_env *env)
 	}
 }
 
+/* ---- hosts ----------------------------------------------------------------------------------- */
+
+static const struct {
+	const char *name, *help;
+	size_t at; /* in struct host_counts */
+} of_hosts[] = {
+	{"host_controllers", "Controllers of one host", offsetof(struct host_counts, controllers)},
+	{"host_io_queues", "Its block queues", offsetof(struct host_counts, io_queues)},
+	{"host_direct_queues", "Its direct queues", offsetof(struct host_counts, direct_queues)},
+	{"host_grants", "Grants that its clients hold", offsetof(struct host_counts, grants)},
+	{"host_granted_bytes", "Bytes in these", offsetof(struct host_counts, granted_bytes)},
+};
+
+static void put_hosts(FILE *f, const struct admin_env *env)
+{
+	size_t nr = 0;
+	struct host_counts *list = counts_hosts(env, &nr);
+
+	for (unsigned int k = 0; list && k < ARRAY_SIZE(of_hosts); k++) {
+		family(f, of_hosts[k].name, "gauge", of_hosts[k].help);
+		for (size_t i = 0; i < nr; i++) {
+			const char *h = (const char *)&list[i];
+			uint64_t value;
+
+			memcpy(&value, h + of_hosts[k].at, sizeof(value));
+			(void)fprintf(f, PREFIX "%s{", of_hosts[k].name);
+			label(f, "host", list[i].nqn);
+			(void)fprintf(f, "} %" PRIu64 "\n", value);
+		}
+	}
+	free(list);
+}
+
+/* ---- a recall of all ------------------------------------------------------------------------- */
+
+static void put_budget(FILE *f)
+{
+	static const char *const names[] = {"recall_budget_seconds", "recall_registered_seconds",
+					    "recall_granted_seconds"};
+	static const char *const helps[] = {
+		"What a recall of all exports at once may take, without the deadline",
+		"What it would take to end what is registered", "And what is granted"};
+	struct recall_budget budget;
+
+	grant_recall_budget(&budget);
+	for (unsigned int i = 0; i < ARRAY_SIZE(names); i++) {
+		family(f, names[i], "gauge", helps[i]);
+		(void)fprintf(f, PREFIX "%s %.9f\n", names[i],
+			      seconds(i == 0   ? budget.limit_ns
+				      : i == 1 ? budget.regions_ns
+					       : budget.granted_ns));
+	}
+}
+
 char *metrics_text(const struct admin_env *env, size_t *bytes)
 {
-	struct looked l = {.room = exports_count(env->exports)};
+	struct looked l = {.env = env, .room = exports_count(env->exports)};
 	char *text = NULL;
 	FILE *f;
 
@@ -236,7 +344,10 @@ char *metrics_text(const struct admin_env *env, size_t *bytes)
 	(void)fputs("} 1\n", f);
 	put_devices(f, env);
 	put_clients(f, env);
+	put_hosts(f, env);
+	put_budget(f);
 	put_exports(f, env, &l);
+	put_export_counts(f, &l);
 	put_histograms(f);
 	put_counters(f);
 	(void)fputs("# EOF\n", f);

@@ -3,6 +3,7 @@
  * The verbs `status` and `stats`: what the daemon is and does, as JSON. Reads snapshots only; runs
  * on the control loop and never sleeps.
  */
+#include "control/counts.h"
 #include "control/verbs.h"
 
 #include "util/counter.h"
@@ -10,6 +11,7 @@
 #include "wire/wire.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 static uint64_t started_ns;
@@ -448,11 +450,51 @@ static void count_rungs(const struct holding *h, bool removing, void *arg)
 	}
 }
 
+static void count_export(const struct holding *h, bool removing, void *arg)
+{
+	const struct exports_list *x = arg;
+	struct json_object *o = json_object_new_object();
+	struct counted c;
+
+	(void)removing;
+	counts_look(x->env, h, &c);
+	put_text(o, "name", c.s.name);
+	for (const struct counts_kind *k = counts_kinds; k->name; k++)
+		put_number(o, k->name, k->value(&c));
+	put_number(o, "away_ms", c.s.counts.away_ns / NS_PER_MS);
+	put_number(o, "waits", histogram_count(c.s.waits));
+	put_bound(o, "wait_p50_ns", c.s.waits, 0.5);
+	put_bound(o, "wait_p99_ns", c.s.waits, 0.99);
+	json_object_array_add(x->list, o);
+}
+
+static struct json_object *hosts_json(const struct admin_env *env)
+{
+	struct json_object *list = json_object_new_array();
+	size_t nr = 0;
+	struct host_counts *hosts = counts_hosts(env, &nr);
+
+	for (size_t i = 0; hosts && i < nr; i++) {
+		struct json_object *o = json_object_new_object();
+
+		put_text(o, "hostnqn", hosts[i].nqn);
+		put_number(o, "controllers", hosts[i].controllers);
+		put_number(o, "io_queues", hosts[i].io_queues);
+		put_number(o, "direct_queues", hosts[i].direct_queues);
+		put_number(o, "grants", hosts[i].grants);
+		put_number(o, "granted_bytes", hosts[i].granted_bytes);
+		json_object_array_add(list, o);
+	}
+	free(hosts);
+	return list;
+}
+
 static int answer_stats(const struct admin_env *env, struct admin_call *call,
 			struct json_object *request, struct json_object **result,
 			struct errtext *err)
 {
 	struct rung_counts counts = {.env = env};
+	struct exports_list each = {.env = env};
 	uint64_t registrations = 0, registered_bytes = 0;
 	struct json_object *o;
 	int rc = check_bare(request, err);
@@ -478,6 +520,10 @@ static int answer_stats(const struct admin_env *env, struct admin_call *call,
 	put_number(o, "registrations", registrations);
 	put_number(o, "registered_bytes", registered_bytes);
 	json_object_object_add(o, "rungs", counts.list);
+	each.list = json_object_new_array();
+	exports_each(env->exports, count_export, &each);
+	json_object_object_add(o, "exports", each.list);
+	json_object_object_add(o, "hosts", hosts_json(env));
 	*result = o;
 	return 0;
 }

@@ -88,6 +88,8 @@ static void finish(struct acquire *op, uint16_t status)
 
 	if (status == NVME_SC_SUCCESS)
 		fill_answer(op, &answer);
+	if (status != NVME_SC_SUCCESS && status != LH_SC_RECALLING)
+		h->counts.acquires_refused++;
 	if (status == LH_SC_RECALLING) {
 		answer.reclaimed = reclaim_has(h, op->want.offset);
 		if (h->state == HOLDING_SERVING)
@@ -156,6 +158,9 @@ static void keys_made(struct acquire *op)
 	if (status == 0) {
 		assert(h->recall.state == RECALL_GRANTED && !op->client->fenced);
 		counter_add(&grants_made, op->count);
+		h->counts.grants += op->count;
+		for (unsigned int i = 0; i < op->count; i++)
+			h->counts.grant_bytes += op->grants[i]->key.length;
 		/* What stays lives as long as it would have. */
 		if (!op->split)
 			client_touch(op->client);

@@ -57,6 +57,7 @@
 #define GRANT_DEFAULT_RUNG_RETRY_MS	1000 /* to the first attempt at a better rung; then doubled */
 
 struct holding;
+struct histogram;
 struct grant_client;
 
 /**
@@ -216,6 +217,10 @@ struct recall_budget {
 	uint64_t regions_ns; /* to end what is registered for block commands … */
 	uint64_t granted_ns; /* … and what is granted */
 };
+
+/** Calls fn for each host that has direct clients, with what they hold together. Control loop. */
+void grant_each_host(void (*fn)(const char *nqn, unsigned int grants, uint64_t bytes, void *arg),
+		     void *arg);
 
 /** Control loop. */
 void grant_recall_budget(struct recall_budget *budget);
@@ -490,6 +495,7 @@ struct holding_range {
 	unsigned int ops;  /* that reactors have not answered */
 	uint64_t left_out; /* in which view that was being made, last */
 	uint64_t serial;   /* among all recalls; marks clients */
+	uint64_t seen_ns;  /* when clients were told */
 	uint64_t end;	   /* of the rounded range */
 	struct loop_timer timer;
 	struct loop_msg drain_msg, seal_msg, unseal_msg, done_msg, ended_msg;
@@ -594,6 +600,15 @@ struct range_timeline {
 	unsigned int clients, fenced_clients;
 };
 
+/** What happened to an export since the daemon was started. */
+struct holding_counts {
+	uint64_t clients_fenced; /* in recalls of any kind */
+	uint64_t grants,
+		grant_bytes; /* that were given; what is left of one that was split is given anew */
+	uint64_t acquires_refused; /* but for those that a recall was in the way of */
+	uint64_t away_ns; /* that nothing could be granted, from the landlord's signal on */
+};
+
 struct holding_status {
 	const char *name, *path;
 	uint32_t nsid;
@@ -621,6 +636,10 @@ struct holding_status {
 	uint64_t registered_bytes[GRANT_MAX_DEVICES]; /* … and what they cover */
 	struct recall_timeline last;
 	struct range_timeline last_range;
+	uint64_t granted_bytes; /* what overlaps counts twice */
+	struct holding_counts counts;
+	const struct histogram *waits; /* how long landlords waited, for all of it or a part; the
+					* holding's */
 };
 
 void holding_status(const struct holding *h, struct holding_status *status);

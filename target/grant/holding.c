@@ -36,6 +36,17 @@ uint64_t backoff_ns(unsigned int failures, uint64_t most_ns)
 	return min_u64(ns, most_ns);
 }
 
+static uint64_t away_ns(const struct holding *h)
+{
+	return h->counts.away_ns + (h->away_since_ns ? now_ns() - h->away_since_ns : 0);
+}
+
+static void end_away(struct holding *h)
+{
+	h->counts.away_ns = away_ns(h);
+	h->away_since_ns = 0;
+}
+
 /* ---- birth ----------------------------------------------------------------------------------- */
 
 static void on_timer(struct loop_timer *timer)
@@ -260,6 +271,7 @@ void holding_closed(struct holding *h)
 		cache_leave(h);
 		budget_leave(h);
 		h->state = HOLDING_OFFLINE;
+		end_away(h);
 		if (h->start_err == 0)
 			holding_why(h, "stopped");
 		resize_not_served(h);
@@ -350,6 +362,7 @@ static void begin_recall(struct holding *h, unsigned int mask)
 	h->recall_serial = client_next_serial();
 	h->recalls++;
 	counter_add(&recalls_begun, 1);
+	h->away_since_ns = now_ns();
 	h->timeline = (struct recall_timeline){
 		.generation = h->generation,
 		.seen_ns = now_ns(),
@@ -380,6 +393,7 @@ static void tell(struct holding *h)
 static void fence_clients(struct holding *h)
 {
 	h->timeline.fenced_clients = client_fence_all(h);
+	h->counts.clients_fenced += h->timeline.fenced_clients;
 	if (h->timeline.fenced_clients > 0)
 		log_warning("%s: %u clients did not release generation %u in %u ms: their direct "
 			    "queues are put in error",
@@ -447,6 +461,7 @@ static void release_tenure(struct holding *h)
 	if (was_served) {
 		h->timeline.unlocked_ns = unlocked_ns;
 		count_recall(&h->timeline);
+		histogram_add(&h->waits, unlocked_ns - h->timeline.seen_ns);
 		log_notice("%s: generation %u is released after %llu us", h->config.export.name,
 			   h->generation,
 			   (unsigned long long)(h->timeline.unlocked_ns - h->timeline.seen_ns) /
@@ -564,6 +579,7 @@ static void publish(struct holding *h)
 	serve_publish(h, make_take_over(h));
 	h->generation = h->current->view->generation;
 	h->state = HOLDING_SERVING;
+	end_away(h);
 	h->retake_failures = 0;
 	size_changed = h->current->view->size_bytes != size_before;
 	if (h->timeline.unlocked_ns) {
@@ -750,7 +766,11 @@ void holding_status(const struct holding *h, struct holding_status *status)
 		.deleted = e && h->look.known == EXPORT_DELETED,
 		.last = h->timeline,
 		.last_range = h->range_timeline,
+		.granted_bytes = h->granted_bytes,
+		.counts = h->counts,
+		.waits = &h->waits,
 	};
+	status->counts.away_ns = away_ns(h);
 	memcpy(status->why, h->why, sizeof(status->why));
 	memcpy(status->probes, h->probes, sizeof(status->probes));
 	memcpy(status->choices, h->ladder.choice, sizeof(status->choices));

@@ -33,6 +33,7 @@
 
 #include "grant/grant.h"
 #include "grant/recall.h"
+#include "util/histogram.h"
 #include "util/range_table.h"
 #include "grant/usage.h"
 #include "tenure/tenure.h"
@@ -379,7 +380,10 @@ struct holding {
 		granted_bytes; /* … with what overlaps counted twice, as its keys have to be killed twice */
 	uint64_t most_granted_bytes; /* that a recall has time for */
 	struct load load;
-	unsigned int nr_live; /* … of which so many can be used */
+	struct holding_counts counts;
+	uint64_t away_since_ns; /* 0: it is served, or was not yet */
+	struct histogram waits; /* told of by holding_status(), in no list */
+	unsigned int nr_live;	/* … of which so many can be used */
 	uint32_t next_id;
 
 	void (*start_done)(void *arg, int err, const char *why);

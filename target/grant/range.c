@@ -308,10 +308,11 @@ static void tell(struct holding_range *r)
 	counter_add(&range_recalls, 1);
 	r->h->range_recalls++;
 	r->h->range_serial = r->serial;
+	r->seen_ns = now_ns();
 	r->h->range_timeline = (struct range_timeline){
 		.offset = r->offset,
 		.end = r->end,
-		.seen_ns = now_ns(),
+		.seen_ns = r->seen_ns,
 		.clients = clients,
 	};
 	if (clients > 0)
@@ -327,6 +328,7 @@ static void fence_clients(struct holding_range *r)
 
 	if (t)
 		t->fenced_clients = clients;
+	r->h->counts.clients_fenced += clients;
 }
 
 static bool kill_one(struct table_node *node, void *arg)
@@ -350,6 +352,8 @@ static void release(struct holding_range *r)
 
 	if (t)
 		t->proven_ns = now_ns();
+	if (r->done && r->seen_ns)
+		histogram_add(&r->h->waits, now_ns() - r->seen_ns);
 	loop_timer_cancel(r->h->env->control, &r->timer);
 	/* Closed memory is reached by no key, dead or alive: close.c. */
 	assert(r->h->closing.closed || !granted(r));

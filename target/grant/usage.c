@@ -113,6 +113,7 @@ void usage_add(struct usage *usage, uint64_t bytes)
 	usage->grants++;
 	usage->host->grants++;
 	usage->bytes += bytes;
+	usage->host->bytes += bytes;
 }
 
 void usage_drop(struct usage *usage, uint64_t bytes)
@@ -121,4 +122,17 @@ void usage_drop(struct usage *usage, uint64_t bytes)
 	usage->grants--;
 	usage->host->grants--;
 	usage->bytes -= bytes;
+	usage->host->bytes -= bytes;
+}
+
+void grant_each_host(void (*fn)(const char *nqn, unsigned int grants, uint64_t bytes, void *arg),
+		     void *arg)
+{
+	struct list *l;
+
+	list_for_each (l, &hosts) {
+		const struct usage_host *host = list_entry(l, struct usage_host, link);
+
+		fn(host->nqn, host->grants, host->bytes, arg);
+	}
 }

@@ -13,6 +13,7 @@ struct usage_host {
 	struct list link;
 	unsigned int clients;
 	unsigned int grants;
+	uint64_t bytes;
 	char nqn[NVME_NQN_BYTES];
 };
 

@@ -534,9 +534,26 @@ static void answer(struct dq_message *message, uint16_t status)
 	kick(dq);
 }
 
+static uint64_t ranges_bytes(const struct dq_message *message)
+{
+	uint64_t total = 0;
+
+	for (uint32_t i = 0; i < message->m.count; i++)
+		total += le64toh(message->m.ranges[i].length);
+	return total;
+}
+
 static void commit_finish(struct dq_message *message, int err)
 {
 	struct ns_use *use = message->use;
+	struct ns_figures *figures = &use->slot->figures;
+
+	if (err) {
+		figures_count(&figures->commits_refused, 1);
+	} else {
+		figures_count(&figures->commits, 1);
+		figures_count(&figures->committed_bytes, ranges_bytes(message));
+	}
 
 	message->use = NULL;
 	use->commits--;
@@ -647,6 +664,8 @@ static void commit(struct dq_message *message, bool waited)
 	if (status) {
 		if (status == LH_SC_NOT_GRANTED)
 			counter_add(&commits_foreign, 1);
+		if (use)
+			figures_count(&use->slot->figures.commits_refused, 1);
 		answer(message, status);
 		return;
 	}

@@ -259,6 +259,17 @@ static void forget_seals(struct ns_slot *slot)
 }
 
 /* The holding has stopped: what is served last is nothing. */
+/* Before anybody else may have the slot. */
+static void forget_figures(struct ns_figures *f)
+{
+	_Atomic uint64_t *const all[] = {&f->reads,	      &f->writes,	  &f->read_bytes,
+					 &f->written_bytes,   &f->errors,	  &f->commits,
+					 &f->committed_bytes, &f->commits_refused};
+
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+		atomic_store_explicit(all[i], 0, memory_order_relaxed);
+}
+
 static void forget(struct nvme_reactor *nr, const struct holding_op *op)
 {
 	struct ns_slot *slot = &nr->slots[op->slot];
@@ -268,6 +279,7 @@ static void forget(struct nvme_reactor *nr, const struct holding_op *op)
 	slot->current = NULL;
 	slot->reservation = NULL;
 	forget_seals(slot);
+	forget_figures(&slot->figures);
 	assert(slot->rights.count == 0);
 	if (!use)
 		return;
@@ -536,6 +548,31 @@ void holdings_detach(struct nvme_target *t, unsigned int slot)
 void holdings_forget(struct nvme_target *t, unsigned int slot, void (*done)(struct loop_msg *))
 {
 	(void)start_op(t, slot, OP_FORGET, NULL, &t->homes[slot].forgotten_msg, done);
+}
+
+static uint64_t look(const _Atomic uint64_t *figure)
+{
+	return atomic_load_explicit(figure, memory_order_relaxed);
+}
+
+void nvme_target_ns_counts(const struct nvme_target *t, const struct holding *h,
+			   struct nvme_ns_counts *counts)
+{
+	const unsigned int slot = home_of(t, h);
+
+	*counts = (struct nvme_ns_counts){0};
+	for (unsigned int i = 0; slot < NVME_MAX_NAMESPACES && i < t->env.nr_reactors; i++) {
+		const struct ns_figures *f = &t->reactors[i].slots[slot].figures;
+
+		counts->reads += look(&f->reads);
+		counts->writes += look(&f->writes);
+		counts->read_bytes += look(&f->read_bytes);
+		counts->written_bytes += look(&f->written_bytes);
+		counts->errors += look(&f->errors);
+		counts->commits += look(&f->commits);
+		counts->committed_bytes += look(&f->committed_bytes);
+		counts->commits_refused += look(&f->commits_refused);
+	}
 }
 
 static void holdings_publish(void *ctx, struct holding *h, const struct serving *s,

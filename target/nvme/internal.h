@@ -42,6 +42,12 @@ struct resv_state;
 
 /* ---- namespaces as one reactor sees them (holdings.c) ---------------------------------------- */
 
+/** What one reactor has done to a namespace. It writes, control reads. */
+struct ns_figures {
+	_Atomic uint64_t reads, writes, read_bytes, written_bytes, errors;
+	_Atomic uint64_t commits, committed_bytes, commits_refused;
+};
+
 struct ns_slot {
 	struct ns_use *current; /* the last of uses, or NULL before the first publish */
 	struct list uses;	/* oldest first */
@@ -54,6 +60,7 @@ struct ns_slot {
 	const struct resv_state *reservation;
 	/* Sequence of the last quiesce this reactor has obeyed; control reads it (fence_block). */
 	_Atomic uint64_t quiesced_seq;
+	struct ns_figures figures;
 };
 
 /** A Commit that is with a worker. Embed it. */

@@ -203,6 +203,19 @@ struct nvme_controller_status {
 	uint32_t kato_ms;
 };
 
+/** What was done to one namespace since it was added: commands as they were answered, and Commits. */
+struct nvme_ns_counts {
+	uint64_t reads, writes; /* commands, answered without an error; a Compare is a read */
+	uint64_t read_bytes, written_bytes;
+	uint64_t errors; /* commands, of any kind, that were answered with one */
+	uint64_t commits, committed_bytes;
+	uint64_t commits_refused;
+};
+
+/** A moment's view; all 0 if it is not there. Control loop. */
+void nvme_target_ns_counts(const struct nvme_target *t, const struct holding *h,
+			   struct nvme_ns_counts *counts);
+
 /** Calls fn for each controller, on the control loop, during the call. */
 void nvme_target_each_controller(struct nvme_target *t,
 				 void (*fn)(const struct nvme_controller_status *status, void *arg),

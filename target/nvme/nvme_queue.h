@@ -273,26 +273,35 @@ static inline void request_reject(struct request *r, uint32_t refusal)
 static inline void request_account(struct request *r)
 {
 	struct figures *f = &r->queue->figures;
+	/* Of which there is none where the command named none, or one that is not there. */
+	struct ns_figures *ns = r->counted ? &r->queue->q.nr->slots[r->slot].figures : NULL;
 
 	if (r->status != NVME_SC_SUCCESS) {
+		if (ns)
+			figures_count(&ns->errors, 1);
 		health_error(r);
 		return;
 	}
-	if (r->queue->qid == 0)
+	if (r->queue->qid == 0 || !ns)
 		return;
 	switch (r->command.opcode) {
 	case NVME_IO_READ:
 	case NVME_IO_COMPARE:
 		figures_count(&f->reads, 1);
 		figures_count(&f->read_bytes, r->command.length);
+		figures_count(&ns->reads, 1);
+		figures_count(&ns->read_bytes, r->command.length);
 		break;
 	case NVME_IO_VERIFY:
 		/* It reads the medium, but is no read command (NVM command set 1.0 §4.1.4.2). */
 		figures_count(&f->read_bytes, r->range.length);
+		figures_count(&ns->read_bytes, r->range.length);
 		break;
 	case NVME_IO_WRITE:
 		figures_count(&f->writes, 1);
 		figures_count(&f->written_bytes, r->command.length);
+		figures_count(&ns->writes, 1);
+		figures_count(&ns->written_bytes, r->command.length);
 		break;
 	default:
 		break;

@@ -62,9 +62,12 @@ static struct top_sample sample(uint64_t taken_ns, uint64_t reads, int pid)
 	for (int i = 0; i < EXPORTS; i++)
 		json_object_array_add(exports, make_export(i));
 	json_object_object_add(s.status, "exports", exports);
-	(void)snprintf(text, sizeof(text),
-		       "{\"nvme_reads\":%llu,\"recalls\":3,\"recalls_fenced\":1}",
-		       (unsigned long long)reads);
+	(void)snprintf(
+		text, sizeof(text),
+		"{\"nvme_reads\":%llu,\"recalls\":3,\"recalls_fenced\":1,\"exports\":[{\"name\":"
+		"\"e00\",\"block_reads\":1},{\"name\":\"e20\",\"block_reads\":%llu,"
+		"\"block_errors\":3,\"commits\":4,\"clients_fenced\":2,\"away_ms\":1500}]}",
+		(unsigned long long)reads, (unsigned long long)reads * 2);
 	s.stats = parse(text);
 	s.grants =
 		parse("[{\"cntlid\":1,\"offset\":0,\"length\":4096,\"access\":\"read\",\"state\":"
@@ -248,6 +251,16 @@ static void test_inside(void **state)
 	assert_non_null(line_with(&r, "RECLAIM  4096 bytes at 0, for another 1.5 s"));
 	assert_non_null(line_with(&r, "     1      2    8.0 KiB  nqn.a"));
 	assert_non_null(line_with(&r, "            8192"));
+	/* Its own rates, and none where it was not counted. */
+	assert_non_null(line_with(&r, "block    reads 0/s, 0 B/s   writes 0/s, 0 B/s   errors 0"));
+	(void)snprintf(r.view.selected, sizeof(r.view.selected), "e20");
+	render(&r);
+	assert_non_null(line_with(&r, "block    reads 2000/s, "));
+	assert_non_null(line_with(&r, "   errors 3"));
+	assert_non_null(line_with(&r, "grants 0/s   fenced 2   away 1.5 s"));
+	(void)snprintf(r.view.selected, sizeof(r.view.selected), "e21");
+	render(&r);
+	assert_non_null(line_with(&r, "block    reads -, -   writes -, -"));
 	(void)snprintf(r.view.selected, sizeof(r.view.selected), "gone");
 	render(&r);
 	assert_non_null(line_with(&r, "gone: is no export any more"));
