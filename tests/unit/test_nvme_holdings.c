@@ -547,8 +547,15 @@ static void count_done(void *arg)
 	++*(int *)arg;
 }
 
+static void count_a_read(struct nvme_reactor *nr, void *arg)
+{
+	(void)arg;
+	figures_count(&nr->slots[0].figures.reads, 1);
+}
+
 static void test_remove(void **state)
 {
+	struct nvme_ns_counts counts;
 	struct op first, last;
 	struct ns_use *use, *detached;
 	unsigned int slot;
@@ -568,6 +575,10 @@ static void test_remove(void **state)
 		on_reactor(i, find_detached, &detached);
 		assert_ptr_equal(detached->serving, &servings[0]);
 	}
+	for (unsigned int i = 0; i < REACTORS; i++)
+		on_reactor(i, count_a_read, NULL);
+	nvme_target_ns_counts(target, holding, &counts);
+	assert_int_equal(counts.reads, REACTORS);
 	publish(NULL, &last);
 	assert_int_equal(last.done, 0);
 	on_reactor(2, put_keys, &use);
@@ -588,6 +599,8 @@ static void test_remove(void **state)
 
 	/* The next one in its place: nothing of the old is seen, and nothing waits for it. */
 	assert_int_equal(nvme_subsystem_add(subsystem, holding), 0);
+	nvme_target_ns_counts(target, holding, &counts);
+	assert_int_equal(counts.reads, 0);
 	on_reactor(0, find, &use);
 	assert_null(use);
 	publish(&servings[1], &first);

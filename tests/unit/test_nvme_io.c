@@ -881,6 +881,72 @@ static void test_atomic(void **state)
 	rig_down(&rig);
 }
 
+struct counts_asked {
+	struct loop_msg msg;
+	struct nvme_ns_counts counts;
+	sem_t done;
+};
+
+static void on_counts(struct loop_msg *msg)
+{
+	struct counts_asked *asked = container_of(msg, struct counts_asked, msg);
+
+	nvme_target_ns_counts(rig.target, rig.h, &asked->counts);
+	(void)sem_post(&asked->done);
+}
+
+static struct nvme_ns_counts ns_counts(void)
+{
+	struct counts_asked asked;
+
+	(void)sem_init(&asked.done, 0, 0);
+	loop_post(rig.env.control, &asked.msg, on_counts);
+	while (sem_wait(&asked.done) != 0)
+		;
+	(void)sem_destroy(&asked.done);
+	return asked.counts;
+}
+
+/* Of the export: what is answered well by its bytes, what is not as an error, from all reactors. */
+static void test_ns_counts(void **state)
+{
+	struct nvme_ns_counts counts;
+	struct nvme_command sqe;
+
+	(void)state;
+	up(&small);
+	counts = ns_counts();
+	assert_int_equal(counts.reads + counts.writes + counts.errors, 0);
+	for (unsigned int i = 0; i < 2; i++) {
+		sqe = moving(NVME_IO_WRITE, 8, 3);
+		assert_int_equal(rig_do(rig.io[i], &sqe, NULL, 0), 0);
+		sqe = moving(NVME_IO_READ, 8, 16);
+		assert_int_equal(rig_do(rig.io[i], &sqe, NULL, 0), 0);
+	}
+	sqe = moving(NVME_IO_READ, 0, 2048);
+	assert_int_equal(simple(&sqe), 0);
+	sqe = rig_blocks(NVME_IO_FLUSH, 0, 1);
+	assert_int_equal(simple(&sqe), 0);
+	counts = ns_counts();
+	assert_int_equal(counts.writes, 2);
+	assert_int_equal(counts.written_bytes, 2 * 3 * 512);
+	assert_int_equal(counts.reads, 3);
+	assert_int_equal(counts.read_bytes, (2 * 16 + 2048) * 512);
+	assert_int_equal(counts.errors, 0);
+	sqe = moving(NVME_IO_READ, RIG_BYTES / 512, 1);
+	assert_int_equal(simple(&sqe), NVME_SC_LBA_RANGE | DNR);
+	sqe = moving(NVME_IO_WRITE, RIG_BYTES / 512 - 1, 2);
+	assert_int_equal(simple(&sqe), NVME_SC_LBA_RANGE | DNR);
+	/* Of no export. */
+	sqe.nsid = htole32(2);
+	assert_int_equal(simple(&sqe), NVME_SC_INVALID_NS | DNR);
+	counts = ns_counts();
+	assert_int_equal(counts.errors, 2);
+	assert_int_equal(counts.reads + counts.writes, 5);
+	assert_int_equal(counts.commits + counts.commits_refused, 0);
+	rig_down(&rig);
+}
+
 /* A counter that both queues count up by Compare and Write: nothing is lost. */
 static void test_count(void **state)
 {
@@ -959,6 +1025,7 @@ static int run_group(const char *where)
 		leaks_test(test_flush),
 		leaks_test(test_atomic),
 		leaks_test(test_count),
+		leaks_test(test_ns_counts),
 	};
 
 	char name[128];
