@@ -66,8 +66,11 @@ int __wrap_region_probe(struct fabric_device *dev, const struct export *e,
 {
 	int rc = __real_region_probe(dev, e, choice, result, err);
 
-	if (gib_ns)
+	/* And nothing that depends on how busy this machine is. */
+	if (gib_ns) {
 		result->dereg_ns_per_gib = gib_ns;
+		result->dereg_ns_per_key = 0;
+	}
 	return rc;
 }
 
@@ -149,13 +152,19 @@ static void stop_other(void)
 	(void)sem_destroy(&other_done);
 }
 
-/* The rig's is the other one till it is called again. */
-static void swap(void)
+static void do_swap(void *arg)
 {
 	struct holding *h = rig.h;
 
+	(void)arg;
 	rig.h = other;
 	other = h;
+}
+
+/* The rig's is the other one till it is called again. */
+static void swap(void)
+{
+	rig_call(&rig, do_swap, NULL);
 }
 
 static uint64_t fill(struct rig_client *c)
