@@ -30,6 +30,9 @@ static size_t plain_bytes(const unsigned char *s)
 	}
 	if (point < least[more] || point > 0x10ffff || (point >= 0xd800 && point <= 0xdfff))
 		return 0;
+	/* They end a line, or have what follows shown in another order. */
+	if ((point >= 0x2028 && point <= 0x202e) || (point >= 0x2066 && point <= 0x2069))
+		return 0;
 	return more + 1;
 }
 
@@ -78,4 +81,28 @@ void text_shorten(char *out, size_t size, const char *text)
 		while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80)
 			n--;
 	(void)snprintf(out, size, "%.*s%s", (int)n, text, dots);
+}
+
+void text_word(char *out, size_t size, const char *text)
+{
+	static const char harmless[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				       "0123456789-_.,:/@%+=";
+	size_t n = strspn(text, harmless), used = 0;
+
+	if (n > 0 && text[n] == '\0') {
+		(void)snprintf(out, size, "%s", text);
+		return;
+	}
+	assert(size >= sizeof("''"));
+	out[used++] = '\'';
+	for (; *text; text++) {
+		const char *piece = *text == '\'' ? "'\\''" : (const char[]){*text, '\0'};
+
+		n = strlen(piece);
+		if (used + n + sizeof("'") > size)
+			break;
+		memcpy(out + used, piece, n);
+		used += n;
+	}
+	memcpy(out + used, "'", sizeof("'"));
 }

@@ -311,6 +311,10 @@ static void test_text(void **state)
 		{"\xff\xfe", "??"},
 		{"caf\xc3", "caf?"}, /* cut off */
 		{"\xe2\x80x", "??x"},
+		/* A line's end; to the left. */
+		{"a\xe2\x80\xa8_\xe2\x80\xae_", "a???_???_"},
+		{"\xe2\x81\xa6_\xe2\x81\xa9", "???_???"},
+		{"\xe2\x80\xa7\xe2\x80\xaf\xe2\x81\xa5\xe2\x81\xaa", NULL},
 	};
 
 	(void)state;
@@ -350,6 +354,35 @@ static void test_shorten(void **state)
 		text_shorten(out, sizeof(out), cases[i].text);
 		assert_string_equal(out, cases[i].made);
 	}
+}
+
+static void test_word(void **state)
+{
+	static const struct {
+		const char *text, *made;
+	} cases[] = {
+		{"nqn.2014-08.org.x:a_B/9@%+=,", "nqn.2014-08.org.x:a_B/9@%+=,"},
+		{"", "''"},
+		{"a b", "'a b'"},
+		{"$(reboot)`x`;\"\\", "'$(reboot)`x`;\"\\'"},
+		{"it's", "'it'\\''s'"},
+		{"caf\xc3\xa9", "'caf\xc3\xa9'"},
+		{"~root", "'~root'"},
+	};
+	char small[8];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char out[TEXT_WORD_BYTES(40)];
+
+		text_word(out, sizeof(out), cases[i].text);
+		assert_string_equal(out, cases[i].made);
+	}
+	/* The quote is closed, wherever it has to end. */
+	text_word(small, sizeof(small), "a b c d e");
+	assert_string_equal(small, "'a b c'");
+	text_word(small, sizeof(small), "a b'''");
+	assert_string_equal(small, "'a b'");
 }
 
 static void test_quoting(void **state)
@@ -402,7 +435,7 @@ int main(void)
 		leaks_test(test_full),	    leaks_test(test_log_level),
 		leaks_test(test_stdio_fds), leaks_test(test_text),
 		leaks_test(test_quoting),   leaks_test(test_shorten),
-		leaks_test(test_log_rate),
+		leaks_test(test_word),	    leaks_test(test_log_rate),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
