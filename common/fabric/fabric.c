@@ -331,6 +331,11 @@ int fabric_conn_local(const struct fabric_conn *conn, struct sockaddr_storage *a
 	return conn->ops->conn_local(conn, addr);
 }
 
+bool fabric_conn_returns(const struct fabric_conn *conn)
+{
+	return conn->ops->conn_returns(conn);
+}
+
 bool fabric_conn_taken(const struct fabric_conn *conn)
 {
 	return conn->ops->conn_taken(conn);

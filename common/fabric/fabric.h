@@ -400,6 +400,12 @@ struct fabric_device *fabric_conn_device(const struct fabric_conn *conn);
 int fabric_conn_peer(const struct fabric_conn *conn, struct sockaddr_storage *addr);
 int fabric_conn_local(const struct fabric_conn *conn, struct sockaddr_storage *addr);
 /**
+ * Of a connection that came in from an address of this machine: whether what is sent on it goes back to the
+ * port that it came in by. Over InfiniBand and RoCE the address alone is only what the peer says of itself;
+ * over TCP the answers went there.
+ */
+bool fabric_conn_returns(const struct fabric_conn *conn);
+/**
  * Connecting: whether the peer has taken the transport's connection, so that only its answer to
  * fabric_connect() is missing; false where the fabric cannot tell.
  */

@@ -55,6 +55,7 @@ struct fabric_ops {
 	void (*conn_destroy)(struct fabric_conn *conn);
 	int (*conn_peer)(const struct fabric_conn *conn, struct sockaddr_storage *addr);
 	int (*conn_local)(const struct fabric_conn *conn, struct sockaddr_storage *addr);
+	bool (*conn_returns)(const struct fabric_conn *conn);
 	bool (*conn_taken)(const struct fabric_conn *conn);
 	const char *(*conn_breach)(const struct fabric_conn *conn);
 	unsigned int (*conn_read_depth)(const struct fabric_conn *conn);

@@ -280,6 +280,7 @@ const struct fabric_ops fault_ops = {
 	.conn_destroy = fault_conn_destroy,
 	.conn_peer = fault_conn_peer,
 	.conn_local = fault_conn_local,
+	.conn_returns = fault_conn_returns,
 	.conn_taken = fault_conn_taken,
 	.conn_breach = fault_conn_breach,
 	.conn_read_depth = fault_conn_read_depth,

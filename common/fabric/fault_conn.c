@@ -260,6 +260,11 @@ int fault_conn_local(const struct fabric_conn *conn, struct sockaddr_storage *ad
 	return fabric_conn_local(FAULT_INNER(conn, conn), addr);
 }
 
+bool fault_conn_returns(const struct fabric_conn *conn)
+{
+	return fabric_conn_returns(FAULT_INNER(conn, conn));
+}
+
 bool fault_conn_taken(const struct fabric_conn *conn)
 {
 	return fabric_conn_taken(FAULT_INNER(conn, conn));

@@ -136,6 +136,7 @@ int fault_conn_fence(struct fabric_conn *conn);
 void fault_conn_destroy(struct fabric_conn *base);
 int fault_conn_peer(const struct fabric_conn *conn, struct sockaddr_storage *addr);
 int fault_conn_local(const struct fabric_conn *conn, struct sockaddr_storage *addr);
+bool fault_conn_returns(const struct fabric_conn *conn);
 bool fault_conn_taken(const struct fabric_conn *conn);
 const char *fault_conn_breach(const struct fabric_conn *conn);
 unsigned int fault_conn_read_depth(const struct fabric_conn *conn);

@@ -431,6 +431,7 @@ const struct fabric_ops verbs_ops = {
 	.conn_destroy = verbs_conn_destroy,
 	.conn_peer = verbs_conn_peer,
 	.conn_local = verbs_conn_local,
+	.conn_returns = verbs_conn_returns,
 	.conn_taken = verbs_conn_taken,
 	.conn_breach = verbs_conn_breach,
 	.conn_read_depth = verbs_conn_read_depth,

@@ -19,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fabric/verbs_path.h"
+
 /* Of the CM over InfiniBand: what a REJECTED event's status says (IBTA 12.6.7.2). */
 #define REJ_INVALID_SERVICE_ID 8
 #define REJ_STALE_CONNECTION   10
@@ -329,6 +331,22 @@ int verbs_conn_local(const struct fabric_conn *base, struct sockaddr_storage *ad
 	struct verbs_conn *conn = verbs_conn(base);
 
 	return conn->cm.id ? copy_addr(rdma_get_local_addr(conn->cm.id), addr) : -ENOTCONN;
+}
+
+/* The queue pair sends on this path: who forges it in a request has our answers go elsewhere. */
+bool verbs_conn_returns(const struct fabric_conn *base)
+{
+	const struct fabric_device_info *info = &base->device->info;
+	const struct rdma_cm_id *id = verbs_conn(base)->cm.id;
+	const struct ibv_sa_path_rec *path;
+
+	if (info->transport == FABRIC_TRANSPORT_IWARP)
+		return true;
+	if (!id || id->route.num_paths == 0)
+		return false;
+	path = &id->route.path_rec[0];
+	return verbs_ends_are_one(&(struct verbs_end){path->sgid.raw, path->slid},
+				  &(struct verbs_end){path->dgid.raw, path->dlid}, !info->ethernet);
 }
 
 bool verbs_conn_taken(const struct fabric_conn *base)

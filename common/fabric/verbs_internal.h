@@ -189,6 +189,7 @@ int verbs_disconnect(struct fabric_conn *conn);
 void verbs_conn_destroy(struct fabric_conn *conn);
 int verbs_conn_peer(const struct fabric_conn *conn, struct sockaddr_storage *addr);
 int verbs_conn_local(const struct fabric_conn *conn, struct sockaddr_storage *addr);
+bool verbs_conn_returns(const struct fabric_conn *conn);
 bool verbs_conn_taken(const struct fabric_conn *conn);
 const char *verbs_conn_breach(const struct fabric_conn *conn);
 unsigned int verbs_conn_read_depth(const struct fabric_conn *conn);

@@ -440,6 +440,12 @@ int iw_conn_peer(const struct fabric_conn *base, struct sockaddr_storage *addr)
 	return 0;
 }
 
+bool iw_conn_returns(const struct fabric_conn *base)
+{
+	(void)base; /* no handshake of TCP ends otherwise */
+	return true;
+}
+
 bool iw_conn_taken(const struct fabric_conn *base)
 {
 	const struct iw_conn *conn = container_of(base, const struct iw_conn, base);

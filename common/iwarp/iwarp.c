@@ -158,6 +158,7 @@ const struct fabric_ops iw_ops = {
 	.conn_destroy = iw_conn_destroy,
 	.conn_peer = iw_conn_peer,
 	.conn_local = iw_conn_local,
+	.conn_returns = iw_conn_returns,
 	.conn_taken = iw_conn_taken,
 	.conn_breach = iw_conn_breach,
 	.conn_read_depth = iw_conn_read_depth,

@@ -577,6 +577,7 @@ int iw_resolve(struct fabric_cm *cm, const struct sockaddr *dst, unsigned int ti
 int iw_connect(struct fabric_conn *conn, const struct fabric_conn_param *param);
 int iw_accept(struct fabric_conn *conn, const struct fabric_conn_param *param);
 int iw_reject(struct fabric_conn *conn, const void *private_data, uint8_t len);
+bool iw_conn_returns(const struct fabric_conn *conn);
 bool iw_conn_taken(const struct fabric_conn *conn);
 const char *iw_conn_breach(const struct fabric_conn *conn);
 int iw_conn_peer(const struct fabric_conn *conn, struct sockaddr_storage *addr);

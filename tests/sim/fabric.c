@@ -600,6 +600,7 @@ static const struct fabric_ops sim_ops = {
 	.conn_destroy = slow_conn_destroy,
 	.conn_peer = sim_conn_addr,
 	.conn_local = sim_conn_addr,
+	.conn_returns = sim_conn_returns,
 	.conn_taken = sim_conn_taken,
 	.conn_breach = sim_conn_breach,
 	.conn_read_depth = sim_conn_read_depth,

@@ -163,6 +163,7 @@ int sim_disconnect(struct fabric_conn *conn);
 int sim_conn_fence(struct fabric_conn *conn);
 void sim_conn_destroy(struct fabric_conn *conn);
 int sim_conn_addr(const struct fabric_conn *conn, struct sockaddr_storage *addr);
+bool sim_conn_returns(const struct fabric_conn *conn);
 bool sim_conn_taken(const struct fabric_conn *conn);
 const char *sim_conn_breach(const struct fabric_conn *conn);
 unsigned int sim_conn_read_depth(const struct fabric_conn *conn);

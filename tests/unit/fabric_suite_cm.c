@@ -70,6 +70,7 @@ void test_addresses(void **state)
 	assert_int_equal(peer.ss_family, AF_INET);
 	assert_int_equal(((struct sockaddr_in *)&peer)->sin_addr.s_addr,
 			 ((struct sockaddr_in *)&local)->sin_addr.s_addr);
+	assert_true(fabric_conn_returns(rig->b.conn[0]));
 	assert_int_equal(fabric_conn_local(rig->b.conn[0], &local), 0);
 	assert_int_equal(port_of(&local), port_of(&listening));
 	assert_ptr_equal(fabric_conn_user(rig->b.conn[0]), NULL);
