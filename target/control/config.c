@@ -55,6 +55,7 @@ struct raw_ana_group {
 
 struct raw_host {
 	char nqn[NVME_NQN_BYTES];
+	int at; /* in the list of the file */
 };
 
 struct raw_referral {
@@ -400,42 +401,67 @@ static int read_referrals(struct daemon_config *c, const config_t *file, struct 
 	return rc;
 }
 
-static int read_host(struct daemon_config *c, const config_setting_t *s, struct errtext *err)
+static int read_host(const struct daemon_config *c, const config_setting_t *s, struct raw_host *raw,
+		     struct errtext *err)
 {
-	struct raw_host raw = {{0}};
-	int rc = config_read_group(c, host_keys, s, &raw, err);
+	int rc = config_read_group(c, host_keys, s, raw, err);
 
-	if (rc)
-		return rc;
-	if (nqn_check(raw.nqn, sizeof(raw.nqn)) != 0)
-		return config_bad_key(c, s, "nqn", err,
-				      "nqn \"%s\": expected an NQN, as the host's "
-				      "/etc/nvme/hostnqn has it",
-				      raw.nqn);
-	for (unsigned int i = 0; i < c->nr_hosts; i++) {
-		if (strcmp(c->hosts[i], raw.nqn) == 0)
-			return config_bad_key(c, s, "nqn", err, "nqn \"%s\": is there already",
-					      raw.nqn);
+	if (rc == 0 && nqn_check(raw->nqn, sizeof(raw->nqn)) != 0)
+		rc = config_bad_key(c, s, "nqn", err,
+				    "nqn \"%s\": expected an NQN, as the host's "
+				    "/etc/nvme/hostnqn has it",
+				    raw->nqn);
+	return rc;
+}
+
+static int by_nqn(const void *a, const void *b)
+{
+	const struct raw_host *one = a, *other = b;
+	int order = strcmp(one->nqn, other->nqn);
+
+	return order ? order : one->at - other->at;
+}
+
+/* In order, as whoever looks for one wants them. */
+static int take_hosts(struct daemon_config *c, const config_setting_t *list, struct raw_host *raw,
+		      struct errtext *err)
+{
+	const int count = config_setting_length(list);
+
+	qsort(raw, (size_t)count, sizeof(*raw), by_nqn);
+	for (int i = 0; i < count; i++) {
+		if (i > 0 && strcmp(raw[i - 1].nqn, raw[i].nqn) == 0)
+			return config_bad_key(
+				c, config_setting_get_elem(list, (unsigned int)raw[i].at), "nqn",
+				err, "nqn \"%s\": is there already", raw[i].nqn);
+		memcpy(c->hosts[c->nr_hosts++], raw[i].nqn, sizeof(*c->hosts));
 	}
-	memcpy(c->hosts[c->nr_hosts++], raw.nqn, sizeof(raw.nqn));
 	return 0;
 }
 
 static int read_hosts(struct daemon_config *c, const config_t *file, struct errtext *err)
 {
 	const config_setting_t *list;
-	int rc;
+	struct raw_host *raw;
+	int rc, count;
 
 	if (!config_lookup(file, "hosts"))
 		return 0;
 	rc = find_list(c, file, "hosts", NVME_MAX_HOSTS, &list, err);
 	if (rc)
 		return rc;
-	c->hosts = calloc((size_t)config_setting_length(list), sizeof(*c->hosts));
-	if (!c->hosts)
-		return errtext_set(err, -ENOMEM, "%s: out of memory", c->file);
-	for (int i = 0; rc == 0 && i < config_setting_length(list); i++)
-		rc = read_host(c, config_setting_get_elem(list, (unsigned int)i), err);
+	count = config_setting_length(list);
+	c->hosts = calloc((size_t)count, sizeof(*c->hosts));
+	raw = calloc((size_t)count, sizeof(*raw));
+	if (!c->hosts || !raw)
+		rc = errtext_set(err, -ENOMEM, "%s: out of memory", c->file);
+	for (int i = 0; rc == 0 && i < count; i++) {
+		raw[i].at = i;
+		rc = read_host(c, config_setting_get_elem(list, (unsigned int)i), &raw[i], err);
+	}
+	if (rc == 0)
+		rc = take_hosts(c, list, raw, err);
+	free(raw);
 	return rc;
 }
 

@@ -108,7 +108,7 @@ struct daemon_config {
 	unsigned int nr_listeners;
 	struct config_referral referrals[NVME_MAX_REFERRALS];
 	unsigned int nr_referrals;
-	char (*hosts)[NVME_NQN_BYTES]; /* that may connect from other machines */
+	char (*hosts)[NVME_NQN_BYTES]; /* that may connect from other machines, in order */
 	unsigned int nr_hosts;
 	bool allow_any_host;
 	bool mdns;
@@ -129,7 +129,7 @@ void config_free(struct daemon_config *config);
 
 /**
  * What the file says of hosts that may connect, as far as it is otherwise than in `last` (NULL: all). Whoever may
- * not any more is disconnected. -ENOMEM, -ENOSPC: those that could not be listed are not in `wanted` any more.
+ * not any more is disconnected. -ENOMEM, -ENOSPC: nobody was added, and who was to be is not in `wanted` any more.
  * Control loop, or before there are threads.
  */
 struct nvme_target;

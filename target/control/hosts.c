@@ -8,6 +8,7 @@
 #include "control/verbs.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "control/hosts.h"
@@ -15,51 +16,73 @@
 
 /* ---- the file --------------------------------------------------------------------------------- */
 
-static bool has(const struct daemon_config *c, const char *nqn)
+/* Those of `a` that are not in `b` (NULL: none is); both are in order. `out` (or NULL) has room for all of a's. */
+static unsigned int missing(const struct daemon_config *a, const struct daemon_config *b,
+			    char (*out)[NVME_NQN_BYTES])
 {
-	for (unsigned int i = 0; c && i < c->nr_hosts; i++) {
-		if (strcmp(c->hosts[i], nqn) == 0)
-			return true;
+	unsigned int n = 0, j = 0;
+
+	for (unsigned int i = 0; a && i < a->nr_hosts; i++) {
+		while (b && j < b->nr_hosts && strcmp(b->hosts[j], a->hosts[i]) < 0)
+			j++;
+		if (b && j < b->nr_hosts && strcmp(b->hosts[j], a->hosts[i]) == 0)
+			continue;
+		if (out)
+			memcpy(out[n], a->hosts[i], sizeof(*out));
+		n++;
 	}
-	return false;
+	return n;
 }
 
 void hosts_compare(const struct daemon_config *last, const struct daemon_config *wanted,
 		   unsigned int *added, unsigned int *removed)
 {
-	*added = *removed = 0;
-	for (unsigned int i = 0; i < wanted->nr_hosts; i++)
-		*added += !has(last, wanted->hosts[i]);
-	for (unsigned int i = 0; last && i < last->nr_hosts; i++)
-		*removed += !has(wanted, last->hosts[i]);
+	*added = missing(wanted, last, NULL);
+	*removed = missing(last, wanted, NULL);
+}
+
+static struct nvme_hosts hosts_of(char (*nqns)[NVME_NQN_BYTES], unsigned int count)
+{
+	return (struct nvme_hosts){(const char(*)[NVME_NQN_BYTES])nqns, count};
+}
+
+/* What the next reload is to see as new. */
+static void forget(struct daemon_config *wanted, const struct nvme_hosts *added)
+{
+	unsigned int n = 0, j = 0;
+
+	for (unsigned int i = 0; i < wanted->nr_hosts; i++) {
+		if (j < added->count && strcmp(added->nqns[j], wanted->hosts[i]) == 0)
+			j++;
+		else
+			memmove(wanted->hosts[n++], wanted->hosts[i], sizeof(*wanted->hosts));
+	}
+	wanted->nr_hosts = n;
 }
 
 int hosts_take(struct nvme_target *target, const struct daemon_config *last,
 	       struct daemon_config *wanted)
 {
-	int rc = 0;
+	const size_t most = (size_t)wanted->nr_hosts + (last ? last->nr_hosts : 0);
+	char(*nqns)[NVME_NQN_BYTES] = calloc(most ? most : 1, sizeof(*nqns));
+	struct nvme_hosts added, removed;
+	int rc;
 
-	/* Who stays must not be disconnected in between. */
-	for (unsigned int i = 0; i < wanted->nr_hosts; i++) {
-		int err = has(last, wanted->hosts[i])
-				  ? -EEXIST
-				  : nvme_target_allow_host(target, wanted->hosts[i]);
-
-		if (err == 0 || err == -EEXIST)
-			continue;
-		rc = err;
-		/* The next reload sees it as new. */
-		memmove(wanted->hosts[i], wanted->hosts[--wanted->nr_hosts],
-			sizeof(wanted->hosts[i]));
-		i--;
+	if (!nqns)
+		return -ENOMEM;
+	added = hosts_of(nqns, missing(wanted, last, nqns));
+	removed = hosts_of(nqns + added.count, missing(last, wanted, nqns + added.count));
+	/* At once: who stays must not be disconnected in between. */
+	rc = nvme_target_change_hosts(target, &added, &removed, wanted->allow_any_host);
+	if (rc) {
+		forget(wanted, &added);
+		added.count = 0;
+		/* Who is to go goes nevertheless. */
+		if (nvme_target_change_hosts(target, &added, &removed, wanted->allow_any_host) != 0)
+			log_error("hosts that the configuration does not list any more could not "
+				  "be struck off either");
 	}
-	nvme_target_any_host(target, wanted->allow_any_host);
-	for (unsigned int i = 0; last && i < last->nr_hosts; i++) {
-		/* A verb may have struck it off. */
-		if (!has(wanted, last->hosts[i]) &&
-		    nvme_target_deny_host(target, last->hosts[i]) == 0)
-			log_notice("host %s may not connect any more", last->hosts[i]);
-	}
+	free(nqns);
 	return rc;
 }
 
@@ -74,15 +97,20 @@ static void add_host(const char *nqn, unsigned int controllers, void *arg)
 	json_object_array_add(arg, o);
 }
 
-static struct json_object *hosts_json(const struct admin_env *env)
+static int hosts_json(const struct admin_env *env, struct json_object **result, struct errtext *err)
 {
 	struct json_object *o = json_object_new_object();
 	struct json_object *array = json_object_new_array();
 
-	nvme_target_each_host(env->target, add_host, array);
+	if (nvme_target_each_host(env->target, add_host, array) != 0) {
+		json_object_put(array);
+		json_object_put(o);
+		return errtext_set(err, -ENOMEM, "host-list: %s", strerror(ENOMEM));
+	}
 	json_object_object_add(o, "any_host", json_object_new_boolean(env->config->allow_any_host));
 	json_object_object_add(o, "hosts", array);
-	return o;
+	*result = o;
+	return 0;
 }
 
 int admin_host_list(const struct admin_env *env, struct admin_call *call,
@@ -92,9 +120,7 @@ int admin_host_list(const struct admin_env *env, struct admin_call *call,
 	int rc = request_check_keys(request, known, err);
 
 	(void)call;
-	if (rc == 0)
-		*result = hosts_json(env);
-	return rc;
+	return rc ? rc : hosts_json(env, result, err);
 }
 
 static int get_nqn(struct json_object *request, const char **nqn, struct errtext *err)
@@ -139,8 +165,7 @@ int admin_host_allow(const struct admin_env *env, struct admin_call *call,
 		return errtext_set(err, rc, "host-allow: %s", strerror(-rc));
 	}
 	log_notice("host %s may connect", nqn);
-	*result = hosts_json(env);
-	return 0;
+	return hosts_json(env, result, err);
 }
 
 int admin_host_deny(const struct admin_env *env, struct admin_call *call,
@@ -156,10 +181,12 @@ int admin_host_deny(const struct admin_env *env, struct admin_call *call,
 		return errtext_set(err, -EPERM,
 				   "host-deny: any host may connect, by allow_any_host in the "
 				   "configuration: set it to false, and reload");
-	if (nvme_target_deny_host(env->target, nqn) != 0)
-		return errtext_set(err, -ENOENT, "host-deny: %s is not listed; leasehold host list",
+	rc = nvme_target_deny_host(env->target, nqn);
+	if (rc == -ENOENT)
+		return errtext_set(err, rc, "host-deny: %s is not listed; leasehold host list",
 				   nqn);
+	if (rc)
+		return errtext_set(err, rc, "host-deny: %s", strerror(-rc));
 	log_notice("host %s may not connect any more", nqn);
-	*result = hosts_json(env);
-	return 0;
+	return hosts_json(env, result, err);
 }

@@ -93,29 +93,71 @@ unsigned int controllers_of_host(const struct nvme_target *t, const char *hostnq
 	return n;
 }
 
-/* One host that connects again and again must not keep out the others. */
-static bool may_have_controller(const struct nvme_queue *nq, const struct connect *connect)
+/* Who may only ask the discovery service must not take the place of who may connect. */
+static unsigned int strangers_limit(const struct nvme_target *t)
 {
-	const struct nvme_target *t = nq->q.target;
-	const struct nvme_limits *limits = &t->env.limits;
-	const bool full = t->nr_controllers >= limits->max_controllers;
-	char more[REFUSAL_MORE_BYTES];
+	return (unsigned int)max_u64(t->env.limits.max_controllers / NVME_STRANGERS_PART, 1);
+}
 
-	if (!full && controllers_of_host(t, connect->hostnqn) < limits->controllers_per_host)
+/* Discovery controllers of hosts that may not connect. */
+static unsigned int strangers(const struct nvme_target *t)
+{
+	const struct list *l;
+	unsigned int n = 0;
+
+	list_for_each (l, &t->controllers) {
+		const struct controller *c = list_entry(l, struct controller, link);
+
+		if (!c->dying && !host_may_connect(t, c->hostnqn, c->here))
+			n++;
+	}
+	return n;
+}
+
+/* A limit of controllers, as the log says it. */
+struct full {
+	const char *who;
+	unsigned int allowed;
+	const char *limit, *advice;
+};
+
+/*
+ * Whether the host has all that it may have. One that connects again and again must not keep out the others,
+ * nor may those who are not listed keep out those who are.
+ */
+static bool is_full(const struct nvme_target *t, const struct connect *connect, bool welcome,
+		    struct full *full)
+{
+	const struct nvme_limits *limits = &t->env.limits;
+
+	*full = (struct full){"there are", limits->max_controllers, "limits.max_controllers",
+			      "disconnect hosts (`leasehold status` lists them) or raise it"};
+	if (t->nr_controllers >= full->allowed)
+		return true;
+	*full = (struct full){"it has", limits->controllers_per_host, "limits.controllers_per_host",
+			      "disconnect some there (`leasehold status` lists them) or raise it"};
+	if (controllers_of_host(t, connect->hostnqn) >= full->allowed)
+		return true;
+	*full = (struct full){"hosts that may not connect have", strangers_limit(t),
+			      "a quarter of limits.max_controllers",
+			      "list those that may (`leasehold host allow`) or raise it"};
+	return !welcome && strangers(t) >= full->allowed;
+}
+
+static bool may_have_controller(const struct nvme_queue *nq, const struct connect *connect,
+				bool welcome)
+{
+	char more[REFUSAL_MORE_BYTES], host[HOST_TEXT_BYTES];
+	struct full full;
+
+	if (!is_full(nq->q.target, connect, welcome, &full))
 		return true;
 	counter_add(&controllers_refused, 1);
-	if (!refusal_has_line(nq->listener, more))
-		return false;
-	if (full)
-		log_warning("host %s was refused a controller of %s: there are %u, as many as "
-			    "limits.max_controllers allows; disconnect hosts (`leasehold status` "
-			    "lists them) or raise it%s",
-			    connect->hostnqn, connect->subnqn, limits->max_controllers, more);
-	else
-		log_warning("host %s was refused a controller of %s: it has %u, as many as "
-			    "limits.controllers_per_host allows; disconnect some there (`leasehold "
-			    "status` lists them) or raise it%s",
-			    connect->hostnqn, connect->subnqn, limits->controllers_per_host, more);
+	if (refusal_has_line(nq->listener, more))
+		log_warning("host %s was refused a controller of %s: %s %u, as many as %s "
+			    "allows; %s%s",
+			    host_text(connect->hostnqn, host), connect->subnqn, full.who,
+			    full.allowed, full.limit, full.advice, more);
 	return false;
 }
 
@@ -124,11 +166,13 @@ static uint16_t connect_admin(struct nvme_queue *nq, const struct connect *conne
 {
 	struct nvme_target *t = nq->q.target;
 	struct nvme_subsystem *s = target_find_subsystem(t, connect->subnqn);
-	const bool here = host_came_from_here(nq->q.conn);
+	const bool here = nq->q.here;
+	const bool welcome = host_may_connect(t, connect->hostnqn, here);
+	char text[HOST_TEXT_BYTES];
 	struct controller *c;
 
 	/* Before anything else: who may not connect is not told what there is either. */
-	if ((!s || !s->discovery) && !host_may_connect(t, connect->hostnqn, here)) {
+	if ((!s || !s->discovery) && !welcome) {
 		host_refused(nq, connect->hostnqn);
 		return NVME_SC_CONNECT_INVALID_HOST | NVME_SC_DNR;
 	}
@@ -137,7 +181,7 @@ static uint16_t connect_admin(struct nvme_queue *nq, const struct connect *conne
 		return NVME_SC_CONNECT_INVALID_PARAM | NVME_SC_DNR;
 	}
 	/* No controller is available (NVMe-oF 1.1 §3.3); later there may be one. */
-	if (!may_have_controller(nq, connect))
+	if (!may_have_controller(nq, connect, welcome))
 		return NVME_SC_CONNECT_BUSY;
 	c = calloc(1, sizeof(*c));
 	if (!c)
@@ -167,8 +211,9 @@ static uint16_t connect_admin(struct nvme_queue *nq, const struct connect *conne
 	if (!s->discovery)
 		temperature_watch(t);
 	counter_add(&controllers_made, 1);
-	log_info("host %s connected to %s from %s over %s: controller %u", c->hostnqn, s->nqn,
-		 nq->q.address, fabric_name(nq->q.channel->fabric), c->cntlid);
+	log_info("host %s connected to %s from %s over %s: controller %u",
+		 host_text(c->hostnqn, text), s->nqn, nq->q.address,
+		 fabric_name(nq->q.channel->fabric), c->cntlid);
 	*controller = c;
 	*dw0 = c->cntlid;
 	return NVME_SC_SUCCESS;
@@ -203,7 +248,7 @@ static uint16_t connect_io(struct nvme_queue *nq, const struct connect *connect,
 		*dw0 = CONNECT_IN_DATA(hostnqn);
 	else if (memcmp(c->hostid, connect->hostid, sizeof(c->hostid)) != 0)
 		*dw0 = CONNECT_IN_DATA(hostid);
-	else if (nq->listener != c->listener)
+	else if (nq->listener != c->listener || !host_may_join(c, nq->q.here))
 		*dw0 = CONNECT_IN_DATA(cntlid); /* an association goes by one port */
 	if (*dw0)
 		return NVME_SC_CONNECT_INVALID_PARAM | NVME_SC_DNR;
@@ -264,12 +309,14 @@ void controller_reset(struct controller *c)
 
 void controller_kill(struct controller *c, const char *why)
 {
+	char text[HOST_TEXT_BYTES];
+
 	if (c->dying)
 		return;
 	c->dying = true;
 	loop_timer_cancel(c->target->env.control, &c->keep_alive);
-	log_info("host %s left controller %u of %s: %s", c->hostnqn, c->cntlid, c->subsystem->nqn,
-		 why);
+	log_info("host %s left controller %u of %s: %s", host_text(c->hostnqn, text), c->cntlid,
+		 c->subsystem->nqn, why);
 	stop_queues(c, "its controller has gone");
 	if (c->admin)
 		queue_stop(&c->admin->q, why);

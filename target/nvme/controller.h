@@ -89,7 +89,7 @@ struct controller {
 	uint16_t cntlid;
 	uint8_t hostid[16];
 	char hostnqn[NVME_NQN_BYTES];
-	bool here; /* its host is this machine */
+	bool here; /* its host is this machine, by each of its connections */
 
 	_Atomic bool ready;	 /* CSTS.RDY: written by the admin queue's reactor */
 	_Atomic bool in_reset;	 /* the same; its I/O queues end */

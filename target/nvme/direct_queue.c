@@ -889,7 +889,8 @@ uint16_t direct_queue_new(struct nvme_target *t, struct cm_channel *channel,
 	struct controller *c = controller_find(t, request->cntlid);
 	struct direct_queue *dq;
 
-	if (!c || c->dying || !controller_take_token(c, request->token))
+	if (!c || c->dying || !host_may_join(c, host_came_from_here(event->conn)) ||
+	    !controller_take_token(c, request->token))
 		return LH_CM_BAD_TOKEN;
 	if (c->nr_direct_queues >= NVME_MAX_DIRECT_QUEUES)
 		return LH_CM_NO_RESOURCES;

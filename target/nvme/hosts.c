@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,14 +18,20 @@
 #include "util/log.h"
 #include "wire/wire.h"
 
-/* nr_hosts: it is not listed. */
-static unsigned int find(const struct nvme_target *t, const char *nqn)
+static int by_nqn(const void *a, const void *b)
 {
-	unsigned int i = 0;
+	return strcmp(a, b);
+}
 
-	while (i < t->nr_hosts && strcmp(t->hosts[i], nqn) != 0)
-		i++;
-	return i;
+/* In a list in the order of strcmp(). */
+static const char *find_in(const char (*hosts)[NVME_NQN_BYTES], unsigned int n, const char *nqn)
+{
+	return n > 0 ? bsearch(nqn, hosts, n, sizeof(*hosts), by_nqn) : NULL;
+}
+
+static const char *find(const struct nvme_target *t, const char *nqn)
+{
+	return find_in((const char(*)[NVME_NQN_BYTES])t->hosts, t->nr_hosts, nqn);
 }
 
 /* ---- who may ---------------------------------------------------------------------------------- */
@@ -62,22 +69,33 @@ bool host_came_from_here(const struct fabric_conn *conn)
 	struct sockaddr_storage peer, local;
 
 	return fabric_conn_peer(conn, &peer) == 0 && fabric_conn_local(conn, &local) == 0 &&
-	       host_is_here(&peer, &local);
+	       host_is_here(&peer, &local) && fabric_conn_returns(conn);
+}
+
+bool host_may_join(const struct controller *c, bool here)
+{
+	return here || !c->here;
 }
 
 bool host_may_connect(const struct nvme_target *t, const char *hostnqn, bool here)
 {
-	return here || t->any_host || find(t, hostnqn) < t->nr_hosts;
+	return here || t->any_host || find(t, hostnqn) != NULL;
+}
+
+const char *host_text(const char *hostnqn, char out[HOST_TEXT_BYTES])
+{
+	text_word(out, HOST_TEXT_BYTES, hostnqn);
+	return out;
 }
 
 void host_refused(const struct nvme_queue *nq, const char *hostnqn)
 {
-	char more[REFUSAL_MORE_BYTES];
+	char more[REFUSAL_MORE_BYTES], host[HOST_TEXT_BYTES];
 
 	if (refusal_has_line(nq->listener, more))
 		log_notice("host %s at %s is not among those that may connect: `leasehold host "
 			   "allow %s` lets it in, `hosts` in the configuration for good%s",
-			   hostnqn, nq->q.address, hostnqn, more);
+			   host_text(hostnqn, host), nq->q.address, host, more);
 }
 
 /* ---- the list --------------------------------------------------------------------------------- */
@@ -96,49 +114,92 @@ static void changed(struct nvme_target *t)
 	discovery_changed(t);
 }
 
-void nvme_target_any_host(struct nvme_target *t, bool any)
+static bool in_order(const struct nvme_hosts *hosts)
 {
-	if (t->any_host == any)
-		return;
+	for (unsigned int i = 0; i < hosts->count; i++) {
+		if (nqn_check(hosts->nqns[i], sizeof(hosts->nqns[i])) != 0 ||
+		    (i > 0 && strcmp(hosts->nqns[i - 1], hosts->nqns[i]) >= 0))
+			return false;
+	}
+	return true;
+}
+
+int nvme_target_change_hosts(struct nvme_target *t, const struct nvme_hosts *add,
+			     const struct nvme_hosts *remove, bool any)
+{
+	const size_t most = (size_t)t->nr_hosts + add->count;
+	char(*hosts)[NVME_NQN_BYTES];
+	unsigned int n = 0;
+
+	if (!in_order(add) || !in_order(remove))
+		return -EINVAL;
+	hosts = calloc(most ? most : 1, sizeof(*hosts));
+	if (!hosts)
+		return -ENOMEM;
+	for (unsigned int i = 0, j = 0; i < t->nr_hosts || j < add->count;) {
+		const int order = i == t->nr_hosts  ? 1
+				  : j == add->count ? -1
+						    : strcmp(t->hosts[i], add->nqns[j]);
+		const char *next = order <= 0 ? t->hosts[i] : add->nqns[j];
+
+		i += order <= 0;
+		j += order >= 0;
+		if (!find_in(remove->nqns, remove->count, next))
+			memcpy(hosts[n++], next, sizeof(*hosts));
+	}
+	if (n > NVME_MAX_HOSTS && n > t->nr_hosts) {
+		free(hosts);
+		return -ENOSPC;
+	}
+	free(t->hosts);
+	t->hosts = hosts;
+	t->nr_hosts = n;
 	t->any_host = any;
 	changed(t);
+	return 0;
+}
+
+static int change_one(struct nvme_target *t, const char *nqn, bool add)
+{
+	char host[1][NVME_NQN_BYTES] = {""};
+	const struct nvme_hosts none = {0}, one = {(const char(*)[NVME_NQN_BYTES])host, 1};
+
+	if (nqn_check(nqn, strnlen(nqn, NVME_NQN_BYTES) + 1) != 0)
+		return add ? -EINVAL : -ENOENT;
+	(void)snprintf(host[0], sizeof(host[0]), "%s", nqn);
+	if ((find(t, nqn) != NULL) == add)
+		return add ? -EEXIST : -ENOENT;
+	return nvme_target_change_hosts(t, add ? &one : &none, add ? &none : &one, t->any_host);
 }
 
 int nvme_target_allow_host(struct nvme_target *t, const char *nqn)
 {
-	char(*hosts)[NVME_NQN_BYTES];
-
-	if (nqn_check(nqn, strnlen(nqn, NVME_NQN_BYTES) + 1) != 0)
-		return -EINVAL;
-	if (find(t, nqn) < t->nr_hosts)
-		return -EEXIST;
-	if (t->nr_hosts == NVME_MAX_HOSTS)
-		return -ENOSPC;
-	hosts = realloc(t->hosts, (t->nr_hosts + 1) * sizeof(*hosts));
-	if (!hosts)
-		return -ENOMEM;
-	t->hosts = hosts;
-	(void)snprintf(hosts[t->nr_hosts++], sizeof(*hosts), "%s", nqn);
-	changed(t);
-	return 0;
+	return change_one(t, nqn, true);
 }
 
 int nvme_target_deny_host(struct nvme_target *t, const char *nqn)
 {
-	unsigned int i = find(t, nqn);
-
-	if (i == t->nr_hosts)
-		return -ENOENT;
-	t->nr_hosts--;
-	memmove(t->hosts[i], t->hosts[i + 1], (t->nr_hosts - i) * sizeof(*t->hosts));
-	changed(t);
-	return 0;
+	return change_one(t, nqn, false);
 }
 
-void nvme_target_each_host(const struct nvme_target *t,
-			   void (*fn)(const char *nqn, unsigned int controllers, void *arg),
-			   void *arg)
+int nvme_target_each_host(const struct nvme_target *t,
+			  void (*fn)(const char *nqn, unsigned int controllers, void *arg),
+			  void *arg)
 {
+	unsigned int *controllers = calloc(t->nr_hosts + 1, sizeof(*controllers));
+	const struct list *l;
+
+	if (!controllers)
+		return -ENOMEM;
+	list_for_each (l, &t->controllers) {
+		const struct controller *c = list_entry(l, struct controller, link);
+		const char *host = c->dying ? NULL : find(t, c->hostnqn);
+
+		if (host)
+			controllers[(host - t->hosts[0]) / (ptrdiff_t)sizeof(*t->hosts)]++;
+	}
 	for (unsigned int i = 0; i < t->nr_hosts; i++)
-		fn(t->hosts[i], controllers_of_host(t, t->hosts[i]), arg);
+		fn(t->hosts[i], controllers[i], arg);
+	free(controllers);
+	return 0;
 }

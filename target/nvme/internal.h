@@ -18,6 +18,7 @@
 #include "util/list.h"
 #include "util/log_rate.h"
 #include "util/range_table.h"
+#include "util/text.h"
 
 #include <stdatomic.h>
 
@@ -237,7 +238,12 @@ void address_format(const struct sockaddr_storage *addr, char *text, size_t size
 /** Whether the peer is this machine: it came by loopback, or from the address that it came to. Ports do not count. */
 bool host_is_here(const struct sockaddr_storage *peer, const struct sockaddr_storage *local);
 bool host_came_from_here(const struct fabric_conn *conn);
+/** Whether a further connection may be the controller's: one that was let in as this machine's own has no others. */
+bool host_may_join(const struct controller *c, bool here);
 bool host_may_connect(const struct nvme_target *t, const char *hostnqn, bool here);
+/** How a host's NQN, which is what the host says, stands in the log: `out`, as a shell takes it for one word. */
+#define HOST_TEXT_BYTES TEXT_WORD_BYTES(NVME_NQN_BYTES)
+const char *host_text(const char *hostnqn, char out[HOST_TEXT_BYTES]);
 /** The line in the log for one that may not. */
 struct nvme_queue;
 void host_refused(const struct nvme_queue *nq, const char *hostnqn);
@@ -319,6 +325,7 @@ struct queue {
 	uint8_t responder_resources, initiator_depth; /* asked for by the peer */
 	_Atomic unsigned int read_depth;	      /* READs of ours that may be in flight */
 	char address[ADDRESS_BYTES];		      /* of the peer */
+	bool here;				      /* the peer is this machine */
 
 	/* control */
 	struct list link;

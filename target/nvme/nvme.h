@@ -18,6 +18,7 @@
 #define NVME_DEFAULT_QUEUE_DEPTH     128
 #define NVME_DEFAULT_MAX_IO_QUEUES   32 /* per controller */
 #define NVME_DEFAULT_MAX_CONTROLLERS 256
+#define NVME_STRANGERS_PART	     4 /* of max_controllers hosts that may not connect have a quarter */
 #define NVME_DEFAULT_PER_HOST	     128 /* controllers of one host */
 #define NVME_DEFAULT_MAX_CONNECTIONS 1024
 #define NVME_DEFAULT_INLINE_BYTES    4096 /* in-capsule data */
@@ -173,18 +174,29 @@ void nvme_target_each_referral(struct nvme_target *t,
 			       void (*fn)(uint16_t id, const struct nvme_referral *r, void *arg),
 			       void *arg);
 
+/** Hosts by their NQNs, in the order of strcmp(), each once. */
+struct nvme_hosts {
+	const char (*nqns)[NVME_NQN_BYTES];
+	unsigned int count;
+};
+
 /**
  * Who gets controllers of subsystems: hosts of this machine, and of others those that are listed by their
- * NQNs, or `any` (at first none). Whoever may not be there any more is disconnected. -EINVAL: no NQN;
- * -EEXIST; -ENOSPC: NVME_MAX_HOSTS; -ENOENT: it is not listed.
+ * NQNs, or `any` (at first none). Adds, then removes; those that are listed already, or are not, are none the
+ * worse for it. Whoever may not be there any more is disconnected. All of it or, on an error, nothing: -EINVAL:
+ * no NQN, or not in order; -ENOSPC: NVME_MAX_HOSTS; -ENOMEM.
  */
-void nvme_target_any_host(struct nvme_target *t, bool any);
+MUST_CHECK int nvme_target_change_hosts(struct nvme_target *t, const struct nvme_hosts *add,
+					const struct nvme_hosts *remove, bool any);
+/** One. -EINVAL, -EEXIST, -ENOSPC, -ENOMEM. */
 MUST_CHECK int nvme_target_allow_host(struct nvme_target *t, const char *nqn);
+/** One. -ENOENT: it is not listed; -ENOMEM. */
 MUST_CHECK int nvme_target_deny_host(struct nvme_target *t, const char *nqn);
-/** Those that are listed, with the controllers that each has now. */
-void nvme_target_each_host(const struct nvme_target *t,
-			   void (*fn)(const char *nqn, unsigned int controllers, void *arg),
-			   void *arg);
+/** Those that are listed, in order, with the controllers that each has now. -ENOMEM. */
+MUST_CHECK int nvme_target_each_host(const struct nvme_target *t,
+				     void (*fn)(const char *nqn, unsigned int controllers,
+						void *arg),
+				     void *arg);
 
 /** Refuses new connections, disconnects all, waits for queue pairs to go. done once. */
 void nvme_target_stop(struct nvme_target *t, void (*done)(void *arg), void *arg);

@@ -164,6 +164,7 @@ int queue_start(struct queue *q, struct nvme_target *t, struct cm_channel *chann
 		return -ENOSPC;
 	if (fabric_conn_peer(q->conn, &addr) == 0)
 		address_format(&addr, q->address, sizeof(q->address));
+	q->here = host_came_from_here(q->conn);
 	fabric_conn_set_user(q->conn, q);
 	list_push(&t->queues, &q->link);
 	t->nr_queues++;

@@ -37,7 +37,8 @@ static const char *reject_text(bool direct, uint16_t code)
 	static const char *const lh[] = {
 		[LH_CM_BAD_FORMAT] = "its private data make no sense",
 		[LH_CM_BAD_VERSION] = "it speaks another version of the direct extension",
-		[LH_CM_BAD_TOKEN] = "its token is unknown, was used or has expired",
+		[LH_CM_BAD_TOKEN] =
+			"its token is unknown, was used, has expired or was for this machine alone",
 		[LH_CM_NO_RESOURCES] = "out of memory, or of direct queues for this controller",
 		[LH_CM_WRONG_DEVICE] = "it came by an adapter that serves no export",
 	};

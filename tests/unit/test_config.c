@@ -312,6 +312,41 @@ static void test_deadline_over_budget(void **state)
 	config_free(c);
 }
 
+/* As many as there may be, last ones first; each a line. */
+static void write_hosts(char *text, size_t size, unsigned int n, const char *more)
+{
+	size_t used = (size_t)snprintf(text, size, "%shosts = (\n", LISTENERS EXPORTS);
+
+	for (unsigned int i = n; i > 0; i--)
+		used += (size_t)snprintf(text + used, size - used,
+					 "{ nqn = \"nqn.2026-11.org.x:%06u\"; }%s\n", i,
+					 i > 1 || *more ? "," : "");
+	(void)snprintf(text + used, size - used, "%s);\n", more);
+}
+
+static void refuse_many_hosts(void)
+{
+	const size_t size = 64 * (NVME_MAX_HOSTS + 64);
+	char *text = malloc(size), nqn[NVME_NQN_BYTES];
+	struct daemon_config *c;
+	struct errtext err;
+
+	assert_non_null(text);
+	write_hosts(text, size, NVME_MAX_HOSTS, "");
+	assert_int_equal(load(text, &c, &err), 0);
+	assert_int_equal(c->nr_hosts, NVME_MAX_HOSTS);
+	for (unsigned int i = 0; i < NVME_MAX_HOSTS; i++) {
+		(void)snprintf(nqn, sizeof(nqn), "nqn.2026-11.org.x:%06u", i + 1);
+		assert_string_equal(c->hosts[i], nqn);
+	}
+	config_free(c);
+	write_hosts(text, size, NVME_MAX_HOSTS + 1, "");
+	refuse(text, "conf:3: hosts: ");
+	write_hosts(text, size, NVME_MAX_HOSTS - 1, "{ nqn = \"nqn.2026-11.org.x:000007\"; }");
+	refuse(text, "conf:4099: nqn \"nqn.2026-11.org.x:000007\": is there already");
+	free(text);
+}
+
 static void test_discovery(void **state)
 {
 	const struct sockaddr_in6 *in6;
@@ -353,6 +388,7 @@ static void test_discovery(void **state)
 	refuse(LISTENERS EXPORTS "hosts = ( { nqn = \"nqn.2026-11.org.x:a\"; },\n"
 				 "{ nqn = \"nqn.2026-11.org.x:a\"; } );\n",
 	       "conf:4: nqn \"nqn.2026-11.org.x:a\": is there already");
+	refuse_many_hosts();
 	refuse(LISTENERS EXPORTS "referrals = 1;\n", "conf:3: referrals: expected a list");
 	refuse(LISTENERS EXPORTS "referrals = ( { address = \"192.0.2.1\"; } );\n",
 	       "the key \"fabric\" is missing");

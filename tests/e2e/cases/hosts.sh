@@ -42,6 +42,9 @@ lh_ok read "$(target data)" 0 4096
 lh_ok read "$from/data" 0 4096
 is_refused read "$from/data" 0 4096
 expect_text "the log" "$(log)" "host $nqn at $net.2:[0-9]+ is not among those that may connect"
+# A name that would do something in a shell: the log has it as a word that does nothing.
+! there "$leasehold" read --host-nqn 'nqn.2026-11.org.x:a $(id) b' "$from/data" 0 4096 >/dev/null 2>&1 || fail "a host with an odd name was let in"
+expect_text "the log" "$(log)" "leasehold host allow 'nqn\\.2026-11\\.org\\.x:a \\\$\\(id\\) b'"
 ! there "$leasehold" discover "$from" --host-nqn "$nqn" 2>&1 | grep 'org.leasehold:target' || fail "discovery names what the host may not use"
 
 admin_ok host allow "$nqn"
