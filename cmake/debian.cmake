@@ -6,8 +6,15 @@ if(TARGET fio-leasehold)
   list(APPEND packages "fio:fio-leasehold")
 endif()
 
+# What is built for one Debian needs the libraries of that: each has a version of its own, older than the next one's.
+cmake_host_system_information(RESULT distribution QUERY DISTRIB_INFO)
+set(debian_version ${PROJECT_VERSION})
+if(distribution_ID STREQUAL "debian" AND distribution_VERSION_ID)
+  string(APPEND debian_version "~deb${distribution_VERSION_ID}u1")
+endif()
+
 set(CPACK_GENERATOR DEB)
-set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
+set(CPACK_PACKAGE_VERSION ${debian_version})
 set(CPACK_PACKAGE_VENDOR "The Leasehold authors")
 set(CPACK_PACKAGE_CONTACT "The Leasehold authors <maintainers@leasehold.org>")
 # Each says its own.
@@ -36,7 +43,7 @@ clients of the library read and write them with one-sided RDMA.
 This package has the daemon leaseholdd and the program leasehold.")
 
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_SECTION libs)
-file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/debian/shlibs "libleasehold 1 libleasehold1 (>= ${PROJECT_VERSION})\n")
+file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/debian/shlibs "libleasehold 1 libleasehold1 (>= ${PROJECT_VERSION}~)\n")
 file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/debian/triggers "activate-noawait ldconfig\n")
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_CONTROL_EXTRA
   "${CMAKE_CURRENT_BINARY_DIR}/debian/shlibs;${CMAKE_CURRENT_BINARY_DIR}/debian/triggers")
@@ -46,7 +53,7 @@ Reads and writes files that a Leasehold target serves, over RDMA: by block
 commands, and by grants of ranges of a file's own memory.")
 
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
-set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "libleasehold1 (= ${PROJECT_VERSION})")
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "libleasehold1 (= ${debian_version})")
 set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION
 "client library of the RDMA storage target Leasehold, header
 The header, what pkg-config wants to know, the manual page, and examples.")
@@ -64,8 +71,16 @@ function(gzipped from to)
   execute_process(COMMAND gzip -9nc INPUT_FILE ${from} OUTPUT_FILE ${to} COMMAND_ERROR_IS_FATAL ANY)
 endfunction()
 
+# The newest entry is of this build, by whom and when the one below it is.
 set(changelog ${CMAKE_CURRENT_BINARY_DIR}/debian/changelog.gz)
-gzipped(${PROJECT_SOURCE_DIR}/config/debian/changelog ${changelog})
+file(READ ${PROJECT_SOURCE_DIR}/config/debian/changelog entries)
+if(NOT debian_version STREQUAL PROJECT_VERSION)
+  string(REGEX MATCH "\n -- [^\n]*\n" signed "${entries}")
+  string(PREPEND entries "leasehold (${debian_version}) ${distribution_VERSION_CODENAME}; urgency=medium\n\n"
+    "  * Built for Debian ${distribution_VERSION_ID}.\n${signed}\n")
+endif()
+file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/debian/changelog "${entries}")
+gzipped(${CMAKE_CURRENT_BINARY_DIR}/debian/changelog ${changelog})
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS config/debian/changelog)
 foreach(package IN LISTS packages)
   string(REGEX MATCH "^[a-z]+" component ${package})
@@ -77,6 +92,8 @@ foreach(package IN LISTS packages)
   install(FILES ${PROJECT_SOURCE_DIR}/config/debian/copyright
     DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/${name} COMPONENT ${component})
 endforeach()
+install(FILES ${PROJECT_SOURCE_DIR}/config/debian/README.Debian
+  DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/leasehold COMPONENT programs)
 include(CPack)
 
 # All that is installed; the tests are not.
