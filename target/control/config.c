@@ -428,6 +428,9 @@ static int take_hosts(struct daemon_config *c, const config_setting_t *list, str
 {
 	const int count = config_setting_length(list);
 
+	c->hosts = calloc((size_t)count, sizeof(*c->hosts));
+	if (!c->hosts)
+		return errtext_set(err, -ENOMEM, "%s: out of memory", c->file);
 	qsort(raw, (size_t)count, sizeof(*raw), by_nqn);
 	for (int i = 0; i < count; i++) {
 		if (i > 0 && strcmp(raw[i - 1].nqn, raw[i].nqn) == 0)
@@ -451,10 +454,9 @@ static int read_hosts(struct daemon_config *c, const config_t *file, struct errt
 	if (rc)
 		return rc;
 	count = config_setting_length(list);
-	c->hosts = calloc((size_t)count, sizeof(*c->hosts));
 	raw = calloc((size_t)count, sizeof(*raw));
-	if (!c->hosts || !raw)
-		rc = errtext_set(err, -ENOMEM, "%s: out of memory", c->file);
+	if (!raw)
+		return errtext_set(err, -ENOMEM, "%s: out of memory", c->file);
 	for (int i = 0; rc == 0 && i < count; i++) {
 		raw[i].at = i;
 		rc = read_host(c, config_setting_get_elem(list, (unsigned int)i), &raw[i], err);

@@ -99,7 +99,7 @@ static unsigned int strangers_limit(const struct nvme_target *t)
 	return (unsigned int)max_u64(t->env.limits.max_controllers / NVME_STRANGERS_PART, 1);
 }
 
-/* Discovery controllers of hosts that may not connect. */
+/* Discovery controllers of hosts that may not connect. Those that end have their place until they have. */
 static unsigned int strangers(const struct nvme_target *t)
 {
 	const struct list *l;
@@ -108,7 +108,7 @@ static unsigned int strangers(const struct nvme_target *t)
 	list_for_each (l, &t->controllers) {
 		const struct controller *c = list_entry(l, struct controller, link);
 
-		if (!c->dying && !host_may_connect(t, c->hostnqn, c->here))
+		if (c->subsystem->discovery && !host_may_connect(t, c->hostnqn, c->here))
 			n++;
 	}
 	return n;
