@@ -71,14 +71,10 @@ function(gzipped from to)
   execute_process(COMMAND gzip -9nc INPUT_FILE ${from} OUTPUT_FILE ${to} COMMAND_ERROR_IS_FATAL ANY)
 endfunction()
 
-# The newest entry is of this build, by whom and when the one below it is.
+# Its newest entry is of this build.
 set(changelog ${CMAKE_CURRENT_BINARY_DIR}/debian/changelog.gz)
 file(READ ${PROJECT_SOURCE_DIR}/config/debian/changelog entries)
-if(NOT debian_version STREQUAL PROJECT_VERSION)
-  string(REGEX MATCH "\n -- [^\n]*\n" signed "${entries}")
-  string(PREPEND entries "leasehold (${debian_version}) ${distribution_VERSION_CODENAME}; urgency=medium\n\n"
-    "  * Built for Debian ${distribution_VERSION_ID}.\n${signed}\n")
-endif()
+string(REGEX REPLACE "^leasehold \\([^)]*\\)" "leasehold (${debian_version})" entries "${entries}")
 file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/debian/changelog "${entries}")
 gzipped(${CMAKE_CURRENT_BINARY_DIR}/debian/changelog ${changelog})
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS config/debian/changelog)
