@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * Connections of other machines: what they may not be a part of, and how much room they may take. The network
- * of a test has this machine only, so host_came_from_here() is wrapped.
+ * of a test has this machine only, so fabric_conn_returns() is wrapped: what comes from an address of ours, but does not
+ * go back there, is from elsewhere.
  */
 #include "direct_client.h"
 
@@ -15,12 +16,12 @@
 
 static bool elsewhere;
 
-bool __real_host_came_from_here(const struct fabric_conn *conn);
-bool __wrap_host_came_from_here(const struct fabric_conn *conn);
+bool __real_fabric_conn_returns(const struct fabric_conn *conn);
+bool __wrap_fabric_conn_returns(const struct fabric_conn *conn);
 
-bool __wrap_host_came_from_here(const struct fabric_conn *conn)
+bool __wrap_fabric_conn_returns(const struct fabric_conn *conn)
 {
-	return __real_host_came_from_here(conn) && !elsewhere;
+	return __real_fabric_conn_returns(conn) && !elsewhere;
 }
 
 static void start(struct rig *r)
