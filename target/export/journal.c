@@ -197,13 +197,14 @@ static bool is_record(const struct journal *j, const struct journal_record *r)
 	       r->offset % r->lba_bytes == 0 && r->crc == journal_crc(r);
 }
 
+/* What the write does not change is old: it does not say that the write had begun. */
 static enum block_state compare(const uint8_t *is, const uint8_t *old, const uint8_t *new,
 				uint32_t length)
 {
-	if (memcmp(is, new, length) == 0)
-		return BLOCK_NEW;
 	if (memcmp(is, old, length) == 0)
 		return BLOCK_OLD;
+	if (memcmp(is, new, length) == 0)
+		return BLOCK_NEW;
 	for (uint32_t i = 0; i < length; i++)
 		if (is[i] != old[i] && is[i] != new[i])
 			return BLOCK_FOREIGN;

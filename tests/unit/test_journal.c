@@ -451,6 +451,24 @@ static void test_put_back(void **state)
 	assert_true(all_are(AT, OLD, LENGTH));
 }
 
+/* A block that the write does not change is the same before and after: of whether it has begun it says nothing. */
+static void test_unchanged_block(void **state)
+{
+	(void)state;
+	make_old();
+	put(AT + 3 * LBA, NEW, LBA);
+	die_between(0, 0);
+	start_again();
+	assert_true(all_are(AT, OLD, 3 * LBA));
+	assert_true(all_are(AT + 3 * LBA, NEW, LBA));
+	assert_true(all_are(AT + 4 * LBA, OLD, LENGTH - 4 * LBA));
+	assert_int_equal(live_records(), 0);
+	/* One that has begun is made whole as ever. */
+	die_between(LBA, 2 * LBA);
+	start_again();
+	assert_true(all_are(AT, NEW, LENGTH));
+}
+
 static void test_truncated_since(void **state)
 {
 	(void)state;
@@ -607,15 +625,16 @@ static void test_broken(void **state)
 static int run(const char *where)
 {
 	const struct CMUnitTest tests[] = {
-		leaks_test(test_writes),	leaks_test(test_many_at_once),
-		leaks_test(test_closed),	leaks_test(test_full_waits),
-		leaks_test(test_torn),		leaks_test(test_not_begun),
-		leaks_test(test_over_holes),	leaks_test(test_torn_record),
-		leaks_test(test_torn_again),	leaks_test(test_written_since),
-		leaks_test(test_put_back),	leaks_test(test_truncated_since),
-		leaks_test(test_punched_since), leaks_test(test_replaced),
-		leaks_test(test_turned_off),	leaks_test(test_refused),
-		leaks_test(test_refused_start), leaks_test(test_broken),
+		leaks_test(test_writes),	  leaks_test(test_many_at_once),
+		leaks_test(test_full_waits),	  leaks_test(test_torn),
+		leaks_test(test_not_begun),	  leaks_test(test_over_holes),
+		leaks_test(test_torn_record),	  leaks_test(test_torn_again),
+		leaks_test(test_written_since),	  leaks_test(test_put_back),
+		leaks_test(test_unchanged_block), leaks_test(test_truncated_since),
+		leaks_test(test_punched_since),	  leaks_test(test_replaced),
+		leaks_test(test_turned_off),	  leaks_test(test_refused),
+		leaks_test(test_refused_start),	  leaks_test(test_broken),
+		leaks_test(test_closed),
 	};
 	const struct CMUnitTest others[] = {leaks_test(test_no_page_cache)};
 	struct export *e;
