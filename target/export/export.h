@@ -160,6 +160,12 @@ enum lh_durability export_durability(const struct export *e);
  */
 uint32_t export_atomic_bytes(const struct export *e);
 
+/**
+ * Whether what lies in the state directory, or will, is gone with the power: on tmpfs and the like. A journal
+ * there is of no use for a file that is not. Any thread that may sleep in the file system.
+ */
+bool export_state_is_volatile(const char *state_dir);
+
 /** Of DAX: the platform flushes the processor's caches at a power failure (eADR). */
 bool export_caches_survive(const struct export *e);
 

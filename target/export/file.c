@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -232,6 +233,26 @@ static int check_declared(const struct export *e, bool software_fabric_only, str
 	return 0;
 }
 
+bool export_state_is_volatile(const char *state_dir)
+{
+	struct statfs fs = {0};
+	char parent[PATH_MAX];
+	int fd = open(state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	bool is;
+
+	/* Its last part may be missing yet. */
+	if (fd < 0 && errno == ENOENT) {
+		(void)snprintf(parent, sizeof(parent), "%s", state_dir);
+		fd = open(dirname(parent), O_PATH | O_DIRECTORY | O_CLOEXEC);
+	}
+	if (fd < 0)
+		return false;
+	is = !fstatfs(fd, &fs) &&
+	     (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC);
+	(void)close(fd);
+	return is;
+}
+
 /* What was asked for: can it be kept? */
 static int check_atomic(const struct export *e, struct errtext *err)
 {
@@ -248,6 +269,14 @@ static int check_atomic(const struct export *e, struct errtext *err)
 			"sector_atomic = \"journal\" cannot be so of %s (page cache): the "
 			"kernel writes its pages back when it likes: leave it out",
 			e->path);
+	if (!export_volatile_cache(e) && export_state_is_volatile(e->state_dir))
+		return errtext_set(
+			err, -EMEDIUMTYPE,
+			"sector_atomic = \"journal\" of %s (%s) needs a state_dir that survives a "
+			"power failure, and %s is on tmpfs: set state_dir to a folder on a disk, "
+			"at "
+			"best on DAX, or leave it out",
+			e->path, export_medium_text(e->medium), e->state_dir);
 	return 0;
 }
 
@@ -346,7 +375,7 @@ int export_open(const struct export_config *config, struct export **e, struct er
 				  "since the daemon started: give it another nsid",
 				  new->path);
 	if (!ret && export_atomic_bytes(new) > 0)
-		ret = journal_open(new, true, &new->journal, err);
+		ret = journal_open(new, &new->journal, err);
 	if (ret) {
 		export_close(new);
 		return ret;
@@ -367,8 +396,8 @@ void export_close(struct export *e)
 
 	if (!e)
 		return;
-	if (e->identity_before && e->journal)
-		journal_remove(e->journal);
+	if (e->identity_before)
+		journal_take_back(e->journal);
 	else
 		journal_close(e->journal);
 	if (e->identity_before) {

@@ -43,7 +43,7 @@ struct export
 	struct lockfile lock;
 	pthread_rwlock_t fill_lock; /* fill.h */
 	struct damage *damage;
-	struct journal *journal;  /* what is written goes by it; NULL: there is none */
+	struct journal *journal;  /* what is written goes by it; NULL: there is none, or not yet */
 	bool recovered;		  /* what an earlier daemon left in one was made good */
 	struct list promise_link; /* space.c's, as is … */
 	uint64_t promised_bytes;  /* … what it is to have of the file system; 0: nothing */

@@ -19,7 +19,7 @@
 struct journal;
 struct journal_slot;
 
-/** What journal_replay() found, in blocks. */
+/** What a start found, in blocks. */
 struct journal_found {
 	unsigned int records;
 	unsigned int mended; /* were torn, or part of a write that was */
@@ -27,24 +27,26 @@ struct journal_found {
 };
 
 /**
- * Opens the journal of the export, which has its identity by now; `create`: makes one if there is none,
- * else `*j` is NULL then. One that was another file's is emptied. -EBADMSG: it is damaged; others of the
- * system. Worker thread.
+ * Opens the journal of the export, which has its identity by now, or makes one. `*j` is NULL if there is one
+ * under its name that has what was being written to another file: nothing is done to that before
+ * journal_recover(). -EBADMSG: it is damaged; others of the system. Worker thread.
  */
-MUST_CHECK int journal_open(const struct export *e, bool create, struct journal **j,
-			    struct errtext *err);
-/** Closes it; it stays. */
+MUST_CHECK int journal_open(const struct export *e, struct journal **j, struct errtext *err);
+/** Closes it; it stays. NULL: nothing. */
 void journal_close(struct journal *j);
-/** Closes and removes it. */
-void journal_remove(struct journal *j);
+/** The same, but one that journal_open() has made goes. */
+void journal_take_back(struct journal *j);
 
 /**
- * What a write left torn that a crash has ended is made whole: the new bytes, where each byte in place is
- * the old or the new one. What is neither was written by others since and stays, as do blocks that the
- * file does not have any more. Nothing is left to do then. Under tenure, before anything is served.
+ * What an earlier daemon was writing to the file when it ended is made whole, whatever name the export had
+ * then: the mark of the file counts, and no record is ever of use for another one. Then the export has a
+ * journal of its own if it is to have one (e->journal), and the file no other. Under tenure, before anything is
+ * served. Errors as journal_open(), and of reading and writing the file. Worker thread.
  */
-MUST_CHECK int journal_replay(struct journal *j, const struct view *view,
-			      struct journal_found *found, struct errtext *err);
+MUST_CHECK int journal_recover(struct export *e, const struct view *view, struct errtext *err);
+
+/** It could not be written once, and is not written any more: journal_begin() fails. Any thread. */
+bool journal_is_broken(const struct journal *j);
 
 /**
  * Notes that `bytes` (NULL: zeros), EXPORT_ATOMIC_BYTES at most, are about to be written at `offset`; both

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The journal's file: made, found again, and written durably. Where the state directory lies on DAX it is
- * mapped and written past the caches; else by pwrite(2) and fdatasync(2), of which whoever comes while one is
- * under way shares the next. Worker threads.
+ * The journal's file: made, opened, and written durably. Where the state directory lies on DAX it is
+ * mapped and written past the caches; else, and where that cannot be had, by pwrite(2) and fdatasync(2), of
+ * which whoever comes while one is under way shares the next. Worker threads.
  */
 #include "journal_file.h"
 
@@ -23,8 +23,9 @@
 #include "util/log.h"
 #include "util/state_file.h"
 
-#define HEAD_MAGIC 0x316c6e72756f6a68ull
-#define FOLDER	   "journals"
+#define HEAD_MAGIC   0x316c6e72756f6a68ull
+#define FOLDER	     "journals"
+#define MEMORY_BYTES (JOURNAL_SLOTS * JOURNAL_SLOT_BYTES)
 
 DEFINE_COUNTER(syncs, "journal_syncs", "Times that journals were synced, for one write or several");
 
@@ -43,12 +44,13 @@ static_assert(sizeof(struct head) <= JOURNAL_HEAD_BYTES, "it has its page");
 static int broken(struct journal *j, int err)
 {
 	(void)pthread_mutex_lock(&j->lock);
-	if (!j->err)
-		log_error(
-			"%s: the journal %s cannot be written, so nothing can until the export is "
-			"added anew: %s",
-			j->name, j->path, strerror(-err));
-	j->err = -EIO;
+	if (!atomic_load(&j->err))
+		log_error("%s: the journal %s cannot be written, so hosts cannot write, and nobody "
+			  "is "
+			  "granted it for writing, until that is mended and the export is added "
+			  "anew (leasehold export offline, online): %s",
+			  j->name, j->path, strerror(-err));
+	atomic_store(&j->err, -EIO);
 	(void)pthread_cond_broadcast(&j->slot_free);
 	(void)pthread_cond_broadcast(&j->synced_more);
 	(void)pthread_mutex_unlock(&j->lock);
@@ -103,6 +105,14 @@ int journal_put_loosely(struct journal *j, uint64_t at, const void *bytes, size_
 	return ret ? broken(j, ret) : 0;
 }
 
+static int sync_data(int fd)
+{
+	while (fdatasync(fd))
+		if (errno != EINTR)
+			return -errno;
+	return 0;
+}
+
 int journal_sync(struct journal *j)
 {
 	uint64_t mine;
@@ -112,7 +122,7 @@ int journal_sync(struct journal *j)
 		return 0;
 	(void)pthread_mutex_lock(&j->lock);
 	mine = ++j->asked;
-	while (j->synced < mine && !j->err) {
+	while (j->synced < mine && !atomic_load(&j->err)) {
 		uint64_t all = j->asked;
 
 		if (j->syncing) {
@@ -122,7 +132,7 @@ int journal_sync(struct journal *j)
 		j->syncing = true;
 		(void)pthread_mutex_unlock(&j->lock);
 		counter_add(&syncs, 1);
-		ret = fdatasync(j->fd) ? -errno : 0;
+		ret = sync_data(j->fd);
 		if (ret)
 			(void)broken(j, ret);
 		(void)pthread_mutex_lock(&j->lock);
@@ -131,7 +141,7 @@ int journal_sync(struct journal *j)
 			j->synced = all;
 		(void)pthread_cond_broadcast(&j->synced_more);
 	}
-	ret = j->synced < mine ? j->err : 0;
+	ret = j->synced < mine ? atomic_load(&j->err) : 0;
 	(void)pthread_mutex_unlock(&j->lock);
 	return ret;
 }
@@ -158,7 +168,15 @@ static uint32_t head_crc(const struct head *h)
 	return crc32c(0, h, offsetof(struct head, crc));
 }
 
-/* The head last: without it there is no journal yet. */
+static int sync_all(int fd)
+{
+	while (fsync(fd))
+		if (errno != EINTR)
+			return -errno;
+	return 0;
+}
+
+/* Its first eight bytes last, which are never torn: without them there is no journal yet. */
 static int make(struct journal *j, const struct identity_mark *mark, struct errtext *err)
 {
 	struct head head = {
@@ -167,25 +185,35 @@ static int make(struct journal *j, const struct identity_mark *mark, struct errt
 		.atomic_bytes = EXPORT_ATOMIC_BYTES,
 		.mark = *mark,
 	};
+	const uint8_t *bytes = (const uint8_t *)&head;
 	static const uint8_t zeros[KIB(64)];
 	int ret = 0;
 
 	random_bytes(&head.id, sizeof(head.id));
 	head.crc = head_crc(&head);
-	j->id = head.id;
 	for (uint64_t at = 0; !ret && at < JOURNAL_FILE_BYTES; at += sizeof(zeros))
 		ret = write_at(j->fd, at, zeros, min_u64(sizeof(zeros), JOURNAL_FILE_BYTES - at));
-	if (!ret && fsync(j->fd))
-		ret = -errno;
 	if (!ret)
-		ret = write_at(j->fd, 0, (const uint8_t *)&head, sizeof(head));
-	if (!ret && (fsync(j->fd) || fsync(j->dir)))
-		ret = -errno;
+		ret = write_at(j->fd, sizeof(head.magic), bytes + sizeof(head.magic),
+			       sizeof(head) - sizeof(head.magic));
 	if (!ret)
-		return 0;
-	(void)unlinkat(j->dir, j->name, 0);
-	return errtext_set(err, ret, "cannot make the journal %s, of %llu KiB: %s", j->path,
-			   (unsigned long long)(JOURNAL_FILE_BYTES / KIB(1)), strerror(-ret));
+		ret = sync_all(j->fd);
+	if (!ret)
+		ret = write_at(j->fd, 0, bytes, sizeof(head.magic));
+	if (!ret)
+		ret = sync_all(j->fd);
+	if (!ret)
+		ret = sync_all(j->dir);
+	if (ret) {
+		(void)unlinkat(j->dir, j->name, 0);
+		return errtext_set(err, ret, "cannot make the journal %s, of %llu KiB: %s", j->path,
+				   (unsigned long long)(JOURNAL_FILE_BYTES / KIB(1)),
+				   strerror(-ret));
+	}
+	j->id = head.id;
+	j->whose = JOURNAL_OURS;
+	j->made = true;
+	return 0;
 }
 
 static int bad(const struct journal *j, struct errtext *err)
@@ -197,75 +225,89 @@ static int bad(const struct journal *j, struct errtext *err)
 		j->path);
 }
 
-/* Finds what there is, or makes it. `*none`: there is nothing. */
-static int find(struct journal *j, const struct export *e, bool create, bool *none,
-		struct errtext *err)
+/* Whose it is. -EBADMSG; others of the system. */
+static int read_head(int fd, const struct identity_mark *mark, struct head *head,
+		     enum journal_whose *whose)
 {
-	static const struct head nothing;
-	struct identity_mark mark;
-	struct head head = {0};
 	struct stat st;
 	ssize_t n;
-	int ret = identity_mark(e, &mark);
 
-	if (ret)
-		return errtext_set(err, ret, "cannot tell which file %s is: %s", e->path,
-				   strerror(-ret));
-	if (fstat(j->fd, &st))
-		return errtext_set(err, -errno, "%s: %s", j->path, strerror(errno));
+	*head = (struct head){0};
+	if (fstat(fd, &st))
+		return -errno;
 	if (!S_ISREG(st.st_mode))
-		return bad(j, err);
-	n = pread(j->fd, &head, sizeof(head), 0);
+		return -EBADMSG;
+	n = pread(fd, head, sizeof(*head), 0);
 	if (n < 0)
-		return errtext_set(err, -errno, "cannot read %s: %s", j->path, strerror(errno));
-	*none = memcmp(&head, &nothing, sizeof(head)) == 0;
-	if (*none)
-		return create ? make(j, &mark, err) : 0;
-	if (head.magic != HEAD_MAGIC || head.crc != head_crc(&head) ||
-	    head.slots != JOURNAL_SLOTS || head.atomic_bytes != EXPORT_ATOMIC_BYTES ||
-	    (uint64_t)st.st_size < JOURNAL_FILE_BYTES)
-		return bad(j, err);
-	j->id = head.id;
-	if (identity_same(&head.mark, &mark))
+		return -errno;
+	*whose = JOURNAL_NOBODYS;
+	if (head->magic == 0)
 		return 0;
-	log_notice("%s: what %s says is of another file, and forgotten", e->name, j->path);
-	return make(j, &mark, err);
+	if (head->magic != HEAD_MAGIC || head->crc != head_crc(head) ||
+	    head->slots != JOURNAL_SLOTS || head->atomic_bytes != EXPORT_ATOMIC_BYTES ||
+	    (uint64_t)st.st_size < JOURNAL_FILE_BYTES)
+		return -EBADMSG;
+	*whose = identity_same(&head->mark, mark) ? JOURNAL_OURS : JOURNAL_OTHERS;
+	return 0;
 }
 
-static int map(struct journal *j, struct errtext *err)
+/* Finds what there is, or makes it. */
+static int find(struct journal *j, const struct identity_mark *mark, bool create,
+		struct errtext *err)
 {
+	struct head head;
+	int ret = read_head(j->fd, mark, &head, &j->whose);
+
+	if (ret == -EBADMSG)
+		return bad(j, err);
+	if (ret)
+		return errtext_set(err, ret, "cannot read %s: %s", j->path, strerror(-ret));
+	j->id = head.id;
+	return create && j->whose == JOURNAL_NOBODYS ? make(j, mark, err) : 0;
+}
+
+/* What cannot be mapped is written by system calls: slower, and as durable. */
+static void map(struct journal *j)
+{
+	struct errtext why;
 	int ret;
 
 	if (!export_map_sync_works(j->fd))
-		return 0;
-	ret = persistence_find(j->fd, j->path, export_page_bytes(), &j->by, err);
-	if (ret)
-		return ret;
-	ret = addresses_map(j->fd, JOURNAL_FILE_BYTES, export_page_bytes(), true, &j->map);
-	if (ret)
-		return errtext_set(err, ret, "cannot map %s: %s", j->path, strerror(-ret));
-	return 0;
+		return;
+	ret = persistence_find(j->fd, j->path, export_page_bytes(), &j->by, &why);
+	if (!ret) {
+		ret = addresses_map(j->fd, JOURNAL_FILE_BYTES, export_page_bytes(), true, &j->map);
+		if (ret)
+			(void)errtext_set(&why, ret, "%s", strerror(-ret));
+	}
+	if (ret) {
+		j->map = NULL;
+		log_notice("%s: the journal %s, which cannot be mapped, is written by "
+			   "fdatasync(2): %s",
+			   j->name, j->path, why.text);
+	}
 }
 
 /* ---- birth and end --------------------------------------------------------------------------- */
 
-static int open_file(struct journal *j, const struct export *e, bool create, struct errtext *err)
+static int open_file(struct journal *j, const char *state_dir, const char *name, bool create,
+		     struct errtext *err)
 {
 	int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
 
-	j->name = strdup(e->name);
-	if (!j->name || asprintf(&j->path, "%s/" FOLDER "/%s", e->state_dir, e->name) < 0) {
+	j->name = strdup(name);
+	if (!j->name || asprintf(&j->path, "%s/" FOLDER "/%s", state_dir, name) < 0) {
 		j->path = NULL;
 		return errtext_set(err, -ENOMEM, "out of memory");
 	}
 	/* Most exports never have one. */
-	if (!create && access(j->path, F_OK) && errno == ENOENT)
+	j->dir = create ? state_folder_open(state_dir, FOLDER) : journal_folder_open(state_dir);
+	if (j->dir == -ENOENT && !create)
 		return 0;
-	j->dir = state_folder_open(e->state_dir, FOLDER);
 	if (j->dir < 0)
-		return errtext_set(err, j->dir, "cannot use the state directory %s: %s",
-				   e->state_dir, strerror(-j->dir));
-	j->fd = openat(j->dir, e->name, flags | (create ? O_CREAT : 0), 0600);
+		return errtext_set(err, j->dir, "cannot use the state directory %s: %s", state_dir,
+				   strerror(-j->dir));
+	j->fd = openat(j->dir, name, flags | (create ? O_CREAT : 0), 0600);
 	if (j->fd < 0 && (create || errno != ENOENT))
 		return errtext_set(err, -errno, "cannot open %s: %s", j->path, strerror(errno));
 	return 0;
@@ -273,9 +315,14 @@ static int open_file(struct journal *j, const struct export *e, bool create, str
 
 static int make_slots(struct journal *j, struct errtext *err)
 {
-	j->memory = calloc(JOURNAL_SLOTS, JOURNAL_SLOT_BYTES);
-	if (!j->memory)
+	void *memory = mmap(NULL, MEMORY_BYTES, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (memory == MAP_FAILED)
 		return errtext_set(err, -ENOMEM, "out of memory");
+	/* An export that is little written to has little of it. */
+	(void)madvise(memory, MEMORY_BYTES, MADV_NOHUGEPAGE);
+	j->memory = memory;
 	for (unsigned int i = 0; i < JOURNAL_SLOTS; i++)
 		j->slots[i] = (struct journal_slot){
 			.at = JOURNAL_HEAD_BYTES + i * JOURNAL_SLOT_BYTES,
@@ -284,10 +331,10 @@ static int make_slots(struct journal *j, struct errtext *err)
 	return 0;
 }
 
-int journal_open(const struct export *e, bool create, struct journal **journal, struct errtext *err)
+int journal_open_named(const char *state_dir, const char *name, const struct identity_mark *mark,
+		       bool create, struct journal **journal, struct errtext *err)
 {
 	struct journal *j = calloc(1, sizeof(*j));
-	bool none = false;
 	int ret;
 
 	if (!j)
@@ -296,25 +343,72 @@ int journal_open(const struct export *e, bool create, struct journal **journal, 
 	(void)pthread_mutex_init(&j->lock, NULL);
 	(void)pthread_cond_init(&j->slot_free, NULL);
 	(void)pthread_cond_init(&j->synced_more, NULL);
-	ret = open_file(j, e, create, err);
+	ret = open_file(j, state_dir, name, create, err);
 	if (!ret && j->fd >= 0)
-		ret = find(j, e, create, &none, err);
+		ret = find(j, mark, create, err);
+	if (!ret && j->fd >= 0)
+		ret = make_slots(j, err);
+	if (!ret && j->whose == JOURNAL_OURS)
+		map(j);
 	if (ret || j->fd < 0) {
 		journal_close(j);
 		j = NULL;
-	} else if (none && !create) {
-		journal_remove(j);
-		j = NULL;
-	} else {
-		ret = map(j, err);
-		if (!ret)
-			ret = make_slots(j, err);
-		if (ret)
-			journal_close(j);
 	}
 	if (!ret)
 		*journal = j;
 	return ret;
+}
+
+int journal_open(const struct export *e, struct journal **journal, struct errtext *err)
+{
+	struct identity_mark mark;
+	struct journal *j;
+	int ret = identity_mark(e, &mark);
+
+	if (ret)
+		return errtext_set(err, ret, "cannot tell which file %s is: %s", e->path,
+				   strerror(-ret));
+	ret = journal_open_named(e->state_dir, e->name, &mark, true, &j, err);
+	if (ret)
+		return ret;
+	if (j->whose == JOURNAL_OTHERS) {
+		journal_close(j);
+		j = NULL;
+	}
+	*journal = j;
+	return 0;
+}
+
+bool journal_is_of(int dir, const char *name, const struct identity_mark *mark)
+{
+	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+	enum journal_whose whose = JOURNAL_NOBODYS;
+	struct head head;
+	bool is;
+
+	if (fd < 0)
+		return false;
+	is = !read_head(fd, mark, &head, &whose) && whose == JOURNAL_OURS;
+	(void)close(fd);
+	return is;
+}
+
+int journal_folder_open(const char *state_dir)
+{
+	char *path;
+	int fd;
+
+	if (asprintf(&path, "%s/" FOLDER, state_dir) < 0)
+		return -ENOMEM;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = fd < 0 ? -errno : fd;
+	free(path);
+	return fd;
+}
+
+bool journal_is_broken(const struct journal *j)
+{
+	return atomic_load_explicit(&j->err, memory_order_relaxed) != 0;
 }
 
 void journal_close(struct journal *j)
@@ -330,7 +424,8 @@ void journal_close(struct journal *j)
 	(void)pthread_cond_destroy(&j->synced_more);
 	(void)pthread_cond_destroy(&j->slot_free);
 	(void)pthread_mutex_destroy(&j->lock);
-	free(j->memory);
+	if (j->memory)
+		(void)munmap(j->memory, MEMORY_BYTES);
 	free(j->path);
 	free(j->name);
 	free(j);
@@ -343,4 +438,33 @@ void journal_remove(struct journal *j)
 		log_warning("%s: %s, which is of no use any more, stays: %s", j->name, j->path,
 			    strerror(errno));
 	journal_close(j);
+}
+
+void journal_take_back(struct journal *j)
+{
+	if (j && j->made)
+		journal_remove(j);
+	else
+		journal_close(j);
+}
+
+int journal_set_aside(struct journal *j, struct errtext *err)
+{
+	char name[32];
+	int ret = 0;
+
+	(void)snprintf(name, sizeof(name), ".%016llx", (unsigned long long)j->id);
+	if (renameat(j->dir, j->name, j->dir, name))
+		ret = -errno;
+	if (!ret)
+		ret = sync_all(j->dir);
+	if (ret)
+		ret = errtext_set(err, ret, "cannot rename %s: %s", j->path, strerror(-ret));
+	else
+		log_notice(
+			"%s: the journal of another file is kept as %s beside it until that file "
+			"is served again; remove it if it never will be",
+			j->path, name);
+	journal_close(j);
+	return ret;
 }

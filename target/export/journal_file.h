@@ -34,11 +34,20 @@ struct journal_slot {
 	bool used;
 };
 
+/* Which file its records are of. */
+enum journal_whose {
+	JOURNAL_NOBODYS, /* it was never finished, and has none */
+	JOURNAL_OURS,	 /* of the one that is asked for */
+	JOURNAL_OTHERS,
+};
+
 struct journal {
 	char *path, *name;
 	int dir, fd;
+	enum journal_whose whose;
+	bool made;    /* by this journal_open_named() */
 	uint64_t id;  /* in each record: those of earlier ones count for nothing */
-	uint8_t *map; /* on DAX; else NULL */
+	uint8_t *map; /* on DAX, of ours; else NULL */
 	struct persistence by;
 
 	pthread_mutex_t lock; /* of what follows */
@@ -48,7 +57,7 @@ struct journal {
 	uint64_t sequence;
 	uint64_t asked, synced; /* fdatasync(2): who comes while one is under way shares the next */
 	bool syncing;
-	int err; /* it cannot be written; for good */
+	atomic_int err; /* it cannot be written; for good */
 };
 
 /** The bytes of a record, which follow it. */
@@ -66,6 +75,33 @@ static inline size_t journal_record_bytes(const struct journal_record *r)
 {
 	return sizeof(*r) + 2 * (size_t)r->length;
 }
+
+/**
+ * Opens the journal `name` of the state directory, whosever it is, seen from the file of `mark`; ours is made
+ * ready to be written. Where there is none, or nobody's, `create` makes one of ours; without, `*j` is NULL if
+ * there is none. -EBADMSG: it is damaged; others of the system. Worker thread.
+ */
+MUST_CHECK int journal_open_named(const char *state_dir, const char *name,
+				  const struct identity_mark *mark, bool create, struct journal **j,
+				  struct errtext *err);
+/** Whether the file `name` in the folder is a journal of the file of `mark`, in good order. */
+bool journal_is_of(int dir, const char *name, const struct identity_mark *mark);
+/** A descriptor of the folder of journals, or -errno: -ENOENT, none was ever made. close(2) it. */
+MUST_CHECK int journal_folder_open(const char *state_dir);
+/** Closes and removes it. */
+void journal_remove(struct journal *j);
+/** Closes it, and gives it a name that no export has, under which journal_recover() finds it. */
+MUST_CHECK int journal_set_aside(struct journal *j, struct errtext *err);
+
+/**
+ * What a write left torn that a crash has ended is made whole: the new bytes, where each byte in place is
+ * the old or the new one. What is neither was written by others since and stays, as do blocks that the
+ * file does not have any more. Nothing is left to do then. Of a journal that is ours; under tenure.
+ */
+MUST_CHECK int journal_replay(struct journal *j, const struct view *view,
+			      struct journal_found *found, struct errtext *err);
+/** How many writes had not ended. 0 or -errno. */
+MUST_CHECK int journal_count(struct journal *j, unsigned int *nr);
 
 uint32_t journal_crc(const struct journal_record *r);
 

@@ -147,6 +147,17 @@ static int populate_around(const struct mapping *m, uint8_t *base, const struct 
 	return 0;
 }
 
+/* Of several pages the kernel does not say which one has none behind it. */
+static int why_not(uint8_t *base, const struct export *e, uint64_t offset, uint64_t length)
+{
+	const uint64_t page = export_page_bytes();
+
+	for (uint64_t at = offset; at < offset + length; at += page)
+		if (madvise(base + at, page, MADV_POPULATE_WRITE) && errno == EFAULT)
+			return export_fault_errno(e, at, 0);
+	return export_fault_errno(e, offset, 0);
+}
+
 static int populate(const struct mapping *m, uint8_t *base, const struct export *e, uint64_t offset,
 		    uint64_t length, const atomic_bool *stop)
 {
@@ -175,8 +186,8 @@ static int populate(const struct mapping *m, uint8_t *base, const struct export 
 			offset += n;
 			length -= n;
 			break;
-		case EFAULT: /* a SIGBUS, were it an access; it does not say where */
-			return export_fault_errno(e, offset, 0);
+		case EFAULT: /* a SIGBUS, were it an access */
+			return why_not(base, e, offset, n);
 		default:
 			return -errno;
 		}

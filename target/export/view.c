@@ -18,7 +18,6 @@
 #include "journal.h"
 #include "mapping.h"
 #include "unshare.h"
-#include "util/log.h"
 
 /* ---- preparation ----------------------------------------------------------------------------- */
 
@@ -283,32 +282,16 @@ static int note_filled(struct export *e, struct errtext *err)
 }
 
 /*
- * What an earlier daemon was writing when it ended: also if this one is to have no journal, which then goes.
+ * What an earlier daemon was writing when it ended: also if this one is to have no journal, or if nobody is to
+ * write: who reads is not to see a torn block either.
  */
 static int recover(struct export *e, const struct view *view, struct errtext *err)
 {
-	struct journal *j = e->journal;
-	struct journal_found found;
-	int ret = 0;
+	int ret;
 
-	if (e->recovered || e->read_only || e->state_dir[0] == '\0')
+	if (e->recovered || e->state_dir[0] == '\0')
 		return 0;
-	if (!j)
-		ret = journal_open(e, false, &j, err);
-	if (ret)
-		return ret;
-	if (j) {
-		ret = journal_replay(j, view, &found, err);
-		if (!ret && found.records > 0)
-			log_notice(
-				"%s: %u writes had not ended when the last daemon did: %u blocks "
-				"made whole, %u left as others have written them since",
-				e->name, found.records, found.mended, found.kept);
-		if (!e->journal && ret)
-			journal_close(j);
-		else if (!e->journal)
-			journal_remove(j);
-	}
+	ret = journal_recover(e, view, err);
 	e->recovered = !ret;
 	return ret;
 }

@@ -6,6 +6,7 @@
  */
 #include "test_export_rig.h"
 
+#include <dirent.h>
 #include <pthread.h>
 
 #include "export/file.h"
@@ -22,17 +23,86 @@
 #define OTHER  0x55
 
 static bool sync_fails;
+static unsigned int interrupted; /* so many calls to come are */
 
 int __real_fdatasync(int fd);
 int __wrap_fdatasync(int fd);
 
 int __wrap_fdatasync(int fd)
 {
+	if (interrupted > 0) {
+		interrupted--;
+		errno = EINTR;
+		return -1;
+	}
 	if (sync_fails) {
 		errno = EIO;
 		return -1;
 	}
 	return __real_fdatasync(fd);
+}
+
+/* ---- as if a tmpfs were DAX ------------------------------------------------------------------- */
+
+static bool as_dax;	 /* files are mapped with MAP_SYNC */
+static bool state_as_is; /* folders say what they lie on */
+static bool no_pmem;	 /* of the journal libpmem2 knows nothing */
+
+void *__real_mmap64(void *addr, size_t length, int prot, int flags, int fd, off_t offset);
+void *__wrap_mmap64(void *addr, size_t length, int prot, int flags, int fd, off_t offset);
+int __real_fstatfs64(int fd, struct statfs *fs);
+int __wrap_fstatfs64(int fd, struct statfs *fs);
+int __real_persistence_find(int fd, const char *path, uint64_t piece, struct persistence *by,
+			    struct errtext *err);
+int __wrap_persistence_find(int fd, const char *path, uint64_t piece, struct persistence *by,
+			    struct errtext *err);
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+
+void *__wrap_mmap64(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
+{
+	if (as_dax && (flags & MAP_SYNC))
+		flags = (flags & ~(MAP_SHARED_VALIDATE | MAP_SYNC)) | MAP_SHARED;
+	return __real_mmap64(addr, length, prot, flags, fd, offset);
+}
+
+int __wrap_fstatfs64(int fd, struct statfs *fs)
+{
+	int ret = __real_fstatfs64(fd, fs);
+	struct stat st;
+
+	if (as_dax && !ret && fs->f_type == TMPFS_MAGIC && !fstat(fd, &st) &&
+	    !(state_as_is && S_ISDIR(st.st_mode)))
+		fs->f_type = XFS_SUPER_MAGIC;
+	return ret;
+}
+
+static void persist(const void *at, size_t bytes)
+{
+	(void)at;
+	(void)bytes;
+}
+
+static void drain(void)
+{
+}
+
+static void *copy(void *dst, const void *src, size_t bytes, unsigned int flags)
+{
+	(void)flags;
+	return memcpy(dst, src, bytes);
+}
+
+int __wrap_persistence_find(int fd, const char *path, uint64_t piece, struct persistence *by,
+			    struct errtext *err)
+{
+	if (!as_dax)
+		return __real_persistence_find(fd, path, piece, by, err);
+	*by = (struct persistence){0};
+	if (no_pmem && strstr(path, "/journals/"))
+		return errtext_set(err, -EINVAL, "nobody knows");
+	*by = (struct persistence){.persist = persist, .drain = drain, .memcpy = copy};
+	return 0;
 }
 
 /* ---- the file, as others see it --------------------------------------------------------------- */
@@ -133,9 +203,9 @@ static void start_again(void)
 	start(&config);
 }
 
-static unsigned int live_records(void)
+static unsigned int live_in(const char *path)
 {
-	int fd = open(journal_path(), O_RDONLY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	unsigned int n = 0;
 
 	assert_true(fd >= 0);
@@ -149,6 +219,11 @@ static unsigned int live_records(void)
 	}
 	(void)close(fd);
 	return n;
+}
+
+static unsigned int live_records(void)
+{
+	return live_in(journal_path());
 }
 
 static void flip(const char *path, uint64_t at)
@@ -506,6 +581,41 @@ static void test_punched_since(void **state)
 	}
 }
 
+/* How many journals there are, under whatever name. */
+static unsigned int journals(void)
+{
+	DIR *dir = opendir(in_dir("state/journals"));
+	unsigned int n = 0;
+
+	assert_non_null(dir);
+	for (const struct dirent *entry; (entry = readdir(dir));)
+		n += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+	(void)closedir(dir);
+	return n;
+}
+
+/* Another file, with the same bytes, takes the name of the one that was being written to, which is "c" then. */
+static void replace_file(void)
+{
+	make_file("b", SIZE);
+	assert_int_equal(rename(in_dir("a"), in_dir("c")), 0);
+	assert_int_equal(rename(in_dir("b"), in_dir("a")), 0);
+	for (uint64_t at = 0; at < SIZE; at += LENGTH)
+		put(at, OLD, LENGTH);
+	put(AT, NEW, 5 * LBA + 5);
+}
+
+static void put_file_back(void)
+{
+	assert_int_equal(rename(in_dir("c"), in_dir("a")), 0);
+}
+
+static bool is_torn(void)
+{
+	return all_are(AT, NEW, 5 * LBA + 5) &&
+	       all_are(AT + 5 * LBA + 5, OLD, LENGTH - 5 * LBA - 5);
+}
+
 static void test_replaced(void **state)
 {
 	struct export_config config = journaled();
@@ -513,21 +623,101 @@ static void test_replaced(void **state)
 	(void)state;
 	make_old();
 	die_between(0, 5 * LBA + 5);
-	/* The same bytes in another file. */
-	make_file("b", SIZE);
-	assert_int_equal(rename(in_dir("a"), in_dir("c")), 0);
-	assert_int_equal(rename(in_dir("b"), in_dir("a")), 0);
-	for (uint64_t at = 0; at < SIZE; at += LENGTH)
-		put(at, OLD, LENGTH);
-	put(AT, NEW, 5 * LBA + 5);
+	replace_file();
 	must_fail(&config, -EREMCHG, "not the file");
+	/* A start that is refused has done nothing to what is of another file. */
 	config.adopt = true;
+	export_close(must_open(&config));
+	assert_int_equal(live_records(), 1);
 	start(&config);
-	assert_true(all_are(AT, NEW, 5 * LBA + 5));
-	assert_true(all_are(AT + 5 * LBA + 5, OLD, LENGTH - 5 * LBA - 5));
+	assert_true(is_torn());
 	assert_int_equal(live_records(), 0);
-	assert_int_equal(unlink(in_dir("c")), 0);
+	assert_int_equal(journals(), 2);
+	/* The other one is made whole when it is served again, under whatever name. */
+	put_file_back();
+	assert_true(is_torn());
+	config.name = "other";
+	start(&config);
+	assert_true(all_are(AT, NEW, LENGTH));
+	assert_int_equal(journals(), 2);
+	assert_int_equal(live_in(in_dir("state/journals/other")), 0);
 	assert_int_equal(unlink(in_dir("state/exports/disk")), 0);
+	assert_int_equal(unlink(in_dir("state/exports/other")), 0);
+	/* Nor does what has nothing to say stay. */
+	config.name = "disk";
+	config.sector_atomic = false;
+	start(&config);
+	assert_int_equal(journals(), 0);
+}
+
+/* Without one of its own the export leaves the other file's alone. */
+static void test_replaced_and_off(void **state)
+{
+	struct export_config config = journaled();
+
+	(void)state;
+	make_old();
+	die_between(0, 5 * LBA + 5);
+	replace_file();
+	config.adopt = true;
+	config.sector_atomic = false;
+	start(&config);
+	assert_true(is_torn());
+	assert_int_equal(live_records(), 1);
+	put_file_back();
+	start(&config);
+	assert_true(all_are(AT, NEW, LENGTH));
+	assert_int_equal(journals(), 0);
+	assert_int_equal(unlink(in_dir("state/exports/disk")), 0);
+}
+
+static void test_export_renamed(void **state)
+{
+	struct export_config config = journaled();
+
+	(void)state;
+	make_old();
+	die_between(0, 5 * LBA + 5);
+	config.name = "other";
+	start(&config);
+	assert_true(all_are(AT, NEW, LENGTH));
+	assert_int_equal(access(journal_path(), F_OK), -1);
+	config.sector_atomic = false;
+	start(&config);
+	assert_int_equal(journals(), 0);
+	assert_int_equal(unlink(in_dir("state/exports/other")), 0);
+}
+
+static void test_file_renamed(void **state)
+{
+	struct export_config config = journaled();
+
+	(void)state;
+	make_old();
+	die_between(0, 5 * LBA + 5);
+	assert_int_equal(rename(in_dir("a"), in_dir("c")), 0);
+	config.path = in_dir("c");
+	start(&config);
+	put_file_back();
+	assert_true(all_are(AT, NEW, LENGTH));
+	assert_int_equal(live_records(), 0);
+}
+
+/* Who reads is not to see it either. */
+static void test_read_only(void **state)
+{
+	struct export_config config = journaled();
+
+	(void)state;
+	for (int on = 0; on <= 1; on++) {
+		make_old();
+		die_between(LBA / 2, LENGTH);
+		config.read_only = true;
+		config.sector_atomic = on;
+		start(&config);
+		assert_true(all_are(AT, NEW, LENGTH));
+		assert_int_equal(access(journal_path(), F_OK), -1);
+	}
 }
 
 /* ---- with and without ------------------------------------------------------------------------- */
@@ -574,7 +764,7 @@ static void test_refused(void **state)
 	must_fail(&config, -EINVAL, "state_dir");
 }
 
-/* Nobody was told of the export: it has left nothing. */
+/* Nobody was told of the export: it has left nothing, and taken nothing away. */
 static void test_refused_start(void **state)
 {
 	struct export_config config = journaled();
@@ -584,6 +774,186 @@ static void test_refused_start(void **state)
 	config.state_dir = in_dir("state2");
 	export_close(must_open(&config));
 	assert_int_equal(access(in_dir("state2/journals/disk"), F_OK), -1);
+	/* The identity is a new one, and the journal is not. */
+	die_between(0, LBA / 2);
+	assert_int_equal(unlink(in_dir("state/exports/disk")), 0);
+	config.state_dir = in_dir("state");
+	export_close(must_open(&config));
+	assert_int_equal(live_records(), 1);
+	start(&config);
+	assert_true(all_are(AT, NEW, LENGTH));
+}
+
+/* ---- the file -------------------------------------------------------------------------------- */
+
+static bool watched;
+static uint64_t head_magic[8]; /* of the journal, at each fsync(2) of it */
+static unsigned int fsyncs;
+
+int __wrap_fsync(int fd)
+{
+	struct stat st;
+
+	if (watched && !fstat(fd, &st) && S_ISREG(st.st_mode) &&
+	    (uint64_t)st.st_size == JOURNAL_FILE_BYTES && fsyncs < ARRAY_SIZE(head_magic)) {
+		assert_int_equal(pread(fd, &head_magic[fsyncs], sizeof(*head_magic), 0),
+				 sizeof(*head_magic));
+		fsyncs++;
+	}
+	return __real_fsync(fd);
+}
+
+/* Whenever power fails, there is a whole head, or none: which is no reason to refuse anything. */
+static void test_half_made(void **state)
+{
+	const uint64_t none = 0;
+	int fd;
+
+	(void)state;
+	make_old();
+	(void)unlink(journal_path());
+	watched = true;
+	start_again();
+	watched = false;
+	assert_int_equal(fsyncs, 2);
+	assert_int_equal(head_magic[0], 0);
+	assert_int_not_equal(head_magic[1], 0);
+	fsyncs = 0;
+	fd = open(journal_path(), O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, &none, sizeof(none), 0), sizeof(none));
+	start_again();
+	die_between(0, LBA / 2);
+	start_again();
+	assert_true(all_are(AT, NEW, LENGTH));
+	assert_int_equal(ftruncate(fd, 0), 0);
+	start_again();
+	assert_int_equal(live_records(), 0);
+	assert_int_equal(ftruncate(fd, 0), 0);
+	(void)close(fd);
+	/* And without one it goes. */
+	struct export_config config = journaled();
+
+	config.sector_atomic = false;
+	start(&config);
+	assert_int_equal(access(journal_path(), F_OK), -1);
+}
+
+/* A start has no use for the memory of slots with nothing in them. */
+static void test_little_memory(void **state)
+{
+	const struct export_config config = journaled();
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	const size_t bytes = (size_t)JOURNAL_SLOTS * JOURNAL_SLOT_BYTES, pages = bytes / page;
+	unsigned char *resident = calloc(pages, 1);
+	struct export *e;
+	unsigned int n = 0;
+	struct view *view;
+
+	(void)state;
+	assert_non_null(resident);
+	make_old();
+	die_between(0, LBA / 2);
+	e = must_open(&config);
+	view = must_view(e);
+	assert_true(all_are(AT, NEW, LENGTH));
+	assert_int_equal(mincore(e->journal->memory, bytes, resident), 0);
+	for (size_t i = 0; i < pages; i++)
+		n += resident[i] & 1;
+	assert_in_range(n, 1, 2 * (LENGTH / page) + 2);
+	view_free(view);
+	export_became_known(e);
+	export_close(e);
+	free(resident);
+}
+
+static void test_interrupted(void **state)
+{
+	const struct export_config config = journaled();
+	static const uint8_t bytes[PAGE] = {1};
+	struct export *e;
+	struct view *view;
+
+	(void)state;
+	make_old();
+	e = must_open(&config);
+	view = must_view(e);
+	interrupted = 3;
+	assert_int_equal(view_copy_in(view, AT, bytes, sizeof(bytes)), 0);
+	assert_true(e->journal->map || interrupted == 0);
+	interrupted = 0;
+	view_free(view);
+	export_close(e);
+}
+
+/* What is not there any more is behind the end, whichever page of the write it is. */
+static void test_truncated_under_us(void **state)
+{
+	const struct export_config config = journaled();
+	static const uint8_t bytes[LENGTH] = {1};
+	struct export *e;
+	struct view *view;
+
+	(void)state;
+	make_old();
+	e = must_open(&config);
+	view = must_view(e);
+	assert_int_equal(truncate(in_dir("a"), AT + PAGE), 0);
+	assert_int_equal(view_copy_in(view, AT, bytes, sizeof(bytes)), -ERANGE);
+	assert_int_equal(view_zero(view, AT, LENGTH), -ERANGE);
+	assert_int_equal(view_copy_in(view, AT + PAGE, bytes, LBA), -ERANGE);
+	assert_int_equal(view_copy_in(view, AT, bytes, LBA), 0);
+	assert_int_equal(file_bytes("a"), AT + PAGE);
+	assert_int_equal(live_records(), 0);
+	view_free(view);
+	export_close(e);
+}
+
+/* What cannot be mapped as it should is written like any other file. */
+static void test_no_mapping(void **state)
+{
+	const struct export_config config = journaled();
+	struct export *e;
+
+	(void)state;
+	if (!as_dax)
+		skip();
+	make_old();
+	e = must_open(&config);
+	assert_non_null(e->journal->map);
+	export_close(e);
+	no_pmem = true;
+	e = must_open(&config);
+	assert_null(e->journal->map);
+	export_close(e);
+	die_between(0, LBA / 2);
+	start_again();
+	no_pmem = false;
+	assert_true(all_are(AT, NEW, LENGTH));
+}
+
+/* A journal that is gone with the power is of no use for what is not. */
+static void test_volatile_state(void **state)
+{
+	struct export_config config = journaled();
+
+	(void)state;
+	make_old();
+	assert_false(export_state_is_volatile("/proc/self"));
+	if (!as_dax) {
+		assert_int_equal(export_state_is_volatile(test_dir), dir_is_memory());
+		assert_int_equal(export_state_is_volatile(in_dir("to come")), dir_is_memory());
+		return;
+	}
+	state_as_is = true;
+	config.state_dir = in_dir("state3");
+	must_fail(&config, -EMEDIUMTYPE, "state_dir");
+	assert_int_equal(access(config.state_dir, F_OK), -1);
+	config.read_only = true;
+	start(&config);
+	config.read_only = config.sector_atomic = false;
+	start(&config);
+	state_as_is = false;
 }
 
 static void test_no_page_cache(void **state)
@@ -625,28 +995,54 @@ static void test_broken(void **state)
 static int run(const char *where)
 {
 	const struct CMUnitTest tests[] = {
-		leaks_test(test_writes),	  leaks_test(test_many_at_once),
-		leaks_test(test_full_waits),	  leaks_test(test_torn),
-		leaks_test(test_not_begun),	  leaks_test(test_over_holes),
-		leaks_test(test_torn_record),	  leaks_test(test_torn_again),
-		leaks_test(test_written_since),	  leaks_test(test_put_back),
-		leaks_test(test_unchanged_block), leaks_test(test_truncated_since),
-		leaks_test(test_punched_since),	  leaks_test(test_replaced),
-		leaks_test(test_turned_off),	  leaks_test(test_refused),
-		leaks_test(test_refused_start),	  leaks_test(test_broken),
+		leaks_test(test_writes),
+		leaks_test(test_many_at_once),
+		leaks_test(test_full_waits),
+		leaks_test(test_torn),
+		leaks_test(test_not_begun),
+		leaks_test(test_over_holes),
+		leaks_test(test_torn_record),
+		leaks_test(test_torn_again),
+		leaks_test(test_written_since),
+		leaks_test(test_put_back),
+		leaks_test(test_unchanged_block),
+		leaks_test(test_truncated_since),
+		leaks_test(test_punched_since),
+		leaks_test(test_replaced),
+		leaks_test(test_replaced_and_off),
+		leaks_test(test_export_renamed),
+		leaks_test(test_file_renamed),
+		leaks_test(test_read_only),
+		leaks_test(test_turned_off),
+		leaks_test(test_refused),
+		leaks_test(test_refused_start),
+		leaks_test(test_half_made),
+		leaks_test(test_little_memory),
+		leaks_test(test_interrupted),
+		leaks_test(test_truncated_under_us),
+		leaks_test(test_no_mapping),
+		leaks_test(test_volatile_state),
+		leaks_test(test_broken),
 		leaks_test(test_closed),
 	};
 	const struct CMUnitTest others[] = {leaks_test(test_no_page_cache)};
 	struct export *e;
-	bool page_cache;
+	enum export_medium medium;
+	int failed;
 
 	make_file("a", SIZE);
 	e = open_file("a");
-	page_cache = export_medium(e) == EXPORT_PAGE_CACHE;
+	medium = export_medium(e);
 	export_close(e);
-	if (page_cache)
+	if (medium == EXPORT_PAGE_CACHE)
 		return cmocka_run_group_tests_name(where, others, NULL, NULL);
-	return cmocka_run_group_tests_name(where, tests, NULL, NULL);
+	failed = cmocka_run_group_tests_name(where, tests, NULL, NULL);
+	if (medium == EXPORT_MEMORY) {
+		as_dax = true;
+		failed += cmocka_run_group_tests_name("as if DAX", tests, NULL, NULL);
+		as_dax = false;
+	}
+	return failed;
 }
 
 int main(void)
