@@ -287,6 +287,7 @@ static int write_noted(const struct view *view, uint64_t offset, const uint8_t *
 
 int view_copy_in(const struct view *view, uint64_t offset, const void *src, uint64_t length)
 {
+	assert(view->export->journal || export_atomic_bytes(view->export) == 0);
 	return view->export->journal ? write_noted(view, offset, src, length)
 				     : copy_in_place(view, offset, src, length);
 }

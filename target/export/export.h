@@ -161,6 +161,12 @@ enum lh_durability export_durability(const struct export *e);
 uint32_t export_atomic_bytes(const struct export *e);
 
 /**
+ * The journal could not be written. Until the export is opened anew block writes fail (-EIO), so that none is
+ * torn; and nobody may be granted it for writing: what a record still says would go over it. Any thread.
+ */
+bool export_unwritable(const struct export *e);
+
+/**
  * Whether what lies in the state directory, or will, is gone with the power: on tmpfs and the like. A journal
  * there is of no use for a file that is not. Any thread that may sleep in the file system.
  */
@@ -325,6 +331,7 @@ enum export_warning {
 	EXPORT_WARN_TAIL = 1 << 1,	 /* the size is not one of whole blocks */
 	EXPORT_WARN_SPARSE = 1 << 2,	 /* and nobody asked for its holes to be filled */
 	EXPORT_WARN_OVERLAY = 1 << 3,	 /* export_overlay() */
+	EXPORT_WARN_UNWRITABLE = 1 << 4, /* export_unwritable() */
 };
 
 /**

@@ -309,6 +309,7 @@ static void free_strings(struct export *e)
 int export_open(const struct export_config *config, struct export **e, struct errtext *err)
 {
 	struct export *new = calloc(1, sizeof(*new));
+	struct journal *journal = NULL;
 	int ret = -EAGAIN;
 
 	if (!new)
@@ -375,7 +376,8 @@ int export_open(const struct export_config *config, struct export **e, struct er
 				  "since the daemon started: give it another nsid",
 				  new->path);
 	if (!ret && export_atomic_bytes(new) > 0)
-		ret = journal_open(new, &new->journal, err);
+		ret = journal_open(new, &journal, err);
+	atomic_init(&new->journal, journal);
 	if (ret) {
 		export_close(new);
 		return ret;
@@ -509,6 +511,13 @@ bool export_volatile_cache(const struct export *e)
 uint32_t export_atomic_bytes(const struct export *e)
 {
 	return e->sector_atomic && !e->read_only ? EXPORT_ATOMIC_BYTES : 0;
+}
+
+bool export_unwritable(const struct export *e)
+{
+	const struct journal *j = atomic_load_explicit(&e->journal, memory_order_acquire);
+
+	return j && journal_is_broken(j);
 }
 
 enum lh_durability export_durability(const struct export *e)
@@ -646,6 +655,8 @@ unsigned int export_warnings(const struct export *e, const struct view *view, ui
 		found |= EXPORT_WARN_SPARSE;
 	if (e->overlay)
 		found |= EXPORT_WARN_OVERLAY;
+	if (export_unwritable(e))
+		found |= EXPORT_WARN_UNWRITABLE;
 	return found;
 }
 
@@ -689,6 +700,13 @@ void export_warning_text(const struct export *e, const struct view *view, uint64
 			       "there asks nobody, and is noticed only afterwards; unmount it "
 			       "while the file is exported",
 			       e->path, e->overlay);
+		break;
+	case EXPORT_WARN_UNWRITABLE:
+		(void)snprintf(text, size,
+			       "the journal of %s (journals/%s in %s) could not be written: hosts "
+			       "get write faults, and clients no grants for writing, until that is "
+			       "mended, and leasehold export offline %s and online open it anew",
+			       e->path, e->name, e->state_dir, e->name);
 		break;
 	}
 }

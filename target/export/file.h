@@ -43,10 +43,10 @@ struct export
 	struct lockfile lock;
 	pthread_rwlock_t fill_lock; /* fill.h */
 	struct damage *damage;
-	struct journal *journal;  /* what is written goes by it; NULL: there is none, or not yet */
-	bool recovered;		  /* what an earlier daemon left in one was made good */
-	struct list promise_link; /* space.c's, as is … */
-	uint64_t promised_bytes;  /* … what it is to have of the file system; 0: nothing */
+	_Atomic(struct journal *) journal; /* what is written goes by it; NULL: none, or not yet */
+	bool recovered;			   /* what an earlier daemon left in one was made good */
+	struct list promise_link;	   /* space.c's, as is … */
+	uint64_t promised_bytes;	   /* … what it is to have of the file system; 0: nothing */
 };
 
 /** Size in bytes, not rounded. 0 or -errno. */

@@ -46,9 +46,8 @@ static int broken(struct journal *j, int err)
 	(void)pthread_mutex_lock(&j->lock);
 	if (!atomic_load(&j->err))
 		log_error("%s: the journal %s cannot be written, so hosts cannot write, and nobody "
-			  "is "
-			  "granted it for writing, until that is mended and the export is added "
-			  "anew (leasehold export offline, online): %s",
+			  "is granted it for writing, until that is mended and the export is "
+			  "opened anew (leasehold export offline, then online): %s",
 			  j->name, j->path, strerror(-err));
 	atomic_store(&j->err, -EIO);
 	(void)pthread_cond_broadcast(&j->slot_free);

@@ -108,6 +108,7 @@ static int under_its_name(const struct export *e, const struct view *view,
 int journal_recover(struct export *e, const struct view *view, struct errtext *err)
 {
 	const bool wanted = export_atomic_bytes(e) > 0;
+	struct journal *own = NULL;
 	struct identity_mark mark;
 	int ret = identity_mark(e, &mark);
 
@@ -120,6 +121,8 @@ int journal_recover(struct export *e, const struct view *view, struct errtext *e
 	if (!ret)
 		ret = under_its_name(e, view, &mark, wanted, err);
 	if (!ret && wanted)
-		ret = journal_open(e, &e->journal, err);
+		ret = journal_open(e, &own, err);
+	if (!ret && wanted)
+		atomic_store(&e->journal, own);
 	return ret;
 }

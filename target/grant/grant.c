@@ -423,6 +423,8 @@ static uint16_t check(const struct acquire *op)
 	assert(h->recall.state == RECALL_GRANTED);
 	if (h->config.export.read_only && (want->access & LH_GRANT_WRITE))
 		return NVME_SC_ACCESS_DENIED;
+	if ((want->access & LH_GRANT_WRITE) && export_unwritable(holding_file(h)))
+		return NVME_SC_WRITE_FAULT;
 	if (want->generation && want->generation != h->generation)
 		return LH_SC_STALE_GENERATION;
 	if (!region_registers(h->probes[op->client->config.device].rung))

@@ -631,6 +631,10 @@ uint64_t damage_length(const struct holding *h, uint64_t offset, uint64_t *lengt
 /** A sentence, if anything is. */
 bool damage_warning(const struct holding *h, char *text, size_t size);
 
+/* unwritable.c */
+/** Of a file that nobody may write to any more: has clients let go that are granted it for writing. */
+void unwritable_check(struct holding *h);
+
 /* conflict.c */
 /** Has clients let go of it; nobody waits. -ENOMEM. */
 MUST_CHECK int conflict_recall(struct holding *h, uint64_t from, uint64_t to);

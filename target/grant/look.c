@@ -133,6 +133,7 @@ static void look_done(struct work *work)
 	if (h->look.comparing)
 		compare(h);
 	damage_check(h);
+	unwritable_check(h);
 	if (!h->stopped)
 		loop_timer_set(h->env->control, &h->look.timer,
 			       now_ns() + (h->look.again ? 0 : LOOK_NS));

@@ -137,6 +137,8 @@ static uint32_t check(struct request *r, const struct io_command *command)
 		return NVME_SC_RESERVATION_CONFLICT | NVME_SC_DNR;
 	if (command->writes && export_read_only(view->export))
 		return NVME_SC_NS_WRITE_PROTECTED | NVME_SC_DNR;
+	if (command->writes && export_unwritable(view->export))
+		return NVME_SC_WRITE_FAULT | NVME_SC_DNR;
 	status = command->parse ? command->parse(r, view) : NVME_SC_SUCCESS;
 	/* It is not touched again: on some machines that costs more than the command. */
 	if (!status && command->parse && !command->writes &&

@@ -126,6 +126,12 @@ bool export_read_only(const struct export *e)
 	return false;
 }
 
+bool export_unwritable(const struct export *e)
+{
+	(void)e;
+	return false;
+}
+
 int export_fd(const struct export *e)
 {
 	(void)e;

@@ -2,7 +2,7 @@
 /*
  * What fails, fails clean: the N-th registration for every N, through a start, an Acquire, a recall
  * and the second generation; and keys that do not die at the first attempt: the landlord waits for
- * the proof.
+ * the proof. And a file that nobody may write to any more.
  */
 #include "grant_rig.h"
 
@@ -269,6 +269,61 @@ static void test_random_windows(void **state)
 	at_random(true);
 }
 
+/* ---- a journal that is broken: the same ------------------------------------------------------- */
+
+static atomic_bool unwritable;
+
+bool __real_export_unwritable(const struct export *e);
+bool __wrap_export_unwritable(const struct export *e);
+
+bool __wrap_export_unwritable(const struct export *e)
+{
+	return atomic_load(&unwritable) || __real_export_unwritable(e);
+}
+
+/* Who holds it for writing is asked to let go; nobody gets it so again, and reading goes on. */
+static void test_unwritable(void **state)
+{
+	const uint64_t end = now_ns() + (uint64_t)RIG_WAIT_MS * NS_PER_MS;
+	const uint8_t bytes[64] = {1};
+	struct grant_answer answer;
+	struct lh_grant g;
+	uint8_t is[64];
+
+	(void)state;
+	make_file("file", RIG_BYTES);
+	fill_file("file", 0, RIG_BYTES);
+	rig_up(&rig, &rig_defaults);
+	rig_client_up(&rig, &one);
+	answer = rig_acquire(&one, MIB(1), KIB(64), read_write);
+	g = rig_grant_of(&answer, 0);
+	assert_int_equal(rig_write(&one, g.address, g.rkey, bytes, sizeof(bytes)), FABRIC_OK);
+	atomic_store(&unwritable, true);
+	assert_int_equal(rig_acquire(&one, 0, KIB(4), read_write).status, NVME_SC_WRITE_FAULT);
+	assert_int_equal(rig_acquire(&one, 0, KIB(4), LH_GRANT_WRITE).status, NVME_SC_WRITE_FAULT);
+	holding_suspect(rig.h);
+	while (rig_status(&rig).grants > 0 && now_ns() < end)
+		(void)usleep(1000);
+	assert_int_equal(rig_status(&rig).grants, 0);
+	assert_int_equal(atomic_load(&one.told), 1);
+	assert_int_equal(rig_acquire(&one, MIB(1), KIB(64), read_write).status,
+			 NVME_SC_WRITE_FAULT);
+	answer = rig_acquire(&one, MIB(1), KIB(64), LH_GRANT_READ);
+	g = rig_grant_of(&answer, 0);
+	assert_int_equal(rig_rdma_read(&one, g.address, g.rkey, is, sizeof(is)), FABRIC_OK);
+	assert_memory_equal(is, bytes, sizeof(is));
+	/* He is left alone, for as long as it lasts. */
+	holding_suspect(rig.h);
+	(void)rig_status(&rig);
+	(void)usleep(100000);
+	assert_int_equal(atomic_load(&one.told), 1);
+	assert_int_equal(rig_status(&rig).grants, 1);
+	assert_int_equal(rig_status(&rig).generation, 1);
+	atomic_store(&unwritable, false);
+	rig_client_down(&one);
+	rig_down(&rig);
+}
+
 static int run_group(const char *where)
 {
 	const struct CMUnitTest tests[] = {
@@ -278,6 +333,7 @@ static int run_group(const char *where)
 		leaks_test(test_slabs_that_live_on),
 		leaks_test(test_nth_of_windows),
 		leaks_test(test_random_windows),
+		leaks_test(test_unwritable),
 	};
 
 	return cmocka_run_group_tests_name(where, tests, NULL, NULL);

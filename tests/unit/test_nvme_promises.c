@@ -116,6 +116,65 @@ static void test_by_journal(void **state)
 	rig_down(&rig);
 }
 
+static bool sync_fails;
+
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+
+int __wrap_fdatasync(int fd)
+{
+	errno = EIO;
+	return sync_fails ? -1 : __real_fdatasync(fd);
+}
+
+static uint16_t status_of(uint8_t opcode, uint64_t slba)
+{
+	const struct nvme_dsm_range range = {.blocks = htole32(8), .slba = htole64(slba)};
+	const struct nvme_copy_range from = {.blocks = htole16(7)};
+	struct nvme_command sqe = rig_blocks(opcode, slba, 8);
+
+	switch (opcode) {
+	case NVME_IO_DSM:
+		sqe.cdw10 = 0;
+		sqe.cdw11 = htole32(NVME_DSM_AD);
+		sqe.cdw12 = 0;
+		nvme_offset_sgl_set(&sqe.sgl, 0, sizeof(range));
+		return rig_do(rig.io[0], &sqe, &range, sizeof(range));
+	case NVME_IO_COPY:
+		sqe.cdw12 = 0;
+		nvme_offset_sgl_set(&sqe.sgl, 0, sizeof(from));
+		return rig_do(rig.io[0], &sqe, &from, sizeof(from));
+	case NVME_IO_WRITE_ZEROES:
+		return rig_do(rig.io[0], &sqe, NULL, 0);
+	default:
+		rig_keyed(&rig, &sqe, 0, 8 * 512);
+		return rig_do(rig.io[0], &sqe, NULL, 0);
+	}
+}
+
+/* Nothing is written past a journal that cannot be, and nothing else goes either; reads do. */
+static void test_broken_journal(void **state)
+{
+	static const uint8_t writes[] = {NVME_IO_WRITE, NVME_IO_WRITE_ZEROES, NVME_IO_DSM,
+					 NVME_IO_COPY};
+	uint8_t same[8 * 512];
+
+	(void)state;
+	up(&journaled);
+	memset(rig.memory, 0x5a, 8 * 512);
+	assert_int_equal(status_of(NVME_IO_WRITE, 64), 0);
+	sync_fails = true;
+	assert_int_equal(status_of(NVME_IO_WRITE, 64), NVME_SC_WRITE_FAULT);
+	sync_fails = false;
+	for (unsigned int i = 0; i < ARRAY_SIZE(writes); i++)
+		assert_int_equal(status_of(writes[i], 64), NVME_SC_WRITE_FAULT | DNR);
+	memset(rig.memory, 0, 8 * 512);
+	assert_int_equal(status_of(NVME_IO_READ, 64), 0);
+	memset(same, 0x5a, sizeof(same));
+	assert_memory_equal(rig.memory, same, sizeof(same));
+	rig_down(&rig);
+}
+
 static void test_journal_atomics(void **state)
 {
 	struct rig_options with = large;
@@ -351,6 +410,7 @@ static int run_group(const char *where)
 	const struct CMUnitTest with_journal[] = {
 		leaks_test(test_journal_atomics),
 		leaks_test(test_by_journal),
+		leaks_test(test_broken_journal),
 	};
 	int failed = cmocka_run_group_tests_name(where, tests, NULL, NULL);
 
