@@ -259,6 +259,13 @@ static void look_at_medium(struct doctor *d, const struct config_export *c, cons
 {
 	bool dax;
 
+	if (c->sector_atomic && !c->read_only && !export_volatile_cache(e) &&
+	    export_state_is_volatile(d->config->state_dir))
+		checklist_add(d->list, CHECK_FAIL, "torn writes", c->name,
+			      "set state_dir to a folder on a disk, at best on DAX, or leave "
+			      "sector_atomic out",
+			      "the journal would be gone with the power: %s is on tmpfs",
+			      d->config->state_dir);
 	switch (export_medium(e)) {
 	case EXPORT_DAX:
 		if (has_dax_attribute(c->path, &dax) && !dax) {
@@ -310,6 +317,10 @@ static void look_at_tearing(struct doctor *d, const struct config_export *c)
 		checklist_add(d->list, CHECK_FAIL, "torn writes", c->name,
 			      "set state_dir, or leave sector_atomic out",
 			      "there is no place for a journal");
+	else if (export_state_is_volatile(d->config->state_dir))
+		checklist_add(d->list, CHECK_OK, "torn writes", c->name, NULL,
+			      "no block is torn by the end of the daemon (sector_atomic = "
+			      "\"journal\"); by a power failure it is: state_dir is on tmpfs");
 	else
 		checklist_add(
 			d->list, CHECK_OK, "torn writes", c->name, NULL,

@@ -10,6 +10,7 @@
  *	LEASEHOLD_POWERFAIL_AT		the moment, counted from 1 on; 0: never
  *	LEASEHOLD_POWERFAIL_SEED	which lines the caches wrote back before, unasked
  *	LEASEHOLD_POWERFAIL_EARLY	set: moments count from the start, else from the first persist
+ *	LEASEHOLD_POWERFAIL_FOLDERS	set: folders say what they lie on, so that state_dir may be volatile
  *
  * Moments are: before a persist (or an fsync(2), which is one of all), when half of its lines are done,
  * after it; before and after a message or a transfer of the target's is posted.
@@ -259,6 +260,8 @@ int __wrap_persistence_find(int fd, const char *path, uint64_t piece,
 	(void)piece;
 	if (!medium)
 		return errtext_set(err, -EINVAL, "%s is not set", names[n]);
+	if (d->file >= 0 && n == JOURNAL)
+		give_up("a second journal, which would have no medium");
 	if (d->file >= 0)
 		return errtext_set(err, -EINVAL, "this daemon has one medium, for one file");
 	d->medium = open(medium, O_RDWR | O_CLOEXEC);
@@ -306,8 +309,10 @@ void *__wrap_mmap64(void *addr, size_t length, int prot, int flags, int fd, off_
 int __wrap_fstatfs64(int fd, struct statfs *fs)
 {
 	int rc = __real_fstatfs64(fd, fs);
+	struct stat st;
 
-	if (!rc && fs->f_type == TMPFS_MAGIC)
+	if (!rc && fs->f_type == TMPFS_MAGIC && fstat(fd, &st) == 0 &&
+	    (S_ISREG(st.st_mode) || !getenv("LEASEHOLD_POWERFAIL_FOLDERS")))
 		fs->f_type = XFS_SUPER_MAGIC;
 	return rc;
 }
