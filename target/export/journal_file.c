@@ -188,6 +188,7 @@ static int make(struct journal *j, const struct identity_mark *mark, struct errt
 	static const uint8_t zeros[KIB(64)];
 	int ret = 0;
 
+	assert(j->dir >= 0);
 	random_bytes(&head.id, sizeof(head.id));
 	head.crc = head_crc(&head);
 	for (uint64_t at = 0; !ret && at < JOURNAL_FILE_BYTES; at += sizeof(zeros))
@@ -361,7 +362,7 @@ int journal_open_named(const char *state_dir, const char *name, const struct ide
 int journal_open(const struct export *e, struct journal **journal, struct errtext *err)
 {
 	struct identity_mark mark;
-	struct journal *j;
+	struct journal *j = NULL;
 	int ret = identity_mark(e, &mark);
 
 	if (ret)
@@ -370,6 +371,7 @@ int journal_open(const struct export *e, struct journal **journal, struct errtex
 	ret = journal_open_named(e->state_dir, e->name, &mark, true, &j, err);
 	if (ret)
 		return ret;
+	assert(j);
 	if (j->whose == JOURNAL_OTHERS) {
 		journal_close(j);
 		j = NULL;

@@ -161,14 +161,14 @@ static void test_broken_journal(void **state)
 
 	(void)state;
 	up(&journaled);
-	memset(rig.memory, 0x5a, 8 * 512);
+	memset(rig.memory, 0x5a, sizeof(same));
 	assert_int_equal(status_of(NVME_IO_WRITE, 64), 0);
 	sync_fails = true;
 	assert_int_equal(status_of(NVME_IO_WRITE, 64), NVME_SC_WRITE_FAULT);
 	sync_fails = false;
 	for (unsigned int i = 0; i < ARRAY_SIZE(writes); i++)
 		assert_int_equal(status_of(writes[i], 64), NVME_SC_WRITE_FAULT | DNR);
-	memset(rig.memory, 0, 8 * 512);
+	memset(rig.memory, 0, sizeof(same));
 	assert_int_equal(status_of(NVME_IO_READ, 64), 0);
 	memset(same, 0x5a, sizeof(same));
 	assert_memory_equal(rig.memory, same, sizeof(same));
