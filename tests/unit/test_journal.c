@@ -972,6 +972,7 @@ static void test_broken(void **state)
 	static const uint8_t bytes[PAGE] = {1};
 	struct export *e;
 	struct view *view;
+	char text[ERRTEXT_BYTES];
 	bool mapped;
 
 	(void)state;
@@ -985,6 +986,11 @@ static void test_broken(void **state)
 	assert_true(mapped || all_are(AT, OLD, PAGE));
 	assert_int_equal(view_copy_in(view, AT, bytes, sizeof(bytes)), mapped ? 0 : -EIO);
 	assert_int_equal(view_zero(view, AT, PAGE), mapped ? 0 : -EIO);
+	assert_int_equal(export_unwritable(e), !mapped);
+	assert_int_equal(export_warnings(e, view, 0) & EXPORT_WARN_UNWRITABLE,
+			 mapped ? 0 : EXPORT_WARN_UNWRITABLE);
+	export_warning_text(e, view, 0, EXPORT_WARN_UNWRITABLE, text, sizeof(text));
+	assert_non_null(strstr(text, "leasehold export offline disk"));
 	view_free(view);
 	export_became_known(e);
 	export_close(e);
