@@ -449,18 +449,27 @@ static void test_durable(void)
 {
 	const unsigned int flags = LH_IO_WRITE | LH_IO_DURABLE;
 	struct lh_op *ops[DURABLE];
-	uint64_t sent;
+	uint64_t sent, shared = 0;
 
 	begin((struct lh_options){0});
 	random_bytes(written, sizeof(written));
 	(void)hold(0, LH_ALL);
-	for (uint64_t i = 0; i < DURABLE; i++)
-		ops[i] = submit(flags, AT + i * PIECE, written);
-	for (unsigned int i = 0; i < DURABLE; i++)
-		must(lh_wait(ops[i], -1, &err) == 0);
-	must(STAT(direct_write_bytes) == (uint64_t)DURABLE * PIECE && STAT(fallbacks) == 0);
+	/* On a busy machine each may be confirmed before the next is submitted. */
+	for (unsigned int round = 1; shared == 0 && round <= 20; round++) {
+		const uint64_t before = confirmations();
+
+		for (uint64_t i = 0; i < DURABLE; i++)
+			ops[i] = submit(flags, AT + i * PIECE, written);
+		for (unsigned int i = 0; i < DURABLE; i++)
+			must(lh_wait(ops[i], -1, &err) == 0);
+		must(STAT(direct_write_bytes) == (uint64_t)round * DURABLE * PIECE &&
+		     STAT(fallbacks) == 0);
+		sent = confirmations() - before;
+		must(sent > 0 && sent <= DURABLE);
+		shared = DURABLE - sent;
+	}
+	must(shared > 0);
 	sent = confirmations();
-	must(sent > 0 && sent < DURABLE);
 	must(lh_persist(ex, 0, LH_ALL, &err) == 0);
 	must(confirmations() == sent); /* nothing was left to confirm */
 	for (uint64_t i = 0; i < DURABLE; i++)

@@ -16,7 +16,9 @@ jq -e '.v == 1 and .ok == true and (.result | (.daemon.pid | type == "number") a
 	and .grants == 0 and .recalls == 0 and (.rungs | length >= 1)))' <<<"$answer" >/dev/null || fail "status has another shape: $answer"
 expect "pid in status" "$(jq .result.daemon.pid <<<"$answer")" "$(pid)"
 answer=$(admin '{"v":1,"cmd":"stats"}')
-jq -e '.ok == true and (.result | length > 0) and (.result | del(.rungs) | [.[]] | all(type == "number"))
+jq -e '.ok == true and (.result | length > 0) and (.result | del(.rungs, .exports, .hosts) | [.[]] | all(type == "number"))
+	and (.result.exports | length == 1 and all(.name == "data" and (del(.name) | [.[]] | all(type == "number"))))
+	and (.result.hosts == [])
 	and (.result.rungs | length >= 1 and all(.export == "data" and (.rung | type == "string") and (.why | type == "string")))' <<<"$answer" >/dev/null || fail "stats has another shape: $answer"
 lh_ok status --socket "$socket"
 grep -q data "$tmp/out" || fail "leasehold status does not name the export"
